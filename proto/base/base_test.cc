@@ -1,0 +1,81 @@
+#include <cerrno>
+
+#include "gtest/gtest.h"
+#include "proto/base/crc32c.h"
+#include "proto/base/errno.h"
+#include "proto/base/payload.h"
+#include "proto/base/position.h"
+#include "proto/base/size.h"
+
+namespace weir {
+namespace {
+
+TEST(ErrnoTest, EveryErrnoSurvivesTheRoundTrip) {
+  for (int error = 1; error < 133; ++error) {
+    EXPECT_EQ(StatusToErrno(ErrnoToStatus(error, "x")), error);
+    EXPECT_FALSE(ErrnoToStatus(error, "x").ok()) << error;
+  }
+  EXPECT_TRUE(ErrnoToStatus(0, "x").ok());
+}
+
+TEST(ErrnoTest, TheCodesThatTheProtocolNamesAreThose) {
+  EXPECT_TRUE(absl::IsUnimplemented(ErrnoToStatus(EOPNOTSUPP, "")));
+  EXPECT_TRUE(absl::IsUnavailable(ErrnoToStatus(EAGAIN, "")));
+  EXPECT_TRUE(absl::IsDataLoss(ErrnoToStatus(EIO, "")));
+  EXPECT_TRUE(absl::IsFailedPrecondition(ErrnoToStatus(ESTALE, "")));
+  EXPECT_EQ(StatusToErrno(absl::UnknownError("")), EIO);
+  EXPECT_NE(StatusToErrno(absl::FailedPreconditionError("")), ESTALE);
+  EXPECT_EQ(StatusToErrno(absl::UnimplementedError("")), EOPNOTSUPP);
+}
+
+TEST(Crc32cTest, GivesTheStandardCheckValue) {
+  EXPECT_EQ(Crc32c("123456789"), 0xe3069283u);
+  EXPECT_EQ(Crc32c(""), 0u);
+}
+
+TEST(Crc32cTest, FindsTheFirstBadBlock) {
+  std::string data(3 * kBlockBytes, 'a');
+  std::vector<uint32_t> crcs = BlockChecksums(data);
+  EXPECT_EQ(FirstBadBlock(data, crcs), -1);
+  data[kBlockBytes + 7] ^= 1;
+  EXPECT_EQ(FirstBadBlock(data, crcs), 1);
+}
+
+TEST(PositionTest, ComparesWithinAndAcrossEpochsAsNumbers) {
+  EXPECT_LT(Position(1, 5), Position(1, 6));
+  EXPECT_LT(Position(1, Position::kNMax), Position(2, 0));
+  EXPECT_EQ(Position(3, 4).Next(), Position(3, 5));
+  EXPECT_EQ(Position(3, 4).epoch(), 3u);
+  EXPECT_EQ(Position(3, 4).n(), 4u);
+  EXPECT_EQ(Position(3, 4).ToString(), "3.4");
+}
+
+TEST(LaneGeometryTest, AStripeLiesWholeInOneLane) {
+  LaneGeometry geometry{.lanes = 4, .stripe_blocks = 64};
+  EXPECT_EQ(geometry.LaneOf(0), geometry.LaneOf(63));
+  EXPECT_EQ(Index(geometry.LaneOf(64)), 1u);
+  EXPECT_EQ(Index(geometry.LaneOf(256)), 0u);
+}
+
+TEST(PayloadTest, SlicesKeepTheBufferAlive) {
+  Payload slice;
+  {
+    Payload whole = Payload::CopyOf("hello world");
+    slice = whole.Slice(6, 5);
+  }
+  EXPECT_EQ(slice.bytes(), "world");
+}
+
+TEST(SizeTest, ReadsAndWritesWhatPeopleWrite) {
+  EXPECT_EQ(*ParseSize("4096"), 4096u);
+  EXPECT_EQ(*ParseSize("1GiB"), 1u << 30);
+  EXPECT_EQ(*ParseSize("64M"), 64u << 20);
+  EXPECT_EQ(FormatSize(1u << 30), "1GiB");
+  EXPECT_EQ(FormatSize((1u << 30) + (1u << 29)), "1.5GiB");
+  for (const char* bad : {"", "x", "-1", "1GB", "GiB", "99999999TiB"}) {
+    EXPECT_FALSE(ParseSize(bad).ok()) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace weir
