@@ -1,0 +1,164 @@
+// The Store on RocksDB. Its methods are spread by subject: disk_store.cc opens,
+// admin.cc has volumes and promises, write.cc, read.cc and tail.cc the I/O.
+#ifndef WEIR_REPLICA_STORE_DISK_STORE_H_
+#define WEIR_REPLICA_STORE_DISK_STORE_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "replica/store/directory.h"
+#include "replica/store/domain.h"
+#include "replica/store/keys.h"
+#include "replica/store/lane.h"
+#include "replica/store/purge.h"
+#include "replica/store/relief.h"
+#include "replica/store/space.h"
+#include "replica/store/store.h"
+#include "replica/store/turn.h"
+
+namespace weir::store {
+
+// One volume in memory. Immutable but for what has a lock of its own.
+struct Volume {
+  VolumeId id{};
+  VolumeGeometry geometry;
+  std::vector<std::shared_ptr<Lane>> lanes;  // by lane
+  mutable AllocationCount allocation;
+
+  Epoch promised() const {
+    absl::MutexLock lock(&mutex);
+    return promised_epoch;
+  }
+  bool deleted() const {
+    absl::MutexLock lock(&mutex);
+    return is_deleted;
+  }
+
+  mutable absl::Mutex mutex;
+  Epoch promised_epoch ABSL_GUARDED_BY(mutex) = 0;
+  bool is_deleted ABSL_GUARDED_BY(mutex) = false;
+};
+
+class DiskStore : public Store {
+ public:
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const Options& options);
+  ~DiskStore() override;
+
+  Identity identity() const override;
+  absl::Status BindCluster(const std::string& cluster_id) override;
+  absl::Status health() const override;
+  uint32_t num_domains() const override {
+    return static_cast<uint32_t>(domains_.size());
+  }
+
+  absl::Status CreateVolume(VolumeId id, const VolumeGeometry& geometry) override;
+  absl::Status DeleteVolume(VolumeId id) override;
+  std::vector<VolumeId> Volumes() const override;
+  absl::StatusOr<VolumeState> GetVolume(VolumeId id) const override;
+  absl::StatusOr<SpaceUsed> GetSpaceUsed(VolumeId id) const override;
+
+  std::vector<WriteResult> Write(VolumeId id,
+                                 absl::Span<const WriteOp> ops) override;
+  absl::StatusOr<ReadResult> Read(VolumeId id, BlockRange range) const override;
+  absl::StatusOr<ExtentsResult> Extents(VolumeId id,
+                                        BlockRange range) const override;
+  absl::StatusOr<std::vector<std::pair<LaneId, Position>>> Flush(
+      VolumeId id, uint32_t flush_nr) override;
+  absl::Status NoteDurablePoints(
+      VolumeId id,
+      absl::Span<const std::pair<LaneId, Position>> points) override;
+
+  absl::Status Promise(VolumeId id, Epoch epoch) override;
+  absl::StatusOr<Tail> ReadTail(VolumeId id, LaneId lane, Position from,
+                                Position to) const override;
+  absl::Status AdoptTail(VolumeId id, const Tail& tail) override;
+  absl::Status TakeBase(
+      VolumeId id, Epoch epoch, Epoch act_epoch,
+      absl::Span<const std::pair<LaneId, Position>> expected) override;
+
+  bool HasSpaceFor(uint64_t bytes) const override;
+
+ private:
+  // One domain's share of a Write call; write.cc.
+  class DomainWrite;
+
+  explicit DiskStore(const Options& options) : options_(options) {}
+
+  // --- opening; disk_store.cc ---
+  absl::Status OpenDirectories();
+  absl::Status MakeDomains(const Directories& found);
+  absl::Status OpenDomains(const Directories& found);
+  DomainSettings SettingsOf(uint32_t index, const std::string& store_id);
+  absl::Status RaiseGeneration();
+  absl::Status LoadVolumes();
+  absl::Status LoadVolume(VolumeId id, const std::string& record);
+  absl::StatusOr<std::shared_ptr<Lane>> LoadLane(VolumeId id, LaneId lane);
+  absl::Status CheckChanges(const Lane& lane) const;
+  absl::Status LoadDeleted();
+  void DomainFailed(const absl::Status& reason);
+
+  // --- volumes ---
+  // NOT_FOUND (ENOENT), or why the store serves nothing.
+  absl::StatusOr<std::shared_ptr<Volume>> Find(VolumeId id) const;
+  std::shared_ptr<Volume> FindOrNull(VolumeId id) const;
+  uint32_t DomainOf(LaneId lane) const { return Index(lane) % num_domains(); }
+  Domain* DomainOf(const Lane& lane) const {
+    return domains_[lane.domain].get();
+  }
+  // Domains 0 to this, less one, hold lanes of `volume`.
+  uint32_t DomainsOf(const VolumeGeometry& geometry) const;
+  absl::Status CreateInDomain(uint32_t index, VolumeId id,
+                              const VolumeGeometry& geometry);
+  absl::Status DeleteInDomain(uint32_t index, const Volume& volume);
+
+  // --- reading; read.cc ---
+  // Index entries of `range`, which lies in one stripe; absent ones are zero.
+  absl::Status ReadIndex(const Volume& volume, BlockRange range,
+                         std::vector<NewestVersion>* newest) const;
+  absl::Status ReadStripe(const Volume& volume, BlockRange range,
+                          ReadResult* result) const;
+  absl::Status ReadData(const Volume& volume, BlockRange range,
+                        const std::vector<NewestVersion>& newest,
+                        std::vector<size_t>* missing, ReadResult* result) const;
+  absl::StatusOr<uint64_t> CountAllocated(const Volume& volume,
+                                          const BlockRange& range) const;
+  absl::StatusOr<uint64_t> BlocksAbovePoint(const Lane& lane) const;
+
+  // --- tails; tail.cc. REQUIRES: the lane is claimed ---
+  absl::Status ReadChanges(const Lane& lane, Tail* tail) const;
+  absl::Status ReadTailVersions(const Volume& volume, Tail* tail) const;
+
+  const Options options_;
+  rocksdb::Env* env_ = nullptr;
+  std::unique_ptr<DirectoryLocks> locks_;
+  std::vector<std::unique_ptr<Domain>> domains_;
+  std::vector<std::unique_ptr<Admission>> admission_;  // by domain
+  std::string store_id_;
+  uint64_t generation_ = 0;
+  // One administrative call at a time.
+  Turn admin_;
+
+  mutable absl::Mutex mutex_;
+  std::string cluster_id_ ABSL_GUARDED_BY(mutex_);
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::map<VolumeId, std::shared_ptr<Volume>> volumes_ ABSL_GUARDED_BY(mutex_);
+
+  // Last, so that their threads end before what they work on.
+  std::unique_ptr<Purge> purge_;
+  std::unique_ptr<Relief> relief_;
+};
+
+// The parts of `range` that lie each in one stripe.
+std::vector<BlockRange> SplitByStripe(const LaneGeometry& geometry,
+                                      BlockRange range);
+
+}  // namespace weir::store
+
+#endif  // WEIR_REPLICA_STORE_DISK_STORE_H_

@@ -1,0 +1,51 @@
+// Looks for space when a domain has none left for writes.
+//
+// What was discarded or overwritten goes when RocksDB compacts, and RocksDB
+// compacts because of writes. A full store takes none, so it would stay full.
+#ifndef WEIR_REPLICA_STORE_RELIEF_H_
+#define WEIR_REPLICA_STORE_RELIEF_H_
+
+#include <atomic>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "replica/store/domain.h"
+
+namespace weir::store {
+
+// Owns one thread, which compacts the domains that asked for it, one after
+// the other. Thread-safety: yes.
+class Relief {
+ public:
+  // A domain rests this many times as long as its compaction took, so that a
+  // store full of live data, with nothing to win, spends a tenth of its disk on looking.
+  static constexpr int kRestFactor = 9;
+  static constexpr absl::Duration kRestMin = absl::Seconds(1);
+
+  // `domains` outlive it.
+  explicit Relief(std::vector<Domain*> domains);
+  // Breaks off the running compaction and joins.
+  ~Relief();
+
+  // A write to this domain was refused, or would be. Does not block.
+  void Want(uint32_t domain);
+
+ private:
+  void Run();
+  // Syncs, so that reclaim goes by the newest durable point, then compacts.
+  void Relieve(Domain* domain);
+
+  const std::vector<Domain*> domains_;
+  std::atomic<bool> stopping_{false};
+  absl::Mutex mutex_;
+  std::set<uint32_t> wanted_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace weir::store
+
+#endif  // WEIR_REPLICA_STORE_RELIEF_H_

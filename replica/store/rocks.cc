@@ -1,0 +1,48 @@
+#include "replica/store/rocks.h"
+
+#include <isa-l/crc.h>
+
+#include <cerrno>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
+
+namespace weir::store {
+
+uint32_t ExtendCrc32c(uint32_t crc, absl::string_view bytes) {
+  // ISA-L takes a non-const pointer but only reads.
+  auto* data = reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data()));
+  return ~crc32_iscsi(data, static_cast<int>(bytes.size()), ~crc);
+}
+
+absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what) {
+  if (status.ok()) return absl::OkStatus();
+  const std::string message = absl::StrCat(what, ": ", status.ToString());
+  if (status.IsNoSpace()) return ErrnoToStatus(ENOSPC, message);
+  // A file that RocksDB counts on and cannot find is lost data.
+  if (status.IsCorruption() || status.IsPathNotFound() || status.IsNotFound()) {
+    return ErrnoToStatus(EBADMSG, message);
+  }
+  return ErrnoToStatus(EIO, message);
+}
+
+absl::Status FromRocksOpen(const rocksdb::Status& status,
+                           absl::string_view what) {
+  if (status.ok()) return absl::OkStatus();
+  const std::string text = status.ToString();
+  // RocksDB has no codes for these; its messages end with strerror's text.
+  if (absl::StrContains(text, "Permission denied") ||
+      absl::StrContains(text, "Read-only file system")) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        what, ": ", text, "; make the directory writable for this user"));
+  }
+  if (status.IsNoSpace() || absl::StrContains(text, "No space left") ||
+      absl::StrContains(text, "Too many open files")) {
+    return absl::ResourceExhaustedError(absl::StrCat(what, ": ", text));
+  }
+  return absl::DataLossError(absl::StrCat(what, ": ", text));
+}
+
+}  // namespace weir::store

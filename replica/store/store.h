@@ -1,0 +1,223 @@
+// The replica's store: block versions by position, in RocksDB.
+//
+// One Store is one replica's data: one RocksDB instance ("domain") per data
+// directory. A volume's lane L lies whole in domain L modulo the number of
+// domains, so all that belongs to one write changes in one WriteBatch of one
+// RocksDB. DESIGN.md, "Lanes and positions", gives the layout and the reasons.
+//
+// Guarantees:
+//  * In each lane writes apply strictly in the order of their positions, so a
+//    lane is always a prefix of its history, also after kill -9 and power loss.
+//  * A position answered by Flush, or by a FUA write, survives power loss.
+//  * The first failed sync of any domain is final: the store turns FAILED, stays so
+//    across restarts (a mark on disk where the disk still takes one, and the floor) and serves nothing more.
+//  * A store that opens has lost nothing that it had synced, or Open refuses.
+//
+// Thread-safety: all methods may be called from any thread. Writes to one lane
+// must be ordered by the caller (one stream); different lanes go in parallel.
+// Flush blocks for the sync; concurrent flushes of one domain share syncs.
+#ifndef WEIR_REPLICA_STORE_STORE_H_
+#define WEIR_REPLICA_STORE_STORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "proto/base/payload.h"
+#include "proto/base/position.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace weir::store {
+
+struct Options {
+  // One domain each; the order is part of the store's identity.
+  std::vector<std::string> data_dirs;
+  // RocksDB's environment for all files, the floors included. Not owned.
+  // nullptr: the machine's own.
+  rocksdb::Env* env = nullptr;
+  // Per domain: RocksDB's memtable budget and block cache, bytes.
+  uint64_t memtable_bytes = 16 << 20;
+  uint64_t block_cache_bytes = 16 << 20;
+  // Admission keeps this much of each directory's file system free, bytes, so that flush and
+  // compaction can finish: below it writes are refused with ENOSPC.
+  uint64_t reserve_bytes = 64 << 20;
+
+  absl::Status Validate() const;
+};
+
+// A limit on data_dirs.
+inline constexpr size_t kDomainsMax = 64;
+
+struct VolumeGeometry {
+  uint64_t size_blocks = 0;
+  LaneGeometry lanes;
+};
+
+struct LaneState {
+  LaneId lane{};
+  Position position;          // applied
+  Position durable_position;  // synced
+  uint32_t domain = 0;
+  std::vector<LineageEntry> lineage;  // oldest first; without position.epoch()
+};
+
+struct VolumeState {
+  VolumeId id{};
+  VolumeGeometry geometry;
+  Epoch promised_epoch = 0;
+  std::vector<LaneState> lanes;  // by lane
+};
+
+struct SpaceUsed {
+  uint64_t live_bytes = 0;
+  uint64_t pinned_bytes = 0;
+  uint64_t reclaimable_bytes = 0;
+};
+
+enum class WriteKind { kWrite, kWriteZeroes, kDiscard };
+
+// One fragment of a client's write, in one lane.
+struct WriteOp {
+  WriteKind kind = WriteKind::kWrite;
+  LaneId lane{};
+  BlockRange range;                 // within one stripe
+  Position position;
+  bool fua = false;
+  absl::string_view data;           // kWrite: range.count blocks; not kept
+  absl::Span<const uint32_t> crcs;  // kWrite: one a block, verified before anything is stored
+};
+
+// What became of one WriteOp.
+struct WriteResult {
+  // OK: applied now or earlier (a duplicate). errno (see proto/base/errno.h)
+  // EAGAIN: its position does not follow the lane's (a gap). ENOSPC. EBADMSG:
+  // data does not match crcs. ESTALE: position's epoch is not the lane's.
+  // EINVAL: outside the volume. EIO: store failed.
+  absl::Status status;
+  Position lane_position;     // after this op
+  Position durable_position;  // FUA: at or past its position
+};
+
+struct ReadResult {
+  bool zeroes = false;          // all blocks read as zeros: data and crcs are empty
+  std::string data;             // range.count blocks
+  std::vector<uint32_t> crcs;   // as stored
+  Position newest;              // highest version among the blocks; zero if none
+};
+
+struct ExtentsResult {
+  std::vector<std::pair<uint64_t, bool>> runs;  // (blocks, allocated)
+  Position newest;
+};
+
+struct ChangeEntry {
+  Position position;
+  BlockRange range;
+};
+
+struct BlockVersion {
+  uint64_t block = 0;
+  Position position;
+  bool zero = false;
+  uint32_t crc = 0;   // over data
+  std::string data;
+};
+
+// One lane's tail, as one atomic batch.
+struct Tail {
+  LaneId lane{};
+  Position from;  // where the lane must be
+  Position to;    // where it will be
+  std::vector<LineageEntry> lineage;
+  std::vector<ChangeEntry> changes;
+  std::vector<BlockVersion> versions;
+};
+
+struct Identity {
+  std::string store_id;     // 32 hex digits, made with the store
+  std::string cluster_id;   // empty until bound
+  uint64_t generation = 0;
+  uint64_t incarnation = 0;  // raised durably by every Open
+};
+
+class Store {
+ public:
+  // Opens the store of `options.data_dirs`, or makes it where all of them are
+  // empty. Raises the incarnation. Errors say what to do:
+  // FAILED_PRECONDITION: in use by another process, made by a newer format, some directories
+  //   empty or of another store or in another order.
+  // DATA_LOSS: a domain has less than it had synced, or is damaged, or a sync had failed: this store never
+  //   opens again.
+  // PERMISSION_DENIED, RESOURCE_EXHAUSTED: as the file system says.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(const Options& options);
+
+  // Syncs every domain (best effort), then closes. No call may be running.
+  virtual ~Store() = default;
+
+  virtual Identity identity() const = 0;
+  // Once, durably. FAILED_PRECONDITION if bound to another cluster.
+  virtual absl::Status BindCluster(const std::string& cluster_id) = 0;
+
+  // OK while serving; once a sync or the database failed, the reason, for ever.
+  virtual absl::Status health() const = 0;
+  virtual uint32_t num_domains() const = 0;
+
+  // --- volumes ---
+  // Durable. Idempotent for the same geometry, else ALREADY_EXISTS.
+  virtual absl::Status CreateVolume(VolumeId id, const VolumeGeometry& geometry) = 0;
+  // Durable; the space comes back by compaction. OK if there is none.
+  virtual absl::Status DeleteVolume(VolumeId id) = 0;
+  virtual std::vector<VolumeId> Volumes() const = 0;
+  // NOT_FOUND.
+  virtual absl::StatusOr<VolumeState> GetVolume(VolumeId id) const = 0;
+  virtual absl::StatusOr<SpaceUsed> GetSpaceUsed(VolumeId id) const = 0;
+
+  // --- I/O ---
+  // Applies `ops` in order; those of one domain are one WriteBatch. One sync a domain covers all FUA ops.
+  // A failed op does not stop ops of other lanes; later ops of its lane are gaps.
+  virtual std::vector<WriteResult> Write(VolumeId id, absl::Span<const WriteOp> ops) = 0;
+  // The newest versions. EBADMSG (DATA_LOSS): a stored block does not match its
+  // checksums. OUT_OF_RANGE.
+  virtual absl::StatusOr<ReadResult> Read(VolumeId id, BlockRange range) const = 0;
+  virtual absl::StatusOr<ExtentsResult> Extents(VolumeId id, BlockRange range) const = 0;
+  // Syncs domain `flush_nr`; answers what was applied in each of the volume's lanes there
+  // when the sync began. NOT OK is final for the store.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<std::pair<LaneId, Position>>>
+  Flush(VolumeId id, uint32_t flush_nr) = 0;
+  // What every member has synced, by lane; kept and, once itself synced, used
+  // to reclaim versions and trim changes.
+  virtual absl::Status NoteDurablePoints(
+      VolumeId id, absl::Span<const std::pair<LaneId, Position>> points) = 0;
+
+  // --- takeover ---
+  // Durable when it returns. FAILED_PRECONDITION below the promise.
+  virtual absl::Status Promise(VolumeId id, Epoch epoch) = 0;
+  // The lane's changes in (from, to] and, of each block they touch, the newest
+  // version at or below `to`. `to` must be the lane's position. OUT_OF_RANGE: trimmed past `from`.
+  // Memory: the caller's tail limit bounds it.
+  virtual absl::StatusOr<Tail> ReadTail(VolumeId id, LaneId lane, Position from,
+                                        Position to) const = 0;
+  // All or nothing, checksums verified. ABORTED unless the lane is at tail.from; OK if it is at tail.to already.
+  virtual absl::Status AdoptTail(VolumeId id, const Tail& tail) = 0;
+  // Every lane takes (epoch, 0) with its lineage, without what lies above
+  // `act_epoch`, the last epoch that served; every domain is synced. ABORTED
+  // unless each lane is at `expected` or already at (epoch, 0).
+  virtual absl::Status TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
+                                absl::Span<const std::pair<LaneId, Position>> expected) = 0;
+
+  // Whether a write of `bytes` is admitted now in every domain.
+  virtual bool HasSpaceFor(uint64_t bytes) const = 0;
+};
+
+}  // namespace weir::store
+
+#endif  // WEIR_REPLICA_STORE_STORE_H_
