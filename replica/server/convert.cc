@@ -1,0 +1,92 @@
+#include "replica/server/convert.h"
+
+namespace weir::replica {
+namespace {
+
+// What an entry takes on the wire at most, beside its data.
+constexpr size_t kEntryBytes = 48;
+
+}  // namespace
+
+void PositionToProto(LaneId lane, Position position, v1::LanePosition* out) {
+  out->set_lane(Index(lane));
+  out->set_position(position.bits());
+}
+
+void LaneStatesToProto(const std::vector<store::LaneState>& lanes,
+                       google::protobuf::RepeatedPtrField<v1::LaneState>* out) {
+  for (const store::LaneState& lane : lanes) {
+    v1::LaneState* state = out->Add();
+    state->set_lane(Index(lane.lane));
+    state->set_position(lane.position.bits());
+    state->set_durable_position(lane.durable_position.bits());
+    state->set_domain(lane.domain);
+    for (const LineageEntry& entry : lane.lineage) {
+      v1::LineageEntry* added = state->add_lineage();
+      added->set_epoch(entry.epoch);
+      added->set_n(entry.n);
+    }
+  }
+}
+
+LanePositions PositionsFromProto(
+    const google::protobuf::RepeatedPtrField<v1::LanePosition>& positions) {
+  LanePositions result;
+  result.reserve(static_cast<size_t>(positions.size()));
+  for (const v1::LanePosition& position : positions) {
+    result.emplace_back(LaneId{position.lane()}, Position::FromBits(position.position()));
+  }
+  return result;
+}
+
+std::vector<LineageEntry> LineageFromProto(
+    const google::protobuf::RepeatedPtrField<v1::LineageEntry>& lineage) {
+  std::vector<LineageEntry> result;
+  for (const v1::LineageEntry& entry : lineage) result.push_back({entry.epoch(), entry.n()});
+  return result;
+}
+
+void AppendChunk(const v1::TailChunk& chunk, store::Tail* tail) {
+  for (const v1::ChangeEntry& change : chunk.changes()) {
+    tail->changes.push_back({Position::FromBits(change.position()),
+                             BlockRange{change.first_block(), change.block_count()}});
+  }
+  for (const v1::BlockVersion& version : chunk.versions()) {
+    store::BlockVersion added;
+    added.block = version.block();
+    added.position = Position::FromBits(version.position());
+    added.zero = version.zero();
+    added.crc = version.crc32c();
+    added.data = version.data();
+    tail->versions.push_back(std::move(added));
+  }
+}
+
+bool TailChunker::Next(v1::TailChunk* chunk) {
+  chunk->Clear();
+  size_t bytes = 0;
+  while (next_change_ < tail_.changes.size() && bytes + kEntryBytes <= bytes_max_) {
+    const store::ChangeEntry& change = tail_.changes[next_change_++];
+    v1::ChangeEntry* added = chunk->add_changes();
+    added->set_position(change.position.bits());
+    added->set_first_block(change.range.first);
+    added->set_block_count(static_cast<uint32_t>(change.range.count));
+    bytes += kEntryBytes;
+  }
+  while (next_change_ == tail_.changes.size() && next_version_ < tail_.versions.size()) {
+    store::BlockVersion& version = tail_.versions[next_version_];
+    const size_t version_bytes = kEntryBytes + version.data.size();
+    if (bytes > 0 && bytes + version_bytes > bytes_max_) break;
+    v1::BlockVersion* added = chunk->add_versions();
+    added->set_block(version.block);
+    added->set_position(version.position.bits());
+    added->set_zero(version.zero);
+    added->set_crc32c(version.crc);
+    added->set_data(std::move(version.data));
+    bytes += version_bytes;
+    ++next_version_;
+  }
+  return bytes > 0;
+}
+
+}  // namespace weir::replica

@@ -1,0 +1,219 @@
+// The server beside its I/O: tails from one replica to another, health,
+// reflection, metrics.
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "proto/base/position.h"
+#include "proto/wire/status.h"
+#include "replica/server/server_fixture.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::replica {
+namespace {
+
+class EndpointsTest : public ServerFixture {
+ protected:
+  void WriteBlocks(uint64_t count, Epoch epoch) {
+    auto stream = Open(epoch, 1);
+    for (uint64_t n = 1; n <= count; ++n) {
+      FrameBuilder frame;
+      frame.Write(n, n % 64, Position(epoch, n), static_cast<char>('a' + n % 26));
+      ASSERT_TRUE(stream->Send(frame.frame));
+      ASSERT_EQ(stream->Await(n).error(), 0);
+    }
+  }
+  grpc::Status ReadTail(Epoch epoch, std::vector<v1::TailChunk>* chunks) {
+    grpc::ClientContext context;
+    v1::ReadTailRequest request;
+    *request.mutable_fence() = FenceOf(epoch);
+    request.set_from_position(Position(1, 0).bits());
+    request.set_to_position(Position(1, 40).bits());
+    auto reader = stub_->ReadTail(&context, request);
+    v1::TailChunk chunk;
+    while (reader->Read(&chunk)) chunks->push_back(chunk);
+    return reader->Finish();
+  }
+  // `last` is sent with commit, or not at all.
+  grpc::Status AdoptTail(Epoch epoch, const std::vector<v1::TailChunk>& chunks, bool commit) {
+    grpc::ClientContext context;
+    v1::AdoptTailResponse response;
+    auto writer = stub_->AdoptTail(&context, &response);
+    v1::AdoptTailRequest first;
+    *first.mutable_fence() = FenceOf(epoch);
+    first.set_from_position(Position(1, 0).bits());
+    first.set_to_position(Position(1, 40).bits());
+    writer->Write(first);
+    for (const v1::TailChunk& chunk : chunks) {
+      v1::AdoptTailRequest request;
+      *request.mutable_chunk() = chunk;
+      writer->Write(request);
+    }
+    if (commit) {
+      v1::AdoptTailRequest last;
+      last.set_commit(true);
+      writer->Write(last);
+    }
+    writer->WritesDone();
+    return writer->Finish();
+  }
+  // The answer of a unary call whose messages we have no headers for.
+  std::string CallRaw(const std::string& method, const std::string& request) {
+    grpc::GenericStub stub(channel_);
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const grpc::Slice slice(request);
+    auto call = stub.PrepareUnaryCall(&context, method, grpc::ByteBuffer(&slice, 1), &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    EXPECT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    grpc::Slice answer;
+    if (!status.ok() || !response.DumpToSingleSlice(&answer).ok()) return "";
+    return std::string(reinterpret_cast<const char*>(answer.begin()), answer.size());
+  }
+};
+
+std::string HttpGet(const std::string& address, const std::string& path) {
+  const size_t colon = address.rfind(':');
+  addrinfo* found = nullptr;
+  if (getaddrinfo(address.substr(0, colon).c_str(), address.substr(colon + 1).c_str(), nullptr,
+                  &found) != 0) {
+    return "";
+  }
+  const int fd = socket(found->ai_family, SOCK_STREAM, 0);
+  std::string answer;
+  if (connect(fd, found->ai_addr, found->ai_addrlen) == 0) {
+    const std::string request =
+        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+    char buffer[4096];
+    ssize_t got = 0;
+    while ((got = read(fd, buffer, sizeof(buffer))) > 0) {
+      answer.append(buffer, static_cast<size_t>(got));
+    }
+  }
+  close(fd);
+  freeaddrinfo(found);
+  return answer;
+}
+
+TEST_F(EndpointsTest, ATailGoesFromOneReplicaToAnother) {
+  StartWithVolume();
+  WriteBlocks(40, 1);
+  v1::SealResponse source, target;
+  ASSERT_TRUE(Seal(2, &source).ok());
+  std::vector<v1::TailChunk> chunks;
+  ASSERT_TRUE(ReadTail(2, &chunks).ok());
+  ASSERT_GE(chunks.size(), 1u);
+  EXPECT_EQ(chunks[0].changes_size(), 40);
+  for (const v1::TailChunk& chunk : chunks) EXPECT_LT(chunk.ByteSizeLong(), 1u << 20);
+
+  StartWithVolume();  // another replica, which has missed it all
+  ASSERT_TRUE(Seal(2, &target).ok());
+  EXPECT_EQ(AdoptTail(2, chunks, /*commit=*/false).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(AdoptTail(1, chunks, true).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  const grpc::Status adopted = AdoptTail(2, chunks, true);
+  ASSERT_TRUE(adopted.ok()) << adopted.error_message();
+  EXPECT_TRUE(AdoptTail(2, chunks, true).ok()) << "idempotent";
+  ASSERT_TRUE(Seal(2, &target).ok());
+  EXPECT_EQ(target.lanes(0).position(), source.lanes(0).position());
+  ASSERT_TRUE(TakeBase(2, target).ok());
+  auto stream = Open(2, 1);
+  FrameBuilder frame;
+  frame.Add(1, v1::IO_KIND_READ, 7);
+  ASSERT_TRUE(stream->Send(frame.frame));
+  std::string data;
+  stream->Await(1, &data);
+  EXPECT_EQ(data, std::string(4096, 'a' + 7));
+}
+
+TEST_F(EndpointsTest, ATailAboveTheLimitIsRefused) {
+  options_.tail_bytes_max = 64 << 10;
+  StartWithVolume();
+  v1::SealResponse sealed;
+  ASSERT_TRUE(Seal(2, &sealed).ok());
+  v1::TailChunk chunk;
+  chunk.add_versions()->set_data(std::string(40 << 10, 'x'));
+  EXPECT_EQ(AdoptTail(2, {chunk, chunk}, true).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(EndpointsTest, HealthSaysWhetherItServes) {
+  StartWithVolume();
+  // HealthCheckRequest{service}, HealthCheckResponse{status: SERVING = 1, NOT_SERVING = 2}
+  const std::string service = "weir.v1.ReplicaService";
+  const std::string request = absl::StrCat("\x0a", std::string(1, static_cast<char>(service.size())), service);
+  EXPECT_EQ(CallRaw("/grpc.health.v1.Health/Check", request), "\x08\x01");
+  auto stream = Open();
+  store_->FailNextSync();
+  FrameBuilder frame;
+  frame.Flush(1, 0);
+  ASSERT_TRUE(stream->Send(frame.frame));
+  EXPECT_FALSE(stream->DrainAndFinish().ok());
+  while (CallRaw("/grpc.health.v1.Health/Check", request) != "\x08\x02") {
+  }
+}
+
+TEST_F(EndpointsTest, MetricsCountWhatHappened) {
+  options_.metrics_listen = "127.0.0.1:0";
+  options_.enable_fault_injection = true;
+  StartWithVolume();
+  WriteBlocks(3, 1);
+  ASSERT_TRUE(SetFault(v1::FAULT_OP_READ, EIO).ok());
+  auto stream = Open(1, 2);
+  FrameBuilder frame;
+  frame.Add(1, v1::IO_KIND_READ, 0);
+  frame.Flush(2, 0);
+  ASSERT_TRUE(stream->Send(frame.frame));
+  stream->Await(1);
+  stream->Await(2);
+  const std::string text = HttpGet(server_->metrics_address(), "/metrics");
+  for (const char* line : {
+           "weir_replica_requests_total{op=\"write\"} 3",
+           "weir_replica_bytes_total{op=\"write\"} 12288",
+           "weir_replica_errors_total{errno=\"EIO\"} 1",
+           "weir_replica_injected_faults_total{op=\"read\"} 1",
+           "weir_replica_sync_seconds_count{domain=\"0\"} 1",
+           "weir_replica_streams 1",
+           "weir_replica_lane_applied_writes{lane=\"0\",volume=\"42\"} 3",
+           "weir_replica_lane_durable_writes{lane=\"0\",volume=\"42\"} 3",
+           "weir_replica_volume_promised_epoch{volume=\"42\"} 1",
+       }) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
+  }
+}
+
+TEST_F(EndpointsTest, GetReplicaTellsWhatItHolds) {
+  options_.name = "r1";
+  options_.store.data_dirs = {"/tmp"};
+  StartWithVolume();
+  WriteBlocks(5, 1);
+  const v1::GetReplicaResponse replica = GetReplica();
+  EXPECT_EQ(replica.name(), "r1");
+  EXPECT_EQ(replica.state(), "SERVING");
+  EXPECT_EQ(replica.cluster_id(), "cluster");
+  ASSERT_EQ(replica.data_dirs_size(), 1);
+  EXPECT_GT(replica.data_dirs(0).capacity_bytes(), 0u);
+  ASSERT_EQ(replica.volumes_size(), 1);
+  EXPECT_EQ(replica.volumes(0).size_bytes(), kVolumeBytes);
+  EXPECT_EQ(replica.volumes(0).live_bytes(), 5u * 4096);
+}
+
+}  // namespace
+}  // namespace weir::replica

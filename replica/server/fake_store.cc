@@ -1,0 +1,295 @@
+#include "replica/server/fake_store.h"
+
+#include <cerrno>
+#include <algorithm>
+#include <set>
+
+#include "proto/base/crc32c.h"
+#include "proto/base/errno.h"
+
+namespace weir::replica {
+namespace {
+
+absl::Status NoSuchVolume() { return absl::NotFoundError("no such volume"); }
+
+}  // namespace
+
+void FakeStore::HoldSyncs() {
+  absl::MutexLock lock(&mutex_);
+  hold_syncs_ = true;
+}
+
+void FakeStore::ReleaseSyncs() {
+  absl::MutexLock lock(&mutex_);
+  hold_syncs_ = false;
+}
+
+void FakeStore::SetFreeBytes(uint64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  free_bytes_ = bytes;
+}
+
+bool FakeStore::HasSpaceFor(uint64_t bytes) const {
+  absl::MutexLock lock(&mutex_);
+  return bytes <= free_bytes_;
+}
+
+void FakeStore::FailNextSync() {
+  absl::MutexLock lock(&mutex_);
+  fail_next_sync_ = true;
+}
+
+int FakeStore::syncs() const {
+  absl::MutexLock lock(&mutex_);
+  return syncs_;
+}
+
+int FakeStore::write_calls() const {
+  absl::MutexLock lock(&mutex_);
+  return write_calls_;
+}
+
+void FakeStore::WaitUntilSyncsWait(int count) {
+  absl::MutexLock lock(&mutex_);
+  const auto waiting = [this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return waiting_syncs_ >= count;
+  };
+  mutex_.Await(absl::Condition(&waiting));
+}
+
+store::Identity FakeStore::identity() const {
+  absl::MutexLock lock(&mutex_);
+  return identity_;
+}
+
+absl::Status FakeStore::BindCluster(const std::string& cluster_id) {
+  absl::MutexLock lock(&mutex_);
+  identity_.cluster_id = cluster_id;
+  return absl::OkStatus();
+}
+
+absl::Status FakeStore::health() const {
+  absl::MutexLock lock(&mutex_);
+  return health_;
+}
+
+absl::Status FakeStore::CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) {
+  absl::MutexLock lock(&mutex_);
+  const auto [found, added] = volumes_.try_emplace(id);
+  store::VolumeState& state = found->second.state;
+  if (!added) {
+    return state.geometry.size_blocks == geometry.size_blocks
+               ? absl::OkStatus()
+               : absl::AlreadyExistsError("another geometry");
+  }
+  state.id = id;
+  state.geometry = geometry;
+  for (uint32_t lane = 0; lane < geometry.lanes.lanes; ++lane) {
+    store::LaneState added_lane;
+    added_lane.lane = LaneId{lane};
+    added_lane.domain = lane % domains_;
+    state.lanes.push_back(added_lane);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeStore::DeleteVolume(VolumeId id) {
+  absl::MutexLock lock(&mutex_);
+  volumes_.erase(id);
+  return absl::OkStatus();
+}
+
+std::vector<VolumeId> FakeStore::Volumes() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<VolumeId> ids;
+  for (const auto& [id, volume] : volumes_) ids.push_back(id);
+  return ids;
+}
+
+absl::StatusOr<store::VolumeState> FakeStore::GetVolume(VolumeId id) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  return found->second.state;
+}
+
+absl::StatusOr<store::SpaceUsed> FakeStore::GetSpaceUsed(VolumeId id) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  store::SpaceUsed space;
+  space.live_bytes = found->second.blocks.size() * kBlockBytes;
+  return space;
+}
+
+absl::Status FakeStore::ApplyLocked(Volume& volume, const store::WriteOp& op) {
+  Position& at = volume.state.lanes[Index(op.lane)].position;
+  if (op.position.epoch() != at.epoch()) return ErrnoToStatus(ESTALE, "another epoch");
+  if (op.position <= at) return absl::OkStatus();  // a duplicate
+  if (op.position != at.Next()) return ErrnoToStatus(EAGAIN, "a gap");
+  for (size_t i = 0; i < op.crcs.size(); ++i) {
+    if (Crc32c(op.data.substr(i * kBlockBytes, kBlockBytes)) != op.crcs[i]) {
+      return ErrnoToStatus(EBADMSG, "checksum");
+    }
+  }
+  at = op.position;
+  volume.changes.push_back({op.position, op.range});
+  for (uint64_t i = 0; i < op.range.count; ++i) {
+    Block& block = volume.blocks[op.range.first + i];
+    block = Block{op.position, "", 0};
+    if (op.kind != store::WriteKind::kWrite) continue;
+    block.data = std::string(op.data.substr(i * kBlockBytes, kBlockBytes));
+    block.crc = op.crcs[i];
+  }
+  return absl::OkStatus();
+}
+
+std::vector<store::WriteResult> FakeStore::Write(VolumeId id,
+                                                 absl::Span<const store::WriteOp> ops) {
+  absl::MutexLock lock(&mutex_);
+  ++write_calls_;
+  std::vector<store::WriteResult> results(ops.size());
+  const auto found = volumes_.find(id);
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (found == volumes_.end() || !health_.ok()) {
+      results[i].status = ErrnoToStatus(EIO, "failed");
+      continue;
+    }
+    results[i].status = ApplyLocked(found->second, ops[i]);
+    results[i].lane_position = found->second.state.lanes[Index(ops[i].lane)].position;
+  }
+  return results;
+}
+
+absl::StatusOr<store::ReadResult> FakeStore::Read(VolumeId id, BlockRange range) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  store::ReadResult result;
+  result.zeroes = true;
+  const std::string zeros(kBlockBytes, '\0');
+  for (uint64_t i = 0; i < range.count; ++i) {
+    const auto block = found->second.blocks.find(range.first + i);
+    const bool has_data = block != found->second.blocks.end() && !block->second.data.empty();
+    if (has_data) result.zeroes = false;
+    result.data += has_data ? block->second.data : zeros;
+    result.crcs.push_back(has_data ? block->second.crc : Crc32c(zeros));
+    if (block != found->second.blocks.end()) {
+      result.newest = std::max(result.newest, block->second.position);
+    }
+  }
+  if (result.zeroes) {
+    result.data.clear();
+    result.crcs.clear();
+  }
+  return result;
+}
+
+absl::StatusOr<store::ExtentsResult> FakeStore::Extents(VolumeId id, BlockRange range) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  store::ExtentsResult result;
+  for (uint64_t i = 0; i < range.count; ++i) {
+    const auto block = found->second.blocks.find(range.first + i);
+    const bool has_data = block != found->second.blocks.end() && !block->second.data.empty();
+    if (result.runs.empty() || result.runs.back().second != has_data) {
+      result.runs.emplace_back(0, has_data);
+    }
+    ++result.runs.back().first;
+  }
+  return result;
+}
+
+absl::StatusOr<std::vector<std::pair<LaneId, Position>>> FakeStore::Flush(VolumeId id,
+                                                                          uint32_t flush_nr) {
+  absl::MutexLock lock(&mutex_);
+  ++syncs_;
+  std::vector<std::pair<LaneId, Position>> synced;
+  if (const auto found = volumes_.find(id); found != volumes_.end()) {
+    for (const store::LaneState& lane : found->second.state.lanes) {
+      if (lane.domain == flush_nr) synced.emplace_back(lane.lane, lane.position);
+    }
+  }
+  ++waiting_syncs_;
+  const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !hold_syncs_; };
+  mutex_.Await(absl::Condition(&released));
+  --waiting_syncs_;
+  if (std::exchange(fail_next_sync_, false)) health_ = ErrnoToStatus(EIO, "sync failed");
+  if (!health_.ok()) return health_;
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  for (const auto& [lane, position] : synced) {
+    found->second.state.lanes[Index(lane)].durable_position = position;
+  }
+  return synced;
+}
+
+absl::Status FakeStore::NoteDurablePoints(VolumeId,
+                                          absl::Span<const std::pair<LaneId, Position>>) {
+  return absl::OkStatus();
+}
+
+absl::Status FakeStore::Promise(VolumeId id, Epoch epoch) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  if (epoch < found->second.state.promised_epoch) return absl::FailedPreconditionError("lower");
+  found->second.state.promised_epoch = epoch;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<store::Tail> FakeStore::ReadTail(VolumeId id, LaneId lane, Position from,
+                                                Position to) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  const Volume& volume = found->second;
+  store::Tail tail{.lane = lane, .from = from, .to = to, .lineage = {}, .changes = {},
+                   .versions = {}};
+  std::set<uint64_t> blocks;
+  for (const store::ChangeEntry& change : volume.changes) {
+    if (volume.state.geometry.lanes.LaneOf(change.range.first) != lane) continue;
+    if (change.position <= from || change.position > to) continue;
+    tail.changes.push_back(change);
+    for (uint64_t i = 0; i < change.range.count; ++i) blocks.insert(change.range.first + i);
+  }
+  for (uint64_t number : blocks) {
+    const Block& block = volume.blocks.at(number);
+    tail.versions.push_back(
+        {number, block.position, block.data.empty(), block.crc, block.data});
+  }
+  return tail;
+}
+
+absl::Status FakeStore::AdoptTail(VolumeId id, const store::Tail& tail) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  store::LaneState& lane = found->second.state.lanes[Index(tail.lane)];
+  if (lane.position == tail.to) return absl::OkStatus();
+  if (lane.position != tail.from) return absl::AbortedError("not at from");
+  for (const store::BlockVersion& version : tail.versions) {
+    found->second.blocks[version.block] = {version.position, version.data, version.crc};
+  }
+  lane.position = tail.to;
+  lane.lineage = tail.lineage;
+  return absl::OkStatus();
+}
+
+absl::Status FakeStore::TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
+                                 absl::Span<const std::pair<LaneId, Position>> expected) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  for (const auto& [lane, position] : expected) {
+    store::LaneState& state = found->second.state.lanes[Index(lane)];
+    if (state.position == Position(epoch, 0)) continue;
+    if (state.position != position) return absl::AbortedError("a lane is elsewhere");
+    state.lineage.push_back({state.position.epoch(), state.position.n()});
+    state.position = state.durable_position = Position(epoch, 0);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weir::replica

@@ -1,0 +1,91 @@
+// A store in memory, for tests of the server: the same rules, no disk. Tests
+// can hold up syncs and make them fail.
+//
+// Thread-safety: safe.
+#ifndef WEIR_REPLICA_SERVER_FAKE_STORE_H_
+#define WEIR_REPLICA_SERVER_FAKE_STORE_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "replica/store/store.h"
+
+namespace weir::replica {
+
+class FakeStore final : public store::Store {
+ public:
+  explicit FakeStore(uint32_t domains = 2) : domains_(domains) {}
+
+  // --- what tests turn ---
+  // From now on Flush waits until ReleaseSyncs.
+  void HoldSyncs() ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReleaseSyncs() ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetFreeBytes(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The next Flush fails, and that is final.
+  void FailNextSync() ABSL_LOCKS_EXCLUDED(mutex_);
+  int syncs() const ABSL_LOCKS_EXCLUDED(mutex_);
+  int write_calls() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void WaitUntilSyncsWait(int count) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // --- Store ---
+  store::Identity identity() const override;
+  absl::Status BindCluster(const std::string& cluster_id) override;
+  absl::Status health() const override;
+  uint32_t num_domains() const override { return domains_; }
+  absl::Status CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) override;
+  absl::Status DeleteVolume(VolumeId id) override;
+  std::vector<VolumeId> Volumes() const override;
+  absl::StatusOr<store::VolumeState> GetVolume(VolumeId id) const override;
+  absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
+  std::vector<store::WriteResult> Write(VolumeId id,
+                                        absl::Span<const store::WriteOp> ops) override;
+  absl::StatusOr<store::ReadResult> Read(VolumeId id, BlockRange range) const override;
+  absl::StatusOr<store::ExtentsResult> Extents(VolumeId id, BlockRange range) const override;
+  absl::StatusOr<std::vector<std::pair<LaneId, Position>>> Flush(VolumeId id,
+                                                                 uint32_t flush_nr) override;
+  absl::Status NoteDurablePoints(
+      VolumeId id, absl::Span<const std::pair<LaneId, Position>> points) override;
+  absl::Status Promise(VolumeId id, Epoch epoch) override;
+  absl::StatusOr<store::Tail> ReadTail(VolumeId id, LaneId lane, Position from,
+                                       Position to) const override;
+  absl::Status AdoptTail(VolumeId id, const store::Tail& tail) override;
+  absl::Status TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
+                        absl::Span<const std::pair<LaneId, Position>> expected) override;
+  bool HasSpaceFor(uint64_t bytes) const override;
+
+ private:
+  struct Block {
+    Position position;
+    std::string data;  // empty: zeros
+    uint32_t crc = 0;
+  };
+  struct Volume {
+    store::VolumeState state;
+    std::map<uint64_t, Block> blocks;
+    std::vector<store::ChangeEntry> changes;
+  };
+
+  absl::Status ApplyLocked(Volume& volume, const store::WriteOp& op)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const uint32_t domains_;
+  mutable absl::Mutex mutex_;
+  store::Identity identity_ ABSL_GUARDED_BY(mutex_) = {"store-under-test", "", 1, 7};
+  absl::Status health_ ABSL_GUARDED_BY(mutex_);
+  std::map<VolumeId, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
+  uint64_t free_bytes_ ABSL_GUARDED_BY(mutex_) = ~uint64_t{0};
+  bool hold_syncs_ ABSL_GUARDED_BY(mutex_) = false;
+  bool fail_next_sync_ ABSL_GUARDED_BY(mutex_) = false;
+  int syncs_ ABSL_GUARDED_BY(mutex_) = 0;
+  int waiting_syncs_ ABSL_GUARDED_BY(mutex_) = 0;
+  int write_calls_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace weir::replica
+
+#endif  // WEIR_REPLICA_SERVER_FAKE_STORE_H_

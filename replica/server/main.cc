@@ -1,0 +1,196 @@
+// weir-replica: serves one replica's store.
+//
+// Exit codes: 0 after a clean shutdown (SIGTERM, SIGINT), 1 it cannot start, 2 wrong arguments.
+#include <signal.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "proto/base/log.h"
+#include "proto/base/size.h"
+#include "proto/base/status_macros.h"
+#include "replica/server/server.h"
+#include "replica/server/version.h"
+
+ABSL_FLAG(std::string, name, "replica", "this replica's name in logs and in weirctl");
+ABSL_FLAG(std::string, listen, "127.0.0.1:7301",
+          "serve gRPC here: host:port (port 0: any free one, printed when serving) or unix:PATH");
+ABSL_FLAG(std::vector<std::string>, data_dirs, {},
+          "comma-separated directories, one per disk; each is a flush domain. Their order is part "
+          "of the store's identity. Required");
+ABSL_FLAG(std::string, metrics_listen, "",
+          "serve Prometheus text at http://host:port/metrics; empty: do not");
+ABSL_FLAG(bool, enable_fault_injection, false,
+          "let clients make this replica answer errors, late or not at all (weirctl fault)");
+ABSL_FLAG(std::string, reserve_bytes, "64MiB",
+          "refuse writes with ENOSPC below this much free space in a data directory");
+ABSL_FLAG(std::string, space_margin_bytes, "64MiB",
+          "tell frontends to refuse new writes while less than this is left above reserve_bytes");
+ABSL_FLAG(std::string, memtable_bytes, "16MiB", "write buffer of each data directory");
+ABSL_FLAG(std::string, block_cache_bytes, "16MiB", "read cache of each data directory");
+ABSL_FLAG(std::string, inflight_bytes_max, "16MiB",
+          "payload that a frontend may have unanswered on one stream");
+ABSL_FLAG(std::string, unanswered_bytes_max, "16MiB",
+          "stop reading from a stream while more than this waits to be answered on it");
+ABSL_FLAG(std::string, tail_bytes_max, "128MiB",
+          "largest tail of a lane that a takeover may bring to this replica");
+ABSL_FLAG(absl::Duration, shutdown_grace, absl::Seconds(2),
+          "how long a clean shutdown waits for running calls");
+
+namespace weir::replica {
+namespace {
+
+constexpr int kExitCannotStart = 1;
+constexpr int kExitUsage = 2;
+
+// Abseil ends the process itself, with 1, both on --help and on a flag that it
+// does not know. Scripts are promised 0 and 2.
+bool flags_parsed = false;
+bool help_wanted = false;  // or the version
+
+void PromiseUsageExitCodes(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (absl::StartsWith(argv[i], "--help") || absl::StartsWith(argv[i], "--version")) {
+      help_wanted = true;
+    }
+  }
+  std::atexit([] {
+    if (flags_parsed) return;
+    std::cout.flush();
+    std::fflush(stdout);
+    if (help_wanted) std::_Exit(0);
+    std::_Exit(kExitUsage);
+  });
+}
+
+int Usage(absl::string_view why) {
+  std::cerr << "weir-replica: " << why << "; see weir-replica --help\n";
+  return kExitUsage;
+}
+
+absl::Status ParseSizeFlag(absl::string_view name, const std::string& text, uint64_t* bytes) {
+  const absl::StatusOr<uint64_t> size = ParseSize(text);
+  if (!size.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--", name, "=", text, ": ",
+                                                   std::string(size.status().message())));
+  }
+  *bytes = *size;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ServerOptions> OptionsFromFlags() {
+  ServerOptions options;
+  options.name = absl::GetFlag(FLAGS_name);
+  options.listen = absl::GetFlag(FLAGS_listen);
+  options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  options.enable_fault_injection = absl::GetFlag(FLAGS_enable_fault_injection);
+  options.shutdown_grace = absl::GetFlag(FLAGS_shutdown_grace);
+  options.store.data_dirs = absl::GetFlag(FLAGS_data_dirs);
+  if (options.store.data_dirs.empty()) {
+    return absl::InvalidArgumentError("--data_dirs is required");
+  }
+  uint64_t inflight_bytes_max = 0;
+  RETURN_IF_ERROR(ParseSizeFlag("reserve_bytes", absl::GetFlag(FLAGS_reserve_bytes),
+                                &options.store.reserve_bytes));
+  RETURN_IF_ERROR(ParseSizeFlag("space_margin_bytes", absl::GetFlag(FLAGS_space_margin_bytes),
+                                &options.space_margin_bytes));
+  RETURN_IF_ERROR(ParseSizeFlag("memtable_bytes", absl::GetFlag(FLAGS_memtable_bytes),
+                                &options.store.memtable_bytes));
+  RETURN_IF_ERROR(ParseSizeFlag("block_cache_bytes", absl::GetFlag(FLAGS_block_cache_bytes),
+                                &options.store.block_cache_bytes));
+  RETURN_IF_ERROR(ParseSizeFlag("inflight_bytes_max", absl::GetFlag(FLAGS_inflight_bytes_max),
+                                &inflight_bytes_max));
+  RETURN_IF_ERROR(ParseSizeFlag("unanswered_bytes_max",
+                                absl::GetFlag(FLAGS_unanswered_bytes_max),
+                                &options.unanswered_bytes_max));
+  RETURN_IF_ERROR(ParseSizeFlag("tail_bytes_max", absl::GetFlag(FLAGS_tail_bytes_max),
+                                &options.tail_bytes_max));
+  if (inflight_bytes_max > UINT32_MAX) {
+    return absl::InvalidArgumentError("--inflight_bytes_max must be below 4GiB");
+  }
+  options.inflight_bytes_max = static_cast<uint32_t>(inflight_bytes_max);
+  RETURN_IF_ERROR(options.Validate());
+  RETURN_IF_ERROR(options.store.Validate());
+  return options;
+}
+
+// Blocked before any thread starts, so that only sigwait below sees them.
+sigset_t BlockStopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+int Main() {
+  const absl::StatusOr<ServerOptions> options = OptionsFromFlags();
+  if (!options.ok()) {
+    const absl::string_view message = options.status().message();
+    return Usage(std::string(message.data(), message.size()));
+  }
+  // gRPC's own log lines would bury ours; GRPC_VERBOSITY in the environment wins.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  // Debian's Abseil checks every lock, gRPC's included, under one global lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  const sigset_t signals = BlockStopSignals();
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*options);
+  if (!server.ok()) {
+    LOG(ERROR) << "replica=" << options->name
+               << " cannot start: " << std::string(server.status().message());
+    return kExitCannotStart;
+  }
+  LOG(INFO) << "serving replica=" << options->name << " listen=" << (*server)->address()
+            << " metrics="
+            << ((*server)->metrics_address().empty() ? "-" : (*server)->metrics_address());
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  LOG(INFO) << "replica=" << options->name << " stopping on signal " << signal_number;
+  server->reset();
+  LOG(INFO) << "replica=" << options->name << " stopped";
+  return 0;
+}
+
+}  // namespace
+}  // namespace weir::replica
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "serves one replica of Weir volumes.\n\n"
+      "  weir-replica --name=r1 --listen=127.0.0.1:7301 --data_dirs=/disk1/weir,/disk2/weir "
+      "--metrics_listen=127.0.0.1:9301\n\n"
+      "Directories that are empty become a new store. SIGTERM and SIGINT stop it cleanly.\n"
+      "Exit codes: 0 clean shutdown, 1 cannot start (the last line says why), 2 wrong arguments.");
+  absl::FlagsUsageConfig usage;
+  usage.contains_helpshort_flags = [](absl::string_view file) {
+    return absl::StrContains(file, "replica/server/main.cc");
+  };
+  usage.contains_help_flags = usage.contains_helpshort_flags;
+  usage.version_string = [] { return absl::StrCat("weir-replica ", weir::replica::kVersion, "\n"); };
+  absl::SetFlagsUsageConfig(usage);
+  weir::replica::PromiseUsageExitCodes(argc, argv);
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  weir::replica::flags_parsed = true;
+  if (rest.size() > 1) return weir::replica::Usage(absl::StrCat("unexpected argument ", rest[1]));
+  return weir::replica::Main();
+}

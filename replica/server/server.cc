@@ -1,0 +1,244 @@
+#include "replica/server/server.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "prometheus/exposer.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/transport.h"
+#include "replica/server/replica.h"
+#include "replica/server/service.h"
+
+namespace weir::replica {
+namespace {
+
+constexpr char kServiceName[] = "weir.v1.ReplicaService";
+constexpr absl::string_view kUnixPrefix = "unix:";
+
+// "host:port" without its port, or false.
+bool SplitPort(absl::string_view address, std::string* host, int* port) {
+  const size_t colon = address.rfind(':');
+  if (colon == absl::string_view::npos || colon == 0) return false;
+  *host = std::string(address.substr(0, colon));
+  return absl::SimpleAtoi(address.substr(colon + 1), port) && *port >= 0 && *port <= 65535;
+}
+
+absl::Status CheckAddress(absl::string_view option, absl::string_view address, bool unix_allowed) {
+  if (unix_allowed && absl::StartsWith(address, kUnixPrefix)) {
+    const size_t path_bytes = address.size() - kUnixPrefix.size();
+    if (path_bytes > 0 && path_bytes < sizeof(sockaddr_un::sun_path)) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        option, "=", address, ": the socket's path must have 1 to ",
+        sizeof(sockaddr_un::sun_path) - 1, " bytes"));
+  }
+  std::string host;
+  int port = 0;
+  if (SplitPort(address, &host, &port)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(option, "=", address, " is not host:port",
+                                                 unix_allowed ? " or unix:PATH" : ""));
+}
+
+absl::Status InUse(absl::string_view option, const std::string& address) {
+  const bool is_unix = absl::StartsWith(address, kUnixPrefix);
+  return absl::UnavailableError(absl::StrCat(
+      "cannot listen on --", option, "=", address, ": ",
+      is_unix ? "another process listens there, or the socket cannot be made; stop the other "
+                "process (ss -lxp shows it), or make its directory and let us write to it"
+              : "the address is in use or not this machine's; stop the other process "
+                "(ss -lptn shows it) or choose another address"));
+}
+
+// gRPC unlinks the socket of a running server without asking; so we ask.
+bool SomebodyListensOn(const std::string& path) {
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const bool connected =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  close(fd);
+  return connected;
+}
+
+void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
+  const int keepalive_ms = static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_interval));
+  // A frame just above our limit gets our clear answer; far above, gRPC refuses to buffer it.
+  builder->SetMaxReceiveMessageSize(static_cast<int>(2 * options.frame_bytes_max));
+  wire::SetStreamTransport(builder);
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              static_cast<int>(options.calls_per_connection_max));
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms);
+  builder->AddChannelArgument(
+      GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+      static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_timeout)));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Frontends ping us too, to notice a dead machine within seconds.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+  // Reflection is a synchronous service of gRPC's; two threads are plenty for it.
+  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+}
+
+void EnableHealthAndReflection() {
+  static const bool once = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
+class GrpcServer final : public Server {
+ public:
+  GrpcServer(ServerOptions options, std::unique_ptr<store::Store> store)
+      : replica_(std::move(options), std::move(store), [this] { StoreFailed(); }),
+        service_(replica_),
+        collector_(std::make_shared<StoreCollector>(
+            &replica_.store(), replica_.options().store.data_dirs)) {}
+  ~GrpcServer() override { Shutdown(); }
+
+  absl::Status Listen();
+  absl::Status ExposeMetrics();
+
+  const std::string& address() const override { return address_; }
+  const std::string& metrics_address() const override { return metrics_address_; }
+  void Shutdown() override;
+
+ private:
+  void StoreFailed();
+
+  Replica replica_;
+  Service service_;
+  const std::shared_ptr<StoreCollector> collector_;
+  std::string address_;
+  std::string metrics_address_;
+  absl::Mutex shutdown_mutex_;  // the second caller waits for the first
+  bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+absl::Status GrpcServer::Listen() {
+  const std::string& listen = replica_.options().listen;
+  const bool is_unix = absl::StartsWith(listen, kUnixPrefix);
+  if (is_unix && SomebodyListensOn(listen.substr(kUnixPrefix.size()))) {
+    return InUse("listen", listen);
+  }
+  EnableHealthAndReflection();
+  grpc::ServerBuilder builder;
+  SetLimits(replica_.options(), &builder);
+  int port = 0;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&service_);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port <= 0) return InUse("listen", listen);
+  server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
+  // A store can be FAILED from the first moment on.
+  replica_.CheckHealth();
+  address_ = listen;
+  std::string host;
+  int asked_port = 0;
+  if (!is_unix && SplitPort(listen, &host, &asked_port)) address_ = absl::StrCat(host, ":", port);
+  return absl::OkStatus();
+}
+
+absl::Status GrpcServer::ExposeMetrics() {
+  const std::string& listen = replica_.options().metrics_listen;
+  if (listen.empty()) return absl::OkStatus();
+  // prometheus-cpp reports by exception; it ends here.
+  try {
+    exposer_ = std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/2);
+  } catch (const std::exception&) {
+    return InUse("metrics_listen", listen);
+  }
+  exposer_->RegisterCollectable(replica_.metrics().registry);
+  exposer_->RegisterCollectable(collector_);
+  std::string host;
+  int port = 0;
+  const std::vector<int> ports = exposer_->GetListeningPorts();
+  if (SplitPort(listen, &host, &port) && !ports.empty()) port = ports.front();
+  metrics_address_ = absl::StrCat(host, ":", port);
+  return absl::OkStatus();
+}
+
+void GrpcServer::StoreFailed() {
+  // Null while Listen is still building it; Listen looks at the health again then.
+  if (server_ != nullptr) server_->GetHealthCheckService()->SetServingStatus(false);
+}
+
+void GrpcServer::Shutdown() {
+  absl::MutexLock lock(&shutdown_mutex_);
+  if (std::exchange(shut_down_, true)) return;
+  const ServerOptions& options = replica_.options();
+  if (server_ != nullptr) {
+    server_->GetHealthCheckService()->SetServingStatus(false);
+    replica_.sessions().EndAll(absl::UnavailableError(
+        absl::StrCat("replica ", options.name, " is shutting down")));
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + options.shutdown_grace));
+    server_->Wait();
+  }
+  exposer_.reset();
+  replica_.Stop();
+  // The destructor of replica_ closes the store, which syncs it.
+}
+
+}  // namespace
+
+absl::Status ServerOptions::Validate() const {
+  if (name.empty()) return absl::InvalidArgumentError("name is empty");
+  RETURN_IF_ERROR(CheckAddress("listen", listen, /*unix_allowed=*/true));
+  if (!metrics_listen.empty()) {
+    RETURN_IF_ERROR(CheckAddress("metrics_listen", metrics_listen, /*unix_allowed=*/false));
+  }
+  if (frame_bytes_max < (5 << 20) || frame_bytes_max > (512 << 20)) {
+    return absl::InvalidArgumentError(
+        "frame_bytes_max must be 5 MiB (a stripe and its head) to 512 MiB");
+  }
+  if (inflight_bytes_max == 0 || unanswered_bytes_max == 0 || unanswered_ios_max == 0 ||
+      tail_bytes_max == 0 || calls_per_connection_max == 0) {
+    return absl::InvalidArgumentError(
+        "inflight_bytes_max, unanswered_bytes_max, unanswered_ios_max, tail_bytes_max and "
+        "calls_per_connection_max must be above 0");
+  }
+  if (keepalive_interval < absl::Seconds(1) || keepalive_timeout < absl::Seconds(1)) {
+    return absl::InvalidArgumentError("keepalive_interval and _timeout must be at least 1s");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
+  RETURN_IF_ERROR(options.Validate());
+  ASSIGN_OR_RETURN(std::unique_ptr<store::Store> store, store::Store::Open(options.store));
+  return StartWithStore(std::move(options), std::move(store));
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::StartWithStore(
+    ServerOptions options, std::unique_ptr<store::Store> store) {
+  RETURN_IF_ERROR(options.Validate());
+  auto server = std::make_unique<GrpcServer>(std::move(options), std::move(store));
+  RETURN_IF_ERROR(server->Listen());
+  RETURN_IF_ERROR(server->ExposeMetrics());
+  return server;
+}
+
+}  // namespace weir::replica

@@ -1,0 +1,312 @@
+#include "replica/server/server.h"
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "proto/base/errno.h"
+#include "proto/base/position.h"
+#include "replica/server/server_fixture.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::replica {
+namespace {
+
+using ServerTest = ServerFixture;
+
+TEST_F(ServerTest, TheHelloTellsIdentityLanesAndFlushDomains) {
+  StartWithVolume();
+  v1::HelloReply hello;
+  auto stream = Open(1, 1, &hello);
+  EXPECT_EQ(hello.store_id(), "store-under-test");
+  EXPECT_EQ(hello.incarnation(), 7u);
+  EXPECT_EQ(hello.num_flush_requests(), 2u);
+  EXPECT_EQ(hello.lanes_size(), 4);
+  EXPECT_EQ(hello.lanes(1).position(), Position(1, 0).bits());
+  EXPECT_TRUE(hello.flush_supported());
+  EXPECT_GT(hello.inflight_bytes_max(), 0u);
+}
+
+TEST_F(ServerTest, AnyClientWritesReadsAndFlushesWithPlainMessages) {
+  StartWithVolume();
+  auto stream = Open();
+  FrameBuilder writes;
+  writes.Write(1, 0, Position(1, 1), 'a');
+  writes.Write(2, 64, Position(1, 1), 'b');
+  v1::Io& zeroes = writes.Add(3, v1::IO_KIND_WRITE_ZEROES, 1);
+  zeroes.set_position(Position(1, 2).bits());
+  ASSERT_TRUE(stream->Send(writes.frame));
+  EXPECT_EQ(stream->Await(1).position(), Position(1, 1).bits());
+  EXPECT_EQ(stream->Await(2).error(), 0);
+  EXPECT_EQ(stream->Await(3).error(), 0);
+  EXPECT_EQ(stream->reply_frames, 1) << "answers of one frame go as one frame";
+  EXPECT_EQ(store_->write_calls(), 1) << "writes of one frame are one batch";
+
+  FrameBuilder reads;
+  reads.Add(4, v1::IO_KIND_READ, 0, 2);
+  reads.Add(5, v1::IO_KIND_READ, 64);
+  reads.Add(6, v1::IO_KIND_READ, 10);
+  reads.Add(7, v1::IO_KIND_EXTENTS, 0, 4);
+  reads.Flush(8, 1);
+  ASSERT_TRUE(stream->Send(reads.frame));
+  std::string data;
+  v1::IoReply reply = stream->Await(4, &data);
+  EXPECT_EQ(data, std::string(4096, 'a') + std::string(4096, '\0'));
+  EXPECT_EQ(reply.crc32c_size(), 2);
+  EXPECT_EQ(reply.position(), Position(1, 2).bits());
+  stream->Await(5, &data);
+  EXPECT_EQ(data, std::string(4096, 'b'));
+  reply = stream->Await(6, &data);
+  EXPECT_TRUE(reply.zeroes());
+  EXPECT_TRUE(data.empty());
+  reply = stream->Await(7);
+  ASSERT_EQ(reply.extents_size(), 2);
+  EXPECT_TRUE(reply.extents(0).allocated());
+  EXPECT_EQ(reply.extents(1).block_count(), 3u);
+  reply = stream->Await(8);
+  ASSERT_EQ(reply.durable_size(), 2) << "lanes 1 and 3 lie in domain 1";
+  EXPECT_EQ(reply.durable(0).lane(), 1u);
+  EXPECT_EQ(reply.durable(0).position(), Position(1, 1).bits());
+}
+
+TEST_F(ServerTest, AGapIsRequeuedAndNothingOfItApplied) {
+  StartWithVolume();
+  auto stream = Open();
+  FrameBuilder frame;
+  frame.Write(1, 0, Position(1, 2), 'x');
+  frame.Write(2, 64, Position(1, 1), 'y');
+  ASSERT_TRUE(stream->Send(frame.frame));
+  EXPECT_EQ(stream->Await(1).error(), EAGAIN);
+  EXPECT_EQ(stream->Await(2).error(), 0) << "another lane is not held up";
+}
+
+TEST_F(ServerTest, ARefusedWriteLeavesAGapForThoseBehindIt) {
+  StartWithVolume();
+  auto stream = Open();
+  FrameBuilder frame;
+  frame.Write(1, 0, Position(1, 1), 'x').set_lane(1);  // not its lane
+  frame.Write(2, 0, Position(1, 2), 'y');
+  ASSERT_TRUE(stream->Send(frame.frame));
+  EXPECT_EQ(stream->Await(1).error(), EINVAL);
+  EXPECT_EQ(stream->Await(2).error(), EAGAIN);
+}
+
+TEST_F(ServerTest, DataThatDoesNotMatchItsChecksumIsRefused) {
+  StartWithVolume();
+  auto stream = Open();
+  FrameBuilder frame;
+  frame.Write(1, 0, Position(1, 1), 'x').set_crc32c(0, 1);
+  ASSERT_TRUE(stream->Send(frame.frame));
+  EXPECT_EQ(stream->Await(1).error(), EBADMSG);
+}
+
+TEST_F(ServerTest, IoGoesOnWhileAFlushSyncs) {
+  StartWithVolume();
+  auto stream = Open();
+  store_->HoldSyncs();
+  FrameBuilder flush, write;
+  flush.Flush(1, 0);
+  ASSERT_TRUE(stream->Send(flush.frame));
+  store_->WaitUntilSyncsWait(1);
+  write.Write(2, 0, Position(1, 1), 'x');
+  ASSERT_TRUE(stream->Send(write.frame));
+  EXPECT_EQ(stream->Await(2).error(), 0);
+  EXPECT_FALSE(stream->HasReplyTo(1));
+  store_->ReleaseSyncs();
+  const v1::IoReply reply = stream->Await(1);
+  EXPECT_EQ(reply.durable(0).position(), Position(1, 0).bits())
+      << "positions are those of the sync's start";
+}
+
+TEST_F(ServerTest, AFuaWriteIsAnsweredOnlyOnceItIsDurable) {
+  StartWithVolume();
+  auto stream = Open();
+  store_->HoldSyncs();
+  FrameBuilder fua, behind;
+  fua.Write(1, 0, Position(1, 1), 'x').set_fua(true);
+  ASSERT_TRUE(stream->Send(fua.frame));
+  store_->WaitUntilSyncsWait(1);
+  behind.Write(2, 1, Position(1, 2), 'y');
+  ASSERT_TRUE(stream->Send(behind.frame));
+  EXPECT_EQ(stream->Await(2).error(), 0) << "the write behind is not held up";
+  EXPECT_FALSE(stream->HasReplyTo(1));
+  store_->ReleaseSyncs();
+  const v1::IoReply reply = stream->Await(1);
+  ASSERT_EQ(reply.durable_size(), 1) << "its lane only";
+  EXPECT_GE(reply.durable(0).position(), Position(1, 1).bits());
+}
+
+TEST_F(ServerTest, FlushesThatWaitTogetherShareOneSync) {
+  StartWithVolume();
+  auto stream = Open();
+  store_->HoldSyncs();
+  FrameBuilder first;
+  first.Flush(1, 0);
+  ASSERT_TRUE(stream->Send(first.frame));
+  store_->WaitUntilSyncsWait(1);
+  FrameBuilder more;
+  for (uint64_t id = 2; id <= 9; ++id) more.Flush(id, 0);
+  more.Add(10, v1::IO_KIND_READ, 0);
+  ASSERT_TRUE(stream->Send(more.frame));
+  EXPECT_EQ(stream->Await(10).error(), 0);  // so the flushes have been queued
+  store_->ReleaseSyncs();
+  for (uint64_t id = 1; id <= 9; ++id) EXPECT_EQ(stream->Await(id).error(), 0);
+  EXPECT_EQ(store_->syncs(), 2);
+}
+
+TEST_F(ServerTest, HalfCloseIsAnsweredWhenAllRequestsAre) {
+  StartWithVolume();
+  auto stream = Open();
+  store_->HoldSyncs();
+  FrameBuilder frame;
+  frame.Flush(1, 0);
+  ASSERT_TRUE(stream->Send(frame.frame));
+  stream->HalfClose();
+  store_->WaitUntilSyncsWait(1);
+  store_->ReleaseSyncs();
+  EXPECT_EQ(stream->Await(1).error(), 0);
+  EXPECT_TRUE(stream->DrainAndFinish().ok());
+}
+
+TEST_F(ServerTest, SlowReadersAreHeldBackAndLoseNothing) {
+  options_.unanswered_bytes_max = 256 << 10;
+  StartWithVolume();
+  auto stream = Open();
+  for (uint64_t block = 0; block < 64; ++block) {
+    FrameBuilder write;
+    write.Write(block + 1, block, Position(1, block + 1), static_cast<char>('a' + block % 26));
+    ASSERT_TRUE(stream->Send(write.frame));
+    ASSERT_EQ(stream->Await(block + 1).error(), 0);
+  }
+  // 64 MiB of answers, asked for at once, before any is read.
+  FrameBuilder reads;
+  for (uint64_t id = 1000; id < 1256; ++id) reads.Add(id, v1::IO_KIND_READ, 0, 64);
+  ASSERT_TRUE(stream->Send(reads.frame));
+  std::string data;
+  for (uint64_t id = 1000; id < 1256; ++id) {
+    EXPECT_EQ(stream->Await(id, &data).error(), 0);
+    ASSERT_EQ(data.size(), 64u * 4096);
+    EXPECT_EQ(data[63 * 4096], 'a' + 63 % 26);
+  }
+}
+
+// --- fencing ---
+
+TEST_F(ServerTest, ANewerSessionEndsTheOlderStream) {
+  StartWithVolume();
+  auto first = Open(1, 1);
+  auto second = Open(1, 2);
+  EXPECT_EQ(first->DrainAndFinish().code(), absl::StatusCode::kAborted);
+  FrameBuilder frame;
+  frame.Write(1, 0, Position(1, 1), 'x');
+  ASSERT_TRUE(second->Send(frame.frame));
+  EXPECT_EQ(second->Await(1).error(), 0);
+}
+
+TEST_F(ServerTest, SealEndsTheOldEpochAndItStaysOut) {
+  StartWithVolume();
+  auto old_stream = Open(1, 1);
+  FrameBuilder frame;
+  frame.Write(1, 0, Position(1, 1), 'x');
+  ASSERT_TRUE(old_stream->Send(frame.frame));
+  EXPECT_EQ(old_stream->Await(1).error(), 0);
+
+  v1::SealResponse sealed;
+  ASSERT_TRUE(Seal(2, &sealed).ok());
+  EXPECT_EQ(sealed.lanes(0).position(), Position(1, 1).bits());
+  EXPECT_EQ(sealed.incarnation(), 7u);
+  EXPECT_FALSE(sealed.boot_id().empty());
+  const absl::Status ended = old_stream->DrainAndFinish();
+  EXPECT_EQ(ended.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(StatusToErrno(ended), ESTALE);
+  EXPECT_EQ(StatusToErrno(EndOf(HelloOf(1, 2))), ESTALE);
+  EXPECT_EQ(StatusToErrno(Seal(1, &sealed)), ESTALE);
+  EXPECT_EQ(EndOf(HelloOf(2, 1)).code(), absl::StatusCode::kFailedPrecondition)
+      << "the base is not taken yet";
+  v1::SealResponse again;
+  ASSERT_TRUE(Seal(2, &again).ok()) << "a lost answer may be asked for again";
+  EXPECT_EQ(again.SerializeAsString(), sealed.SerializeAsString());
+  ASSERT_TRUE(TakeBase(2, again).ok());
+  ASSERT_TRUE(TakeBase(2, again).ok()) << "idempotent";
+  auto new_stream = Open(2, 1);
+}
+
+TEST_F(ServerTest, AHelloThatMeansAnotherReplicaIsRefused) {
+  StartWithVolume();
+  auto fence = [](v1::IoFrame& frame) { return frame.mutable_hello()->mutable_fence(); };
+  v1::IoFrame cluster = HelloOf(1, 1), store = cluster, incarnation = cluster, epoch = cluster,
+              volume = cluster;
+  fence(cluster)->set_cluster_id("another");
+  fence(store)->set_store_id("another");
+  fence(incarnation)->set_incarnation(6);
+  fence(epoch)->set_epoch(2);
+  fence(volume)->set_volume_id(43);
+  EXPECT_EQ(EndOf(cluster).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(EndOf(store).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(EndOf(incarnation).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(EndOf(epoch).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(EndOf(volume).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(ServerTest, TakeBaseIsBoundToTheIncarnationAndToWhatWasSealed) {
+  StartWithVolume();
+  v1::SealResponse sealed;
+  ASSERT_TRUE(Seal(2, &sealed).ok());
+  v1::SealResponse elsewhere = sealed;
+  elsewhere.mutable_lanes(0)->set_position(Position(1, 5).bits());
+  EXPECT_EQ(TakeBase(2, elsewhere).code(), absl::StatusCode::kAborted);
+  grpc::ClientContext context;
+  v1::TakeBaseRequest request;
+  *request.mutable_fence() = FenceOf(2);
+  request.mutable_fence()->set_incarnation(6);
+  v1::TakeBaseResponse response;
+  EXPECT_EQ(stub_->TakeBase(&context, request, &response).error_code(),
+            grpc::StatusCode::ABORTED);
+}
+
+TEST_F(ServerTest, DeletingAVolumeEndsItsStreamAndIsIdempotent) {
+  StartWithVolume();
+  auto stream = Open();
+  for (int i = 0; i < 2; ++i) {
+    grpc::ClientContext context;
+    v1::DeleteReplicaVolumeRequest request;
+    *request.mutable_fence() = FenceOf(1);
+    v1::DeleteReplicaVolumeResponse response;
+    EXPECT_TRUE(stub_->DeleteVolume(&context, request, &response).ok());
+  }
+  EXPECT_EQ(stream->DrainAndFinish().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(ServerTest, ShutdownEndsStreamsAtOnceAndSaysWhy) {
+  StartWithVolume();
+  auto stream = Open();
+  const absl::Time start = absl::Now();
+  server_->Shutdown();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
+  EXPECT_EQ(stream->DrainAndFinish().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(ServerTest, FrontendsHearWhenSpaceRunsOutAndWhenItIsBack) {
+  options_.space_check_interval = absl::Milliseconds(5);
+  StartWithVolume();
+  auto stream = Open();
+  v1::IoReplyFrame frame;
+  store_->SetFreeBytes(1 << 20);
+  ASSERT_TRUE(stream->ReceiveFrame(&frame));
+  EXPECT_TRUE(frame.has_space_exhausted() && frame.space_exhausted());
+  v1::HelloReply hello;
+  auto second = Open(1, 2, &hello);
+  EXPECT_TRUE(hello.space_exhausted());
+  store_->SetFreeBytes(1 << 30);
+  ASSERT_TRUE(second->ReceiveFrame(&frame));
+  EXPECT_TRUE(frame.has_space_exhausted() && !frame.space_exhausted());
+}
+
+}  // namespace
+}  // namespace weir::replica

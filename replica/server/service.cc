@@ -1,0 +1,258 @@
+#include "replica/server/service.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/status.h"
+#include "replica/server/admission.h"
+#include "replica/server/convert.h"
+#include "replica/server/io_stream.h"
+#include "replica/server/tail_calls.h"
+#include "replica/server/version.h"
+
+namespace weir::replica {
+namespace {
+
+uint64_t Number(VolumeId volume) { return static_cast<uint64_t>(volume); }
+
+}  // namespace
+
+grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context,
+                                       std::function<absl::Status()> call) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const bool taken = replica_.control().Run([this, reactor, call = std::move(call)] {
+    const absl::Status status = call();
+    if (!status.ok()) replica_.CheckHealth();
+    reactor->Finish(wire::ToGrpc(status));
+  });
+  if (!taken) {
+    reactor->Finish(wire::ToGrpc(
+        absl::UnavailableError("the replica is busy or shutting down; try again")));
+  }
+  return reactor;
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Service::Io(
+    grpc::CallbackServerContext*) {
+  return IoStream::Start(replica_);
+}
+
+grpc::ServerUnaryReactor* Service::GetReplica(grpc::CallbackServerContext* context,
+                                              const v1::GetReplicaRequest*,
+                                              v1::GetReplicaResponse* response) {
+  return Run(context, [this, response] { return DoGetReplica(response); });
+}
+
+absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
+  store::Store& store = replica_.store();
+  const store::Identity identity = store.identity();
+  response->set_name(replica_.options().name);
+  response->set_cluster_id(identity.cluster_id);
+  response->set_store_id(identity.store_id);
+  response->set_incarnation(identity.incarnation);
+  response->set_boot_id(replica_.boot_id());
+  const absl::Status health = store.health();
+  response->set_state(health.ok() ? "SERVING" : "FAILED");
+  response->set_state_reason(std::string(health.message()));
+  response->set_version(kVersion);
+  response->set_fault_injection(replica_.options().enable_fault_injection);
+  uint32_t index = 0;
+  for (const std::string& path : replica_.options().store.data_dirs) {
+    const DirectorySpace space = SpaceOf(path);
+    v1::DataDir* directory = response->add_data_dirs();
+    directory->set_path(path);
+    directory->set_index(index++);
+    directory->set_capacity_bytes(space.capacity_bytes);
+    directory->set_available_bytes(space.available_bytes);
+  }
+  for (VolumeId id : store.Volumes()) {
+    const absl::StatusOr<store::VolumeState> state = store.GetVolume(id);
+    if (!state.ok()) continue;  // deleted in between
+    v1::ReplicaVolume* volume = response->add_volumes();
+    volume->set_volume_id(Number(id));
+    volume->set_size_bytes(state->geometry.size_blocks * kBlockBytes);
+    volume->set_promised_epoch(state->promised_epoch);
+    LaneStatesToProto(state->lanes, volume->mutable_lanes());
+    const absl::StatusOr<store::SpaceUsed> space = store.GetSpaceUsed(id);
+    if (!space.ok()) continue;  // a failed store still says what it is
+    volume->set_live_bytes(space->live_bytes);
+    volume->set_pinned_bytes(space->pinned_bytes);
+    volume->set_reclaimable_bytes(space->reclaimable_bytes);
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* Service::CreateVolume(grpc::CallbackServerContext* context,
+                                                const v1::CreateReplicaVolumeRequest* request,
+                                                v1::CreateReplicaVolumeResponse* response) {
+  return Run(context, [this, request, response] { return DoCreateVolume(*request, response); });
+}
+
+absl::Status Service::DoCreateVolume(const v1::CreateReplicaVolumeRequest& request,
+                                     v1::CreateReplicaVolumeResponse* response) {
+  RETURN_IF_ERROR(replica_.Serving());
+  store::Store& store = replica_.store();
+  const v1::Fence& fence = request.fence();
+  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kStranger));
+  const VolumeId id = VolumeIdOf(fence);
+  if (Number(id) == 0) return absl::InvalidArgumentError("fence.volume_id is missing");
+  ASSIGN_OR_RETURN(const store::VolumeGeometry geometry,
+                   CheckGeometry(request.size_bytes(), request.lanes(), request.stripe_blocks()));
+  // The first volume decides which cluster this store belongs to.
+  if (store.identity().cluster_id.empty()) {
+    RETURN_IF_ERROR(store.BindCluster(fence.cluster_id()));
+    LOG(INFO) << "replica=" << replica_.options().name
+              << " bound to cluster=" << fence.cluster_id();
+  }
+  RETURN_IF_ERROR(store.CreateVolume(id, geometry));
+  LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
+            << " created size_bytes=" << request.size_bytes();
+  const store::Identity identity = store.identity();
+  response->set_store_id(identity.store_id);
+  response->set_incarnation(identity.incarnation);
+  response->set_boot_id(replica_.boot_id());
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* Service::DeleteVolume(grpc::CallbackServerContext* context,
+                                                const v1::DeleteReplicaVolumeRequest* request,
+                                                v1::DeleteReplicaVolumeResponse*) {
+  return Run(context, [this, request] { return DoDeleteVolume(*request); });
+}
+
+absl::Status Service::DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& request) {
+  RETURN_IF_ERROR(replica_.Serving());
+  store::Store& store = replica_.store();
+  const v1::Fence& fence = request.fence();
+  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kStranger));
+  const VolumeId id = VolumeIdOf(fence);
+  const absl::StatusOr<store::VolumeState> volume = store.GetVolume(id);
+  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(volume.status());
+  RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
+  const absl::Status gone =
+      absl::NotFoundError(absl::StrCat("volume=", Number(id), " was deleted"));
+  replica_.sessions().EndVolume(id, gone);
+  RETURN_IF_ERROR(store.DeleteVolume(id));
+  // One that said hello in between has found nothing to write to.
+  replica_.sessions().EndVolume(id, gone);
+  LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id) << " deleted";
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* Service::Seal(grpc::CallbackServerContext* context,
+                                        const v1::SealRequest* request,
+                                        v1::SealResponse* response) {
+  return Run(context, [this, request, response] { return DoSeal(*request, response); });
+}
+
+absl::Status Service::DoSeal(const v1::SealRequest& request, v1::SealResponse* response) {
+  RETURN_IF_ERROR(replica_.Serving());
+  store::Store& store = replica_.store();
+  const v1::Fence& fence = request.fence();
+  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kStranger));
+  const VolumeId id = VolumeIdOf(fence);
+  absl::StatusOr<store::VolumeState> volume = store.GetVolume(id);
+  RETURN_IF_ERROR(volume.status());
+  RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
+  // In this order: whoever says hello after the promise is refused by it, whoever
+  // did before is found and ended here. Then nobody changes the lanes any more.
+  RETURN_IF_ERROR(store.Promise(id, fence.epoch()));
+  replica_.sessions().Raise(id, fence.epoch());
+  volume = store.GetVolume(id);
+  RETURN_IF_ERROR(volume.status());
+  if (volume->promised_epoch != fence.epoch()) {
+    // A newer one sealed in between; its promise counts.
+    return CheckEpochIs(volume->promised_epoch, fence);
+  }
+  LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
+            << " epoch=" << fence.epoch() << " sealed";
+  const store::Identity identity = store.identity();
+  response->set_store_id(identity.store_id);
+  response->set_incarnation(identity.incarnation);
+  response->set_boot_id(replica_.boot_id());
+  LaneStatesToProto(volume->lanes, response->mutable_lanes());
+  response->set_flush_supported(replica_.FlushSupported());
+  return absl::OkStatus();
+}
+
+grpc::ServerWriteReactor<v1::TailChunk>* Service::ReadTail(grpc::CallbackServerContext*,
+                                                           const v1::ReadTailRequest* request) {
+  return StartReadTail(replica_, *request);
+}
+
+grpc::ServerReadReactor<v1::AdoptTailRequest>* Service::AdoptTail(grpc::CallbackServerContext*,
+                                                                  v1::AdoptTailResponse*) {
+  return StartAdoptTail(replica_);
+}
+
+grpc::ServerUnaryReactor* Service::TakeBase(grpc::CallbackServerContext* context,
+                                            const v1::TakeBaseRequest* request,
+                                            v1::TakeBaseResponse*) {
+  return Run(context, [this, request] { return DoTakeBase(*request); });
+}
+
+absl::Status Service::DoTakeBase(const v1::TakeBaseRequest& request) {
+  const LanePositions expected = PositionsFromProto(request.expected());
+  return TakeoverStep(replica_, request.fence(), [&](VolumeId id) {
+    RETURN_IF_ERROR(replica_.store().TakeBase(id, request.fence().epoch(), request.act_epoch(), expected));
+    LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
+              << " epoch=" << request.fence().epoch() << " base taken";
+    return absl::OkStatus();
+  });
+}
+
+// --- faults: quick, so on the thread that received the call ---
+
+absl::Status Service::CheckFaultsEnabled() const {
+  if (replica_.options().enable_fault_injection) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      "fault injection is off; start weir-replica with --enable_fault_injection");
+}
+
+grpc::ServerUnaryReactor* Service::SetFault(grpc::CallbackServerContext* context,
+                                            const v1::SetFaultRequest* request,
+                                            v1::SetFaultResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::Status status = CheckFaultsEnabled();
+  if (status.ok()) {
+    const absl::StatusOr<uint64_t> id = replica_.faults().Add(request->fault());
+    status = id.status();
+    if (id.ok()) {
+      response->set_id(*id);
+      LOG(WARNING) << "replica=" << replica_.options().name << " fault rule " << *id
+                   << " set: " << request->fault().ShortDebugString();
+    }
+  }
+  reactor->Finish(wire::ToGrpc(status));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Service::ListFaults(grpc::CallbackServerContext* context,
+                                              const v1::ListFaultsRequest*,
+                                              v1::ListFaultsResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::Status status = CheckFaultsEnabled();
+  if (status.ok()) {
+    for (v1::Fault& fault : replica_.faults().List()) *response->add_faults() = std::move(fault);
+  }
+  reactor->Finish(wire::ToGrpc(status));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* Service::ClearFaults(grpc::CallbackServerContext* context,
+                                               const v1::ClearFaultsRequest* request,
+                                               v1::ClearFaultsResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::Status status = CheckFaultsEnabled();
+  if (status.ok()) response->set_cleared(replica_.faults().Clear(request->id()));
+  reactor->Finish(wire::ToGrpc(status));
+  return reactor;
+}
+
+}  // namespace weir::replica

@@ -1,0 +1,85 @@
+// ReplicaService: the unary calls, and the two that move tails. Each runs on
+// one of the replica's control threads, since most of them sync.
+//
+// Thread-safety: safe. `replica` outlives it and every call.
+#ifndef WEIR_REPLICA_SERVER_SERVICE_H_
+#define WEIR_REPLICA_SERVER_SERVICE_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "replica/server/replica.h"
+#include "weir/v1/replica.grpc.pb.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::replica {
+
+// Io takes raw frames, so that payloads stay in the slices they came in.
+using ServiceBase = v1::ReplicaService::WithRawCallbackMethod_Io<
+    v1::ReplicaService::WithCallbackMethod_GetReplica<
+        v1::ReplicaService::WithCallbackMethod_CreateVolume<
+            v1::ReplicaService::WithCallbackMethod_DeleteVolume<
+                v1::ReplicaService::WithCallbackMethod_Seal<
+                    v1::ReplicaService::WithCallbackMethod_ReadTail<
+                        v1::ReplicaService::WithCallbackMethod_AdoptTail<
+                            v1::ReplicaService::WithCallbackMethod_TakeBase<
+                                v1::ReplicaService::WithCallbackMethod_SetFault<
+                                    v1::ReplicaService::WithCallbackMethod_ListFaults<
+                                        v1::ReplicaService::WithCallbackMethod_ClearFaults<
+                                            v1::ReplicaService::Service>>>>>>>>>>>;
+
+class Service final : public ServiceBase {
+ public:
+  explicit Service(Replica& replica) : replica_(replica) {}
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* GetReplica(grpc::CallbackServerContext* context,
+                                       const v1::GetReplicaRequest* request,
+                                       v1::GetReplicaResponse* response) override;
+  grpc::ServerUnaryReactor* CreateVolume(grpc::CallbackServerContext* context,
+                                         const v1::CreateReplicaVolumeRequest* request,
+                                         v1::CreateReplicaVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteVolume(grpc::CallbackServerContext* context,
+                                         const v1::DeleteReplicaVolumeRequest* request,
+                                         v1::DeleteReplicaVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* Seal(grpc::CallbackServerContext* context,
+                                 const v1::SealRequest* request,
+                                 v1::SealResponse* response) override;
+  grpc::ServerWriteReactor<v1::TailChunk>* ReadTail(grpc::CallbackServerContext* context,
+                                                    const v1::ReadTailRequest* request) override;
+  grpc::ServerReadReactor<v1::AdoptTailRequest>* AdoptTail(
+      grpc::CallbackServerContext* context, v1::AdoptTailResponse* response) override;
+  grpc::ServerUnaryReactor* TakeBase(grpc::CallbackServerContext* context,
+                                     const v1::TakeBaseRequest* request,
+                                     v1::TakeBaseResponse* response) override;
+  grpc::ServerUnaryReactor* SetFault(grpc::CallbackServerContext* context,
+                                     const v1::SetFaultRequest* request,
+                                     v1::SetFaultResponse* response) override;
+  grpc::ServerUnaryReactor* ListFaults(grpc::CallbackServerContext* context,
+                                       const v1::ListFaultsRequest* request,
+                                       v1::ListFaultsResponse* response) override;
+  grpc::ServerUnaryReactor* ClearFaults(grpc::CallbackServerContext* context,
+                                        const v1::ClearFaultsRequest* request,
+                                        v1::ClearFaultsResponse* response) override;
+
+ private:
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context,
+                                std::function<absl::Status()> call);
+  absl::Status CheckFaultsEnabled() const;
+
+  absl::Status DoGetReplica(v1::GetReplicaResponse* response);
+  absl::Status DoCreateVolume(const v1::CreateReplicaVolumeRequest& request,
+                              v1::CreateReplicaVolumeResponse* response);
+  absl::Status DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& request);
+  absl::Status DoSeal(const v1::SealRequest& request, v1::SealResponse* response);
+  absl::Status DoTakeBase(const v1::TakeBaseRequest& request);
+
+  Replica& replica_;
+};
+
+}  // namespace weir::replica
+
+#endif  // WEIR_REPLICA_SERVER_SERVICE_H_
