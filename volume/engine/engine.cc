@@ -1,0 +1,277 @@
+#include "volume/engine/engine.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "volume/engine/state.h"
+
+namespace weir::engine {
+
+absl::Status Options::Validate() const {
+  if (size_blocks == 0) return absl::InvalidArgumentError("size_blocks must be positive");
+  if (lanes.lanes == 0 || lanes.stripe_blocks == 0) {
+    return absl::InvalidArgumentError("lanes and stripe_blocks must be positive");
+  }
+  if (epoch == 0 || epoch > Position::kEpochMax) {
+    return absl::InvalidArgumentError("epoch is out of range");
+  }
+  if (flush_bytes == 0 || replay_bytes_max < flush_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "replay_bytes_max (", replay_bytes_max, ") must be at least flush_bytes (",
+        flush_bytes, "), which must be positive"));
+  }
+  if (requests_max == 0) return absl::InvalidArgumentError("requests_max must be positive");
+  for (absl::Duration d : {reconnect_deadline, reconnect_delay, requeue_deadline,
+                           requeue_delay, clone_deadline, flush_interval}) {
+    if (d <= absl::ZeroDuration()) {
+      return absl::InvalidArgumentError("deadlines and delays must be positive");
+    }
+  }
+  return absl::OkStatus();
+}
+
+Engine::State::State(Options options, Table table)
+    : options_(std::move(options)) {
+  for (TargetConfig& config : table.targets) {
+    Target target;
+    target.id = TargetId{static_cast<uint32_t>(targets_.size())};
+    target.health = config.state == TargetState::kInSync ? Target::Health::kConnecting
+                                                         : Target::Health::kOut;
+    target.config = std::move(config);
+    targets_.push_back(std::move(target));
+  }
+  CHECK_LE(targets_.size(), 64u);  // ReadFragment::tried
+  lanes_.assign(options_.lanes.lanes, Lane(targets_.size()));
+}
+
+void Engine::State::Begin(Time now, Effects& effects) {
+  now_ = now;
+  effects_ = &effects;
+}
+
+void Engine::State::ConnectAll() {
+  last_auto_flush_ = now_;
+  run_not_before_ = now_;
+  for (Target& target : targets_) {
+    target.since = now_;
+    target.backoff_until = now_;
+    if (!target.counts()) continue;
+    Emit(ConnectTarget{target.id, target.config, absl::ZeroDuration()});
+  }
+}
+
+void Engine::State::Submit(Request request) {
+  if (fenced_) {
+    return Complete(request, Result(ESTALE), "the volume was taken over", {});
+  }
+  bool read_like =
+      request.kind == RequestKind::kRead || request.kind == RequestKind::kExtents;
+  bool barrier_ahead = stopped() || queued_barriers_ > 0;
+  if (!barrier_ahead && (read_like || request.kind == RequestKind::kFlush)) {
+    return StartOp(std::move(request));
+  }
+  if (read_like) ++queued_reads_;
+  if (request.kind == RequestKind::kBarrier) ++queued_barriers_;
+  queue_.push_back(std::move(request));
+}
+
+void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply reply) {
+  Target* target = Find(id);
+  if (target == nullptr) return;
+  std::optional<InflightClone> taken = target->Take(clone_id);
+  if (!taken) return;  // of an older session
+  const InflightClone& clone = *taken;
+  target->answered_session = true;
+  if (reply.result.kind() == Result::Kind::kFenced) {
+    return Fence(absl::StrCat("replica ", target->config.replica, ": ", reply.message));
+  }
+  // Counted once a clone, so that precedence can hide none of them.
+  if (!reply.result.ok() && reply.result.kind() != Result::Kind::kRequeue) ++target->errors;
+  switch (clone.kind) {
+    case RequestKind::kRead:
+    case RequestKind::kExtents:
+      return ReadCompleted(*target, clone, reply);
+    case RequestKind::kFlush:
+      return FlushCompleted(*target, clone, reply);
+    default:
+      return WriteCompleted(*target, clone, reply);
+  }
+}
+
+// After every event and not only when the timer fires: the timer is armed for what lies
+// ahead, so a deadline that an event has overtaken would never come up again.
+void Engine::State::CheckAllDeadlines() {
+  for (Target& target : targets_) CheckDeadlines(target);
+  if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
+    UndoSuspend(Result(ETIMEDOUT),
+                "the suspend did not finish in time and was undone; clones are still in "
+                "flight, see explain");
+  }
+}
+
+Time Engine::State::NextTimer() const {
+  if (fenced_) return absl::InfiniteDuration();
+  Time next = absl::InfiniteDuration();
+  // What was due by now has been done, or waits for something else, in Settle().
+  auto at = [&](Time time) {
+    if (time > now_) next = std::min(next, time);
+  };
+  if (phase_ == Phase::kSuspending) at(suspend_deadline_);
+  at(run_not_before_);
+  if (run_) at(run_->NextTimer());
+  if (HasTail()) at(last_auto_flush_ + options_.flush_interval);
+  if (replay_bytes_ >= options_.flush_bytes) at(last_auto_flush_ + options_.requeue_delay);
+  for (const Target& target : targets_) {
+    if (!target.counts()) continue;
+    at(target.backoff_until);
+    if (target.health == Target::Health::kConnecting) {
+      if (!target.overdue) at(target.since + options_.reconnect_deadline);
+      continue;
+    }
+    if (std::optional<Time> sent = target.oldest_sent()) at(*sent + options_.clone_deadline);
+  }
+  return next;
+}
+
+void Engine::State::Settle() {
+  CheckAllDeadlines();
+  bool progressed = true;
+  while (progressed && !fenced_) {
+    progressed = false;
+    for (Target& target : targets_) {
+      if (target.connected()) progressed |= PumpWrites(target);
+    }
+    if (!unsent_reads_.empty()) progressed |= SendReads();
+    progressed |= AdvanceFlush();
+    progressed |= AdvanceBarrier();
+    progressed |= AdvanceSuspend();
+    progressed |= Dispatch();
+  }
+}
+
+bool Engine::State::full() const {
+  return queue_.size() + ops_.size() + flushes_.size() >= options_.requests_max;
+}
+
+uint64_t Engine::State::inflight_clones() const {
+  uint64_t clones = 0;
+  for (const Target& target : targets_) clones += target.inflight.size();
+  return clones;
+}
+
+EngineView Engine::State::View() const {
+  EngineView view;
+  view.state = phase_;
+  view.barrier_running = barrier_.has_value();
+  view.flush_running = run_.has_value();
+  view.queued_requests = queue_.size() + flushes_.size();
+  view.inflight_requests = ops_.size() + run_flushes_.size();
+  view.replay_bytes = replay_bytes_;
+  for (const Target& target : targets_) {
+    TargetView seen;
+    seen.id = target.id;
+    seen.config = target.config;
+    seen.health = target.health;
+    seen.overdue = target.overdue;
+    seen.reason = target.reason;
+    seen.since = target.since;
+    seen.num_flush_requests = target.hello.num_flush_requests;
+    seen.flush_supported = target.flush_supported;
+    seen.space_exhausted = target.space_exhausted;
+    seen.inflight_clones = target.inflight.size();
+    seen.errors = target.errors;
+    seen.requeues = target.requeues;
+    if (target.counts() && !target.flush_supported) view.flush_supported = false;
+    view.targets.push_back(std::move(seen));
+  }
+  for (const Lane& lane : lanes_) {
+    view.completed.push_back(Position(options_.epoch, lane.completed));
+    view.durable.push_back(Position(options_.epoch, lane.told));
+  }
+  return view;
+}
+
+// --- Engine: each event is one change, then whatever follows from it ---
+
+Engine::Engine(Options options, Table table, Time now, Effects& effects)
+    : state_(std::make_unique<State>(std::move(options), std::move(table))) {
+  state_->Begin(now, effects);
+  state_->ConnectAll();
+}
+
+Engine::~Engine() = default;
+
+void Engine::Submit(Request request, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->Submit(std::move(request));
+  state_->Settle();
+}
+
+void Engine::CloneCompleted(TargetId target, CloneId clone, CloneReply reply, Time now,
+                            Effects& effects) {
+  state_->Begin(now, effects);
+  state_->CloneCompleted(target, clone, std::move(reply));
+  state_->Settle();
+}
+
+void Engine::TargetConnected(TargetId target, const TargetHello& hello, Time now,
+                             Effects& effects) {
+  state_->Begin(now, effects);
+  if (Target* known = state_->Find(target)) state_->TargetConnected(*known, hello);
+  state_->Settle();
+}
+
+void Engine::TargetLost(TargetId target, Result result, std::string reason, Time now,
+                        Effects& effects) {
+  state_->Begin(now, effects);
+  if (Target* known = state_->Find(target)) {
+    state_->TargetLost(*known, result, std::move(reason));
+  }
+  state_->Settle();
+}
+
+void Engine::TargetSpaceChanged(TargetId target, bool exhausted, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  if (Target* known = state_->Find(target)) state_->TargetSpaceChanged(*known, exhausted);
+  state_->Settle();
+}
+
+void Engine::TimerFired(Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->Settle();
+}
+
+void Engine::Suspend(ControlId id, bool noflush, absl::Duration deadline, Time now,
+                     Effects& effects) {
+  state_->Begin(now, effects);
+  state_->Suspend(id, noflush, deadline);
+  state_->Settle();
+}
+
+void Engine::Resume(ControlId id, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->Resume(id);
+  state_->Settle();
+}
+
+void Engine::LoadTable(ControlId id, Table table, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->LoadTable(id, std::move(table));
+  state_->Settle();
+}
+
+void Engine::MembersCommitted(absl::Status status, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->MembersCommitted(status);
+  state_->Settle();
+}
+
+Time Engine::next_timer() const { return state_->NextTimer(); }
+bool Engine::fenced() const { return state_->fenced(); }
+bool Engine::full() const { return state_->full(); }
+EngineView Engine::View() const { return state_->View(); }
+
+}  // namespace weir::engine

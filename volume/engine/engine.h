@@ -1,0 +1,106 @@
+// The volume's engine: everything that decides about order, errors and time.
+//
+// A deterministic state machine. Each event method changes the state and
+// appends effects, to be carried out in order. It does no I/O, reads no clock
+// (events carry the time), starts no thread. DESIGN.md describes the rules;
+// testdata/*.txt holds a transcript for each.
+//
+// Thread-safety: none. The host runs an engine under one mutex and carries the
+// effects out after it has let go of it, in order.
+//
+// Life: made by a finished takeover (takeover.h), for one epoch. It ends when its owner drops
+// it: after a detach (Suspend, then delete) or when Fenced().
+#ifndef WEIR_VOLUME_ENGINE_ENGINE_H_
+#define WEIR_VOLUME_ENGINE_ENGINE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "volume/engine/types.h"
+
+namespace weir::engine {
+
+struct Options {
+  uint64_t size_blocks = 0;
+  LaneGeometry lanes;
+  Epoch epoch = 1;
+  uint32_t min_in_sync = 1;
+
+  // How long requests wait for a lost target to come back before it has failed.
+  absl::Duration reconnect_deadline = absl::Seconds(30);
+  // Between two attempts to connect.
+  absl::Duration reconnect_delay = absl::Milliseconds(200);
+  // How long one target may go on answering REQUEUE before it has failed.
+  absl::Duration requeue_deadline = absl::Seconds(30);
+  // Before a requeued clone is sent again.
+  absl::Duration requeue_delay = absl::Milliseconds(20);
+  // How long a connected target may leave a clone unanswered before its
+  // session is dropped and made anew, and, in all, before it has failed.
+  absl::Duration clone_deadline = absl::Seconds(10);
+  // The engine flushes by itself so that what a crash may lose stays bounded.
+  absl::Duration flush_interval = absl::Seconds(1);
+  uint64_t flush_bytes = 16 << 20;
+  // Payload kept for targets that may have to be refilled. At the limit new
+  // writes wait. REQUIRES: at least flush_bytes and the largest request.
+  uint64_t replay_bytes_max = 48 << 20;
+  // Requests that wait or run; at the limit the host must hold its clients back (see full()).
+  uint64_t requests_max = 4096;
+
+  absl::Status Validate() const;
+};
+
+class Engine {
+ public:
+  // `table` as the takeover committed it. The engine asks for connections to
+  // every in_sync target at once; requests wait until they stand.
+  // REQUIRES: options.Validate().ok().
+  Engine(Options options, Table table, Time now, Effects& effects);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // --- events ---
+  // Completed by exactly one CompleteRequest. REQUIRES: request.id not in use.
+  void Submit(Request request, Time now, Effects& effects);
+  // Replies to unknown clones (of an older session) are ignored.
+  void CloneCompleted(TargetId target, CloneId clone, CloneReply reply,
+                      Time now, Effects& effects);
+  void TargetConnected(TargetId target, const TargetHello& hello, Time now,
+                       Effects& effects);
+  // `result`: ESTALE is fenced; all else means lost, to be reconnected.
+  void TargetLost(TargetId target, Result result, std::string reason, Time now,
+                  Effects& effects);
+  // The target has, or has no longer, room for more data. While any target has
+  // none, writes get ENOSPC before they are numbered, so nobody is left behind.
+  void TargetSpaceChanged(TargetId target, bool exhausted, Time now,
+                          Effects& effects);
+  // To be called once `now` reaches next_timer().
+  void TimerFired(Time now, Effects& effects);
+
+  // Completed by exactly one CompleteControl. deadline: how long it may take.
+  void Suspend(ControlId id, bool noflush, absl::Duration deadline, Time now,
+               Effects& effects);
+  void Resume(ControlId id, Time now, Effects& effects);
+  // REQUIRES suspended, else EBUSY. A target may change its address or become `out`; at
+  // least min_in_sync must remain. EINVAL otherwise.
+  void LoadTable(ControlId id, Table table, Time now, Effects& effects);
+  void MembersCommitted(absl::Status status, Time now, Effects& effects);
+
+  // --- observation ---
+  // When TimerFired is due; absl::InfiniteDuration() if never.
+  Time next_timer() const;
+  bool fenced() const;
+  // No more requests should be submitted for now.
+  bool full() const;
+  EngineView View() const;
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_ENGINE_H_

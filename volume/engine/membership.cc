@@ -1,0 +1,290 @@
+// Targets that connect, are lost, requeue, fail; fencing. See state.h.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "volume/engine/state.h"
+
+namespace weir::engine {
+
+namespace {
+
+// So many sessions, and a deadline, must pass in vain before a target has failed.
+constexpr uint32_t kSessionsInVainMax = 3;
+// More flush domains than anybody has disks.
+constexpr uint32_t kFlushRequestsMax = 1024;
+
+// What is wrong with the hello itself; empty: nothing. A lane outside of every flush
+// domain would be flushed by nobody, and nobody would notice.
+std::string Malformed(const TargetHello& hello, size_t lanes) {
+  if (hello.lanes.size() != lanes) {
+    return absl::StrCat("announced ", hello.lanes.size(), " lanes of ", lanes);
+  }
+  if (hello.num_flush_requests == 0 || hello.num_flush_requests > kFlushRequestsMax) {
+    return absl::StrCat("announced ", hello.num_flush_requests, " flush domains, 1 to ",
+                        kFlushRequestsMax, " are possible");
+  }
+  for (const TargetHello::Lane& lane : hello.lanes) {
+    if (lane.domain >= hello.num_flush_requests) {
+      return absl::StrCat("announced a lane in flush domain ", lane.domain, " of ",
+                          hello.num_flush_requests);
+    }
+  }
+  if (hello.inflight_bytes_max == 0) return "announced that it takes no requests at all";
+  return "";
+}
+
+bool SameDomains(const TargetHello& a, const TargetHello& b) {
+  return a.num_flush_requests == b.num_flush_requests &&
+         std::equal(a.lanes.begin(), a.lanes.end(), b.lanes.begin(), b.lanes.end(),
+                    [](const auto& x, const auto& y) { return x.domain == y.domain; });
+}
+
+}  // namespace
+
+void Engine::State::TargetConnected(Target& target, const TargetHello& hello) {
+  if (target.health != Target::Health::kConnecting) return;
+  std::string wrong = Malformed(hello, lanes_.size());
+  if (!wrong.empty()) return FailTarget(target, Result(EIO), std::move(wrong));
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    Position position = hello.lanes[i].position;
+    uint64_t known = std::max(lanes_[i].cursor(target.id).durable, lanes_[i].trimmed());
+    if (position.epoch() > options_.epoch) return Fence("a replica is in a newer epoch");
+    if (position < Position(options_.epoch, known) ||
+        position.n() > lanes_[i].last()) {
+      // What it had reported as synced is gone, or it has what nobody wrote.
+      return FailTarget(target, Result(EIO),
+                        absl::StrCat("came back with lane ", i, " at ", position.ToString(),
+                                     ", expected ", Position(options_.epoch, known).ToString(),
+                                     " to ", Position(options_.epoch, lanes_[i].last()).ToString()));
+    }
+  }
+  ApplyHello(target, hello);
+}
+
+void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
+  const bool same_domains = SameDomains(target.hello, hello);
+  target.hello = hello;
+  target.answered_session = false;
+  target.space_exhausted = hello.space_exhausted;
+  target.health = Target::Health::kConnected;
+  target.since = now_;
+  target.overdue = false;
+  target.reason.clear();
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    Cursor& cursor = lanes_[i].cursor(target.id);
+    // May be below what it had applied: an unsynced tail went with the power.
+    // It is refilled from here.
+    cursor.applied = hello.lanes[i].position.n();
+    cursor.sent = cursor.applied;
+    if (hello.lanes[i].durable.epoch() == options_.epoch) {
+      cursor.durable = std::max(cursor.durable,
+                                std::min(hello.lanes[i].durable.n(), cursor.applied));
+    }
+  }
+  target.flush_supported = true;
+  if (!hello.flush_supported) SetCannotFlush(target, "has no flush");
+  if (run_) run_->TargetConnected(target.id, hello.num_flush_requests, same_domains);
+  AdvanceAllLanes();
+}
+
+// What was promised to be durable on it never will be.
+void Engine::State::SetCannotFlush(Target& target, const std::string& reason) {
+  target.flush_supported = false;
+  FailOpenWrites(target, /*only_fua=*/true, Result(EOPNOTSUPP), reason);
+}
+
+void Engine::State::TargetLost(Target& target, Result result, std::string reason) {
+  if (result.kind() == Result::Kind::kFenced) return Fence(std::move(reason));
+  if (!target.counts()) return;
+  // At once after a working session, else after a pause.
+  absl::Duration delay = target.connected() && target.answered_session
+                             ? absl::ZeroDuration()
+                             : options_.reconnect_delay;
+  Reconnect(target, std::move(reason), delay);
+}
+
+void Engine::State::TargetSpaceChanged(Target& target, bool exhausted) {
+  target.space_exhausted = exhausted;
+}
+
+void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration delay) {
+  if (target.connected()) {
+    if (SessionWasInVain(target, reason)) return;
+    target.since = now_;
+  }
+  target.health = Target::Health::kConnecting;
+  target.reason = std::move(reason);
+  DropSession(target);
+  Emit(ConnectTarget{target.id, target.config, delay});
+}
+
+// A target that takes clones and then always goes away, or never answers, would else be
+// connected to for ever.
+bool Engine::State::SessionWasInVain(Target& target, const std::string& reason) {
+  std::array<bool, 3> unanswered{};
+  for (const auto& [id, clone] : target.inflight) {
+    unanswered[&target.PatienceFor(clone.kind) - target.patience.data()] = true;
+  }
+  for (size_t i = 0; i < unanswered.size(); ++i) {
+    if (!unanswered[i]) continue;
+    Streak& stalls = target.patience[i].stalls;
+    // Not from when it was sent: this process itself may have been stopped for long.
+    stalls.Note(std::max(*target.oldest_sent(), now_ - options_.clone_deadline), now_,
+                options_.reconnect_deadline + 2 * options_.clone_deadline);
+    if (stalls.count >= kSessionsInVainMax &&
+        stalls.length(now_) >= options_.reconnect_deadline) {
+      FailTarget(target, Result(EIO),
+                 absl::StrCat("left clones unanswered for ",
+                              absl::FormatDuration(stalls.length(now_)), "; last: ", reason));
+      return true;
+    }
+  }
+  return false;
+}
+
+// Nothing more will be answered on this session: reads go elsewhere, flush
+// clones and writes go again on the next one.
+void Engine::State::DropSession(Target& target) {
+  for (const auto& [id, clone] : target.inflight) {
+    if (clone.kind != RequestKind::kRead && clone.kind != RequestKind::kExtents) continue;
+    auto op = ops_.find(clone.request);
+    if (op == ops_.end() || op->second->fragments[clone.fragment].answered) continue;
+    unsent_reads_.emplace_back(clone.request, clone.fragment);
+  }
+  // The map's order is no order: a run must be the same each time.
+  std::sort(unsent_reads_.begin(), unsent_reads_.end());
+  target.DropInflight();
+  for (Lane& lane : lanes_) lane.cursor(target.id).sent = lane.cursor(target.id).applied;
+  if (run_) run_->TargetLost(target.id);
+}
+
+void Engine::State::Requeued(Target& target, RequestKind kind) {
+  ++target.requeues;
+  ++target.requeue_round;
+  target.backoff_until = now_ + options_.requeue_delay;
+  if (phase_ != Phase::kActive && noflush_) return;
+  Streak& requeues = target.PatienceFor(kind).requeues;
+  requeues.Note(now_, now_, options_.requeue_deadline);
+  if (requeues.length(now_) < options_.requeue_deadline) return;
+  ++target.errors;
+  FailTarget(target, Result(EIO),
+             absl::StrCat("answered nothing but REQUEUE for ",
+                          absl::FormatDuration(options_.requeue_deadline)));
+}
+
+// An I/O error, or no answer where one was due: requests that need the target
+// get the errno, now and until the next attach or a table without it.
+void Engine::State::FailTarget(Target& target, Result result, std::string reason) {
+  if (result.kind() == Result::Kind::kFenced) return Fence(std::move(reason));
+  if (!target.counts()) return;
+  target.health = Target::Health::kFailed;
+  target.overdue = false;
+  target.since = now_;
+  target.failure = result == Result(EBADMSG) ? Result(EIO) : result;
+  target.reason = std::move(reason);
+  DropSession(target);
+  Emit(DisconnectTarget{target.id, target.reason});
+  if (run_) run_->TargetFailed(target.id, target.failure, target.reason);
+  FailOpenWrites(target, /*only_fua=*/false, target.failure, target.reason);
+  AdvanceAllLanes();
+}
+
+// It has not come back in time. It may still: what it lacks is kept for it.
+void Engine::State::SetOverdue(Target& target) {
+  ++target.errors;
+  target.overdue = true;
+  target.failure = Result(EIO);
+  target.reason = absl::StrCat("has not come back within ",
+                               absl::FormatDuration(options_.reconnect_deadline), ": ",
+                               target.reason);
+  if (run_) run_->TargetFailed(target.id, target.failure, target.reason);
+  FailOpenWrites(target, /*only_fua=*/false, target.failure, target.reason);
+  AdvanceAllLanes();
+}
+
+// Their numbers stay, and other targets go on to apply them: a read must find
+// what one of them may already have shown.
+void Engine::State::FailOpenWrites(const Target& target, bool only_fua, Result result,
+                                   const std::string& reason) {
+  const std::string message = absl::StrCat("replica ", target.config.replica, " ", reason);
+  for (Lane& lane : lanes_) {
+    const Cursor cursor = lane.cursor(target.id);
+    for (uint64_t n = lane.trimmed() + 1; n <= lane.last(); ++n) {
+      WriteEntry& entry = lane.At(n);
+      if (!entry.open || (only_fua && !entry.fua)) continue;
+      if (n <= (entry.fua ? cursor.durable : cursor.applied)) continue;
+      lane.failed = std::max(lane.failed, n);
+      ops_.at(entry.request)->errors.push_back(
+          TargetError{target.config.replica, 0, result, reason});
+      EntryDone(entry, result, message);
+    }
+  }
+}
+
+const Target* Engine::State::FirstFailed() const {
+  for (const Target& target : targets_) {
+    if (target.health == Target::Health::kFailed || (target.counts() && target.overdue)) {
+      return &target;
+    }
+  }
+  return nullptr;
+}
+
+void Engine::State::CheckDeadlines(Target& target) {
+  if (!target.counts()) return;
+  if (target.health == Target::Health::kConnecting) {
+    if (!target.overdue && phase_ != Phase::kSuspended &&
+        now_ - target.since >= options_.reconnect_deadline) {
+      SetOverdue(target);
+    }
+    return;
+  }
+  std::optional<Time> oldest = target.oldest_sent();
+  if (!oldest || now_ - *oldest < options_.clone_deadline) return;
+  ++target.errors;
+  Reconnect(target, absl::StrCat("left a clone unanswered for ",
+                                 absl::FormatDuration(options_.clone_deadline)),
+            absl::ZeroDuration());
+}
+
+// A newer epoch exists: nothing this frontend says counts any more.
+void Engine::State::Fence(std::string reason) {
+  if (fenced_) return;
+  fenced_ = true;
+  phase_ = Phase::kFenced;
+  const Result fenced(ESTALE);
+  const std::string message = absl::StrCat("the volume was taken over: ", reason);
+  for (Target& target : targets_) {
+    target.DropInflight();
+    if (target.counts()) Emit(DisconnectTarget{target.id, message});
+    if (target.counts()) target.health = Target::Health::kFailed;
+    target.failure = fenced;
+  }
+  std::vector<RequestId> ids;
+  for (auto& [id, op] : ops_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
+  for (RequestId id : ids) {
+    Complete(ops_.at(id)->request, fenced, message, std::move(ops_.at(id)->errors));
+  }
+  if (barrier_ && !ops_.contains(barrier_->request.id)) {
+    Complete(barrier_->request, fenced, message, std::move(barrier_->errors));
+  }
+  for (FlushWaiter& w : run_flushes_) Complete(w.request, fenced, message, std::move(w.errors));
+  for (FlushWaiter& w : flushes_) Complete(w.request, fenced, message, std::move(w.errors));
+  for (Request& request : queue_) Complete(request, fenced, message, {});
+  ops_.clear();
+  barrier_.reset();
+  run_.reset();
+  run_flushes_.clear();
+  flushes_.clear();
+  queue_.clear();
+  unsent_reads_.clear();
+  commit_waits_.clear();
+  AnswerControl(fenced, message);
+}
+
+}  // namespace weir::engine

@@ -1,0 +1,212 @@
+// The engine's state, and the rules over it by subject:
+//   dispatch.cc    the queue; writes, zeroes and discards; reads
+//   barrier.cc     flushes, barriers, the engine's own flushing
+//   suspend.cc     suspend, resume, table load and swap
+//   membership.cc  targets that connect, are lost, requeue, fail; fencing
+//   engine.cc      the events, time, the view
+//
+// Each event changes what it is about and then calls Settle(), which carries
+// on whatever has become possible, until nothing more is.
+#ifndef WEIR_VOLUME_ENGINE_STATE_H_
+#define WEIR_VOLUME_ENGINE_STATE_H_
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "volume/engine/engine.h"
+#include "volume/engine/flush_run.h"
+#include "volume/engine/lane.h"
+#include "volume/engine/target.h"
+#include "volume/engine/types.h"
+
+namespace weir::engine {
+
+// The part of a read that lies in one stripe, so in one lane.
+struct ReadFragment {
+  LaneId lane{};
+  BlockRange range;
+  bool answered = false;   // done, or in commit-wait for `saw`
+  bool done = false;
+  uint64_t saw = 0;        // newest n among its blocks
+  uint64_t tried = 0;      // bit a target: it answered with an error
+  Payload data;
+  bool zeroes = false;
+  std::vector<Run> extents;
+};
+
+// A request that has left the queue.
+struct Op {
+  Request request;
+  uint32_t waiting = 0;  // fragments that are not done
+  Result result;
+  std::string message;
+  std::vector<TargetError> errors;
+  std::vector<ReadFragment> fragments;  // reads and extents
+};
+
+class Engine::State {
+ public:
+  State(Options options, Table table);
+
+  // Sets the time and the place for effects of the event that follows.
+  void Begin(Time now, Effects& effects);
+
+  // engine.cc
+  void ConnectAll();
+  void Submit(Request request);
+  void CloneCompleted(TargetId target, CloneId clone, CloneReply reply);
+  void CheckAllDeadlines();
+  Time NextTimer() const;
+  EngineView View() const;
+  bool full() const;
+  bool fenced() const { return fenced_; }
+  void Settle();
+
+  // membership.cc
+  void TargetConnected(Target& target, const TargetHello& hello);
+  void TargetLost(Target& target, Result result, std::string reason);
+  void TargetSpaceChanged(Target& target, bool exhausted);
+
+  // suspend.cc
+  void Suspend(ControlId id, bool noflush, absl::Duration deadline);
+  void Resume(ControlId id);
+  void LoadTable(ControlId id, Table table);
+  void MembersCommitted(const absl::Status& status);
+
+  Target* Find(TargetId id) {
+    size_t slot = static_cast<size_t>(id);
+    return slot < targets_.size() ? &targets_[slot] : nullptr;
+  }
+
+ private:
+  // --- dispatch.cc ---
+  // The queue is stopped: by a suspend (any but kActive) or by a barrier.
+  bool stopped() const;
+  bool Dispatch();
+  bool CanStartWrite() const;
+  void StartOp(Request request);
+  void StartWrite(Op& op);
+  void StartRead(Op& op);
+  bool PumpWrites(Target& target);
+  void SendWrite(Target& target, Lane& lane, const WriteEntry& entry);
+  void WriteCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
+  void AdvanceLane(LaneId id);
+  void AdvanceAllLanes();
+  void AdvanceCommitWaits(LaneId id, bool anybody);
+  bool SendReads();
+  Target* ChooseReader(const ReadFragment& fragment);
+  bool SendRead(Op& op, uint32_t fragment);
+  void ReadCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
+  void ReadFailed(Op& op, uint32_t fragment, Target& target, const CloneReply& reply);
+  void FinishFragment(Op& op, uint32_t fragment);
+  void Send(Target& target, Clone clone, InflightClone inflight);
+  void EntryDone(WriteEntry& entry, Result result, const std::string& message);
+  void FinishOp(Op& op);
+  void Complete(Request& request, Result result, std::string message,
+                std::vector<TargetError> errors);
+
+  // --- barrier.cc ---
+  // Who awaits a flush, with what earlier runs of it have found.
+  struct FlushWaiter {
+    Request request;
+    std::vector<TargetError> errors;
+  };
+  enum class BarrierStage {
+    kDrain,      // until nothing is in flight
+    kPreFlush,   // until what came before is durable
+    kWrite,      // until its own write is on every member
+    kPostFlush,  // until that is durable
+  };
+  struct Barrier {
+    Request request;
+    BarrierStage stage = BarrierStage::kDrain;
+    std::vector<TargetError> errors;
+  };
+  bool AdvanceFlush();
+  bool AdvanceBarrier();
+  void StartRun(FlushRun::Purpose purpose);
+  bool SendFlushClones(Target& target);
+  void FlushCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
+  void NoteDurable(Target& target, const CloneReply& reply);
+  bool CoversFlush(const Target& target, uint32_t flush_nr) const;
+  void FinishRun();
+  void RunEnded(Result result, std::vector<TargetError> errors);
+  void RequeueRun(std::vector<FlushWaiter> waiters);
+  void BarrierFlushed(Result result, std::vector<TargetError> errors);
+  void EndBarrier(Result result, std::string message);
+  // Something is kept in the replay buffer that a flush could let go.
+  bool HasTail() const;
+  bool AutoFlushDue() const;
+  void TrimReplay();
+
+  // --- membership.cc ---
+  void ApplyHello(Target& target, const TargetHello& hello);
+  // `kind`: what the target would not do now.
+  void Requeued(Target& target, RequestKind kind);
+  void SetCannotFlush(Target& target, const std::string& reason);
+  void FailTarget(Target& target, Result result, std::string reason);
+  void Reconnect(Target& target, std::string reason, absl::Duration delay);
+  // It has left clones unanswered too often; true if it has failed for it.
+  bool SessionWasInVain(Target& target, const std::string& reason);
+  void DropSession(Target& target);
+  void Fence(std::string reason);
+  const Target* FirstFailed() const;
+  void CheckDeadlines(Target& target);
+  void SetOverdue(Target& target);
+  // Fails the open writes that `target` lacks, of all or only of those with FUA.
+  void FailOpenWrites(const Target& target, bool only_fua, Result result,
+                      const std::string& reason);
+
+  // --- suspend.cc ---
+  using Phase = EngineView::State;
+  bool AdvanceSuspend();
+  void UndoSuspend(Result result, std::string message);
+  void SuspendFlushed(Result result, std::string why);
+  void SwapTable();
+  void AnswerControl(Result result, std::string message);
+  bool MayGoOnSending() const;
+
+  uint64_t inflight_clones() const;
+  void Emit(Effect effect) { effects_->push_back(std::move(effect)); }
+
+  const Options options_;
+  Time now_{};
+  Effects* effects_ = nullptr;
+
+  std::vector<Target> targets_;  // by TargetId; never shrinks
+  std::vector<Lane> lanes_;
+
+  std::deque<Request> queue_;           // not yet admitted, in order
+  uint64_t queued_reads_ = 0;           // READ and EXTENTS in queue_
+  uint64_t queued_barriers_ = 0;
+  absl::flat_hash_map<RequestId, std::unique_ptr<Op>> ops_;
+  std::deque<std::pair<RequestId, uint32_t>> unsent_reads_;  // fragments without a target now
+  std::vector<std::pair<RequestId, uint32_t>> commit_waits_;  // fragments that saw more than completed
+  uint64_t replay_bytes_ = 0;
+  uint64_t next_clone_ = 1;
+  uint64_t read_turn_ = 0;              // breaks ties among readers
+
+  std::deque<FlushWaiter> flushes_;     // merged into the next run
+  std::vector<FlushWaiter> run_flushes_;  // those of the run
+  std::optional<FlushRun> run_;
+  Time run_not_before_{};               // after a requeue
+  Time last_auto_flush_{};
+  std::optional<Barrier> barrier_;
+
+  Phase phase_ = Phase::kActive;
+  bool noflush_ = false;
+  bool suspend_flushed_ = false;
+  Time suspend_deadline_{};
+  std::optional<ControlId> control_;    // awaited suspend or resume
+  std::optional<Table> next_table_;
+
+  bool fenced_ = false;
+};
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_STATE_H_

@@ -1,0 +1,216 @@
+// Suspend, resume, table load and swap. See state.h.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
+#include "volume/engine/state.h"
+
+namespace weir::engine {
+
+// Whether clones may go out: not once a suspend has stopped the targets.
+bool Engine::State::MayGoOnSending() const {
+  if (fenced_) return false;
+  return phase_ == Phase::kActive || (phase_ == Phase::kSuspending && !noflush_);
+}
+
+void Engine::State::Suspend(ControlId id, bool noflush, absl::Duration deadline) {
+  if (fenced_) return Emit(CompleteControl{id, Result(ESTALE), "the volume was taken over"});
+  if (phase_ == Phase::kSuspended && (noflush || suspend_flushed_)) {
+    return Emit(CompleteControl{id, Result::Ok(), ""});
+  }
+  if (phase_ == Phase::kSuspended) {
+    return Emit(CompleteControl{id, Result(EBUSY),
+                                "the volume is suspended without a flush; resume it first"});
+  }
+  if (phase_ != Phase::kActive) {
+    return Emit(CompleteControl{id, Result(EBUSY), "another suspend or resume is under way"});
+  }
+  phase_ = Phase::kSuspending;  // (1) from here on new requests wait
+  control_ = id;
+  noflush_ = noflush;
+  suspend_flushed_ = false;
+  suspend_deadline_ = now_ + deadline;
+  // (2) The flush worker finishes what it runs, and begins nothing more:
+  // see AdvanceFlush. In this order, or a flush could start after the suspend.
+}
+
+bool Engine::State::AdvanceSuspend() {
+  if (phase_ != Phase::kSuspending) return false;
+  if (noflush_) {
+    if (inflight_clones() > 0) return false;
+    // Clones that could not finish come back as REQUEUE; what others have answered counts.
+    if (run_) {
+      run_->RequeueRest();
+      FinishRun();
+      return true;
+    }
+  } else {
+    // (3) Nothing is in flight.
+    bool drained = ops_.empty() && !run_ && !barrier_ && inflight_clones() == 0;
+    if (!drained) return false;
+    if (!suspend_flushed_) {  // (4)
+      if (now_ < run_not_before_) return false;
+      StartRun(FlushRun::Purpose::kSuspend);
+      return true;
+    }
+  }
+  phase_ = Phase::kSuspended;
+  AnswerControl(Result::Ok(), "");  // (5)
+  return true;
+}
+
+void Engine::State::SuspendFlushed(Result result, std::string why) {
+  if (phase_ != Phase::kSuspending) return;
+  if (result.ok()) {
+    suspend_flushed_ = true;
+    return;
+  }
+  UndoSuspend(result, absl::StrCat("the suspend's flush failed, the volume goes on: ", why,
+                                   "; to suspend without a flush use noflush"));
+}
+
+void Engine::State::UndoSuspend(Result result, std::string message) {
+  phase_ = Phase::kActive;
+  noflush_ = false;
+  suspend_flushed_ = false;
+  for (Target& target : targets_) target.ForgetRequeues();
+  // Its flush is nobody's now; above all not that of a later suspend.
+  if (run_ && run_->purpose() == FlushRun::Purpose::kSuspend) run_->BecomeAuto();
+  AnswerControl(result, std::move(message));
+}
+
+void Engine::State::AnswerControl(Result result, std::string message) {
+  if (!control_) return;
+  Emit(CompleteControl{*control_, result, std::move(message)});
+  control_.reset();
+}
+
+void Engine::State::LoadTable(ControlId id, Table table) {
+  auto refuse = [&](int error, std::string why) {
+    Emit(CompleteControl{id, Result(error), std::move(why)});
+  };
+  if (phase_ != Phase::kSuspended) {
+    return refuse(EBUSY, "a table is loaded while the volume is suspended; suspend it first");
+  }
+  uint32_t in_sync = 0;
+  uint32_t good = 0;
+  for (size_t i = 0; i < table.targets.size(); ++i) {
+    const TargetConfig& config = table.targets[i];
+    if (std::any_of(table.targets.begin(), table.targets.begin() + i,
+                    [&](const TargetConfig& t) { return t.replica == config.replica; })) {
+      return refuse(EINVAL, absl::StrCat("replica ", config.replica, " is in the table twice"));
+    }
+    auto same = std::find_if(targets_.begin(), targets_.end(), [&](const Target& t) {
+      return t.config.replica == config.replica;
+    });
+    if (same == targets_.end() ||
+        (!config.store_id.empty() && config.store_id != same->config.store_id)) {
+      return refuse(EINVAL, absl::StrCat("replica ", config.replica,
+                                         " is not a member of the volume; members may "
+                                         "leave a table, none may come"));
+    }
+    if (config.state != TargetState::kInSync) continue;
+    if (same->health == Target::Health::kOut) {
+      return refuse(EINVAL, absl::StrCat("replica ", config.replica,
+                                         " has left the volume and has missed writes since"));
+    }
+    ++in_sync;
+    if (same->waited_for()) ++good;
+  }
+  const uint32_t needed = std::max<uint32_t>(options_.min_in_sync, 1);
+  const bool somebody_leaves =
+      in_sync < std::count_if(targets_.begin(), targets_.end(), [](const Target& t) {
+        return t.health != Target::Health::kOut;
+      });
+  // One that has failed or stays away may have lost what the others hold: it does not
+  // count as one that remains when others leave.
+  if (in_sync < needed || (somebody_leaves && good < needed)) {
+    return refuse(EINVAL, absl::StrCat("the table has ", in_sync, " members in sync, ", good,
+                                       " of them good, the volume needs at least ", needed));
+  }
+  next_table_ = std::move(table);
+  Emit(CompleteControl{id, Result::Ok(), ""});
+}
+
+void Engine::State::Resume(ControlId id) {
+  if (fenced_) return Emit(CompleteControl{id, Result(ESTALE), "the volume was taken over"});
+  if (phase_ == Phase::kActive) {
+    return Emit(CompleteControl{id, Result::Ok(), ""});
+  }
+  if (phase_ != Phase::kSuspended) {
+    return Emit(CompleteControl{id, Result(EBUSY), "another suspend or resume is under way"});
+  }
+  control_ = id;
+  if (next_table_) {
+    // The catalog first: nothing that a leaving member has missed may be
+    // acknowledged before everybody can know that it has left.
+    phase_ = Phase::kCommitting;
+    Table full;
+    for (const Target& target : targets_) {
+      TargetConfig config = target.config;
+      config.state = TargetState::kOut;
+      for (const TargetConfig& next : next_table_->targets) {
+        if (next.replica != config.replica) continue;
+        config.state = next.state;
+        if (!next.address.empty()) config.address = next.address;
+      }
+      full.targets.push_back(std::move(config));
+    }
+    next_table_ = full;
+    return Emit(CommitMembers{std::move(full)});
+  }
+  SwapTable();
+}
+
+void Engine::State::MembersCommitted(const absl::Status& status) {
+  if (phase_ != Phase::kCommitting) return;
+  if (!status.ok()) {
+    phase_ = Phase::kSuspended;
+    next_table_.reset();
+    return AnswerControl(Result(StatusToErrno(status)),
+                         absl::StrCat("the catalog did not take the new table, the volume "
+                                      "stays suspended on the old one: ",
+                                      status.message()));
+  }
+  SwapTable();
+}
+
+void Engine::State::SwapTable() {
+  if (next_table_) {
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      Target& target = targets_[i];
+      const TargetConfig next = next_table_->targets[i];
+      bool moved = next.address != target.config.address;
+      target.config = next;
+      if (target.health == Target::Health::kOut) continue;
+      if (next.state == TargetState::kOut) {
+        DropSession(target);
+        target.health = Target::Health::kOut;
+        target.since = now_;
+        target.reason = "left the table";
+        if (run_) run_->TargetLeft(target.id);
+        Emit(DisconnectTarget{target.id, target.reason});
+      } else if (moved && target.counts()) {
+        Reconnect(target, "its address has changed", absl::ZeroDuration());
+      }
+    }
+    next_table_.reset();
+  }
+  phase_ = Phase::kActive;
+  noflush_ = false;
+  suspend_flushed_ = false;
+  run_not_before_ = now_;
+  for (Target& target : targets_) {
+    // Time spent suspended is not held against anybody.
+    target.ForgetRequeues();
+    target.backoff_until = now_;
+    if (target.counts() && !target.connected() && !target.overdue) target.since = now_;
+  }
+  AdvanceAllLanes();
+  TrimReplay();
+  AnswerControl(Result::Ok(), "");
+}
+
+}  // namespace weir::engine

@@ -1,0 +1,116 @@
+// One replica as the table sees it.
+#ifndef WEIR_VOLUME_ENGINE_TARGET_H_
+#define WEIR_VOLUME_ENGINE_TARGET_H_
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "volume/engine/types.h"
+
+namespace weir::engine {
+
+// A clone that was sent and not answered on the current session.
+struct InflightClone {
+  RequestKind kind = RequestKind::kRead;
+  LaneId lane{};
+  uint64_t n = 0;          // write-like
+  uint32_t flush_nr = 0;   // flush
+  RequestId request{};     // read-like
+  uint32_t fragment = 0;   // read-like
+  uint64_t bytes = 0;      // against the credit
+  uint64_t requeue_round = 0;
+};
+
+// Trouble that comes again and again without a success in between.
+struct Streak {
+  std::optional<Time> since;
+  Time last{};
+  uint32_t count = 0;
+
+  // Once more, at `now`, having begun at `start`; trouble more than `gap` ago was another's.
+  void Note(Time start, Time now, absl::Duration gap);
+  void End() { *this = Streak(); }
+  // How long it has gone on.
+  absl::Duration length(Time now) const { return since ? now - *since : absl::ZeroDuration(); }
+};
+
+// Kept apart for reads, writes and flushes: the success of one kind must not hide that
+// another never gets through, or that one would be asked for ever.
+struct Patience {
+  Streak requeues;
+  Streak stalls;  // sessions that ended with clones of this kind unanswered
+};
+
+// Thread-safety: none. Plain data with the few rules that need only itself.
+//
+//   kConnecting --TargetConnected--> kConnected --TargetLost--> kConnecting
+//   kConnecting, kConnected --an error, or answers that never come--> kFailed
+//   (until the table is swapped without it, or the next attach)
+//   any --table swap without it--> kOut
+//
+// A kConnecting target that has missed the reconnect deadline is also overdue:
+// requests that need it fail, but it may still come back and be refilled.
+struct Target {
+  using Health = TargetView::Health;
+
+  TargetId id{};
+  TargetConfig config;
+  Health health = Health::kConnecting;
+  Time since{};               // when health last changed
+  bool overdue = false;
+  Result failure;             // kFailed, overdue: what requests that need it get
+  std::string reason;
+
+  // As announced by the last hello.
+  TargetHello hello;
+  bool flush_supported = true;
+
+  absl::flat_hash_map<CloneId, InflightClone> inflight;
+  uint64_t inflight_bytes = 0;
+  std::deque<std::pair<Time, CloneId>> sent_order;  // oldest first; the front is in flight
+
+  Time backoff_until{};                  // after a requeue: busy until then
+  uint64_t requeue_round = 0;            // raised by each requeue of a write
+  bool answered_session = false;         // this session has brought an answer
+  std::array<Patience, 3> patience;      // see PatienceFor
+
+  bool space_exhausted = false;          // it admits no more data: ENOSPC
+
+  uint64_t errors = 0;
+  uint64_t requeues = 0;
+
+  // It is, or may again be, part of the table: the replay buffer keeps what it lacks.
+  bool counts() const {
+    return health == Health::kConnecting || health == Health::kConnected;
+  }
+  // A write completes when every target that is waited for has it.
+  bool waited_for() const { return counts() && !overdue; }
+  bool connected() const { return health == Health::kConnected; }
+  // dm's busy(): nothing new should be mapped to it now.
+  bool busy(Time now) const {
+    return !connected() || inflight_bytes >= hello.inflight_bytes_max ||
+           now < backoff_until;
+  }
+  // When the oldest unanswered clone was sent.
+  std::optional<Time> oldest_sent() const {
+    if (sent_order.empty()) return std::nullopt;
+    return sent_order.front().first;
+  }
+  Patience& PatienceFor(RequestKind kind);
+  void NoteProgress(RequestKind kind) { PatienceFor(kind) = Patience(); }
+  void ForgetRequeues();
+  // Takes an answered clone out of what is in flight; nothing if it is not there.
+  std::optional<InflightClone> Take(CloneId id);
+  // Forgets what is in flight: the session is gone.
+  void DropInflight();
+};
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_TARGET_H_

@@ -1,0 +1,453 @@
+// Runs testdata/*.txt: each act is a command above "----" and, below it, the
+// effects the engine must answer, line by line. A sentence before the command
+// says what the act shows. WEIR_UPDATE_TRANSCRIPTS=DIR writes the files anew
+// with what the engine does now.
+//
+// Commands (times in ms, blocks and counts in blocks; one stripe is 4 blocks, 2 lanes):
+//   volume [up] [targets=a:1,b:1,c:1] [size=64] [option=value ...]
+//          a new one; NAME:DOMAINS; NAME:DOMAINS:noflush announces that it cannot flush;
+//          up: every target is connected at once
+//   connect NAME [at=N,N] [epoch=E] [durable=N,N] [full] [noflush] [domains=N]
+//          the session begins, with its lanes there
+//   lost NAME [ERRNO] REASON
+//   write|zero|discard|read|extents|barrier ID FIRST COUNT [fua]
+//   flush ID
+//   ok NAME CLONE [newest=E.N] [durable=LANE:N,...]   durable: else what it has applied
+//   ok all           every clone in flight, in the order of sending
+//   err NAME CLONE ERRNO
+//   suspend ID [noflush] [deadline=MS] | resume ID
+//   load ID NAME[:out][@ADDRESS] ...
+//   committed [fail]
+//   space NAME full|free
+//   time MS          advances the clock by MS and fires the timer
+//   wait MS          advances the clock only
+//   timer            when the timer is due
+//   view
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "gtest/gtest.h"
+#include "proto/base/check.h"
+#include "volume/engine/engine.h"
+
+namespace weir::engine {
+namespace {
+
+constexpr uint32_t kLanes = 2;
+
+int ErrnoOf(const std::string& name) {
+  static const std::map<std::string, int> kErrnos = {
+      {"OK", 0},           {"EIO", EIO},       {"ENOSPC", ENOSPC},
+      {"EOPNOTSUPP", EOPNOTSUPP}, {"REQUEUE", EAGAIN}, {"FENCED", ESTALE},
+      {"EBADMSG", EBADMSG}, {"ETIMEDOUT", ETIMEDOUT}, {"EBUSY", EBUSY},
+      {"EINVAL", EINVAL}};
+  auto it = kErrnos.find(name);
+  CHECK(it != kErrnos.end());
+  return it->second;
+}
+
+std::string NameOf(Result result) {
+  for (const char* name : {"OK", "EIO", "ENOSPC", "EOPNOTSUPP", "REQUEUE", "FENCED",
+                           "EBADMSG", "ETIMEDOUT", "EBUSY", "EINVAL"}) {
+    if (ErrnoOf(name) == result.error()) return name;
+  }
+  return absl::StrCat("errno ", result.error());
+}
+
+const char* NameOf(RequestKind kind) {
+  switch (kind) {
+    case RequestKind::kRead: return "read";
+    case RequestKind::kWrite: return "write";
+    case RequestKind::kWriteZeroes: return "zero";
+    case RequestKind::kDiscard: return "discard";
+    case RequestKind::kFlush: return "flush";
+    case RequestKind::kBarrier: return "barrier";
+    case RequestKind::kExtents: return "extents";
+  }
+  return "?";
+}
+
+uint64_t Number(absl::string_view text) {
+  uint64_t n = 0;
+  CHECK(absl::SimpleAtoi(text, &n));
+  return n;
+}
+
+std::vector<uint64_t> Numbers(absl::string_view text) {
+  std::vector<uint64_t> numbers;
+  for (absl::string_view part : absl::StrSplit(text, ',')) numbers.push_back(Number(part));
+  return numbers;
+}
+
+// One command: its words, and the NAME=VALUE among them.
+struct Command {
+  explicit Command(const std::string& line) {
+    for (absl::string_view word : absl::StrSplit(line, ' ', absl::SkipEmpty())) {
+      std::vector<std::string> pair = absl::StrSplit(word, absl::MaxSplits('=', 1));
+      if (pair.size() == 2) {
+        named[pair[0]] = pair[1];
+      } else {
+        words.emplace_back(word);
+      }
+    }
+  }
+  bool Has(const std::string& word) const {
+    return std::find(words.begin(), words.end(), word) != words.end();
+  }
+  std::string Named(const std::string& name, const std::string& otherwise) const {
+    auto it = named.find(name);
+    return it == named.end() ? otherwise : it->second;
+  }
+  std::vector<std::string> words;
+  std::map<std::string, std::string> named;
+};
+
+class Player {
+ public:
+  std::string Run(const std::string& line) {
+    Command command(line);
+    Effects effects;
+    const std::string& verb = command.words[0];
+    if (verb == "volume") {
+      MakeVolume(command, effects);
+    } else if (verb == "view") {
+      return Show(engine_->View());
+    } else if (verb == "timer") {
+      return absl::StrCat("due in ", absl::FormatDuration(engine_->next_timer() - now_), "\n");
+    } else {
+      Act(verb, command, effects);
+    }
+    std::string out;
+    for (const Effect& effect : effects) {
+      absl::StrAppend(&out, Show(effect), "\n");
+      if (const auto* send = std::get_if<SendClone>(&effect)) sent_[send->clone.id] = *send;
+    }
+    return out.empty() ? "-\n" : out;
+  }
+
+ private:
+  void MakeVolume(const Command& command, Effects& effects) {
+    Options options;
+    options.size_blocks = Number(command.Named("size", "64"));
+    options.lanes = LaneGeometry{.lanes = kLanes, .stripe_blocks = 4};
+    options.epoch = 7;
+    options.min_in_sync = Number(command.Named("min_in_sync", "1"));
+    options.reconnect_deadline = absl::Milliseconds(Number(command.Named("reconnect_deadline", "1000")));
+    options.requeue_deadline = absl::Milliseconds(Number(command.Named("requeue_deadline", "1000")));
+    options.requeue_delay = absl::Milliseconds(20);
+    options.clone_deadline = absl::Milliseconds(Number(command.Named("clone_deadline", "400")));
+    options.flush_interval = absl::Milliseconds(Number(command.Named("flush_interval", "1000000")));
+    options.replay_bytes_max = Number(command.Named("replay_bytes_max", "50331648"));
+    options.flush_bytes = std::min<uint64_t>(options.flush_bytes, options.replay_bytes_max);
+    credit_ = Number(command.Named("credit", "4194304"));
+    sent_.clear();
+    applied_.clear();
+    names_.clear();
+    Table table;
+    for (absl::string_view spec :
+         absl::StrSplit(command.Named("targets", "a:1,b:1,c:1"), ',')) {
+      std::vector<std::string> parts = absl::StrSplit(spec, ':');
+      domains_[parts[0]] = Number(parts[1]);
+      flushes_[parts[0]] = parts.size() < 3 || parts[2] != "noflush";
+      ids_[parts[0]] = TargetId{static_cast<uint32_t>(names_.size())};
+      names_.push_back(parts[0]);
+      table.targets.push_back(TargetConfig{parts[0], parts[0] + ":1", "store-" + parts[0],
+                                           TargetState::kInSync});
+    }
+    CHECK_OK(options.Validate());
+    engine_ = std::make_unique<Engine>(options, table, now_, effects);
+    if (!command.Has("up")) return;
+    for (const std::string& name : names_) Connect(Command("connect " + name), effects);
+  }
+
+  void Act(const std::string& verb, const Command& command, Effects& effects) {
+    const std::vector<std::string>& words = command.words;
+    if (verb == "connect") return Connect(command, effects);
+    if (verb == "ok" && words[1] == "all") return AnswerAll(effects);
+    if (verb == "ok" || verb == "err") return Answer(command, effects);
+    if (verb == "wait") {
+      now_ += absl::Milliseconds(Number(words[1]));
+      return;
+    }
+    if (verb == "lost") {
+      Result result(words.size() > 3 ? ErrnoOf(words[2]) : EIO);
+      return engine_->TargetLost(ids_.at(words[1]), result, words.back(), now_, effects);
+    }
+    if (verb == "suspend") {
+      return engine_->Suspend(ControlId{Number(words[1])}, command.Has("noflush"),
+                              absl::Milliseconds(Number(command.Named("deadline", "500"))),
+                              now_, effects);
+    }
+    if (verb == "resume") return engine_->Resume(ControlId{Number(words[1])}, now_, effects);
+    if (verb == "load") return Load(command, effects);
+    if (verb == "committed") {
+      return engine_->MembersCommitted(command.Has("fail") ? absl::UnavailableError("no catalog")
+                                                           : absl::OkStatus(),
+                                       now_, effects);
+    }
+    if (verb == "space") {
+      return engine_->TargetSpaceChanged(ids_.at(words[1]), words[2] == "full", now_, effects);
+    }
+    if (verb == "time") {
+      now_ += absl::Milliseconds(Number(words[1]));
+      return engine_->TimerFired(now_, effects);
+    }
+    Submit(verb, command, effects);
+  }
+
+  void Submit(const std::string& verb, const Command& command, Effects& effects) {
+    static const std::map<std::string, RequestKind> kKinds = {
+        {"write", RequestKind::kWrite},     {"zero", RequestKind::kWriteZeroes},
+        {"discard", RequestKind::kDiscard}, {"read", RequestKind::kRead},
+        {"extents", RequestKind::kExtents}, {"barrier", RequestKind::kBarrier},
+        {"flush", RequestKind::kFlush}};
+    CHECK(kKinds.contains(verb));
+    Request request;
+    request.id = RequestId{Number(command.words[1])};
+    request.kind = kKinds.at(verb);
+    if (request.kind != RequestKind::kFlush) {
+      request.range = BlockRange{Number(command.words[2]), Number(command.words[3])};
+    }
+    request.fua = command.Has("fua");
+    if (verb == "write" || verb == "barrier") {
+      request.data = Payload::CopyOf(std::string(request.range.count * kBlockBytes, 'x'));
+      request.crcs.assign(request.range.count, 1);
+    }
+    engine_->Submit(std::move(request), now_, effects);
+  }
+
+  void Connect(const Command& command, Effects& effects) {
+    const std::string& name = command.words[1];
+    std::vector<uint64_t> at = Numbers(command.Named("at", "0,0"));
+    std::vector<uint64_t> durable = Numbers(command.Named("durable", "0,0"));
+    TargetHello hello;
+    const uint64_t domains = Number(command.Named("domains", absl::StrCat(domains_.at(name))));
+    const Epoch epoch = Number(command.Named("epoch", "7"));
+    hello.num_flush_requests = domains;
+    hello.flush_supported = flushes_.at(name) && !command.Has("noflush");
+    hello.space_exhausted = command.Has("full");
+    hello.inflight_bytes_max = credit_;
+    for (uint32_t lane = 0; lane < kLanes; ++lane) {
+      hello.lanes.push_back({Position(epoch, at[lane]), Position(epoch, durable[lane]),
+                             static_cast<uint32_t>(lane % domains_.at(name))});
+      applied_[name][lane] = at[lane];
+    }
+    for (auto it = sent_.begin(); it != sent_.end();) {
+      it = Name(it->second.target) == name ? sent_.erase(it) : std::next(it);
+    }
+    engine_->TargetConnected(ids_.at(name), hello, now_, effects);
+  }
+
+  void AnswerAll(Effects& effects) {
+    std::map<CloneId, SendClone> sent = sent_;
+    for (const auto& [id, send] : sent) {
+      Answer(Command(absl::StrCat("ok ", Name(send.target), " c", static_cast<uint64_t>(id))),
+             effects);
+    }
+  }
+
+  // What the target has synced, if it tells the truth.
+  std::vector<std::pair<LaneId, Position>> DurableOn(const std::string& name, const Clone& clone) {
+    std::vector<std::pair<LaneId, Position>> durable;
+    for (uint32_t lane = 0; lane < kLanes; ++lane) {
+      const bool asked = clone.kind == RequestKind::kFlush
+                             ? lane % domains_.at(name) == clone.flush_nr
+                             : clone.fua && Index(clone.lane) == lane;
+      if (asked) durable.emplace_back(LaneId{lane}, Position(7, applied_[name][lane]));
+    }
+    return durable;
+  }
+
+  void Answer(const Command& command, Effects& effects) {
+    CloneReply reply;
+    CloneId clone{Number(absl::StripPrefix(command.words[2], "c"))};
+    auto sent = sent_.find(clone);
+    if (sent != sent_.end()) {
+      const Clone& asked = sent->second.clone;
+      uint64_t& applied = applied_[command.words[1]][Index(asked.lane)];
+      if (command.words[0] == "ok") {
+        applied = std::max(applied, asked.position.n());
+        reply.durable = DurableOn(command.words[1], asked);
+      }
+      sent_.erase(sent);
+    }
+    if (command.words[0] == "err") {
+      reply.result = Result(ErrnoOf(command.words[3]));
+      reply.message = "injected";
+    }
+    std::string newest = command.Named("newest", "");
+    if (!newest.empty()) {
+      std::vector<std::string> parts = absl::StrSplit(newest, '.');
+      reply.position = Position(Number(parts[0]), Number(parts[1]));
+    }
+    reply.zeroes = true;
+    std::string durable = command.Named("durable", "");
+    if (!durable.empty()) reply.durable.clear();
+    for (absl::string_view entry : absl::StrSplit(durable, ',', absl::SkipEmpty())) {
+      std::vector<std::string> parts = absl::StrSplit(entry, ':');
+      reply.durable.emplace_back(LaneId{static_cast<uint32_t>(Number(parts[0]))},
+                                 Position(7, Number(parts[1])));
+    }
+    engine_->CloneCompleted(ids_.at(command.words[1]), clone, reply, now_, effects);
+  }
+
+  void Load(const Command& command, Effects& effects) {
+    Table table;
+    for (size_t i = 2; i < command.words.size(); ++i) {
+      std::vector<std::string> address = absl::StrSplit(command.words[i], '@');
+      std::vector<std::string> parts = absl::StrSplit(address[0], ':');
+      table.targets.push_back(TargetConfig{
+          parts[0], address.size() > 1 ? address[1] : "", "",
+          parts.size() > 1 && parts[1] == "out" ? TargetState::kOut : TargetState::kInSync});
+    }
+    engine_->LoadTable(ControlId{Number(command.words[1])}, table, now_, effects);
+  }
+
+  std::string Name(TargetId id) const { return names_[static_cast<size_t>(id)]; }
+
+  std::string Show(const Effect& effect) const {
+    return std::visit([this](const auto& e) { return ShowOne(e); }, effect);
+  }
+  std::string ShowOne(const SendClone& e) const {
+    const Clone& clone = e.clone;
+    std::string out = absl::StrCat("send ", Name(e.target), " c", static_cast<uint64_t>(clone.id),
+                                   " ", NameOf(clone.kind));
+    if (clone.kind == RequestKind::kFlush) return absl::StrCat(out, " nr=", clone.flush_nr);
+    absl::StrAppend(&out, " lane=", Index(clone.lane), " ", clone.range.first, "+",
+                    clone.range.count);
+    if (clone.position != Position()) absl::StrAppend(&out, " at ", clone.position.ToString());
+    if (clone.fua) absl::StrAppend(&out, " fua");
+    return out;
+  }
+  std::string ShowOne(const SendDurablePoints& e) const {
+    return absl::StrCat("durable ", Name(e.target), " ",
+                        absl::StrJoin(e.points, " ", [](std::string* out, const auto& point) {
+                          absl::StrAppend(out, Index(point.first), ":", point.second.ToString());
+                        }));
+  }
+  std::string ShowOne(const CompleteRequest& e) const {
+    std::string out = absl::StrCat("complete ", static_cast<uint64_t>(e.id), " ", NameOf(e.result));
+    for (const TargetError& error : e.targets) {
+      absl::StrAppend(&out, " [", error.replica, "/", error.flush_nr, " ", NameOf(error.result), "]");
+    }
+    if (!e.message.empty()) absl::StrAppend(&out, " \"", e.message, "\"");
+    return out;
+  }
+  std::string ShowOne(const ConnectTarget& e) const {
+    return absl::StrCat("connect ", Name(e.target), " ", e.config.address,
+                        e.delay > absl::ZeroDuration()
+                            ? absl::StrCat(" in ", absl::FormatDuration(e.delay)) : "");
+  }
+  std::string ShowOne(const DisconnectTarget& e) const {
+    return absl::StrCat("disconnect ", Name(e.target), " \"", e.reason, "\"");
+  }
+  std::string ShowOne(const CompleteControl& e) const {
+    return absl::StrCat("control ", static_cast<uint64_t>(e.id), " ", NameOf(e.result),
+                        e.message.empty() ? "" : absl::StrCat(" \"", e.message, "\""));
+  }
+  std::string ShowOne(const CommitMembers& e) const {
+    std::string out = "commit";
+    for (const TargetConfig& config : e.table.targets) {
+      absl::StrAppend(&out, " ", config.replica,
+                      config.state == TargetState::kOut ? ":out" : ":in_sync");
+    }
+    return out;
+  }
+
+  std::string Show(const EngineView& view) const {
+    static const char* kStates[] = {"active", "suspending", "suspended", "committing", "fenced"};
+    static const char* kHealth[] = {"connecting", "connected", "failed", "out"};
+    std::string out = absl::StrCat(
+        kStates[static_cast<int>(view.state)], view.flush_supported ? "" : " flush-unsupported",
+        view.barrier_running ? " barrier" : "", view.flush_running ? " flush" : "",
+        " queued=", view.queued_requests, " inflight=", view.inflight_requests,
+        " replay=", view.replay_bytes, "\n");
+    for (const TargetView& target : view.targets) {
+      absl::StrAppend(&out, target.config.replica, " ", kHealth[static_cast<int>(target.health)],
+                      target.overdue ? " overdue" : "", " clones=", target.inflight_clones,
+                      " errors=", target.errors, " requeues=", target.requeues, "\n");
+    }
+    return out;
+  }
+
+  std::unique_ptr<Engine> engine_;
+  Time now_ = absl::Seconds(100);
+  uint64_t credit_ = 0;
+  std::map<CloneId, SendClone> sent_;  // and not answered
+  std::map<std::string, std::map<uint32_t, uint64_t>> applied_;  // by target and lane
+  std::map<std::string, uint32_t> domains_;
+  std::map<std::string, bool> flushes_;
+  std::map<std::string, TargetId> ids_;
+  std::vector<std::string> names_;
+};
+
+std::string ReadFile(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// The file as it would read if every expectation were what the engine does.
+std::string Play(const std::string& text) {
+  Player player;
+  std::string out;
+  bool expecting = false;
+  std::string command;
+  for (absl::string_view view : absl::StrSplit(absl::StripSuffix(text, "\n"), '\n')) {
+    std::string line(view);
+    if (line == "----") {
+      absl::StrAppend(&out, "----\n", player.Run(command));
+      expecting = true;
+    } else if (line.empty()) {
+      if (expecting || !out.empty()) absl::StrAppend(&out, "\n");
+      expecting = false;
+    } else if (!expecting) {
+      absl::StrAppend(&out, line, "\n");
+      if (!absl::StartsWith(line, "#")) command = line;
+    }
+  }
+  return out;
+}
+
+class TranscriptTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(TranscriptTest, TheEngineAnswersAsWritten) {
+  std::filesystem::path path =
+      std::filesystem::path("volume/engine/testdata") / (GetParam() + ".txt");
+  std::string text = ReadFile(path);
+  ASSERT_FALSE(text.empty()) << path;
+  std::string played = Play(text);
+  if (const char* dir = std::getenv("WEIR_UPDATE_TRANSCRIPTS")) {
+    std::ofstream(std::filesystem::path(dir) / (GetParam() + ".txt")) << played;
+    return;
+  }
+  EXPECT_EQ(played, text);
+}
+
+std::vector<std::string> AllTranscripts() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator("volume/engine/testdata")) {
+    names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Testdata, TranscriptTest, ::testing::ValuesIn(AllTranscripts()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace weir::engine

@@ -1,0 +1,214 @@
+// The engine's vocabulary: what goes in and what comes out.
+#ifndef WEIR_VOLUME_ENGINE_TYPES_H_
+#define WEIR_VOLUME_ENGINE_TYPES_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "proto/base/payload.h"
+#include "proto/base/position.h"
+#include "volume/engine/result.h"
+
+namespace weir::engine {
+
+// Monotonic time since any fixed origin; the engine only compares and adds.
+using Time = absl::Duration;
+
+enum class RequestId : uint64_t {};
+enum class CloneId : uint64_t {};
+enum class ControlId : uint64_t {};
+// A target's name inside the engine; stays the same over table swaps.
+enum class TargetId : uint32_t {};
+
+enum class RequestKind {
+  kRead,
+  kWrite,
+  kWriteZeroes,
+  kDiscard,
+  kFlush,
+  kBarrier,
+  kExtents,
+};
+
+// What a client submits. The host has checked its shape: 0 < range within the
+// volume (except kFlush, which has none), `data` is range.count blocks and
+// `crcs` one a block for kWrite and kBarrier, else both are empty.
+struct Request {
+  RequestId id{};
+  RequestKind kind = RequestKind::kRead;
+  BlockRange range;
+  bool fua = false;
+  Payload data;
+  std::vector<uint32_t> crcs;
+};
+
+// The copy of a request, or of a fragment of it, that goes to one target.
+// `position` is set for write-like kinds, `flush_nr` for kFlush. kBarrier
+// never appears: its write is a kWrite.
+struct Clone {
+  CloneId id{};
+  RequestKind kind = RequestKind::kRead;
+  LaneId lane{};
+  BlockRange range;
+  Position position;
+  bool fua = false;
+  uint32_t flush_nr = 0;
+  Payload data;
+  std::vector<uint32_t> crcs;
+};
+
+struct Run {
+  uint64_t blocks = 0;
+  bool allocated = false;
+};
+
+// A target's answer to a clone. The host has verified `data` against `crcs`
+// and says EBADMSG where it does not match.
+struct CloneReply {
+  Result result;
+  std::string message;     // for people, on error
+  Position position;       // write-like: the lane's position; read, extents: newest version seen
+  bool zeroes = false;     // read: all zeros, `data` empty
+  Payload data;            // read
+  std::vector<std::pair<LaneId, Position>> durable;  // flush: its domain's lanes; FUA: its lane
+  std::vector<Run> extents;
+};
+
+// What a target says of itself when a session to it begins.
+struct TargetHello {
+  uint64_t incarnation = 0;
+  uint32_t num_flush_requests = 1;
+  uint64_t inflight_bytes_max = 4 << 20;
+  bool flush_supported = true;
+  bool space_exhausted = false;  // see Engine::TargetSpaceChanged
+  struct Lane {
+    Position position;
+    Position durable;
+    uint32_t domain = 0;
+  };
+  std::vector<Lane> lanes;  // by lane
+};
+
+enum class TargetState { kInSync, kOut };
+
+struct TargetConfig {
+  std::string replica;   // name
+  std::string address;
+  std::string store_id;
+  TargetState state = TargetState::kInSync;
+};
+
+// Immutable once loaded; swapped whole.
+struct Table {
+  std::vector<TargetConfig> targets;
+};
+
+// One target's part in a result that was not plain success.
+struct TargetError {
+  std::string replica;
+  uint32_t flush_nr = 0;
+  Result result;
+  std::string message;
+};
+
+// --- effects, in the order in which they must be carried out ---
+
+// Send on the target's current session. Clones to one target keep their order.
+struct SendClone {
+  TargetId target{};
+  Clone clone;
+};
+
+// Tell the target what every member has synced. May be lost.
+struct SendDurablePoints {
+  TargetId target{};
+  std::vector<std::pair<LaneId, Position>> points;
+};
+
+// A part of a read's answer, in order of blocks; the parts cover the range.
+struct ReadPart {
+  uint64_t blocks = 0;
+  Payload data;  // empty: zeros
+};
+
+// The request is done; the engine has forgotten it.
+struct CompleteRequest {
+  RequestId id{};
+  Result result;
+  std::string message;              // for people, on error
+  std::vector<TargetError> targets;  // hidden errors included
+  std::vector<ReadPart> parts;      // kRead
+  std::vector<Run> extents;         // kExtents
+};
+
+// End the target's session, if any, and begin a new one, now or after `delay`; answered by
+// TargetConnected or TargetLost. Until then nothing is sent to it.
+struct ConnectTarget {
+  TargetId target{};
+  TargetConfig config;
+  absl::Duration delay;
+};
+
+// End the session for good: the target has failed, left the table, or the volume is fenced.
+struct DisconnectTarget {
+  TargetId target{};
+  std::string reason;
+};
+
+// A suspend, resume or table load is done. ETIMEDOUT: the suspend was undone.
+// EBUSY, EINVAL: refused, `message` says why.
+struct CompleteControl {
+  ControlId id{};
+  Result result;
+  std::string message;
+};
+
+// Make the catalog's members those that the table has in_sync. Answered by
+// MembersCommitted. The queue stays stopped until then.
+struct CommitMembers {
+  Table table;
+};
+
+using Effect =
+    std::variant<SendClone, SendDurablePoints, CompleteRequest, ConnectTarget,
+                 DisconnectTarget, CompleteControl, CommitMembers>;
+using Effects = std::vector<Effect>;
+
+// --- what an observer may see (weirctl, metrics, explain) ---
+
+struct TargetView {
+  TargetId id{};
+  TargetConfig config;
+  enum class Health { kConnecting, kConnected, kFailed, kOut } health =
+      Health::kConnecting;
+  bool overdue = false;            // kConnecting past the deadline: requests that need it fail
+  std::string reason;              // why failed or lost
+  Time since{};                    // when health last changed
+  uint32_t num_flush_requests = 0;
+  bool flush_supported = true;
+  bool space_exhausted = false;
+  uint64_t inflight_clones = 0;
+  uint64_t errors = 0;             // hidden ones too
+  uint64_t requeues = 0;
+};
+
+struct EngineView {
+  enum class State { kActive, kSuspending, kSuspended, kCommitting, kFenced } state = State::kActive;
+  bool flush_supported = true;
+  bool barrier_running = false;
+  bool flush_running = false;
+  uint64_t queued_requests = 0;
+  uint64_t inflight_requests = 0;
+  uint64_t replay_bytes = 0;
+  std::vector<TargetView> targets;
+  std::vector<Position> completed;  // by lane
+  std::vector<Position> durable;    // by lane, on every member
+};
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_TYPES_H_
