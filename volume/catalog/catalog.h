@@ -1,0 +1,60 @@
+// The catalog: the one place that says who a volume's members are and who may
+// write. Records are replaced whole, by compare-and-swap on a revision.
+//
+// Thread-safety: all methods may be called from any thread; they block for the
+// storage behind them. What a call answered OK is durable.
+#ifndef WEIR_VOLUME_CATALOG_CATALOG_H_
+#define WEIR_VOLUME_CATALOG_CATALOG_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "weir/v1/catalog.pb.h"
+
+namespace weir::catalog {
+
+// A record and the revision it was read at, to be named by the next update.
+template <typename Record>
+struct Versioned {
+  Record record;
+  uint64_t revision = 0;
+};
+using VersionedVolume = Versioned<v1::VolumeRecord>;
+using VersionedReplica = Versioned<v1::ReplicaRecord>;
+
+class Catalog {
+ public:
+  // "embedded:DIR". INVALID_ARGUMENT for another scheme. FAILED_PRECONDITION: DIR is in use
+  // by another frontend (names its pid), or of a newer format.
+  static absl::StatusOr<std::unique_ptr<Catalog>> Open(const std::string& spec);
+
+  virtual ~Catalog() = default;
+
+  // Made with the catalog; never changes.
+  virtual std::string cluster_id() const = 0;
+
+  // NOT_FOUND.
+  virtual absl::StatusOr<VersionedVolume> GetVolume(const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<VersionedVolume>> ListVolumes() = 0;
+  // Stores `record` if the record of that name is still at `revision` (0: if there is
+  // none) and answers the new revision. ABORTED: it is not. Any other error: the outcome is
+  // unknown; read back.
+  virtual absl::StatusOr<uint64_t> PutVolume(const v1::VolumeRecord& record,
+                                             uint64_t revision) = 0;
+  // ABORTED unless at `revision`.
+  virtual absl::Status DeleteVolume(const std::string& name, uint64_t revision) = 0;
+
+  virtual absl::StatusOr<VersionedReplica> GetReplica(const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() = 0;
+  virtual absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record,
+                                              uint64_t revision) = 0;
+};
+
+}  // namespace weir::catalog
+
+#endif  // WEIR_VOLUME_CATALOG_CATALOG_H_
