@@ -1,0 +1,301 @@
+// LocalHost's attach and detach.
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "proto/base/errno.h"
+#include "proto/base/log.h"
+#include "proto/base/position.h"
+#include "proto/base/status_macros.h"
+#include "volume/host/clock.h"
+#include "volume/host/local_host.h"
+#include "volume/host/takeover_runner.h"
+
+namespace weir::host {
+namespace {
+
+constexpr absl::Duration kDetachDeadline = absl::Seconds(30);
+constexpr absl::Duration kForcedDetachDeadline = absl::Seconds(2);
+constexpr absl::Duration kExitDetachDeadline = absl::Seconds(5);
+
+}  // namespace
+
+absl::StatusOr<LocalHost::Exclusive> LocalHost::Exclusive::Take(
+    LocalHost* host, const std::string& name) {
+  absl::MutexLock lock(&host->mu_);
+  // std::map keeps the entry in place; it is never erased.
+  Entry* entry = &host->entries_[name];
+  const auto free = [host, entry] {
+    host->mu_.AssertHeld();
+    return !entry->busy || host->stopping_;
+  };
+  host->mu_.Await(absl::Condition(&free));
+  if (host->stopping_) {
+    return absl::UnavailableError("this frontend is shutting down");
+  }
+  entry->busy = true;
+  return Exclusive(host, entry);
+}
+
+LocalHost::Exclusive::~Exclusive() {
+  if (host_ == nullptr) return;
+  absl::MutexLock lock(&host_->mu_);
+  entry_->busy = false;
+}
+
+absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::Attach(
+    const std::string& name) {
+  // Not to make an entry for each name that somebody asks for.
+  RETURN_IF_ERROR(catalog_->GetVolume(name).status());
+  ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
+  bool attaching = false;
+  std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
+  if (attached != nullptr && !attached->runner->fenced()) {
+    return std::static_pointer_cast<HostedVolume>(attached->runner);
+  }
+  if (attached != nullptr) {
+    Drop(name);
+    attached->runner->Stop("volume " + name + " is being attached anew");
+  }
+  ASSIGN_OR_RETURN(attached, AttachAnew(name));
+  return std::static_pointer_cast<HostedVolume>(attached->runner);
+}
+
+absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
+    const std::string& name) {
+  Cancellation cancellation;
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) {
+      return absl::UnavailableError("this frontend is shutting down");
+    }
+    entries_[name].attaching = &cancellation;
+  }
+  const engine::Time start = MonotonicNow();
+  absl::Duration takeover;
+  absl::StatusOr<std::shared_ptr<Attached>> attached =
+      TakeOver(name, &cancellation, &takeover);
+  metrics_->ObserveAttach(name, attached.ok(), MonotonicNow() - start, takeover);
+  absl::MutexLock lock(&mu_);
+  Entry& entry = entries_[name];
+  entry.attaching = nullptr;
+  if (attached.ok()) entry.attached = *attached;
+  return attached;
+}
+
+absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
+    const std::string& name, Cancellation* cancellation,
+    absl::Duration* takeover) {
+  ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name));
+  auto attached = std::make_shared<Attached>(catalog_.get(), std::move(read));
+  const engine::Time start = MonotonicNow();
+  {
+    // Not shared yet; held for the sake of the annotation.
+    absl::MutexLock lock(&attached->mu);
+    TakeoverRunner::Config config;
+    config.cluster_id = catalog_->cluster_id();
+    config.deadline = options_.attach_deadline;
+    const absl::Status status =
+        TakeoverRunner(config, &attached->holder, cancellation).Run();
+    *takeover = MonotonicNow() - start;
+    if (!status.ok()) {
+      LOG(WARNING) << "volume=" << name << " takeover failed: " << status;
+      return status;
+    }
+  }
+  RETURN_IF_ERROR(StartRunner(attached));
+  const absl::Status status = FirstFlush(*attached->runner);
+  if (!status.ok()) {
+    attached->runner->Stop("the attach failed");
+    return status;
+  }
+  LOG(INFO) << "volume=" << name << " epoch=" << attached->runner->epoch()
+            << " attached in "
+            << absl::FormatDuration(
+                   absl::Trunc(MonotonicNow() - start, absl::Milliseconds(1)));
+  return attached;
+}
+
+absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
+    const std::string& name) {
+  ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  if (volume.record.state() == v1::VolumeRecord::CREATING) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the creation of volume ", name,
+        " was interrupted; create it again with the same size, or delete it"));
+  }
+  if (volume.record.state() == v1::VolumeRecord::DELETING) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume ", name, " is being deleted; delete it again to finish that"));
+  }
+  // A replica may have moved; its store id shows that it is the same one.
+  for (v1::Member& member : *volume.record.mutable_members()) {
+    absl::StatusOr<catalog::VersionedReplica> replica =
+        catalog_->GetReplica(member.replica());
+    if (replica.ok()) member.set_address(replica->record.address());
+  }
+  return volume;
+}
+
+absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
+  v1::VolumeRecord record;
+  {
+    absl::MutexLock lock(&attached->mu);
+    record = attached->holder.record();
+  }
+  VolumeRunner::Config config;
+  config.name = record.name();
+  config.id = record.id();
+  config.cluster_id = catalog_->cluster_id();
+  config.frontend = frontend_;
+  config.engine.size_blocks = record.size_bytes() / kBlockBytes;
+  config.engine.lanes = {record.lanes(), record.stripe_blocks()};
+  config.engine.epoch = record.epoch();
+  config.engine.min_in_sync = record.min_in_sync();
+  config.engine.reconnect_deadline = options_.reconnect_deadline;
+  config.engine.requeue_deadline = options_.requeue_deadline;
+  config.engine.clone_deadline = options_.clone_deadline;
+  config.engine.flush_interval = options_.flush_interval;
+  config.engine.flush_bytes = options_.flush_bytes;
+  config.engine.replay_bytes_max = options_.replay_bytes_max;
+  RETURN_IF_ERROR(config.engine.Validate());
+  config.unanswered_bytes_max = options_.unanswered_bytes_max;
+  config.table = ToTable(record);
+  config.timer = timer_.get();
+  config.background = background_.get();
+  config.channels = &channels_;
+  config.metrics = metrics_.get();
+  // Weak: the runner belongs to `attached`.
+  config.commit_members = [weak = std::weak_ptr<Attached>(attached)](
+                              const engine::Table& table) -> absl::Status {
+    const std::shared_ptr<Attached> held = weak.lock();
+    if (held == nullptr) return absl::CancelledError("the volume was detached");
+    absl::MutexLock lock(&held->mu);
+    return held->holder.Commit(WithTable(held->holder.record(), table));
+  };
+  attached->runner = VolumeRunner::Start(std::move(config));
+  return absl::OkStatus();
+}
+
+absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
+  struct Waiting {
+    absl::Notification done;
+    IoOutcome outcome;
+  };
+  auto waiting = std::make_shared<Waiting>();
+  IoRequest flush;
+  flush.kind = engine::RequestKind::kFlush;
+  runner.Submit(flush, [waiting](IoOutcome outcome) {
+    waiting->outcome = std::move(outcome);
+    waiting->done.Notify();
+  });
+  if (!waiting->done.WaitForNotificationWithTimeout(options_.attach_deadline)) {
+    return absl::DeadlineExceededError(absl::StrCat(
+        "volume ", runner.name(), " was taken over, but its first flush did "
+        "not come back in ", absl::FormatDuration(options_.attach_deadline),
+        "; see that its replicas run, then attach again"));
+  }
+  const IoOutcome& outcome = waiting->outcome;
+  const bool supported = outcome.result.error() != EOPNOTSUPP &&
+                         runner.View().flush_supported;
+  runner.set_flush_supported(supported);
+  if (!supported) {
+    LOG(WARNING) << "volume=" << runner.name() << " epoch=" << runner.epoch()
+                 << " a replica cannot flush: FLUSH fails with EOPNOTSUPP: "
+                 << outcome.message;
+    return absl::OkStatus();
+  }
+  if (outcome.result.ok()) return absl::OkStatus();
+  return ErrnoToStatus(outcome.result.error(),
+                       absl::StrCat("volume ", runner.name(),
+                                    ": the first flush after attaching failed: ",
+                                    outcome.message));
+}
+
+// --- detach ---
+
+absl::Status LocalHost::Detach(const std::string& name, bool force) {
+  RETURN_IF_ERROR(catalog_->GetVolume(name).status());
+  ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
+                   FindAttached(name));
+  RETURN_IF_ERROR(DetachHeld(*attached, force,
+                             force ? kForcedDetachDeadline : kDetachDeadline));
+  Drop(name);
+  return absl::OkStatus();
+}
+
+// Waits for what is under way with the volume: an attach was cancelled, all
+// else is short.
+absl::Status LocalHost::DetachAtExit(const std::string& name) {
+  std::shared_ptr<Attached> attached;
+  {
+    absl::MutexLock lock(&mu_);
+    Entry& entry = entries_[name];
+    const auto free = [&entry] { return !entry.busy; };
+    mu_.Await(absl::Condition(&free));
+    attached = std::move(entry.attached);
+  }
+  if (attached == nullptr) return absl::OkStatus();
+  const absl::Status clean =
+      DetachHeld(*attached, false, kExitDetachDeadline);
+  if (!clean.ok()) attached->runner->Stop("this frontend was stopped");
+  return clean;
+}
+
+absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
+                                   absl::Duration deadline) {
+  VolumeRunner& runner = *attached.runner;
+  runner.set_detaching(true);
+  absl::Status flushed = SuspendToDetach(runner, deadline);
+  if (flushed.ok()) {
+    absl::MutexLock lock(&attached.mu);
+    v1::VolumeRecord record = attached.holder.record();
+    record.set_state(v1::VolumeRecord::DETACHED);
+    flushed = attached.holder.Commit(record);
+  }
+  if (!flushed.ok() && !force) {
+    if (runner.View().state == engine::EngineView::State::kSuspended) {
+      const absl::Status resumed = runner.Resume(VolumeRunner::Caller::kDetach);
+      LOG(WARNING) << "volume=" << runner.name()
+                   << " stays attached, resumed: " << resumed;
+    }
+    runner.set_detaching(false);
+    return absl::Status(
+        flushed.code(),
+        absl::StrCat("volume ", runner.name(), " stays attached, since it "
+                     "could not be flushed: ", flushed.message(),
+                     "; detach it with force to let it go all the same"));
+  }
+  if (!flushed.ok()) {
+    LOG(WARNING) << "volume=" << runner.name() << " epoch=" << runner.epoch()
+                 << " detached by force, without a flush: " << flushed;
+  }
+  runner.Stop(absl::StrCat("volume ", runner.name(), " was detached"));
+  metrics_->DropState(runner.name());
+  LOG(INFO) << "volume=" << runner.name() << " epoch=" << runner.epoch()
+            << " detached";
+  return absl::OkStatus();
+}
+
+absl::Status LocalHost::SuspendToDetach(VolumeRunner& runner,
+                                        absl::Duration deadline) {
+  if (runner.fenced()) {
+    return absl::FailedPreconditionError(
+        "it was taken over by another frontend");
+  }
+  // A suspend with noflush has not flushed, so it does not do.
+  if (runner.View().state == engine::EngineView::State::kSuspended) {
+    RETURN_IF_ERROR(runner.Resume(VolumeRunner::Caller::kDetach));
+  }
+  return runner.Suspend(/*noflush=*/false, deadline,
+                        VolumeRunner::Caller::kDetach);
+}
+
+void LocalHost::Drop(const std::string& name) {
+  absl::MutexLock lock(&mu_);
+  entries_[name].attached = nullptr;
+}
+
+}  // namespace weir::host

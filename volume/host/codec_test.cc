@@ -1,0 +1,87 @@
+#include "volume/host/clone_codec.h"
+
+#include <cerrno>
+
+#include "gtest/gtest.h"
+#include "proto/base/crc32c.h"
+#include "proto/base/position.h"
+
+namespace weir::host {
+namespace {
+
+using engine::RequestKind;
+
+v1::IoReply ReadReply(const std::string& data) {
+  v1::IoReply reply;
+  reply.set_payload_blocks(static_cast<uint32_t>(data.size() / kBlockBytes));
+  for (uint32_t crc : BlockChecksums(data)) reply.add_crc32c(crc);
+  return reply;
+}
+
+TEST(CloneCodecTest, AReadIsAcceptedOnlyWithMatchingChecksums) {
+  const std::string data(2 * kBlockBytes, 'd');
+  v1::IoReply reply = ReadReply(data);
+  auto good = DecodeReply(reply, RequestKind::kRead, 2, Payload::CopyOf(data));
+  ASSERT_TRUE(good.ok());
+  EXPECT_TRUE(good->result.ok());
+  EXPECT_EQ(good->data.size(), data.size());
+  reply.set_crc32c(1, reply.crc32c(1) ^ 1);
+  auto bad = DecodeReply(reply, RequestKind::kRead, 2, Payload::CopyOf(data));
+  ASSERT_TRUE(bad.ok());
+  EXPECT_EQ(bad->result.error(), EBADMSG);
+  EXPECT_TRUE(bad->data.empty());
+}
+
+TEST(CloneCodecTest, RepliesThatDoNotFitTheirCloneAreRefused) {
+  const std::string data(kBlockBytes, 'd');
+  const v1::IoReply one = ReadReply(data);
+  EXPECT_FALSE(
+      DecodeReply(one, RequestKind::kRead, 2, Payload::CopyOf(data)).ok());
+  v1::IoReply no_crc = one;
+  no_crc.clear_crc32c();
+  EXPECT_FALSE(
+      DecodeReply(no_crc, RequestKind::kRead, 1, Payload::CopyOf(data)).ok());
+  v1::IoReply zeroes = one;
+  zeroes.set_zeroes(true);
+  EXPECT_FALSE(
+      DecodeReply(zeroes, RequestKind::kRead, 1, Payload::CopyOf(data)).ok());
+  v1::IoReply negative;
+  negative.set_error(-5);
+  EXPECT_FALSE(DecodeReply(negative, RequestKind::kWrite, 1, {}).ok());
+  v1::IoReply extents;
+  extents.add_extents()->set_block_count(3);
+  EXPECT_FALSE(DecodeReply(extents, RequestKind::kExtents, 2, {}).ok());
+  EXPECT_FALSE(DecodeReply(extents, RequestKind::kExtents, 4, {}).ok());
+  EXPECT_TRUE(DecodeReply(extents, RequestKind::kExtents, 3, {}).ok());
+  extents.add_extents()->set_block_count(~uint64_t{0});
+  EXPECT_FALSE(DecodeReply(extents, RequestKind::kExtents, 3, {}).ok());
+}
+
+TEST(CloneCodecTest, AHelloMustHaveEveryLaneInADomainThatExists) {
+  v1::HelloReply hello;
+  hello.set_num_flush_requests(2);
+  for (uint32_t i = 0; i < 4; ++i) {
+    v1::LaneState* lane = hello.add_lanes();
+    lane->set_lane(i);
+    lane->set_domain(i % 2);
+    lane->set_position(Position(3, i).bits());
+  }
+  auto decoded = DecodeHello(hello, 4);
+  ASSERT_TRUE(decoded.ok());
+  EXPECT_EQ(decoded->lanes[2].position, Position(3, 2));
+  EXPECT_FALSE(decoded->space_exhausted);
+  hello.set_space_exhausted(true);
+  EXPECT_TRUE(DecodeHello(hello, 4)->space_exhausted);
+  EXPECT_FALSE(DecodeHello(hello, 5).ok());
+  hello.mutable_lanes(1)->set_domain(2);
+  EXPECT_FALSE(DecodeHello(hello, 4).ok());
+  hello.mutable_lanes(1)->set_domain(1);
+  hello.mutable_lanes(1)->set_lane(0);
+  EXPECT_FALSE(DecodeHello(hello, 4).ok());
+  hello.mutable_lanes(1)->set_lane(1);
+  hello.set_num_flush_requests(0);
+  EXPECT_FALSE(DecodeHello(hello, 4).ok());
+}
+
+}  // namespace
+}  // namespace weir::host

@@ -1,0 +1,279 @@
+#include "volume/host/explain.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/position.h"
+#include "proto/base/size.h"
+
+namespace weir::host {
+namespace {
+
+using Health = engine::TargetView::Health;
+using State = engine::EngineView::State;
+
+const char* HealthName(Health health) {
+  switch (health) {
+    case Health::kConnecting:
+      return "reconnecting";
+    case Health::kConnected:
+      return "connected";
+    case Health::kFailed:
+      return "failed";
+    case Health::kOut:
+      return "detached";
+  }
+  return "unknown";
+}
+
+const char* StateName(const v1::VolumeRecord& record,
+                      const engine::EngineView* view, bool attaching) {
+  if (view != nullptr) {
+    switch (view->state) {
+      case State::kActive:
+      case State::kSuspending:
+      case State::kCommitting:
+        return "ACTIVE";
+      case State::kSuspended:
+        return "SUSPENDED";
+      case State::kFenced:
+        return "FENCED";
+    }
+  }
+  if (attaching) return "ATTACHING";
+  if (record.state() == v1::VolumeRecord::CREATING) return "CREATING";
+  if (record.state() == v1::VolumeRecord::DELETING) return "DELETING";
+  return "DETACHED";
+}
+
+void DescribeTarget(const engine::TargetView& view, v1::Target* target) {
+  target->set_replica(view.config.replica);
+  target->set_address(view.config.address);
+  target->set_store_id(view.config.store_id);
+  target->set_state(
+      view.config.state == engine::TargetState::kInSync ? "in_sync" : "out");
+  target->set_health(HealthName(view.health));
+  target->set_health_reason(view.reason);
+  target->set_num_flush_requests(view.num_flush_requests);
+  target->set_inflight_clones(view.inflight_clones);
+  target->set_errors(view.errors);
+}
+
+void AddPositions(
+    const std::vector<Position>& positions,
+    google::protobuf::RepeatedPtrField<v1::LanePosition>* field) {
+  for (size_t lane = 0; lane < positions.size(); ++lane) {
+    v1::LanePosition* point = field->Add();
+    point->set_lane(static_cast<uint32_t>(lane));
+    point->set_position(positions[lane].bits());
+  }
+}
+
+// What one target adds to the explanation.
+void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
+                   engine::Time now, v1::ExplainResponse* out) {
+  const std::string name = target.config.replica;
+  const absl::Duration since = absl::Trunc(now - target.since, absl::Seconds(1));
+  const std::string because =
+      target.reason.empty() ? "" : absl::StrCat(": ", target.reason);
+  switch (target.health) {
+    case Health::kConnected:
+      if (target.requeues > 0) {
+        out->add_facts(absl::StrCat("replica ", name, " has answered 'requeue' ",
+                                    target.requeues, " times since attach"));
+      }
+      if (target.errors > 0) {
+        out->add_facts(absl::StrCat("replica ", name, " has answered ",
+                                    target.errors, " errors since attach"));
+      }
+      if (!target.flush_supported) {
+        out->add_facts(absl::StrCat("replica ", name,
+                                    " cannot flush, so FLUSH fails with "
+                                    "EOPNOTSUPP on the whole volume"));
+        out->add_actions(absl::StrCat("replace replica ", name,
+                                      " by one whose store can flush"));
+      }
+      return;
+    case Health::kConnecting: {
+      out->add_facts(absl::StrCat("replica ", name, " at ",
+                                  target.config.address,
+                                  " is not connected since ",
+                                  absl::FormatDuration(since), because));
+      const absl::Duration left =
+          target.since + options.reconnect_deadline - now;
+      out->add_next(absl::StrCat(
+          "connecting to replica ", name, " is tried again every moment; ",
+          left > absl::ZeroDuration()
+              ? absl::StrCat("requests wait for it and, unless it comes back, "
+                             "fail with EIO in ",
+                             absl::FormatDuration(
+                                 absl::Trunc(left, absl::Seconds(1))))
+              : "until it is back, requests that need it fail with EIO"));
+      out->add_actions(absl::StrCat("start replica ", name,
+                                    ", or mend the network to ",
+                                    target.config.address));
+      return;
+    }
+    case Health::kFailed:
+      out->add_facts(absl::StrCat("replica ", name, " failed ",
+                                  absl::FormatDuration(since), " ago", because));
+      out->add_next(absl::StrCat("requests that need replica ", name,
+                                 " fail until the next attach"));
+      out->add_actions(absl::StrCat(
+          "mend replica ", name, ", then detach the volume (with force) and "
+          "attach it again; or suspend it, load a table without ", name,
+          " and resume"));
+      return;
+    case Health::kOut:
+      out->add_facts(absl::StrCat("replica ", name,
+                                  " is out of the table and misses what is "
+                                  "written now"));
+      return;
+  }
+}
+
+void ExplainDetached(const v1::VolumeRecord& record, bool attaching,
+                     v1::ExplainResponse* out) {
+  const std::string& name = record.name();
+  if (attaching) {
+    out->set_summary(absl::StrCat("volume ", name, " is being attached"));
+    out->add_facts(absl::StrCat("epoch ", record.epoch(),
+                                " has been taken; every in_sync replica must "
+                                "promise it and be made equal"));
+    out->add_next("it is served when that is done, or the attach fails with "
+                  "the replica that could not be reached");
+    return;
+  }
+  switch (record.state()) {
+    case v1::VolumeRecord::CREATING:
+      out->set_summary(
+          absl::StrCat("the creation of volume ", name, " was interrupted"));
+      out->add_actions("create it again with the same size, or delete it");
+      return;
+    case v1::VolumeRecord::DELETING:
+      out->set_summary(
+          absl::StrCat("the deletion of volume ", name, " was interrupted"));
+      out->add_actions("start all of its replicas, then delete it again");
+      return;
+    case v1::VolumeRecord::DETACHED:
+      out->set_summary(absl::StrCat("volume ", name,
+                                    " is detached: it was flushed and let go"));
+      break;
+    default:
+      out->set_summary(absl::StrCat(
+          "volume ", name, " is not attached, and was not detached cleanly"));
+      out->add_next("the next attach makes its replicas equal first");
+      break;
+  }
+  out->add_actions("attach it; opening it over NBD does that too");
+}
+
+}  // namespace
+
+v1::Volume DescribeVolume(const v1::VolumeRecord& record,
+                          const engine::EngineView* view, bool flush_supported,
+                          bool attaching) {
+  v1::Volume volume;
+  volume.set_name(record.name());
+  volume.set_id(record.id());
+  volume.set_size_bytes(record.size_bytes());
+  volume.set_lanes(record.lanes());
+  volume.set_stripe_bytes(record.stripe_blocks() * kBlockBytes);
+  volume.set_min_in_sync(record.min_in_sync());
+  volume.set_epoch(record.epoch());
+  volume.set_state(StateName(record, view, attaching));
+  if (view == nullptr || view->targets.empty()) {
+    for (const v1::Member& member : record.members()) {
+      v1::Target* target = volume.mutable_table()->add_targets();
+      target->set_replica(member.replica());
+      target->set_address(member.address());
+      target->set_store_id(member.store_id());
+      target->set_state(member.in_sync() ? "in_sync" : "out");
+      target->set_health("detached");
+    }
+    return volume;
+  }
+  volume.set_flush_supported(flush_supported);
+  for (const engine::TargetView& target : view->targets) {
+    DescribeTarget(target, volume.mutable_table()->add_targets());
+  }
+  v1::VolumeActivity* activity = volume.mutable_activity();
+  activity->set_queued_requests(view->queued_requests);
+  activity->set_inflight_requests(view->inflight_requests);
+  activity->set_replay_buffer_bytes(view->replay_bytes);
+  activity->set_barrier_running(view->barrier_running);
+  AddPositions(view->completed, activity->mutable_completed());
+  AddPositions(view->durable, activity->mutable_durable());
+  return volume;
+}
+
+v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
+                                  const engine::EngineView* view,
+                                  bool flush_supported, bool attaching,
+                                  const HostOptions& options,
+                                  engine::Time now) {
+  v1::ExplainResponse out;
+  if (view == nullptr) {
+    ExplainDetached(record, attaching, &out);
+    return out;
+  }
+  size_t well = 0, members = 0;
+  for (const engine::TargetView& target : view->targets) {
+    if (target.config.state == engine::TargetState::kInSync) ++members;
+    if (target.health == Health::kConnected) ++well;
+    ExplainTarget(target, options, now, &out);
+  }
+  const std::string name = absl::StrCat("volume ", record.name());
+  switch (view->state) {
+    case State::kFenced:
+      out.set_summary(absl::StrCat(name, " was taken over by another frontend; "
+                                   "every request here fails with ESTALE"));
+      out.add_actions("use the other frontend, or attach here again to take "
+                      "the volume back");
+      break;
+    case State::kSuspended:
+      out.set_summary(absl::StrCat(name, " is suspended; ",
+                                   view->queued_requests, " requests wait"));
+      out.add_actions("resume it");
+      break;
+    case State::kSuspending:
+      out.set_summary(absl::StrCat(name, " is being suspended: waiting for ",
+                                   view->inflight_requests, " requests"));
+      out.add_next("the suspend is undone at its deadline");
+      break;
+    case State::kCommitting:
+      out.set_summary(absl::StrCat(name, " waits for the catalog to store its "
+                                   "new members"));
+      break;
+    case State::kActive:
+      out.set_summary(
+          well == members
+              ? absl::StrCat(name, " is active, all ", members,
+                             " replicas are connected")
+              : absl::StrCat(name, " is active and waits: ", well, " of ",
+                             members, " replicas are connected"));
+      break;
+  }
+  if (view->barrier_running) {
+    out.add_facts("a barrier runs; requests behind it wait in order");
+  }
+  if (view->queued_requests + view->inflight_requests > 0) {
+    out.add_facts(absl::StrCat(view->queued_requests, " requests are queued, ",
+                               view->inflight_requests, " under way"));
+  }
+  if (view->replay_bytes >= options.replay_bytes_max) {
+    out.add_facts(absl::StrCat(
+        "the replay buffer is full (", FormatSize(view->replay_bytes),
+        "): new writes wait until every replica has flushed"));
+    out.add_actions("find the slowest replica in "
+                    "weir_volume_clone_duration_seconds");
+  }
+  if (!flush_supported) {
+    out.add_facts("at attach a replica could not flush: FLUSH fails with "
+                  "EOPNOTSUPP");
+  }
+  return out;
+}
+
+}  // namespace weir::host

@@ -1,0 +1,28 @@
+// What a volume is doing, as people and programs may see it.
+//
+// Thread-safety: pure functions.
+#ifndef WEIR_VOLUME_HOST_EXPLAIN_H_
+#define WEIR_VOLUME_HOST_EXPLAIN_H_
+
+#include "volume/engine/types.h"
+#include "volume/host/host.h"
+#include "weir/v1/catalog.pb.h"
+#include "weir/v1/volume.pb.h"
+
+namespace weir::host {
+
+// `view` null: not attached here. `attaching`: an attach is under way.
+v1::Volume DescribeVolume(const v1::VolumeRecord& record,
+                          const engine::EngineView* view, bool flush_supported,
+                          bool attaching);
+
+// Why it is slow, degraded or waiting; what happens next and when; what can be
+// done. `now` is the clock of the view's times.
+v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
+                                  const engine::EngineView* view,
+                                  bool flush_supported, bool attaching,
+                                  const HostOptions& options, engine::Time now);
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_EXPLAIN_H_

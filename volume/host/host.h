@@ -1,0 +1,124 @@
+// Runs volumes: engines with their targets, catalog, timers and metrics.
+//
+// The host is a library: weir-volume and the nbdkit plugin are thin callers.
+// One mutex a volume guards its engine; the thread that brings an event runs
+// the engine and carries the effects out, in order and without the mutex, so the I/O
+// path has no hand-over to another thread.
+//
+// Thread-safety: all methods may be called from any thread. Callbacks run on
+// gRPC's threads, or on the caller's before Submit returns, with no lock held; they must not block.
+#ifndef WEIR_VOLUME_HOST_HOST_H_
+#define WEIR_VOLUME_HOST_HOST_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "proto/base/payload.h"
+#include "volume/engine/types.h"
+#include "weir/v1/volume.pb.h"
+
+namespace weir::host {
+
+// Requests of up to this many bytes; larger ones are for the caller to split.
+inline constexpr uint32_t kRequestBytesMax = 4 << 20;
+
+struct HostOptions {
+  std::string catalog;  // "embedded:DIR"
+  // (name, address) of the replicas of this cluster, registered in the catalog at start.
+  std::vector<std::pair<std::string, std::string>> replicas;
+  std::string listen;          // VolumeService, health, reflection; empty: none
+  std::string metrics_listen;  // Prometheus text at /metrics; empty: none
+  std::vector<std::string> attach;  // in the background, once the servers run
+  absl::Duration attach_deadline = absl::Seconds(30);
+  // Passed on to every engine; see engine::Options.
+  absl::Duration reconnect_deadline = absl::Seconds(30);
+  absl::Duration requeue_deadline = absl::Seconds(30);
+  absl::Duration clone_deadline = absl::Seconds(10);
+  absl::Duration flush_interval = absl::Seconds(1);
+  uint64_t flush_bytes = 16 << 20;
+  uint64_t replay_bytes_max = 48 << 20;
+  // Data of a volume's unanswered requests, beyond which streams are not read. With
+  // the replay buffer it keeps a frontend of one busy volume near 128 MiB.
+  uint64_t unanswered_bytes_max = 32 << 20;
+
+  absl::Status Validate() const;
+};
+
+// A request's answer.
+struct IoOutcome {
+  engine::Result result;
+  std::string message;                       // for people, on error
+  std::vector<engine::TargetError> targets;  // hidden errors included
+  std::vector<engine::ReadPart> parts;       // reads: in order, covering the range
+  std::vector<engine::Run> extents;
+};
+using IoCallback = std::function<void(IoOutcome)>;
+
+// A client's request, in bytes. Misaligned, empty, too long or past the end is EINVAL
+// (a write past the end: ENOSPC, as block devices say it).
+struct IoRequest {
+  engine::RequestKind kind = engine::RequestKind::kRead;
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+  bool fua = false;
+  Payload data;  // kWrite, kBarrier: length_bytes
+};
+
+// An attached volume. Lives until its last user drops it; after a detach, or
+// when fenced, every request is answered with ESTALE.
+class HostedVolume {
+ public:
+  virtual ~HostedVolume() = default;
+  virtual const std::string& name() const = 0;
+  virtual uint64_t size_bytes() const = 0;
+  virtual uint32_t epoch() const = 0;
+  virtual bool flush_supported() const = 0;
+  // Calls back exactly once.
+  virtual void Submit(IoRequest request, IoCallback done) = 0;
+  // For sources that can hold requests back. False: there is room, go on. True:
+  // too much is unanswered; `resume` is called once when there is room again or
+  // the volume is gone, on a thread of Submit's callbacks.
+  virtual bool AwaitRoom(const std::function<void()>& resume) { return false; }
+  // Submit, and wait.
+  IoOutcome SubmitAndWait(IoRequest request);
+};
+
+class Host {
+ public:
+  // Opens the catalog, registers the replicas, starts the servers that
+  // `options` name. Each error says what to do (catalog in use, port in use).
+  static absl::StatusOr<std::unique_ptr<Host>> Start(HostOptions options);
+  // Detaches every volume (with a flush, bounded by a few seconds each) and stops the servers.
+  virtual ~Host() = default;
+
+  // The port of VolumeService and of metrics, for `listen` addresses with port 0.
+  virtual int port() const = 0;
+  virtual int metrics_port() const = 0;
+
+  // Control, as VolumeService documents it; all block.
+  virtual absl::StatusOr<v1::Volume> CreateVolume(const v1::CreateVolumeRequest& request) = 0;
+  virtual absl::Status DeleteVolume(const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<v1::Volume>> ListVolumes() = 0;
+  virtual absl::StatusOr<v1::Volume> GetVolume(const std::string& name) = 0;
+  // Attaches unless attached already.
+  virtual absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(const std::string& name) = 0;
+  // FAILED_PRECONDITION: not attached here.
+  virtual absl::StatusOr<std::shared_ptr<HostedVolume>> GetAttached(const std::string& name) = 0;
+  virtual absl::Status Detach(const std::string& name, bool force) = 0;
+  virtual absl::Status Suspend(const v1::SuspendRequest& request) = 0;
+  virtual absl::Status Resume(const std::string& name) = 0;
+  virtual absl::Status LoadTable(const v1::LoadTableRequest& request) = 0;
+  virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_HOST_H_

@@ -1,0 +1,341 @@
+#include "volume/host/local_host.h"
+
+#include <unistd.h>
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/transport.h"
+#include "volume/host/clock.h"
+#include "volume/host/explain.h"
+
+namespace weir::host {
+namespace {
+
+constexpr int kControlThreads = 16;
+constexpr int kBackgroundThreads = 4;
+constexpr size_t kControlWaitingMax = 256;
+constexpr size_t kBackgroundWaitingMax = 4096;
+constexpr size_t kMessageBytesMax = 8 << 20;
+constexpr absl::Duration kAskDeadline = absl::Seconds(2);
+constexpr absl::Duration kServerStopDeadline = absl::Seconds(3);
+
+std::string FrontendName() {
+  char host[256] = "localhost";
+  (void)::gethostname(host, sizeof(host) - 1);
+  return absl::StrCat(host, ":", ::getpid());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Host>> Host::Start(HostOptions options) {
+  RETURN_IF_ERROR(options.Validate());
+  // Debian's Abseil is built with its checks on: each lock of any absl::Mutex in
+  // the process, gRPC's included, then goes through one global lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  ASSIGN_OR_RETURN(std::unique_ptr<catalog::Catalog> catalog,
+                   catalog::Catalog::Open(options.catalog));
+  auto host =
+      std::make_unique<LocalHost>(std::move(options), std::move(catalog));
+  RETURN_IF_ERROR(host->Start());
+  return host;
+}
+
+IoOutcome HostedVolume::SubmitAndWait(IoRequest request) {
+  // Shared: a notified waiter may return before Notify does.
+  struct Waiting {
+    absl::Notification done;
+    IoOutcome outcome;
+  };
+  auto waiting = std::make_shared<Waiting>();
+  Submit(std::move(request), [waiting](IoOutcome outcome) {
+    waiting->outcome = std::move(outcome);
+    waiting->done.Notify();
+  });
+  waiting->done.WaitForNotification();
+  return std::move(waiting->outcome);
+}
+
+LocalHost::LocalHost(HostOptions options,
+                     std::unique_ptr<catalog::Catalog> catalog)
+    : options_(std::move(options)),
+      frontend_(FrontendName()),
+      catalog_(std::move(catalog)),
+      provision_(catalog_.get()),
+      metrics_(std::make_shared<Metrics>()),
+      timer_(std::make_unique<Timer>()),
+      background_(std::make_unique<WorkQueue>("weir-background",
+                                              kBackgroundThreads,
+                                              kBackgroundWaitingMax)),
+      control_(std::make_unique<WorkQueue>("weir-control", kControlThreads,
+                                           kControlWaitingMax)),
+      service_(std::make_unique<VolumeService>(this, control_.get())) {
+  metrics_->set_refresh([this] { RefreshMetrics(); });
+}
+
+absl::Status LocalHost::Start() {
+  RETURN_IF_ERROR(provision_.RegisterReplicas(options_.replicas));
+  RETURN_IF_ERROR(StartService());
+  RETURN_IF_ERROR(StartMetrics());
+  for (const std::string& name : options_.attach) {
+    const bool accepted = control_->Run([this, name] {
+      const absl::Status status = Attach(name).status();
+      if (status.ok()) return;
+      LOG(ERROR) << "volume=" << name << " could not be attached at start: "
+                 << status << "; it is tried again when the volume is used";
+    });
+    if (!accepted) {
+      return absl::InvalidArgumentError("attach: too many volumes are named");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalHost::StartService() {
+  if (options_.listen.empty()) return absl::OkStatus();
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  // Else a second frontend would quietly share the port.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             5'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 256);
+  builder.SetMaxReceiveMessageSize(kMessageBytesMax);
+  wire::SetStreamTransport(&builder);
+  // Reflection is a synchronous service of gRPC's; two threads are plenty for it.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(),
+                           &port_);
+  builder.RegisterService(service_.get());
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || (port_ == 0 && !absl::StartsWith(options_.listen,
+                                                             "unix:"))) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot listen on ", options_.listen,
+        ": another process may be using it; stop that one or choose another "
+        "--listen"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalHost::StartMetrics() {
+  if (options_.metrics_listen.empty()) return absl::OkStatus();
+  try {
+    exposer_ = std::make_unique<prometheus::Exposer>(options_.metrics_listen, 2);
+  } catch (const std::exception& error) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot serve metrics on ", options_.metrics_listen, ": ", error.what(),
+        "; another process may be using it, choose another --metrics_listen"));
+  }
+  exposer_->RegisterCollectable(metrics_);
+  const std::vector<int> ports = exposer_->GetListeningPorts();
+  if (!ports.empty()) metrics_port_ = ports[0];
+  return absl::OkStatus();
+}
+
+LocalHost::~LocalHost() {
+  std::vector<std::string> names;
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    for (auto& [name, entry] : entries_) {
+      if (entry.attaching != nullptr) entry.attaching->Cancel();
+      names.push_back(name);
+    }
+  }
+  for (const std::string& name : names) {
+    const absl::Status status = DetachAtExit(name);
+    if (!status.ok()) {
+      LOG(WARNING) << "volume=" << name << " was not detached cleanly, what "
+                   << "was not flushed is up to its replicas: " << status;
+    }
+  }
+  exposer_.reset();
+  if (server_ != nullptr) {
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + kServerStopDeadline));
+    server_.reset();
+  }
+  control_.reset();
+  background_.reset();
+  timer_.reset();
+}
+
+void LocalHost::RefreshMetrics() {
+  std::vector<std::shared_ptr<Attached>> all;
+  {
+    absl::MutexLock lock(&mu_);
+    for (auto& [name, entry] : entries_) {
+      if (entry.attached != nullptr) all.push_back(entry.attached);
+    }
+  }
+  for (const auto& attached : all) {
+    const VolumeRunner& runner = *attached->runner;
+    metrics_->SetState(runner.name(), runner.epoch(), runner.View());
+  }
+}
+
+// --- volumes ---
+
+absl::StatusOr<v1::Volume> LocalHost::CreateVolume(
+    const v1::CreateVolumeRequest& request) {
+  ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, request.name()));
+  ASSIGN_OR_RETURN(const v1::VolumeRecord record, provision_.Create(request));
+  return Describe(record);
+}
+
+absl::Status LocalHost::DeleteVolume(const std::string& name) {
+  ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
+  bool attaching = false;
+  if (AttachedOrNull(name, &attaching) != nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume ", name, " is attached; detach it first, then delete it"));
+  }
+  return provision_.Delete(name);
+}
+
+absl::StatusOr<std::vector<v1::Volume>> LocalHost::ListVolumes() {
+  ASSIGN_OR_RETURN(const std::vector<catalog::VersionedVolume> records,
+                   catalog_->ListVolumes());
+  std::vector<v1::Volume> volumes;
+  for (const catalog::VersionedVolume& volume : records) {
+    volumes.push_back(Describe(volume.record));
+  }
+  return volumes;
+}
+
+absl::StatusOr<v1::Volume> LocalHost::GetVolume(const std::string& name) {
+  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume,
+                   catalog_->GetVolume(name));
+  return Describe(volume.record);
+}
+
+v1::Volume LocalHost::Describe(const v1::VolumeRecord& record) {
+  bool attaching = false;
+  const std::shared_ptr<Attached> attached =
+      AttachedOrNull(record.name(), &attaching);
+  if (attached == nullptr) {
+    return DescribeVolume(record, nullptr, false, attaching);
+  }
+  const engine::EngineView view = attached->runner->View();
+  return DescribeVolume(record, &view, attached->runner->flush_supported(),
+                        attaching);
+}
+
+absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) {
+  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume,
+                   catalog_->GetVolume(name));
+  bool attaching = false;
+  const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
+  if (attached == nullptr) {
+    return ExplainVolume(volume.record, nullptr, false, attaching, options_,
+                         MonotonicNow());
+  }
+  const engine::EngineView view = attached->runner->View();
+  return ExplainVolume(volume.record, &view,
+                       attached->runner->flush_supported(), attaching, options_,
+                       MonotonicNow());
+}
+
+absl::StatusOr<std::vector<v1::ReplicaSummary>> LocalHost::ListReplicas() {
+  ASSIGN_OR_RETURN(const std::vector<Provision::Found> found,
+                   provision_.AskReplicas(kAskDeadline));
+  std::vector<v1::ReplicaSummary> replicas;
+  for (const Provision::Found& one : found) {
+    v1::ReplicaSummary& replica = replicas.emplace_back();
+    replica.set_name(one.record.name());
+    replica.set_address(one.record.address());
+    replica.set_store_id(one.record.store_id());
+    if (!one.answer.ok()) {
+      replica.set_state("UNREACHABLE");
+      replica.set_state_reason(std::string(one.answer.status().message()));
+      continue;
+    }
+    replica.set_store_id(one.answer->store_id());
+    replica.set_state(one.answer->state());
+    replica.set_state_reason(one.answer->state_reason());
+    replica.set_volumes(static_cast<uint32_t>(one.answer->volumes_size()));
+    uint64_t capacity = 0, available = 0;
+    for (const v1::DataDir& dir : one.answer->data_dirs()) {
+      capacity += dir.capacity_bytes();
+      available += dir.available_bytes();
+    }
+    replica.set_capacity_bytes(capacity);
+    replica.set_available_bytes(available);
+  }
+  return replicas;
+}
+
+// --- control of attached volumes ---
+
+absl::Status LocalHost::Suspend(const v1::SuspendRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
+                   FindAttached(request.name()));
+  const uint32_t deadline_ms =
+      request.deadline_ms() == 0 ? 30'000 : request.deadline_ms();
+  return attached->runner->Suspend(request.noflush(),
+                                   absl::Milliseconds(deadline_ms));
+}
+
+absl::Status LocalHost::Resume(const std::string& name) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
+                   FindAttached(name));
+  return attached->runner->Resume();
+}
+
+absl::Status LocalHost::LoadTable(const v1::LoadTableRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
+                   FindAttached(request.name()));
+  v1::VolumeRecord record;
+  {
+    absl::MutexLock lock(&attached->mu);
+    record = attached->holder.record();
+  }
+  ASSIGN_OR_RETURN(engine::Table table, TableFromWire(request.table(), record));
+  return attached->runner->LoadTable(std::move(table));
+}
+
+absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::GetAttached(
+    const std::string& name) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
+                   FindAttached(name));
+  return std::static_pointer_cast<HostedVolume>(attached->runner);
+}
+
+absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttached(
+    const std::string& name) {
+  bool attaching = false;
+  std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
+  if (attached != nullptr) return attached;
+  RETURN_IF_ERROR(catalog_->GetVolume(name).status());
+  return absl::FailedPreconditionError(absl::StrCat(
+      "volume ", name,
+      attaching ? " is still being attached; try again in a moment"
+                : " is not attached here; attach it first"));
+}
+
+std::shared_ptr<LocalHost::Attached> LocalHost::AttachedOrNull(
+    const std::string& name, bool* attaching) {
+  absl::MutexLock lock(&mu_);
+  auto found = entries_.find(name);
+  if (found == entries_.end()) return nullptr;
+  *attaching = found->second.attaching != nullptr;
+  return found->second.attached;
+}
+
+}  // namespace weir::host

@@ -1,0 +1,138 @@
+// The Host of host.h.
+//
+// Each volume has one entry. Attach, detach, create and delete of a volume
+// exclude each other (`busy`); suspend, resume, load and I/O need only its
+// runner, which refuses the first three while it is being detached.
+//
+// Thread-safety: safe. Owns everything; the destructor ends it in this order:
+// no new work, detach all, servers, queues, timer, catalog.
+#ifndef WEIR_VOLUME_HOST_LOCAL_HOST_H_
+#define WEIR_VOLUME_HOST_LOCAL_HOST_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/server.h"
+#include "prometheus/exposer.h"
+#include "volume/catalog/catalog.h"
+#include "volume/host/host.h"
+#include "volume/host/metrics.h"
+#include "volume/host/provision.h"
+#include "volume/host/replica_client.h"
+#include "volume/host/replica_channel.h"
+#include "volume/host/timer.h"
+#include "volume/host/volume_record.h"
+#include "volume/host/volume_runner.h"
+#include "volume/host/volume_service.h"
+#include "volume/host/work_queue.h"
+
+namespace weir::host {
+
+class LocalHost final : public Host {
+ public:
+  LocalHost(HostOptions options, std::unique_ptr<catalog::Catalog> catalog);
+  ~LocalHost() override;
+
+  // Registers replicas, starts the servers and the attaching at start.
+  absl::Status Start();
+
+  int port() const override { return port_; }
+  int metrics_port() const override { return metrics_port_; }
+  absl::StatusOr<v1::Volume> CreateVolume(
+      const v1::CreateVolumeRequest& request) override;
+  absl::Status DeleteVolume(const std::string& name) override;
+  absl::StatusOr<std::vector<v1::Volume>> ListVolumes() override;
+  absl::StatusOr<v1::Volume> GetVolume(const std::string& name) override;
+  absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(
+      const std::string& name) override;
+  absl::StatusOr<std::shared_ptr<HostedVolume>> GetAttached(
+      const std::string& name) override;
+  absl::Status Detach(const std::string& name, bool force) override;
+  absl::Status Suspend(const v1::SuspendRequest& request) override;
+  absl::Status Resume(const std::string& name) override;
+  absl::Status LoadTable(const v1::LoadTableRequest& request) override;
+  absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
+  absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
+
+ private:
+  // An attached volume and its record, which only membership and detach change.
+  struct Attached {
+    Attached(catalog::Catalog* catalog, catalog::VersionedVolume read)
+        : holder(catalog, std::move(read)) {}
+    absl::Mutex mu;
+    VolumeRecordHolder holder ABSL_GUARDED_BY(mu);
+    std::shared_ptr<VolumeRunner> runner;  // set before it is shared
+  };
+  struct Entry {
+    bool busy = false;
+    Cancellation* attaching = nullptr;  // of the attach under way
+    std::shared_ptr<Attached> attached;
+  };
+  // Makes a volume's entry busy while it lives; waits its turn.
+  class Exclusive {
+   public:
+    // UNAVAILABLE: the host is being destroyed.
+    static absl::StatusOr<Exclusive> Take(LocalHost* host,
+                                          const std::string& name);
+    Exclusive(Exclusive&& other) noexcept
+        : host_(std::exchange(other.host_, nullptr)), entry_(other.entry_) {}
+    ~Exclusive();
+
+   private:
+    Exclusive(LocalHost* host, Entry* entry) : host_(host), entry_(entry) {}
+    LocalHost* host_;
+    Entry* entry_;
+  };
+
+  absl::Status StartService();
+  absl::Status StartMetrics();
+  void RefreshMetrics();
+
+  absl::StatusOr<std::shared_ptr<Attached>> AttachAnew(const std::string& name);
+  // The record, fit to be attached, with the replicas' present addresses.
+  absl::StatusOr<catalog::VersionedVolume> ReadToAttach(const std::string& name);
+  absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name,
+                                                     Cancellation* cancellation,
+                                                     absl::Duration* takeover);
+  absl::Status StartRunner(const std::shared_ptr<Attached>& attached);
+  // Learns whether flush is supported, and that I/O works.
+  absl::Status FirstFlush(VolumeRunner& runner);
+  absl::Status DetachHeld(Attached& attached, bool force,
+                          absl::Duration deadline);
+  absl::Status DetachAtExit(const std::string& name);
+  void Drop(const std::string& name);
+  absl::Status SuspendToDetach(VolumeRunner& runner, absl::Duration deadline);
+  absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
+  std::shared_ptr<Attached> AttachedOrNull(const std::string& name,
+                                           bool* attaching);
+  v1::Volume Describe(const v1::VolumeRecord& record);
+
+  const HostOptions options_;
+  const std::string frontend_;  // host:pid
+  const std::unique_ptr<catalog::Catalog> catalog_;
+  Provision provision_;
+  const std::shared_ptr<Metrics> metrics_;
+  int port_ = 0;
+  int metrics_port_ = 0;
+
+  absl::Mutex mu_;
+  std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+
+  ReplicaChannels channels_;  // outlives every runner's sessions
+  std::unique_ptr<Timer> timer_;
+  std::unique_ptr<WorkQueue> background_;  // dispatch, catalog commits
+  std::unique_ptr<WorkQueue> control_;     // blocking control calls
+  std::unique_ptr<VolumeService> service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_LOCAL_HOST_H_

@@ -1,0 +1,161 @@
+// weir-volume: a frontend process. See --help.
+#include <signal.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/log.h"
+#include "volume/host/host.h"
+#include "volume/host/nbdkit.h"
+#include "volume/host/options.h"
+
+using weir::host::HostOptionHelp;
+
+// One flag for each host option, of the same name and help; empty: the default.
+ABSL_FLAG(std::string, catalog, "", HostOptionHelp("catalog"));
+ABSL_FLAG(std::string, replicas, "", HostOptionHelp("replicas"));
+ABSL_FLAG(std::string, listen, "", HostOptionHelp("listen"));
+ABSL_FLAG(std::string, metrics_listen, "", HostOptionHelp("metrics_listen"));
+ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));
+ABSL_FLAG(std::string, attach_deadline, "", HostOptionHelp("attach_deadline"));
+ABSL_FLAG(std::string, reconnect_deadline, "",
+          HostOptionHelp("reconnect_deadline"));
+ABSL_FLAG(std::string, requeue_deadline, "", HostOptionHelp("requeue_deadline"));
+ABSL_FLAG(std::string, clone_deadline, "", HostOptionHelp("clone_deadline"));
+ABSL_FLAG(std::string, flush_interval, "", HostOptionHelp("flush_interval"));
+ABSL_FLAG(std::string, flush_bytes, "", HostOptionHelp("flush_bytes"));
+ABSL_FLAG(std::string, replay_bytes_max, "", HostOptionHelp("replay_bytes_max"));
+ABSL_FLAG(std::string, unanswered_bytes_max, "",
+          HostOptionHelp("unanswered_bytes_max"));
+
+ABSL_FLAG(std::string, nbd_socket, "",
+          "Serve NBD on this Unix socket too: the process becomes nbdkit with "
+          "our plugin, which serves everything else as well. An export's name "
+          "is a volume's.");
+ABSL_FLAG(std::string, nbdkit, "nbdkit", "The nbdkit to run.");
+ABSL_FLAG(std::string, nbd_plugin, "",
+          "The plugin to load; empty: nbdkit-weir-plugin.so beside this "
+          "program.");
+ABSL_FLAG(std::string, nbd_threads, "64",
+          "Requests that nbdkit runs at a time, on each connection.");
+
+ABSL_FLAG(std::string, nbd_default_volume, "",
+          "The volume behind the NBD export name \"\"; empty: the only volume, "
+          "if there is but one.");
+
+namespace {
+
+constexpr char kUsage[] =
+    "weir-volume: serves Weir volumes.\n\n"
+    "  weir-volume --catalog=embedded:/var/lib/weir/catalog \\\n"
+    "      --replicas=replica1=10.0.0.1:7001,replica2=10.0.0.2:7001,"
+    "replica3=10.0.0.3:7001 \\\n"
+    "      --listen=127.0.0.1:7100 --metrics_listen=127.0.0.1:7101 "
+    "--nbd_socket=/run/weir/nbd\n\n"
+    "Control it with weirctl. SIGTERM and SIGINT detach all volumes, with a "
+    "flush, and stop it.\n"
+    "Exit codes: 0 stopped cleanly, 1 could not run, 2 wrong usage.";
+
+int Fail(int code, const absl::Status& status) {
+  std::fprintf(stderr, "weir-volume: %s\n",
+               std::string(status.message()).c_str());
+  return code;
+}
+
+// (key, value) of each host option that was given.
+std::vector<std::pair<std::string, std::string>> GivenOptions() {
+  const std::pair<const char*, std::string> all[] = {
+      {"catalog", absl::GetFlag(FLAGS_catalog)},
+      {"replicas", absl::GetFlag(FLAGS_replicas)},
+      {"listen", absl::GetFlag(FLAGS_listen)},
+      {"metrics_listen", absl::GetFlag(FLAGS_metrics_listen)},
+      {"attach", absl::GetFlag(FLAGS_attach)},
+      {"attach_deadline", absl::GetFlag(FLAGS_attach_deadline)},
+      {"reconnect_deadline", absl::GetFlag(FLAGS_reconnect_deadline)},
+      {"requeue_deadline", absl::GetFlag(FLAGS_requeue_deadline)},
+      {"clone_deadline", absl::GetFlag(FLAGS_clone_deadline)},
+      {"flush_interval", absl::GetFlag(FLAGS_flush_interval)},
+      {"flush_bytes", absl::GetFlag(FLAGS_flush_bytes)},
+      {"replay_bytes_max", absl::GetFlag(FLAGS_replay_bytes_max)},
+      {"unanswered_bytes_max", absl::GetFlag(FLAGS_unanswered_bytes_max)},
+  };
+  std::vector<std::pair<std::string, std::string>> given;
+  for (const auto& [key, value] : all) {
+    if (!value.empty()) given.emplace_back(key, value);
+  }
+  return given;
+}
+
+int Serve(weir::host::HostOptions options, const sigset_t& stop_signals) {
+  if (options.listen.empty()) {
+    return Fail(2, absl::InvalidArgumentError(
+                       "nothing to serve; give --listen=HOST:PORT or "
+                       "--nbd_socket=PATH (see --help)"));
+  }
+  const std::string listen = options.listen;
+  absl::StatusOr<std::unique_ptr<weir::host::Host>> host =
+      weir::host::Host::Start(std::move(options));
+  if (!host.ok()) return Fail(1, host.status());
+  LOG(INFO) << "weir-volume serves on " << listen << " (port "
+            << (*host)->port() << "), metrics on port "
+            << (*host)->metrics_port();
+  int signal_number = 0;
+  sigwait(&stop_signals, &signal_number);
+  LOG(INFO) << "weir-volume stops on signal " << signal_number;
+  host->reset();
+  LOG(INFO) << "weir-volume has stopped";
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return absl::EndsWith(file, "volume/host/main.cc");
+  };
+  absl::SetFlagsUsageConfig(usage);
+  absl::SetProgramUsageMessage(kUsage);
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  if (rest.size() > 1) {
+    return Fail(2, absl::InvalidArgumentError(absl::StrCat(
+                       "unexpected argument '", rest[1], "'; see --help")));
+  }
+  weir::host::HostOptions options;
+  const auto given = GivenOptions();
+  for (const auto& [key, value] : given) {
+    const absl::Status status = weir::host::SetHostOption(key, value, &options);
+    if (!status.ok()) return Fail(2, status);
+  }
+  const absl::Status valid = options.Validate();
+  if (!valid.ok()) return Fail(2, valid);
+
+  if (!absl::GetFlag(FLAGS_nbd_socket).empty()) {
+    // Returns only if it fails.
+    return Fail(1, weir::host::BecomeNbdkit({absl::GetFlag(FLAGS_nbdkit),
+                                             absl::GetFlag(FLAGS_nbd_plugin),
+                                             absl::GetFlag(FLAGS_nbd_socket),
+                                             absl::GetFlag(FLAGS_nbd_threads),
+                                             absl::GetFlag(
+                                                 FLAGS_nbd_default_volume)},
+                                            given));
+  }
+  // Blocked before any thread is made, so that sigwait alone takes them.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGTERM);
+  sigaddset(&stop_signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return Serve(std::move(options), stop_signals);
+}

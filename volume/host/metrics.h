@@ -1,0 +1,109 @@
+// Every metric of a frontend, declared in one place.
+//
+// Thread-safety: safe; counters are atomics, histograms lock for an instant.
+#ifndef WEIR_VOLUME_HOST_METRICS_H_
+#define WEIR_VOLUME_HOST_METRICS_H_
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "prometheus/collectable.h"
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+#include "volume/engine/types.h"
+
+namespace weir::host {
+
+inline constexpr size_t kRequestKinds = 7;
+
+// "read", "write", ...: the label `kind`.
+const char* KindName(engine::RequestKind kind);
+
+class Metrics : public prometheus::Collectable {
+ public:
+  Metrics();
+
+  // One target's metrics, looked up once a session. Pointers live as long as
+  // the Metrics.
+  struct Target {
+    std::array<prometheus::Histogram*, kRequestKinds> clone_seconds{};
+    prometheus::Counter* requeues = nullptr;
+    prometheus::Counter* sessions = nullptr;
+    prometheus::Counter* sessions_lost = nullptr;
+    prometheus::Counter* checksum_errors = nullptr;
+  };
+  // One volume's metrics, looked up once an attach.
+  struct Volume {
+    std::array<prometheus::Counter*, kRequestKinds> requests{};
+    std::array<prometheus::Counter*, kRequestKinds> bytes{};
+    std::array<prometheus::Histogram*, kRequestKinds> seconds{};
+  };
+  Target ForTarget(const std::string& volume, const std::string& replica);
+  Volume ForVolume(const std::string& volume);
+
+  // Errors are rare, so these look their series up.
+  void CountTargetError(const std::string& volume, const std::string& replica,
+                        int error);
+  void CountRequestError(const std::string& volume, engine::RequestKind kind,
+                         int error);
+  void ObserveAttach(const std::string& volume, bool ok, absl::Duration whole,
+                     absl::Duration takeover);
+
+  // The state of one attached volume, as of now.
+  void SetState(const std::string& volume, uint32_t epoch,
+                const engine::EngineView& view);
+  // The volume is no longer attached here: its state is no longer told.
+  void DropState(const std::string& volume);
+
+  // Called before each scrape, to call SetState for every volume.
+  void set_refresh(std::function<void()> refresh) {
+    refresh_ = std::move(refresh);
+  }
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  template <typename T>
+  using Family = prometheus::Family<T>;
+
+  prometheus::Registry registry_;
+  std::function<void()> refresh_;
+
+  // What clients asked for.
+  Family<prometheus::Counter>& requests_;
+  Family<prometheus::Counter>& request_bytes_;
+  Family<prometheus::Counter>& request_errors_;
+  Family<prometheus::Histogram>& request_seconds_;
+  // What each target made of it: a request's time less its slowest clone's is
+  // the frontend's own.
+  Family<prometheus::Histogram>& clone_seconds_;
+  Family<prometheus::Counter>& target_errors_;
+  Family<prometheus::Counter>& requeues_;
+  Family<prometheus::Counter>& checksum_errors_;
+  Family<prometheus::Counter>& sessions_;
+  Family<prometheus::Counter>& sessions_lost_;
+  // Attaching.
+  Family<prometheus::Histogram>& attach_seconds_;
+  Family<prometheus::Histogram>& takeover_seconds_;
+  Family<prometheus::Counter>& attaches_;
+  // State, refreshed at each scrape.
+  Family<prometheus::Gauge>& epoch_;
+  Family<prometheus::Gauge>& state_;
+  Family<prometheus::Gauge>& queued_;
+  Family<prometheus::Gauge>& inflight_;
+  Family<prometheus::Gauge>& replay_bytes_;
+  Family<prometheus::Gauge>& flush_supported_;
+  Family<prometheus::Gauge>& target_up_;
+  Family<prometheus::Gauge>& target_failed_;
+  Family<prometheus::Gauge>& target_inflight_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_METRICS_H_

@@ -1,0 +1,173 @@
+#include "volume/host/options.h"
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "proto/base/check.h"
+#include "proto/base/size.h"
+#include "proto/base/status_macros.h"
+
+namespace weir::host {
+namespace {
+
+absl::Status SetDuration(absl::string_view key, absl::string_view value,
+                         absl::Duration* out) {
+  absl::Duration parsed;
+  if (!absl::ParseDuration(value, &parsed) || parsed <= absl::ZeroDuration() ||
+      parsed == absl::InfiniteDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        key, "=", value, ": give a duration above zero, such as 30s or 500ms"));
+  }
+  *out = parsed;
+  return absl::OkStatus();
+}
+
+absl::Status SetSize(absl::string_view key, absl::string_view value,
+                     uint64_t* out) {
+  absl::StatusOr<uint64_t> parsed = ParseSize(value);
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, "=", value, ": ", parsed.status().message()));
+  }
+  *out = *parsed;
+  return absl::OkStatus();
+}
+
+// "name=addr,name=addr". An address may hold '=' (unix:PATH), a name may not.
+absl::Status SetReplicas(
+    absl::string_view value,
+    std::vector<std::pair<std::string, std::string>>* out) {
+  std::vector<std::pair<std::string, std::string>> replicas;
+  for (absl::string_view item :
+       absl::StrSplit(value, ',', absl::SkipWhitespace())) {
+    std::pair<std::string, std::string> pair =
+        absl::StrSplit(item, absl::MaxSplits('=', 1));
+    if (pair.first.empty() || pair.second.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "replicas=", value, ": '", item,
+          "' is not NAME=ADDRESS, such as replica1=127.0.0.1:7001"));
+    }
+    replicas.push_back(std::move(pair));
+  }
+  *out = std::move(replicas);
+  return absl::OkStatus();
+}
+
+constexpr HostOptionKey kKeys[] = {
+    {"catalog",
+     "Where volumes and replicas are recorded: embedded:DIR. One frontend at a "
+     "time may use a DIR. Required."},
+    {"replicas",
+     "The cluster's replicas, NAME=ADDRESS,NAME=ADDRESS... (address: HOST:PORT "
+     "or unix:PATH). Those registered before need not be repeated; an address "
+     "given here replaces the one on record."},
+    {"listen",
+     "Address of the gRPC VolumeService, HOST:PORT or unix:PATH; port 0 takes "
+     "a free one. Empty: none."},
+    {"metrics_listen",
+     "HOST:PORT of Prometheus metrics at /metrics; port 0 takes a free one. "
+     "Empty: none."},
+    {"attach",
+     "Volumes to attach at start, NAME,NAME... Others are attached when they "
+     "are first used."},
+    {"attach_deadline",
+     "How long attaching a volume waits for all of its replicas, such as 30s."},
+    {"reconnect_deadline",
+     "How long requests wait for a lost replica before they fail with EIO."},
+    {"requeue_deadline",
+     "How long one replica may go on answering 'requeue' before it has failed."},
+    {"clone_deadline",
+     "How long a connected replica may leave a request unanswered."},
+    {"flush_interval",
+     "The frontend flushes by itself this often, so that a crash of everything "
+     "loses little."},
+    {"flush_bytes", "... and after this much has been written, such as 16MiB."},
+    {"replay_bytes_max",
+     "Written data kept per volume to refill a replica that comes back; at the "
+     "limit new writes wait."},
+    {"unanswered_bytes_max",
+     "Data of unanswered requests held per volume, such as 32MiB; beyond it "
+     "gRPC streams are not read."},
+};
+
+}  // namespace
+
+absl::Span<const HostOptionKey> HostOptionKeys() { return kKeys; }
+
+const char* HostOptionHelp(absl::string_view key) {
+  for (const HostOptionKey& known : kKeys) {
+    if (known.key == key) return known.help;
+  }
+  CHECK(false);
+}
+
+absl::Status SetHostOption(absl::string_view key, absl::string_view value,
+                           HostOptions* options) {
+  if (key == "catalog") {
+    options->catalog = std::string(value);
+  } else if (key == "replicas") {
+    return SetReplicas(value, &options->replicas);
+  } else if (key == "listen") {
+    options->listen = std::string(value);
+  } else if (key == "metrics_listen") {
+    options->metrics_listen = std::string(value);
+  } else if (key == "attach") {
+    options->attach = absl::StrSplit(value, ',', absl::SkipWhitespace());
+  } else if (key == "attach_deadline") {
+    return SetDuration(key, value, &options->attach_deadline);
+  } else if (key == "reconnect_deadline") {
+    return SetDuration(key, value, &options->reconnect_deadline);
+  } else if (key == "requeue_deadline") {
+    return SetDuration(key, value, &options->requeue_deadline);
+  } else if (key == "clone_deadline") {
+    return SetDuration(key, value, &options->clone_deadline);
+  } else if (key == "flush_interval") {
+    return SetDuration(key, value, &options->flush_interval);
+  } else if (key == "flush_bytes") {
+    return SetSize(key, value, &options->flush_bytes);
+  } else if (key == "replay_bytes_max") {
+    return SetSize(key, value, &options->replay_bytes_max);
+  } else if (key == "unanswered_bytes_max") {
+    return SetSize(key, value, &options->unanswered_bytes_max);
+  } else {
+    return absl::NotFoundError(absl::StrCat("unknown option '", key, "'"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HostOptions::Validate() const {
+  if (catalog.empty()) {
+    return absl::InvalidArgumentError(
+        "catalog is missing; give catalog=embedded:DIR");
+  }
+  std::set<std::string> names, addresses;
+  for (const auto& [name, address] : replicas) {
+    if (!names.insert(name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("replicas: the name '", name, "' is given twice"));
+    }
+    if (!addresses.insert(address).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "replicas: the address '", address, "' is given to two names"));
+    }
+  }
+  if (flush_bytes == 0 || replay_bytes_max < flush_bytes ||
+      replay_bytes_max < kRequestBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "replay_bytes_max=", FormatSize(replay_bytes_max),
+        " must be at least flush_bytes=", FormatSize(flush_bytes),
+        " and the largest request, ", FormatSize(kRequestBytesMax),
+        "; flush_bytes must be above 0"));
+  }
+  if (unanswered_bytes_max == 0) {
+    return absl::InvalidArgumentError("unanswered_bytes_max must be above 0");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weir::host

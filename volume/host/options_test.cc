@@ -1,0 +1,86 @@
+#include "volume/host/options.h"
+
+#include "absl/strings/match.h"
+#include "gtest/gtest.h"
+#include "volume/host/nbdkit.h"
+
+namespace weir::host {
+namespace {
+
+TEST(OptionsTest, EveryKeyIsAcceptedAndHasHelp) {
+  for (const HostOptionKey& key : HostOptionKeys()) {
+    HostOptions options;
+    EXPECT_FALSE(absl::IsNotFound(SetHostOption(key.key, "x=1", &options)))
+        << key.key;
+    EXPECT_STRNE(HostOptionHelp(key.key), "");
+  }
+  HostOptions options;
+  EXPECT_TRUE(absl::IsNotFound(SetHostOption("nonsense", "1", &options)));
+}
+
+TEST(OptionsTest, ParsesWhatPeopleWrite) {
+  HostOptions options;
+  EXPECT_TRUE(SetHostOption("catalog", "embedded:/x", &options).ok());
+  EXPECT_TRUE(
+      SetHostOption("replicas", "r1=127.0.0.1:1,r2=unix:/a=b", &options).ok());
+  EXPECT_TRUE(SetHostOption("attach", "a,b", &options).ok());
+  EXPECT_TRUE(SetHostOption("reconnect_deadline", "1m30s", &options).ok());
+  EXPECT_TRUE(SetHostOption("flush_bytes", "4MiB", &options).ok());
+  ASSERT_EQ(options.replicas.size(), 2u);
+  EXPECT_EQ(options.replicas[1].second, "unix:/a=b");
+  EXPECT_EQ(options.attach, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(options.reconnect_deadline, absl::Seconds(90));
+  EXPECT_EQ(options.flush_bytes, 4u << 20);
+  EXPECT_TRUE(options.Validate().ok());
+}
+
+TEST(OptionsTest, RefusesBadValuesAndNamesTheKey) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"replicas", "r1"},        {"replicas", "=x"},
+      {"attach_deadline", "5"},  {"attach_deadline", "-1s"},
+      {"clone_deadline", "inf"}, {"flush_bytes", "lots"},
+  };
+  for (const auto& [key, value] : cases) {
+    HostOptions options;
+    const absl::Status status = SetHostOption(key, value, &options);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << key << "=" << value;
+    EXPECT_TRUE(absl::StrContains(status.message(), key)) << status;
+  }
+}
+
+TEST(OptionsTest, ValidateFindsWhatDoesNotFitTogether) {
+  HostOptions options;
+  EXPECT_FALSE(options.Validate().ok()) << "no catalog";
+  options.catalog = "embedded:/x";
+  options.replicas = {{"a", "h:1"}, {"b", "h:1"}};
+  EXPECT_FALSE(options.Validate().ok()) << "one address twice";
+  options.replicas = {{"a", "h:1"}, {"a", "h:2"}};
+  EXPECT_FALSE(options.Validate().ok()) << "one name twice";
+  options.replicas.clear();
+  options.unanswered_bytes_max = 0;
+  EXPECT_FALSE(options.Validate().ok()) << "nothing could ever be read";
+  options.unanswered_bytes_max = 1;
+  options.replay_bytes_max = options.flush_bytes - 1;
+  EXPECT_FALSE(options.Validate().ok());
+}
+
+TEST(NbdkitTest, TheCommandHandsEveryOptionToThePlugin) {
+  const std::vector<std::string> command = NbdkitCommand(
+      {"nbdkit", "/p.so", "/s", "64", ""},
+      {{"catalog", "embedded:/x"}, {"replicas", "a=b"}});
+  EXPECT_EQ(command,
+            (std::vector<std::string>{
+                "nbdkit", "-f", "-U", "/s", "--threads=64", "--filter=blocksize",
+                "/p.so", "minblock=4096", "catalog=embedded:/x",
+                "replicas=a=b"}));
+}
+
+TEST(NbdkitTest, AMissingPluginOrAForeignFileIsAnError) {
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      BecomeNbdkit({"nbdkit", "/nowhere.so", "/s", "64", ""}, {})));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      BecomeNbdkit({"nbdkit", "/etc/passwd", "/etc/passwd", "64", ""}, {})));
+}
+
+}  // namespace
+}  // namespace weir::host

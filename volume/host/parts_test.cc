@@ -1,0 +1,297 @@
+// The host's small parts: timer, work queue, long requests, records.
+#include <cerrno>
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+#include "volume/host/client_sessions.h"
+#include "volume/host/clock.h"
+#include "volume/host/long_request.h"
+#include "volume/host/submit_gate.h"
+#include "volume/host/timer.h"
+#include "volume/host/volume_record.h"
+#include "volume/host/work_queue.h"
+
+namespace weir::host {
+namespace {
+
+TEST(TimerTest, RunsInTheOrderOfTimeNotOfCalls) {
+  Timer timer;
+  std::vector<int> order;
+  absl::Notification done;
+  const engine::Time now = MonotonicNow();
+  // From a closure, so that none of them runs before all are there.
+  timer.At(now, [&] {
+    timer.At(now + absl::Milliseconds(3), [&] {
+      order.push_back(3);
+      done.Notify();
+    });
+    timer.At(now + absl::Milliseconds(1), [&] { order.push_back(1); });
+    timer.At(now + absl::Milliseconds(1), [&] { order.push_back(2); });
+  });
+  done.WaitForNotification();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+}
+
+TEST(TimerTest, DropsWhatIsNotDueWhenItEnds) {
+  auto kept = std::make_shared<int>(0);
+  {
+    Timer timer;
+    timer.At(MonotonicNow() + absl::Hours(1), [kept] { FAIL(); });
+  }
+  EXPECT_EQ(kept.use_count(), 1);
+}
+
+TEST(WorkQueueTest, RefusesBeyondItsBoundAndDoesAllItAccepted) {
+  absl::Notification release;
+  std::atomic<int> done{0};
+  int accepted = 0;
+  {
+    WorkQueue queue("test", 1, 2);
+    absl::Notification started;
+    ASSERT_TRUE(queue.Run([&] {
+      started.Notify();
+      release.WaitForNotification();
+    }));
+    started.WaitForNotification();
+    for (int i = 0; i < 4; ++i) {
+      if (queue.Run([&] { ++done; })) ++accepted;
+    }
+    release.Notify();
+  }
+  EXPECT_EQ(accepted, 2);
+  EXPECT_EQ(done, 2);
+}
+
+// Answers at once, or when asked to.
+class FakeVolume : public HostedVolume {
+ public:
+  const std::string& name() const override { return name_; }
+  uint64_t size_bytes() const override { return 64 << 20; }
+  uint32_t epoch() const override { return 1; }
+  bool flush_supported() const override { return true; }
+  void Submit(IoRequest request, IoCallback done) override {
+    pieces.push_back(request);
+    if (on_submit) on_submit();
+    waiting.push_back(std::move(done));
+    if (!later) Answer(pieces.size() == fail_at ? EIO : 0);
+  }
+  void Answer(int error) {
+    IoCallback done = std::move(waiting.front());
+    waiting.pop_front();
+    IoOutcome outcome;
+    outcome.result = engine::Result(error);
+    done(std::move(outcome));
+  }
+
+  bool later = false;
+  size_t fail_at = 0;
+  std::function<void()> on_submit;
+  std::vector<IoRequest> pieces;
+  std::deque<IoCallback> waiting;
+
+ private:
+  std::string name_ = "fake";
+};
+
+IoRequest Discard(uint64_t offset, uint64_t length) {
+  IoRequest request;
+  request.kind = engine::RequestKind::kDiscard;
+  request.offset_bytes = offset;
+  request.length_bytes = length;
+  return request;
+}
+
+TEST(LongRequestTest, RunsPieceAfterPieceAndAnswersOnce) {
+  for (const bool later : {false, true}) {
+    auto volume = std::make_shared<FakeVolume>();
+    volume->later = later;
+    int answers = 0;
+    SubmitAnyLength(volume, Discard(4096, (9 << 20) + 4096), [&](IoOutcome o) {
+      EXPECT_TRUE(o.result.ok());
+      ++answers;
+    });
+    while (!volume->waiting.empty()) {
+      EXPECT_EQ(volume->waiting.size(), 1u) << "one piece at a time";
+      volume->Answer(0);
+    }
+    EXPECT_EQ(answers, 1);
+    ASSERT_EQ(volume->pieces.size(), 3u);
+    EXPECT_EQ(volume->pieces[1].offset_bytes, 4096u + (4 << 20));
+    EXPECT_EQ(volume->pieces[2].length_bytes, (1u << 20) + 4096);
+  }
+}
+
+TEST(LongRequestTest, StopsAtTheFirstError) {
+  auto volume = std::make_shared<FakeVolume>();
+  volume->fail_at = 2;
+  int error = 0;
+  SubmitAnyLength(volume, Discard(0, 40 << 20),
+                  [&](IoOutcome o) { error = o.result.error(); });
+  EXPECT_EQ(error, EIO);
+  EXPECT_EQ(volume->pieces.size(), 2u);
+}
+
+TEST(LongRequestTest, ARangeThatDoesNotFitIsRefusedBeforeItsFirstPieceRuns) {
+  auto volume = std::make_shared<FakeVolume>();
+  SubmitAnyLength(volume, Discard(32 << 20, 64 << 20), [](IoOutcome) {});
+  ASSERT_EQ(volume->pieces.size(), 1u);
+  EXPECT_GE(volume->pieces[0].offset_bytes, volume->size_bytes());
+  SubmitAnyLength(volume, Discard(512, 32 << 20), [](IoOutcome) {});
+  ASSERT_EQ(volume->pieces.size(), 2u);
+  EXPECT_NE(volume->pieces[1].length_bytes % 4096, 0u);
+}
+
+TEST(LongRequestTest, ACutOffStopsItBetweenTwoPieces) {
+  auto volume = std::make_shared<FakeVolume>();
+  volume->later = true;
+  auto gate = std::make_shared<SubmitGate>();
+  int error = 0;
+  SubmitAnyLength(volume, Discard(0, 40 << 20),
+                  [&](IoOutcome o) { error = o.result.error(); }, gate);
+  gate->Close();
+  volume->Answer(0);
+  EXPECT_EQ(error, ECANCELED);
+  EXPECT_EQ(volume->pieces.size(), 1u);
+  SubmitAnyLength(volume, Discard(0, 4096),
+                  [&](IoOutcome o) { error = o.result.error(); }, gate);
+  EXPECT_EQ(volume->pieces.size(), 1u) << "nor is anything else submitted";
+}
+
+TEST(LongRequestTest, ACutOffWaitsForAPieceThatIsBeingSubmitted) {
+  auto volume = std::make_shared<FakeVolume>();
+  auto gate = std::make_shared<SubmitGate>();
+  std::thread cutter;
+  absl::Notification cut;
+  volume->on_submit = [&] {
+    if (volume->pieces.size() != 2) return;  // a piece that a callback submits
+    cutter = std::thread([&] {
+      gate->Close();
+      cut.Notify();
+    });
+    EXPECT_FALSE(cut.WaitForNotificationWithTimeout(absl::Milliseconds(50)))
+        << "while the piece may still go before or after a newer write";
+  };
+  volume->later = true;
+  int error = 0;
+  SubmitAnyLength(volume, Discard(0, 40 << 20),
+                  [&](IoOutcome o) { error = o.result.error(); }, gate);
+  volume->Answer(0);
+  cutter.join();
+  volume->Answer(0);
+  EXPECT_EQ(error, ECANCELED);
+  EXPECT_EQ(volume->pieces.size(), 2u);
+}
+
+TEST(ClientSessionsTest, ANewerSessionCutsTheOlderOffAndALateOlderOneIsRefused) {
+  ClientSessions sessions(2);
+  int cuts = 0;
+  const auto cut = [&cuts] { ++cuts; };
+  EXPECT_TRUE(sessions.Open("v", "c", 1, cut).ok());
+  EXPECT_TRUE(sessions.Open("v", "c", 3, cut).ok());
+  EXPECT_EQ(cuts, 1);
+  EXPECT_TRUE(absl::IsAborted(sessions.Open("v", "c", 2, cut)));
+  EXPECT_TRUE(absl::IsAborted(sessions.Open("v", "c", 3, cut)));
+  EXPECT_TRUE(sessions.Open("v", "other", 1, cut).ok());
+  EXPECT_TRUE(sessions.Open("w", "c", 1, cut).ok());
+  sessions.Closed("v", "c", 1);  // the old one's end changes nothing
+  sessions.Closed("v", "c", 3);
+  EXPECT_TRUE(absl::IsAborted(sessions.Open("v", "c", 2, cut)))
+      << "remembered without a stream";
+  EXPECT_EQ(cuts, 1) << "a stream that is gone is not cut off";
+  EXPECT_TRUE(sessions.Open("v", "c", 4, cut).ok());
+  sessions.Closed("v", "c", 4);
+  sessions.Closed("v", "other", 1);
+  sessions.Closed("w", "c", 1);
+  EXPECT_TRUE(sessions.Open("v", "c", 1, cut).ok()) << "forgotten at last";
+}
+
+// A catalog whose answers can get lost.
+class FakeCatalog : public catalog::Catalog {
+ public:
+  std::string cluster_id() const override { return "c"; }
+  absl::StatusOr<catalog::VersionedVolume> GetVolume(
+      const std::string&) override {
+    return stored;
+  }
+  absl::StatusOr<uint64_t> PutVolume(const v1::VolumeRecord& record,
+                                     uint64_t revision) override {
+    if (revision != stored.revision) return absl::AbortedError("revision");
+    if (drop_before) return absl::UnavailableError("lost on the way there");
+    stored = {record, revision + 1};
+    if (drop_after) return absl::UnavailableError("lost on the way back");
+    return stored.revision;
+  }
+  absl::StatusOr<std::vector<catalog::VersionedVolume>> ListVolumes() override {
+    return std::vector<catalog::VersionedVolume>{stored};
+  }
+  absl::Status DeleteVolume(const std::string&, uint64_t) override {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<catalog::VersionedReplica> GetReplica(
+      const std::string&) override {
+    return absl::NotFoundError("");
+  }
+  absl::StatusOr<std::vector<catalog::VersionedReplica>> ListReplicas() override {
+    return std::vector<catalog::VersionedReplica>();
+  }
+  absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord&,
+                                      uint64_t) override {
+    return uint64_t{1};
+  }
+
+  catalog::VersionedVolume stored;
+  bool drop_before = false;
+  bool drop_after = false;
+};
+
+TEST(VolumeRecordTest, AnUnknownOutcomeIsResolvedByReadingBack) {
+  FakeCatalog catalog;
+  catalog.stored.revision = 7;
+  VolumeRecordHolder holder(&catalog, catalog.stored);
+  v1::VolumeRecord next;
+  next.set_epoch(5);
+  next.set_owner("me");
+  catalog.drop_after = true;
+  EXPECT_TRUE(holder.Commit(next).ok()) << "it had been stored";
+  EXPECT_EQ(holder.revision(), 8u);
+  next.set_epoch(6);
+  catalog.drop_after = false;
+  catalog.drop_before = true;
+  EXPECT_TRUE(absl::IsUnavailable(holder.Commit(next))) << "it had not";
+  EXPECT_EQ(holder.record().epoch(), 5u);
+  catalog.drop_before = false;
+  catalog.stored.revision = 20;
+  EXPECT_TRUE(absl::IsAborted(holder.Commit(next))) << "somebody else's";
+}
+
+TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {
+  v1::VolumeRecord record;
+  record.set_lanes(2);
+  record.set_size_bytes(1 << 20);
+  record.add_members()->set_replica("r1");
+  record.add_members()->set_replica("r2");
+  record.mutable_members(0)->set_in_sync(true);
+  engine::TakeoverRecord takeover = ToTakeover(record);
+  EXPECT_TRUE(takeover.floor.empty());
+  takeover.recovering = true;
+  takeover.epoch = 9;
+  takeover.act_epoch = 8;
+  takeover.owner = "nonce";
+  takeover.floor = {Position(8, 3), Position(8, 4)};
+  takeover.members[0].boot_id = "boot";
+  const v1::VolumeRecord next = WithTakeover(record, takeover);
+  EXPECT_EQ(next.state(), v1::VolumeRecord::RECOVERING);
+  EXPECT_EQ(next.size_bytes(), record.size_bytes());
+  const engine::TakeoverRecord again = ToTakeover(next);
+  EXPECT_EQ(again.epoch, 9u);
+  EXPECT_EQ(again.floor, takeover.floor);
+  EXPECT_EQ(again.members[0].boot_id, "boot");
+  EXPECT_FALSE(again.members[1].in_sync);
+}
+
+}  // namespace
+}  // namespace weir::host

@@ -1,0 +1,364 @@
+#include "volume/host/provision.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "proto/base/log.h"
+#include "proto/base/position.h"
+#include "proto/base/size.h"
+#include "proto/base/status_macros.h"
+#include "volume/host/replica_client.h"
+
+namespace weir::host {
+namespace {
+
+constexpr absl::Duration kAskDeadline = absl::Seconds(3);
+constexpr absl::Duration kChangeDeadline = absl::Seconds(10);
+constexpr uint32_t kReplicasMax = 7;
+constexpr uint32_t kLanesMax = 64;
+
+absl::Status CheckName(const std::string& name) {
+  const auto allowed = [](char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c);
+  };
+  bool ok = !name.empty() && name.size() <= 63 && allowed(name[0]);
+  for (char c : name) ok = ok && (allowed(c) || c == '.' || c == '_' || c == '-');
+  if (ok) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "volume name '", name.substr(0, 80), "': use 1 to 63 of a-z 0-9 . _ -, ",
+      "beginning with a letter or digit"));
+}
+
+v1::Fence FenceOf(const v1::VolumeRecord& record, const v1::Member& member,
+                  const std::string& cluster_id) {
+  v1::Fence fence;
+  fence.set_cluster_id(cluster_id);
+  fence.set_volume_id(record.id());
+  fence.set_store_id(member.store_id());
+  fence.set_epoch(record.epoch());
+  return fence;
+}
+
+uint64_t AvailableBytes(const v1::GetReplicaResponse& replica) {
+  uint64_t bytes = 0;
+  for (const v1::DataDir& dir : replica.data_dirs()) bytes += dir.available_bytes();
+  return bytes;
+}
+
+// Whether the process that answered is the replica it was taken for.
+absl::Status CheckIdentity(const v1::ReplicaRecord& record,
+                           const v1::GetReplicaResponse& answer,
+                           const std::string& cluster_id) {
+  const std::string who =
+      absl::StrCat("replica ", record.name(), " at ", record.address());
+  if (!answer.name().empty() && answer.name() != record.name()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(who, " calls itself '", answer.name(),
+                     "'; correct the address given in --replicas"));
+  }
+  if (!answer.cluster_id().empty() && answer.cluster_id() != cluster_id) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        who, " belongs to cluster ", answer.cluster_id(), ", this one is ",
+        cluster_id, "; use another replica, or the catalog it was made with"));
+  }
+  if (answer.state() != "SERVING") {
+    return absl::FailedPreconditionError(absl::StrCat(
+        who, " is ", answer.state(), ": ", answer.state_reason()));
+  }
+  return absl::OkStatus();
+}
+
+bool SameGeometry(const v1::VolumeRecord& record,
+                  const v1::CreateVolumeRequest& request) {
+  return record.size_bytes() == request.size_bytes() &&
+         record.lanes() == request.lanes() &&
+         uint64_t{record.stripe_blocks()} * kBlockBytes == request.stripe_bytes();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
+    v1::CreateVolumeRequest request, size_t replicas_known) {
+  RETURN_IF_ERROR(CheckName(request.name()));
+  if (request.size_bytes() == 0 || request.size_bytes() % kBlockBytes != 0 ||
+      request.size_bytes() > uint64_t{1} << 60) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "size ", request.size_bytes(),
+        ": must be a multiple of 4096 bytes, at least 4096; such as ",
+        FormatSize(std::max<uint64_t>(
+            1, request.size_bytes() / kBlockBytes) * kBlockBytes)));
+  }
+  if (request.lanes() == 0) request.set_lanes(4);
+  if (request.lanes() > kLanesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "lanes ", request.lanes(), ": at most ", kLanesMax));
+  }
+  if (request.stripe_bytes() == 0) request.set_stripe_bytes(256 << 10);
+  if (request.stripe_bytes() % kBlockBytes != 0 ||
+      request.stripe_bytes() > (4 << 20)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("stripe_bytes ", request.stripe_bytes(),
+                     ": must be a multiple of 4096, at most 4 MiB"));
+  }
+  const uint32_t named = static_cast<uint32_t>(request.replicas_size());
+  if (named > 0) {
+    if (request.replica_count() != 0 && request.replica_count() != named) {
+      return absl::InvalidArgumentError(
+          "replicas and replica_count disagree; give one of them");
+    }
+    request.set_replica_count(named);
+  } else if (request.replica_count() == 0) {
+    request.set_replica_count(
+        static_cast<uint32_t>(std::min<size_t>(3, replicas_known)));
+  }
+  const uint32_t count = request.replica_count();
+  if (count == 0) {
+    return absl::FailedPreconditionError(
+        "no replica is known; start the frontend with --replicas=NAME=ADDRESS");
+  }
+  if (count > kReplicasMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        count, " replicas: at most ", kReplicasMax, " a volume"));
+  }
+  if (count > replicas_known) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(count, " replicas are asked for, ", replicas_known,
+                     " are known; register more with --replicas"));
+  }
+  if (request.min_in_sync() == 0) request.set_min_in_sync(count >= 3 ? 2 : 1);
+  if (request.min_in_sync() > count) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("min_in_sync ", request.min_in_sync(),
+                     " is more than the ", count, " replicas"));
+  }
+  return request;
+}
+
+absl::Status Provision::RegisterReplicas(
+    const std::vector<std::pair<std::string, std::string>>& replicas) {
+  for (const auto& [name, address] : replicas) {
+    absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(name);
+    if (!known.ok() && !absl::IsNotFound(known.status())) return known.status();
+    v1::ReplicaRecord record;
+    uint64_t revision = 0;
+    if (known.ok()) {
+      if (known->record.address() == address) continue;
+      record = known->record;
+      revision = known->revision;
+    }
+    record.set_name(name);
+    record.set_address(address);
+    RETURN_IF_ERROR(catalog_->PutReplica(record, revision).status());
+    LOG(INFO) << "replica=" << name << " is registered at " << address;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Provision::Found>> Provision::AskReplicas(
+    absl::Duration deadline) {
+  ASSIGN_OR_RETURN(const std::vector<catalog::VersionedReplica> known,
+                   catalog_->ListReplicas());
+  std::vector<Found> found;
+  for (const catalog::VersionedReplica& replica : known) {
+    found.push_back({replica.record, absl::UnavailableError("not asked")});
+  }
+  std::vector<std::thread> threads;
+  for (Found& one : found) {
+    threads.emplace_back([&one, deadline] {
+      one.answer = ReplicaClient(one.record.name(), one.record.address())
+                       .GetReplica(deadline);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return found;
+}
+
+// Those that were named, or those with most free space; all must answer.
+absl::StatusOr<std::vector<Provision::Found>> Provision::Choose(
+    const v1::CreateVolumeRequest& request) {
+  ASSIGN_OR_RETURN(std::vector<Found> found, AskReplicas(kAskDeadline));
+  std::vector<Found> chosen;
+  std::vector<std::string> unusable;
+  std::map<std::string, Found*> usable;
+  for (Found& one : found) {
+    const absl::Status status =
+        one.answer.ok() ? CheckIdentity(one.record, *one.answer,
+                                        catalog_->cluster_id())
+                        : one.answer.status();
+    if (status.ok()) {
+      usable[one.record.name()] = &one;
+    } else {
+      unusable.push_back(std::string(status.message()));
+    }
+  }
+  for (const std::string& name : request.replicas()) {
+    auto it = usable.find(name);
+    if (it == usable.end()) {
+      RETURN_IF_ERROR(catalog_->GetReplica(name).status());
+      return absl::UnavailableError(
+          absl::StrCat("replica ", name, " cannot be used: ",
+                       absl::StrJoin(unusable, "; ")));
+    }
+    chosen.push_back(*it->second);
+  }
+  if (request.replicas_size() > 0) return chosen;
+  std::vector<Found*> by_space;
+  for (auto& [name, one] : usable) by_space.push_back(one);
+  std::stable_sort(by_space.begin(), by_space.end(), [](Found* a, Found* b) {
+    return AvailableBytes(*a->answer) > AvailableBytes(*b->answer);
+  });
+  if (by_space.size() < request.replica_count()) {
+    return absl::UnavailableError(absl::StrCat(
+        request.replica_count(), " replicas are needed, ", by_space.size(),
+        " can be used: ", absl::StrJoin(unusable, "; ")));
+  }
+  for (uint32_t i = 0; i < request.replica_count(); ++i) {
+    chosen.push_back(*by_space[i]);
+  }
+  return chosen;
+}
+
+absl::StatusOr<v1::VolumeRecord> Provision::NewRecord(
+    const v1::CreateVolumeRequest& request) {
+  ASSIGN_OR_RETURN(const std::vector<Found> chosen, Choose(request));
+  v1::VolumeRecord record;
+  record.set_id(NewVolumeId());
+  record.set_name(request.name());
+  record.set_size_bytes(request.size_bytes());
+  record.set_lanes(request.lanes());
+  record.set_stripe_blocks(request.stripe_bytes() / kBlockBytes);
+  record.set_min_in_sync(request.min_in_sync());
+  record.set_state(v1::VolumeRecord::CREATING);
+  std::set<std::string> stores;
+  for (const Found& one : chosen) {
+    // Two names for one process would be copies that die together.
+    if (!stores.insert(one.answer->store_id()).second) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("replica ", one.record.name(), " at ",
+                       one.record.address(), " is the same store as another "
+                       "member; give every replica an address of its own"));
+    }
+    v1::Member* member = record.add_members();
+    member->set_replica(one.record.name());
+    member->set_address(one.record.address());
+    member->set_store_id(one.answer->store_id());
+    member->set_boot_id(one.answer->boot_id());
+    member->set_in_sync(true);
+  }
+  return record;
+}
+
+absl::StatusOr<v1::VolumeRecord> Provision::Create(
+    const v1::CreateVolumeRequest& raw) {
+  ASSIGN_OR_RETURN(const std::vector<catalog::VersionedReplica> known,
+                   catalog_->ListReplicas());
+  ASSIGN_OR_RETURN(const v1::CreateVolumeRequest request,
+                   CheckCreateRequest(raw, known.size()));
+  absl::StatusOr<catalog::VersionedVolume> existing =
+      catalog_->GetVolume(request.name());
+  if (!existing.ok() && !absl::IsNotFound(existing.status())) {
+    return existing.status();
+  }
+  catalog::VersionedVolume versioned;
+  if (existing.ok()) {
+    if (existing->record.state() != v1::VolumeRecord::CREATING ||
+        !SameGeometry(existing->record, request)) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          "volume ", request.name(), " exists; delete it or choose another name"));
+    }
+    versioned = *std::move(existing);  // a creation that was interrupted
+  } else {
+    ASSIGN_OR_RETURN(versioned.record, NewRecord(request));
+    ASSIGN_OR_RETURN(versioned.revision,
+                     catalog_->PutVolume(versioned.record, 0));
+  }
+  VolumeRecordHolder holder(catalog_, std::move(versioned));
+  v1::VolumeRecord record = holder.record();
+  const absl::Status created = CreateOnMembers(&record);
+  if (!created.ok()) {
+    const absl::Status cleaned = DeleteHeld(holder);
+    if (cleaned.ok()) return created;
+    return absl::Status(created.code(),
+                        absl::StrCat(created.message(),
+                                     "; and what was made could not be removed, "
+                                     "so delete the volume later (",
+                                     cleaned.message(), ")"));
+  }
+  record.set_state(v1::VolumeRecord::DETACHED);
+  RETURN_IF_ERROR(holder.Commit(record));
+  LOG(INFO) << "volume=" << record.name() << " id=" << record.id()
+            << " created, " << FormatSize(record.size_bytes());
+  return record;
+}
+
+absl::Status Provision::CreateOnMembers(v1::VolumeRecord* record) {
+  for (v1::Member& member : *record->mutable_members()) {
+    v1::CreateReplicaVolumeRequest request;
+    *request.mutable_fence() = FenceOf(*record, member, catalog_->cluster_id());
+    request.set_size_bytes(record->size_bytes());
+    request.set_lanes(record->lanes());
+    request.set_stripe_blocks(record->stripe_blocks());
+    ASSIGN_OR_RETURN(const v1::CreateReplicaVolumeResponse response,
+                     ReplicaClient(member.replica(), member.address())
+                         .CreateVolume(request, kChangeDeadline));
+    member.set_store_id(response.store_id());
+    member.set_boot_id(response.boot_id());
+    absl::StatusOr<catalog::VersionedReplica> replica =
+        catalog_->GetReplica(member.replica());
+    RETURN_IF_ERROR(replica.status());
+    if (replica->record.store_id() == response.store_id()) continue;
+    replica->record.set_store_id(response.store_id());
+    RETURN_IF_ERROR(
+        catalog_->PutReplica(replica->record, replica->revision).status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Provision::DeleteOnMembers(const v1::VolumeRecord& record) {
+  for (const v1::Member& member : record.members()) {
+    v1::DeleteReplicaVolumeRequest request;
+    *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
+    // Never attached: no replica has promised anything, so the first will do.
+    request.mutable_fence()->set_epoch(std::max<uint32_t>(1, record.epoch()));
+    // The replica may have moved since.
+    absl::StatusOr<catalog::VersionedReplica> replica =
+        catalog_->GetReplica(member.replica());
+    ReplicaClient client(member.replica(), replica.ok()
+                                               ? replica->record.address()
+                                               : member.address());
+    const absl::Status status = client.DeleteVolume(request, kChangeDeadline);
+    if (status.ok()) continue;
+    return absl::Status(
+        status.code(),
+        absl::StrCat(status.message(), "; volume ", record.name(),
+                     " stays DELETING: delete it again when the replica is back"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
+  v1::VolumeRecord record = holder.record();
+  if (record.state() != v1::VolumeRecord::DELETING) {
+    record.set_state(v1::VolumeRecord::DELETING);
+    RETURN_IF_ERROR(holder.Commit(record));
+  }
+  RETURN_IF_ERROR(DeleteOnMembers(record));
+  RETURN_IF_ERROR(holder.Delete());
+  LOG(INFO) << "volume=" << record.name() << " id=" << record.id() << " deleted";
+  return absl::OkStatus();
+}
+
+absl::Status Provision::Delete(const std::string& name) {
+  ASSIGN_OR_RETURN(catalog::VersionedVolume versioned,
+                   catalog_->GetVolume(name));
+  VolumeRecordHolder holder(catalog_, std::move(versioned));
+  return DeleteHeld(holder);
+}
+
+}  // namespace weir::host

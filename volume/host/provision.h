@@ -1,0 +1,65 @@
+// Making and deleting volumes: the catalog's record first, then the replicas,
+// then the record again, so that whatever is interrupted can be done again.
+//
+//   create: CREATING -> every replica has it -> DETACHED
+//   delete: DELETING -> no replica has it    -> no record
+//
+// Thread-safety: safe; all block. Two calls about one volume meet at the
+// catalog's compare-and-swap.
+#ifndef WEIR_VOLUME_HOST_PROVISION_H_
+#define WEIR_VOLUME_HOST_PROVISION_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "volume/catalog/catalog.h"
+#include "volume/host/volume_record.h"
+#include "weir/v1/catalog.pb.h"
+#include "weir/v1/replica.pb.h"
+#include "weir/v1/volume.pb.h"
+
+namespace weir::host {
+
+// The request with its defaults filled in. INVALID_ARGUMENT says what is wrong.
+absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
+    v1::CreateVolumeRequest request, size_t replicas_known);
+
+class Provision {
+ public:
+  // `catalog` outlives this.
+  explicit Provision(catalog::Catalog* catalog) : catalog_(catalog) {}
+
+  // Makes the replicas known, or changes their addresses.
+  absl::Status RegisterReplicas(
+      const std::vector<std::pair<std::string, std::string>>& replicas);
+
+  absl::StatusOr<v1::VolumeRecord> Create(const v1::CreateVolumeRequest& request);
+  // REQUIRES: not attached.
+  absl::Status Delete(const std::string& name);
+
+  // What each known replica says of itself, asked in parallel.
+  struct Found {
+    v1::ReplicaRecord record;
+    absl::StatusOr<v1::GetReplicaResponse> answer;
+  };
+  absl::StatusOr<std::vector<Found>> AskReplicas(absl::Duration deadline);
+
+ private:
+  absl::StatusOr<v1::VolumeRecord> NewRecord(
+      const v1::CreateVolumeRequest& request);
+  absl::StatusOr<std::vector<Found>> Choose(
+      const v1::CreateVolumeRequest& request);
+  // Creates the volume on every member and fills in their store ids.
+  absl::Status CreateOnMembers(v1::VolumeRecord* record);
+  absl::Status DeleteOnMembers(const v1::VolumeRecord& record);
+  absl::Status DeleteHeld(VolumeRecordHolder& holder);
+
+  catalog::Catalog* const catalog_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_PROVISION_H_

@@ -1,0 +1,86 @@
+// ReplicaService's unary calls, and the copy of a lane, in blocking form.
+//
+// Thread-safety: safe; each call blocks up to its deadline. A Cancellation
+// ends the calls that run under it, and those still to come, at once.
+#ifndef WEIR_VOLUME_HOST_REPLICA_CLIENT_H_
+#define WEIR_VOLUME_HOST_REPLICA_CLIENT_H_
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/client_context.h"
+#include "weir/v1/replica.grpc.pb.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::host {
+
+// Thread-safe.
+class Cancellation {
+ public:
+  void Cancel();
+  // True once cancelled, or false after `wait`.
+  bool WaitFor(absl::Duration wait);
+
+  // While this lives, Cancel cancels `context`.
+  class Scope {
+   public:
+    Scope(Cancellation* cancellation, grpc::ClientContext* context);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Cancellation* const cancellation_;
+    grpc::ClientContext* const context_;
+  };
+
+ private:
+  absl::Mutex mu_;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  std::set<grpc::ClientContext*> running_ ABSL_GUARDED_BY(mu_);
+};
+
+class ReplicaClient {
+ public:
+  // `cancellation` may be null. It outlives the client.
+  ReplicaClient(std::string replica, std::string address,
+                Cancellation* cancellation = nullptr);
+
+  const std::string& replica() const { return replica_; }
+
+  // Errors name the replica and its address.
+  absl::StatusOr<v1::GetReplicaResponse> GetReplica(absl::Duration deadline);
+  absl::StatusOr<v1::CreateReplicaVolumeResponse> CreateVolume(
+      const v1::CreateReplicaVolumeRequest& request, absl::Duration deadline);
+  absl::Status DeleteVolume(const v1::DeleteReplicaVolumeRequest& request,
+                            absl::Duration deadline);
+  absl::StatusOr<v1::SealResponse> Seal(const v1::SealRequest& request,
+                                        absl::Duration deadline);
+  absl::Status TakeBase(const v1::TakeBaseRequest& request,
+                        absl::Duration deadline);
+
+  // Pipes ReadTail of `source` into AdoptTail here. `adopt`: the first
+  // message, without a chunk.
+  absl::Status CopyTailFrom(ReplicaClient& source,
+                            const v1::ReadTailRequest& read,
+                            const v1::AdoptTailRequest& adopt,
+                            absl::Duration deadline);
+
+ private:
+  absl::Status Explain(const grpc::Status& status, const char* doing) const;
+
+  const std::string replica_;
+  const std::string address_;
+  Cancellation* const cancellation_;
+  const std::unique_ptr<v1::ReplicaService::Stub> stub_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_REPLICA_CLIENT_H_

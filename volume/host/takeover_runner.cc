@@ -1,0 +1,214 @@
+#include "volume/host/takeover_runner.h"
+
+#include <pthread.h>
+
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "volume/host/clock.h"
+
+namespace weir::host {
+namespace {
+
+engine::SealedState FromSeal(const v1::SealResponse& response) {
+  engine::SealedState state;
+  state.store_id = response.store_id();
+  state.boot_id = response.boot_id();
+  state.incarnation = response.incarnation();
+  state.flush_supported = response.flush_supported();
+  for (const v1::LaneState& lane : response.lanes()) {
+    engine::SealedState::Lane& sealed = state.lanes.emplace_back();
+    sealed.position = Position::FromBits(lane.position());
+    sealed.durable = Position::FromBits(lane.durable_position());
+    for (const v1::LineageEntry& entry : lane.lineage()) {
+      sealed.lineage.push_back({entry.epoch(), entry.n()});
+    }
+  }
+  return state;
+}
+
+}  // namespace
+
+TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder,
+                               Cancellation* cancellation)
+    : config_(std::move(config)),
+      holder_(holder),
+      cancellation_(cancellation),
+      takeover_(ToTakeover(holder->record()), holder->record().lanes(),
+                NewNonce(), config_.deadline, MonotonicNow()),
+      sealed_(static_cast<size_t>(holder->record().members_size())) {
+  for (const v1::Member& member : holder->record().members()) {
+    clients_.push_back(std::make_unique<ReplicaClient>(
+        member.replica(), member.address(), cancellation));
+  }
+}
+
+TakeoverRunner::~TakeoverRunner() {
+  for (auto& [id, thread] : threads_) thread.join();
+}
+
+absl::Status TakeoverRunner::Run() {
+  engine::TakeoverEffects effects;
+  takeover_.Start(effects);
+  while (true) {
+    for (const engine::TakeoverEffect& effect : effects) CarryOut(effect);
+    if (finished_) break;
+    effects.clear();
+    NextEvent()(takeover_, effects);
+  }
+  // Calls that still run (the others of a failed member) have no reader.
+  cancellation_->Cancel();
+  for (auto& [id, thread] : threads_) thread.join();
+  threads_.clear();
+  return result_;
+}
+
+void TakeoverRunner::CarryOut(const engine::TakeoverEffect& effect) {
+  if (auto* commit = std::get_if<engine::CommitRecord>(&effect)) {
+    Commit(*commit);
+  } else if (auto* seal = std::get_if<engine::SealMember>(&effect)) {
+    Seal(*seal);
+  } else if (auto* copy = std::get_if<engine::CopyLane>(&effect)) {
+    Copy(*copy);
+  } else if (auto* take = std::get_if<engine::TakeBaseOn>(&effect)) {
+    TakeBase(*take);
+  } else if (auto* failed = std::get_if<engine::TakeoverFailed>(&effect)) {
+    finished_ = true;
+    result_ = failed->status;
+  } else if (std::holds_alternative<engine::TakeoverDone>(effect)) {
+    finished_ = true;
+  }
+}
+
+void TakeoverRunner::Commit(const engine::CommitRecord& commit) {
+  const absl::Status status =
+      holder_->Commit(WithTakeover(holder_->record(), commit.record));
+  LOG(INFO) << "takeover: volume=" << holder_->record().name()
+            << " epoch=" << commit.record.epoch
+            << (commit.record.recovering ? " RECOVERING: " : " ACTIVE: ")
+            << status;
+  Push(0, [status](auto& takeover, auto& effects) {
+    takeover.RecordCommitted(status, MonotonicNow(), effects);
+  });
+}
+
+v1::Fence TakeoverRunner::FenceOf(uint32_t member, uint64_t incarnation) const {
+  v1::Fence fence;
+  fence.set_cluster_id(config_.cluster_id);
+  fence.set_volume_id(holder_->record().id());
+  fence.set_store_id(
+      holder_->record().members(static_cast<int>(member)).store_id());
+  fence.set_incarnation(incarnation);
+  fence.set_epoch(holder_->record().epoch());
+  return fence;
+}
+
+void TakeoverRunner::Seal(const engine::SealMember& seal) {
+  v1::SealRequest request;
+  *request.mutable_fence() = FenceOf(seal.member, 0);
+  InBackground([this, seal, request]() -> Event {
+    absl::StatusOr<engine::SealedState> state =
+        absl::CancelledError("the attach was cancelled");
+    if (!cancellation_->WaitFor(seal.delay)) {
+      absl::StatusOr<v1::SealResponse> response =
+          clients_[seal.member]->Seal(request, config_.call_deadline);
+      if (response.ok()) {
+        state = FromSeal(*response);
+      } else {
+        state = response.status();
+      }
+    }
+    return [this, member = seal.member, state = std::move(state)](
+               engine::Takeover& takeover, engine::TakeoverEffects& effects) {
+      if (state.ok()) sealed_[member] = *state;
+      takeover.MemberSealed(member, state, MonotonicNow(), effects);
+    };
+  });
+}
+
+void TakeoverRunner::Copy(const engine::CopyLane& copy) {
+  v1::ReadTailRequest read;
+  *read.mutable_fence() = FenceOf(copy.source, copy.source_incarnation);
+  read.set_lane(Index(copy.lane));
+  read.set_from_position(copy.from.bits());
+  read.set_to_position(copy.to.bits());
+  v1::AdoptTailRequest adopt;
+  *adopt.mutable_fence() = FenceOf(copy.target, copy.target_incarnation);
+  adopt.set_lane(Index(copy.lane));
+  adopt.set_from_position(copy.from.bits());
+  adopt.set_to_position(copy.to.bits());
+  for (const LineageEntry& entry :
+       sealed_[copy.source].lanes[Index(copy.lane)].lineage) {
+    v1::LineageEntry* wire = adopt.add_lineage();
+    wire->set_epoch(entry.epoch);
+    wire->set_n(entry.n);
+  }
+  LOG(INFO) << "takeover: volume=" << holder_->record().name()
+            << " epoch=" << holder_->record().epoch()
+            << " replica=" << clients_[copy.target]->replica() << " lane "
+            << Index(copy.lane) << " is behind: copying ("
+            << copy.from.ToString() << ", " << copy.to.ToString() << "] from "
+            << clients_[copy.source]->replica();
+  InBackground([this, copy, read, adopt]() -> Event {
+    const absl::Status status = clients_[copy.target]->CopyTailFrom(
+        *clients_[copy.source], read, adopt, config_.copy_deadline);
+    return [copy, status](engine::Takeover& takeover,
+                          engine::TakeoverEffects& effects) {
+      takeover.LaneCopied(copy, status, effects);
+    };
+  });
+}
+
+void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
+  v1::TakeBaseRequest request;
+  *request.mutable_fence() = FenceOf(take.member, take.incarnation);
+  for (size_t lane = 0; lane < take.expected.size(); ++lane) {
+    v1::LanePosition* expected = request.add_expected();
+    expected->set_lane(static_cast<uint32_t>(lane));
+    expected->set_position(take.expected[lane].bits());
+  }
+  request.set_act_epoch(take.act_epoch);
+  InBackground([this, member = take.member, request]() -> Event {
+    const absl::Status status =
+        clients_[member]->TakeBase(request, config_.call_deadline);
+    return [member, status](engine::Takeover& takeover,
+                            engine::TakeoverEffects& effects) {
+      takeover.BaseTaken(member, status, effects);
+    };
+  });
+}
+
+// A thread a call, members times lanes at most, joined when its event is taken.
+void TakeoverRunner::InBackground(std::function<Event()> call) {
+  const uint64_t id = next_thread_++;
+  std::thread& thread = threads_[id];
+  thread = std::thread([this, id, call = std::move(call)] { Push(id, call()); });
+  pthread_setname_np(thread.native_handle(), "weir-takeover");
+}
+
+void TakeoverRunner::Push(uint64_t thread, Event event) {
+  absl::MutexLock lock(&mu_);
+  events_.push_back({thread, std::move(event)});
+}
+
+TakeoverRunner::Event TakeoverRunner::NextEvent() {
+  Queued next;
+  {
+    absl::MutexLock lock(&mu_);
+    mu_.Await(absl::Condition(
+        +[](std::deque<Queued>* events) { return !events->empty(); },
+        &events_));
+    next = std::move(events_.front());
+    events_.pop_front();
+  }
+  if (next.thread != 0) {
+    threads_[next.thread].join();
+    threads_.erase(next.thread);
+  }
+  return std::move(next.event);
+}
+
+}  // namespace weir::host

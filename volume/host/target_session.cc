@@ -1,0 +1,274 @@
+#include "volume/host/target_session.h"
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "proto/base/check.h"
+#include "proto/base/errno.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/frame.h"
+#include "proto/wire/status.h"
+#include "volume/host/clock.h"
+#include "volume/host/clone_codec.h"
+#include "volume/host/replica_channel.h"
+
+namespace weir::host {
+namespace {
+
+constexpr char kIoMethod[] = "/weir.v1.ReplicaService/Io";
+
+// The replay buffer bounds what can wait for one target; this only keeps a
+// mistake there from eating all memory.
+wire::FrameBatcher::Options BatcherOptions() {
+  wire::FrameBatcher::Options options;
+  options.queue_bytes_max = 256 << 20;
+  return options;
+}
+
+}  // namespace
+
+std::shared_ptr<TargetSession> TargetSession::Make(Config config, Events events,
+                                                   Metrics* metrics) {
+  return std::shared_ptr<TargetSession>(
+      new TargetSession(std::move(config), std::move(events), metrics));
+}
+
+TargetSession::TargetSession(Config config, Events events, Metrics* metrics)
+    : config_(std::move(config)),
+      events_(std::move(events)),
+      metrics_(metrics),
+      target_metrics_(metrics->ForTarget(config_.volume, config_.replica)),
+      batcher_(BatcherOptions()) {}
+
+bool TargetSession::Start() {
+  std::shared_ptr<TargetSession> self;
+  {
+    absl::MutexLock lock(&mu_);
+    if (ended_ || started_) return false;
+    started_ = true;
+    self = shared_from_this();
+    self_ = self;
+  }
+  stub_ = std::make_unique<grpc::GenericStub>(
+      config_.channels->Make(config_.address));
+  stub_->PrepareBidiStreamingCall(&context_, kIoMethod, grpc::StubOptions(),
+                                  this);
+  AddHold();  // for writes that start outside of reactions, until Carry's finish
+  v1::IoFrame hello;
+  *hello.mutable_hello() = config_.hello;
+  CHECK(batcher_.Queue(hello, {}));  // an empty queue takes anything
+  StartRead(&received_);
+  StartCall();
+  Carry(batcher_.Next());
+  bool stop = false;
+  {
+    absl::MutexLock lock(&mu_);
+    streaming_ = true;
+    stop = ended_;
+  }
+  if (stop) Stop();
+  return true;
+}
+
+void TargetSession::EndUnlessConnected() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (connected_) return;
+  }
+  End(engine::Result(ETIMEDOUT),
+      absl::StrCat(config_.address, " did not answer in time"));
+}
+
+void TargetSession::End(engine::Result result, std::string reason) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (ended_) return;
+    ended_ = true;
+    end_result_ = result;
+    end_reason_ = std::move(reason);
+    if (!streaming_) return;  // never starts, or Start will see it
+  }
+  Stop();
+}
+
+// Cancelled first: a write that waits for a peer that does not read would
+// otherwise never be done.
+void TargetSession::Stop() {
+  context_.TryCancel();
+  Carry(batcher_.Close(wire::FrameBatcher::kDrop));
+}
+
+void TargetSession::Carry(wire::FrameBatcher::Step step) {
+  if (step.write != nullptr) StartWrite(step.write);
+  if (step.finish) {
+    context_.TryCancel();
+    RemoveHold();
+  }
+}
+
+void TargetSession::Queue(const engine::Clone& clone) {
+  part_.Clear();
+  EncodeClone(clone, part_.add_ios());
+  {
+    absl::MutexLock lock(&mu_);
+    if (ended_) return;
+    unanswered_[static_cast<uint64_t>(clone.id)] = {
+        clone.kind, clone.range.count, MonotonicNow()};
+  }
+  if (!batcher_.Queue(part_, absl::MakeConstSpan(&clone.data, 1))) {
+    End(engine::Result(EIO),
+        absl::StrCat(config_.replica, " does not read what it is sent"));
+  }
+}
+
+void TargetSession::QueueDurablePoints(
+    const std::vector<std::pair<LaneId, Position>>& points) {
+  part_.Clear();
+  for (const auto& [lane, position] : points) {
+    v1::LanePosition* point = part_.add_durable_points();
+    point->set_lane(Index(lane));
+    point->set_position(position.bits());
+  }
+  // May be lost: the next one tells more.
+  if (!batcher_.Queue(part_, {})) return;
+}
+
+void TargetSession::Kick() { Carry(batcher_.Next()); }
+
+void TargetSession::OnWriteDone(bool ok) { Carry(batcher_.WriteDone(ok)); }
+
+void TargetSession::OnReadDone(bool ok) {
+  if (!ok) {
+    // The stream is over; OnDone will say why.
+    Carry(batcher_.Close(wire::FrameBatcher::kDrop));
+    return;
+  }
+  const absl::Status status = TakeFrame();
+  if (!status.ok()) {
+    End(engine::Result(EPROTO),
+        absl::StrCat(config_.replica, " at ", config_.address,
+                     " speaks nonsense: ", status.message()));
+    return;
+  }
+  StartRead(&received_);
+}
+
+absl::Status TargetSession::TakeFrame() {
+  Payload payload;
+  RETURN_IF_ERROR(wire::DecodeFrame(received_, kReplicaMessageBytesMax, &frame_,
+                                    &payload));
+  received_.Clear();
+  bool connected = false;
+  {
+    absl::MutexLock lock(&mu_);
+    connected = connected_;
+  }
+  if (!connected) {
+    if (!frame_.has_hello()) {
+      return absl::InvalidArgumentError("its first frame has no hello");
+    }
+    RETURN_IF_ERROR(TakeHello(frame_.hello()));
+  }
+  // Before the replies: the engine must know before it numbers what a
+  // completion lets in.
+  if (frame_.has_space_exhausted()) {
+    events_.space_changed(frame_.space_exhausted());
+  }
+  return TakeReplies(frame_, payload);
+}
+
+absl::Status TargetSession::TakeHello(const v1::HelloReply& hello) {
+  if (hello.store_id() != config_.hello.fence().store_id()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "it is store ", hello.store_id(), ", not ",
+        config_.hello.fence().store_id(), "; is the address right?"));
+  }
+  ASSIGN_OR_RETURN(const engine::TargetHello decoded,
+                   DecodeHello(hello, config_.lanes));
+  {
+    absl::MutexLock lock(&mu_);
+    connected_ = true;
+  }
+  target_metrics_.sessions->Increment();
+  events_.connected(decoded);
+  return absl::OkStatus();
+}
+
+absl::Status TargetSession::TakeReplies(const v1::IoReplyFrame& frame,
+                                        const Payload& payload) {
+  if (frame.replies_size() == 0) return absl::OkStatus();
+  const engine::Time now = MonotonicNow();
+  std::vector<CompletedClone> completed;
+  completed.reserve(static_cast<size_t>(frame.replies_size()));
+  size_t offset = 0;
+  for (const v1::IoReply& reply : frame.replies()) {
+    const size_t bytes = size_t{reply.payload_blocks()} * kBlockBytes;
+    if (bytes > payload.size() - offset) {
+      return absl::InvalidArgumentError("a frame's payload is too short");
+    }
+    const Payload data = payload.Slice(offset, bytes);
+    offset += bytes;
+    Unanswered clone;
+    {
+      absl::MutexLock lock(&mu_);
+      auto found = unanswered_.find(reply.id());
+      if (found == unanswered_.end()) continue;  // answered twice; once counts
+      clone = found->second;
+      unanswered_.erase(found);
+    }
+    ASSIGN_OR_RETURN(engine::CloneReply decoded,
+                     DecodeReply(reply, clone.kind, clone.blocks, data));
+    CountReply(decoded, clone, now);
+    completed.emplace_back(engine::CloneId{reply.id()}, std::move(decoded));
+  }
+  if (!completed.empty()) events_.replied(std::move(completed));
+  return absl::OkStatus();
+}
+
+void TargetSession::CountReply(const engine::CloneReply& reply,
+                               const Unanswered& clone, engine::Time now) {
+  target_metrics_.clone_seconds[static_cast<size_t>(clone.kind)]->Observe(
+      absl::ToDoubleSeconds(now - clone.sent));
+  if (reply.result.ok()) return;
+  if (reply.result.error() == EAGAIN) {
+    target_metrics_.requeues->Increment();
+    return;
+  }
+  if (reply.result.error() == EBADMSG) {
+    target_metrics_.checksum_errors->Increment();
+  }
+  metrics_->CountTargetError(config_.volume, config_.replica,
+                             reply.result.error());
+}
+
+void TargetSession::OnDone(const grpc::Status& status) {
+  std::shared_ptr<TargetSession> self;
+  engine::Result result;
+  std::string reason;
+  bool asked = false;
+  {
+    absl::MutexLock lock(&mu_);
+    self = std::move(self_);
+    asked = ended_;
+    ended_ = true;
+    result = end_result_;
+    reason = end_reason_;
+    unanswered_.clear();
+  }
+  // Before anybody hears that it is over: who does may end the host, and then
+  // this channel must not be the last; see ReplicaChannels.
+  stub_.reset();
+  if (!asked) {
+    const absl::Status why = wire::FromGrpc(status);
+    const int error = why.ok() ? ECONNRESET : StatusToErrno(why);
+    result = engine::Result(error);
+    reason = why.ok() ? std::string("the replica ended the stream")
+                      : std::string(why.message());
+    target_metrics_.sessions_lost->Increment();
+  }
+  events_.ended(result, std::move(reason));
+}
+
+}  // namespace weir::host

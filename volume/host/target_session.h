@@ -1,0 +1,135 @@
+// One session: one gRPC stream of ReplicaService.Io to one replica, for one
+// volume, from its hello to its end.
+//
+//   NEW -Start-> CONNECTING -hello answered-> CONNECTED
+//    any state -End, or the stream ends-> ENDED
+//
+// Clones that become ready while a frame is being written go together as the
+// next frame; their payload is shared, never copied.
+//
+// Thread-safety: Queue, QueueDurablePoints and Kick by one thread at a time
+// (the volume's dispatcher); the rest by any thread. Events run on gRPC's
+// threads without a lock held.
+//
+// Life: held by whoever made it and, from Start until its stream is gone, by
+// itself.
+#ifndef WEIR_VOLUME_HOST_TARGET_SESSION_H_
+#define WEIR_VOLUME_HOST_TARGET_SESSION_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/client_callback.h"
+#include "proto/wire/frame_batcher.h"
+#include "volume/engine/types.h"
+#include "volume/host/metrics.h"
+#include "volume/host/replica_channel.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::host {
+
+using CompletedClone = std::pair<engine::CloneId, engine::CloneReply>;
+
+class TargetSession final
+    : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+      public std::enable_shared_from_this<TargetSession> {
+ public:
+  struct Config {
+    std::string volume;   // name, for logs and metrics
+    std::string replica;  // name
+    std::string address;
+    v1::Hello hello;      // sent as it is; fence.store_id is checked in the answer
+    uint32_t lanes = 0;
+    ReplicaChannels* channels = nullptr;  // outlives the last event
+  };
+  struct Events {
+    std::function<void(const engine::TargetHello&)> connected;
+    // All replies of one frame.
+    std::function<void(std::vector<CompletedClone>)> replied;
+    // The replica has, or has no longer, room for more data.
+    std::function<void(bool exhausted)> space_changed;
+    // The last event of a session that was started. ESTALE is fenced, and only
+    // a replica that says so itself is: any other refusal is a lost session.
+    std::function<void(engine::Result, std::string reason)> ended;
+  };
+
+  static std::shared_ptr<TargetSession> Make(Config config, Events events,
+                                             Metrics* metrics);
+
+  // Connects and sends the hello. False: End was called before, nothing happens.
+  [[nodiscard]] bool Start();
+  // Ends it if no hello has come yet.
+  void EndUnlessConnected();
+  // Ends it; `ended` tells `reason`. A session that was not started only never starts.
+  void End(engine::Result result, std::string reason);
+
+  void Queue(const engine::Clone& clone);
+  void QueueDurablePoints(
+      const std::vector<std::pair<LaneId, Position>>& points);
+  // Sends what was queued, at once or when the present write is done.
+  void Kick();
+
+  // Reactions; for gRPC only.
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+
+ private:
+  // What an answer is checked against.
+  struct Unanswered {
+    engine::RequestKind kind = engine::RequestKind::kRead;
+    uint64_t blocks = 0;
+    engine::Time sent{};
+  };
+
+  TargetSession(Config config, Events events, Metrics* metrics);
+  void Carry(wire::FrameBatcher::Step step);
+  void Stop();
+  // Of one received frame; not OK ends the session.
+  absl::Status TakeFrame();
+  absl::Status TakeHello(const v1::HelloReply& hello);
+  absl::Status TakeReplies(const v1::IoReplyFrame& frame,
+                           const Payload& payload);
+  void CountReply(const engine::CloneReply& reply, const Unanswered& clone,
+                  engine::Time now);
+
+  const Config config_;
+  const Events events_;
+  Metrics* const metrics_;
+  const Metrics::Target target_metrics_;
+
+  std::unique_ptr<grpc::GenericStub> stub_;
+  grpc::ClientContext context_;
+  wire::FrameBatcher batcher_;
+  v1::IoFrame part_;  // of the dispatcher; kept for its memory
+
+  // Of gRPC's reading thread; one reaction at a time.
+  grpc::ByteBuffer received_;
+  v1::IoReplyFrame frame_;
+
+  absl::Mutex mu_;
+  bool started_ ABSL_GUARDED_BY(mu_) = false;    // Start was called
+  bool streaming_ ABSL_GUARDED_BY(mu_) = false;  // the call exists: Stop may act
+  bool connected_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;      // End was called
+  engine::Result end_result_ ABSL_GUARDED_BY(mu_);
+  std::string end_reason_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint64_t, Unanswered> unanswered_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<TargetSession> self_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_TARGET_SESSION_H_

@@ -1,0 +1,158 @@
+#include "volume/host/volume_record.h"
+
+#include <random>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "proto/base/position.h"
+
+namespace weir::host {
+
+absl::Status VolumeRecordHolder::Commit(const v1::VolumeRecord& next) {
+  absl::StatusOr<uint64_t> put = catalog_->PutVolume(next, stored_.revision);
+  if (put.ok()) {
+    stored_ = {next, *put};
+    return absl::OkStatus();
+  }
+  if (absl::IsAborted(put.status())) return put.status();
+  absl::StatusOr<catalog::VersionedVolume> read =
+      catalog_->GetVolume(next.name());
+  if (!read.ok() || read->revision == stored_.revision) return put.status();
+  // The owner's nonce and the epoch are in the record, so no one else's record
+  // can equal ours.
+  if (google::protobuf::util::MessageDifferencer::Equals(read->record, next)) {
+    stored_ = *std::move(read);
+    return absl::OkStatus();
+  }
+  return absl::AbortedError(
+      absl::StrCat("volume ", next.name(), " was changed by another frontend: "
+                   "epoch ", read->record.epoch(), " has been taken"));
+}
+
+absl::Status VolumeRecordHolder::Delete() {
+  return catalog_->DeleteVolume(stored_.record.name(), stored_.revision);
+}
+
+engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
+  engine::TakeoverRecord takeover;
+  takeover.recovering = record.state() == v1::VolumeRecord::RECOVERING;
+  takeover.epoch = record.epoch();
+  takeover.act_epoch = record.act_epoch();
+  takeover.owner = record.owner();
+  for (const v1::Member& member : record.members()) {
+    takeover.members.push_back({member.replica(), member.store_id(),
+                                member.boot_id(), member.in_sync()});
+  }
+  if (record.floor_size() > 0) takeover.floor.resize(record.lanes());
+  for (const v1::LanePosition& floor : record.floor()) {
+    if (floor.lane() >= takeover.floor.size()) continue;
+    takeover.floor[floor.lane()] = Position::FromBits(floor.position());
+  }
+  return takeover;
+}
+
+v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
+                              const engine::TakeoverRecord& takeover) {
+  record.set_state(takeover.recovering ? v1::VolumeRecord::RECOVERING
+                                       : v1::VolumeRecord::ACTIVE);
+  record.set_epoch(takeover.epoch);
+  record.set_act_epoch(takeover.act_epoch);
+  record.set_owner(takeover.owner);
+  for (size_t i = 0; i < takeover.members.size(); ++i) {
+    v1::Member* member = record.mutable_members(static_cast<int>(i));
+    member->set_store_id(takeover.members[i].store_id);
+    member->set_boot_id(takeover.members[i].boot_id);
+    member->set_in_sync(takeover.members[i].in_sync);
+  }
+  record.clear_floor();
+  for (size_t lane = 0; lane < takeover.floor.size(); ++lane) {
+    v1::LanePosition* floor = record.add_floor();
+    floor->set_lane(static_cast<uint32_t>(lane));
+    floor->set_position(takeover.floor[lane].bits());
+  }
+  return record;
+}
+
+engine::Table ToTable(const v1::VolumeRecord& record) {
+  engine::Table table;
+  for (const v1::Member& member : record.members()) {
+    table.targets.push_back(
+        {member.replica(), member.address(), member.store_id(),
+         member.in_sync() ? engine::TargetState::kInSync
+                          : engine::TargetState::kOut});
+  }
+  return table;
+}
+
+v1::VolumeRecord WithTable(v1::VolumeRecord record,
+                           const engine::Table& table) {
+  for (v1::Member& member : *record.mutable_members()) {
+    member.set_in_sync(false);
+    for (const engine::TargetConfig& target : table.targets) {
+      if (target.replica != member.replica()) continue;
+      member.set_in_sync(target.state == engine::TargetState::kInSync);
+      member.set_address(target.address);
+    }
+  }
+  return record;
+}
+
+absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,
+                                            const v1::VolumeRecord& record) {
+  engine::Table table;
+  std::set<std::string> seen;
+  for (const v1::Target& target : wire.targets()) {
+    const v1::Member* member = nullptr;
+    for (const v1::Member& one : record.members()) {
+      if (one.replica() == target.replica()) member = &one;
+    }
+    const std::string who = absl::StrCat("table: replica '", target.replica());
+    if (member == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          who, "' is no member of volume ", record.name(),
+          "; members may leave a table, none may come"));
+    }
+    if (!seen.insert(target.replica()).second) {
+      return absl::InvalidArgumentError(who + "' is named twice");
+    }
+    if (target.state() != "in_sync" && target.state() != "out") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(who, "': the state '", target.state(),
+                       "' is neither in_sync nor out"));
+    }
+    const bool in_sync = target.state() == "in_sync";
+    if (in_sync && !member->in_sync()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          who, "' has left and misses what was written since; it stays out"));
+    }
+    if (!target.store_id().empty() && target.store_id() != member->store_id()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          who, "' has store ", member->store_id(), ", not ", target.store_id()));
+    }
+    table.targets.push_back(
+        {member->replica(),
+         target.address().empty() ? member->address() : target.address(),
+         member->store_id(),
+         in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut});
+  }
+  return table;
+}
+
+std::string NewNonce() {
+  std::random_device random;
+  std::string nonce;
+  for (int i = 0; i < 4; ++i) absl::StrAppendFormat(&nonce, "%08x", random());
+  return nonce;
+}
+
+uint64_t NewVolumeId() {
+  std::random_device random;
+  uint64_t id = 0;
+  while (id == 0) id = uint64_t{random()} << 32 | random();
+  return id;
+}
+
+}  // namespace weir::host

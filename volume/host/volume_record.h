@@ -1,0 +1,63 @@
+// A volume's catalog record in the hands of the one frontend that changes it.
+//
+// Thread-safety: none for VolumeRecordHolder; the free functions are safe.
+#ifndef WEIR_VOLUME_HOST_VOLUME_RECORD_H_
+#define WEIR_VOLUME_HOST_VOLUME_RECORD_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "volume/catalog/catalog.h"
+#include "volume/engine/takeover.h"
+#include "volume/engine/types.h"
+#include "weir/v1/catalog.pb.h"
+#include "weir/v1/volume.pb.h"
+
+namespace weir::host {
+
+class VolumeRecordHolder {
+ public:
+  // `catalog` outlives the holder.
+  VolumeRecordHolder(catalog::Catalog* catalog, catalog::VersionedVolume read)
+      : catalog_(catalog), stored_(std::move(read)) {}
+
+  const v1::VolumeRecord& record() const { return stored_.record; }
+  uint64_t revision() const { return stored_.revision; }
+
+  // Replaces the record. An unknown outcome is resolved by reading back: OK if
+  // what is stored is exactly `next`, ABORTED if it is another's, else the
+  // first error (nothing changed, or still unknown).
+  absl::Status Commit(const v1::VolumeRecord& next);
+  absl::Status Delete();
+
+ private:
+  catalog::Catalog* catalog_;
+  catalog::VersionedVolume stored_;
+};
+
+// The takeover's part of a record, and back into it.
+engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
+v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
+                              const engine::TakeoverRecord& takeover);
+
+// The table of the record's members.
+engine::Table ToTable(const v1::VolumeRecord& record);
+// The record whose in_sync members are those of `table`.
+v1::VolumeRecord WithTable(v1::VolumeRecord record, const engine::Table& table);
+
+// A table as a client loads it. INVALID_ARGUMENT: a target that is no member,
+// named twice, in an unknown state, or in_sync although it has left.
+absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,
+                                            const v1::VolumeRecord& record);
+
+// A name that has not been used: 128 bits from the system.
+std::string NewNonce();
+// Not 0, from the system.
+uint64_t NewVolumeId();
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_VOLUME_RECORD_H_

@@ -1,0 +1,638 @@
+#include "volume/host/volume_runner.h"
+
+#include <cerrno>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "proto/base/crc32c.h"
+#include "proto/base/errno.h"
+#include "proto/base/log.h"
+#include "proto/base/position.h"
+#include "volume/host/clock.h"
+
+namespace weir::host {
+namespace {
+
+// A dispatcher's rounds before it passes the work on: some 10 ms under load.
+constexpr int kRoundsMax = 256;
+
+// By how much a timer may be late while events come. The engine's shortest
+// delay is that of a requeue, 20 ms.
+constexpr absl::Duration kTimerSlack = absl::Milliseconds(5);
+
+// Beyond what the engine takes; then EBUSY. Every source of requests has a
+// smaller bound of its own (a stream 1024, nbdkit its threads).
+constexpr size_t kHeldRequestsMax = 16384;
+
+// The wire's 64-bit session numbers rise over all volumes of this process.
+std::atomic<uint64_t> next_session_number{1};
+
+bool HasData(engine::RequestKind kind) {
+  return kind == engine::RequestKind::kWrite ||
+         kind == engine::RequestKind::kBarrier;
+}
+
+// What the frontend holds in memory for an unanswered request.
+uint64_t HeldBytes(engine::RequestKind kind, uint64_t length_bytes) {
+  return HasData(kind) || kind == engine::RequestKind::kRead ? length_bytes : 0;
+}
+
+// What is wrong with the request's shape; 0: nothing.
+int CheckShape(const IoRequest& request, uint64_t size_bytes) {
+  if (request.kind == engine::RequestKind::kFlush) return 0;
+  if (request.length_bytes == 0 || request.length_bytes > kRequestBytesMax ||
+      request.length_bytes % kBlockBytes != 0 ||
+      request.offset_bytes % kBlockBytes != 0) {
+    return EINVAL;
+  }
+  if (request.data.size() !=
+      (HasData(request.kind) ? request.length_bytes : 0)) {
+    return EINVAL;
+  }
+  if (request.offset_bytes > size_bytes ||
+      request.length_bytes > size_bytes - request.offset_bytes) {
+    const bool writes = HasData(request.kind) ||
+                        request.kind == engine::RequestKind::kWriteZeroes;
+    return writes ? ENOSPC : EINVAL;
+  }
+  return 0;
+}
+
+IoOutcome Refusal(int error, std::string message) {
+  IoOutcome outcome;
+  outcome.result = engine::Result(error);
+  outcome.message = std::move(message);
+  return outcome;
+}
+
+IoOutcome ShapeRefusal(int error, const IoRequest& request,
+                       uint64_t size_bytes) {
+  return Refusal(
+      error,
+      absl::StrCat(KindName(request.kind), " of ", request.length_bytes,
+                   " bytes at ", request.offset_bytes, " (data: ",
+                   request.data.size(), "): offset and length must be multiples "
+                   "of 4096 within the volume's ", size_bytes,
+                   " bytes, the length above 0 and at most ", kRequestBytesMax));
+}
+
+}  // namespace
+
+std::shared_ptr<VolumeRunner> VolumeRunner::Start(Config config) {
+  std::shared_ptr<VolumeRunner> runner(new VolumeRunner(std::move(config)));
+  bool dispatch = false;
+  {
+    absl::MutexLock lock(&runner->mu_);
+    const engine::Time now = MonotonicNow();
+    runner->engine_ = std::make_unique<engine::Engine>(
+        runner->config_.engine, runner->config_.table, now, runner->effects_);
+    runner->AfterEventLocked(0, now);
+    dispatch = runner->BecomeDispatcherLocked();
+  }
+  if (dispatch) runner->Dispatch();
+  return runner;
+}
+
+VolumeRunner::VolumeRunner(Config config)
+    : config_(std::move(config)),
+      volume_metrics_(config_.metrics->ForVolume(config_.name)) {}
+
+VolumeRunner::~VolumeRunner() {
+  absl::MutexLock lock(&mu_);
+  CHECK(engine_ == nullptr);  // Stop was called
+}
+
+uint64_t VolumeRunner::size_bytes() const {
+  return config_.engine.size_blocks * kBlockBytes;
+}
+
+// --- events ---
+
+template <typename Event>
+bool VolumeRunner::Run(Event event) {
+  bool dispatch = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (engine_ == nullptr) return false;
+    const size_t before = effects_.size();
+    const engine::Time now = MonotonicNow();
+    event(*engine_, now, effects_);
+    AfterEventLocked(before, now);
+    dispatch = BecomeDispatcherLocked();
+  }
+  if (dispatch) Dispatch();
+  return true;
+}
+
+template <typename Event>
+void VolumeRunner::RunForSession(engine::TargetId target, uint64_t session,
+                                 Event event) {
+  bool dispatch = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (engine_ == nullptr) return;
+    TargetSlot& slot = slots_[target];
+    if (slot.session != session || slot.lost) return;
+    const size_t before = effects_.size();
+    const engine::Time now = MonotonicNow();
+    event(*engine_, slot, now, effects_);
+    AfterEventLocked(before, now);
+    dispatch = BecomeDispatcherLocked();
+  }
+  if (dispatch) Dispatch();
+}
+
+void VolumeRunner::Submit(IoRequest request, IoCallback done) {
+  const int wrong = CheckShape(request, size_bytes());
+  if (wrong != 0) return done(ShapeRefusal(wrong, request, size_bytes()));
+
+  engine::Request submitted;
+  submitted.kind = request.kind;
+  submitted.fua = request.fua;
+  if (request.kind != engine::RequestKind::kFlush) {
+    submitted.range = {request.offset_bytes / kBlockBytes,
+                       request.length_bytes / kBlockBytes};
+  }
+  if (HasData(request.kind)) {
+    submitted.crcs = BlockChecksums(request.data.bytes());
+    submitted.data = std::move(request.data);
+  }
+  PendingRequest pending{std::move(done), request.kind, request.length_bytes,
+                         MonotonicNow()};
+  const uint64_t held_bytes = HeldBytes(pending.kind, pending.bytes);
+  bool dispatch = false;
+  IoOutcome refusal;
+  {
+    absl::MutexLock lock(&mu_);
+    unanswered_bytes_ += held_bytes;
+    if (engine_ == nullptr) {
+      refusal = Refusal(ESTALE, stop_reason_);
+    } else if (held_.empty() && !engine_->full()) {
+      SubmitLocked(std::move(submitted), std::move(pending), pending.submitted);
+      dispatch = BecomeDispatcherLocked();
+    } else if (held_.size() < kHeldRequestsMax) {
+      held_.emplace_back(std::move(submitted), std::move(pending));
+    } else {
+      refusal = Refusal(EBUSY, "too many requests wait; send fewer at a time");
+    }
+    if (!refusal.result.ok()) unanswered_bytes_ -= held_bytes;
+  }
+  if (!refusal.result.ok()) return pending.done(std::move(refusal));
+  if (dispatch) Dispatch();
+}
+
+bool VolumeRunner::AwaitRoom(const std::function<void()>& resume) {
+  // Mostly so, and then without the mutex.
+  if (unanswered_bytes_ < config_.unanswered_bytes_max) return false;
+  absl::MutexLock lock(&mu_);
+  // A request is unanswered, so a round that completes it is still to come.
+  if (engine_ == nullptr || unanswered_bytes_ < config_.unanswered_bytes_max) {
+    return false;
+  }
+  awaiting_room_.push_back(resume);
+  return true;
+}
+
+void VolumeRunner::SubmitLocked(engine::Request request, PendingRequest pending,
+                                engine::Time now) {
+  uint32_t slot = 0;
+  if (free_requests_.empty()) {
+    slot = static_cast<uint32_t>(requests_.size());
+    requests_.push_back(std::move(pending));
+  } else {
+    slot = free_requests_.back();
+    free_requests_.pop_back();
+    requests_[slot] = std::move(pending);
+  }
+  request.id = engine::RequestId{slot};
+  const size_t before = effects_.size();
+  engine_->Submit(std::move(request), now, effects_);
+  NoteEffectsLocked(before);
+  ArmTimerLocked(now);
+}
+
+void VolumeRunner::AfterEventLocked(size_t before, engine::Time now) {
+  NoteEffectsLocked(before);
+  AdmitHeldLocked(now);
+  ArmTimerLocked(now);
+}
+
+void VolumeRunner::AdmitHeldLocked(engine::Time now) {
+  while (!held_.empty() && !engine_->full()) {
+    auto [request, pending] = std::move(held_.front());
+    held_.pop_front();
+    SubmitLocked(std::move(request), std::move(pending), now);
+  }
+}
+
+void VolumeRunner::NoteEffectsLocked(size_t before) {
+  for (size_t i = before; i < effects_.size(); ++i) {
+    const engine::TargetId* target = nullptr;
+    if (const auto* connect = std::get_if<engine::ConnectTarget>(&effects_[i])) {
+      target = &connect->target;
+    } else if (const auto* disconnect =
+                   std::get_if<engine::DisconnectTarget>(&effects_[i])) {
+      target = &disconnect->target;
+    }
+    if (target == nullptr) continue;
+    TargetSlot& slot = slots_[*target];
+    ++slot.session;
+    slot.lost = false;
+  }
+}
+
+void VolumeRunner::ArmTimerLocked(engine::Time now) {
+  // The engine looks at all that is in flight to say when its timer is due, so
+  // it is asked when a timer fires, not at each event; an event only sees to
+  // it that one fires soon.
+  if (armed_ - now > kTimerSlack) ArmLocked(now + kTimerSlack);
+}
+
+void VolumeRunner::ArmLocked(engine::Time when) {
+  if (when >= armed_) return;
+  armed_ = when;
+  config_.timer->At(when, [weak = weak_from_this(), when] {
+    if (auto self = weak.lock()) self->TimerFired(when);
+  });
+}
+
+void VolumeRunner::TimerFired(engine::Time armed) {
+  bool dispatch = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (engine_ == nullptr) return;
+    if (armed_ != armed) return;  // an earlier one took its place
+    armed_ = absl::InfiniteDuration();
+    const engine::Time now = MonotonicNow();
+    if (now >= engine_->next_timer()) {
+      const size_t before = effects_.size();
+      engine_->TimerFired(now, effects_);
+      NoteEffectsLocked(before);
+      AdmitHeldLocked(now);
+    }
+    ArmLocked(engine_->next_timer());
+    dispatch = BecomeDispatcherLocked();
+  }
+  if (dispatch) Dispatch();
+}
+
+// --- control ---
+
+absl::Status VolumeRunner::RunControl(
+    Caller caller,
+    const std::function<void(engine::Engine&, engine::ControlId, engine::Time,
+                             engine::Effects&)>& start) {
+  auto control = std::make_shared<PendingControl>();
+  bool refused = false;
+  const bool started = Run([&](engine::Engine& engine, engine::Time now,
+                               engine::Effects& effects) {
+    mu_.AssertHeld();
+    refused = detaching_ && caller != Caller::kDetach;
+    if (refused) return;
+    const uint64_t id = next_control_++;
+    controls_[id] = control;
+    start(engine, engine::ControlId{id}, now, effects);
+  });
+  if (refused) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("volume ", config_.name, " is being detached"));
+  }
+  absl::MutexLock lock(&mu_);
+  if (!started) return absl::FailedPreconditionError(stop_reason_);
+  mu_.Await(absl::Condition(&control->done));
+  return control->status;
+}
+
+absl::Status VolumeRunner::Suspend(bool noflush, absl::Duration deadline,
+                                   Caller caller) {
+  return RunControl(caller, [noflush, deadline](auto& engine, auto id, auto now,
+                                                auto& effects) {
+    engine.Suspend(id, noflush, deadline, now, effects);
+  });
+}
+
+absl::Status VolumeRunner::Resume(Caller caller) {
+  return RunControl(caller, [](auto& engine, auto id, auto now, auto& effects) {
+    engine.Resume(id, now, effects);
+  });
+}
+
+absl::Status VolumeRunner::LoadTable(engine::Table table) {
+  return RunControl(Caller::kOperator, [&table](auto& engine, auto id, auto now,
+                                                auto& effects) {
+    engine.LoadTable(id, std::move(table), now, effects);
+  });
+}
+
+void VolumeRunner::set_detaching(bool detaching) {
+  absl::MutexLock lock(&mu_);
+  detaching_ = detaching;
+}
+
+engine::EngineView VolumeRunner::View() const {
+  absl::MutexLock lock(&mu_);
+  if (engine_ != nullptr) {
+    engine::EngineView view = engine_->View();
+    view.queued_requests += held_.size();
+    return view;
+  }
+  engine::EngineView gone;
+  gone.state = engine::EngineView::State::kFenced;
+  return gone;
+}
+
+bool VolumeRunner::fenced() const {
+  absl::MutexLock lock(&mu_);
+  return engine_ == nullptr || engine_->fenced();
+}
+
+void VolumeRunner::Stop(const std::string& reason) {
+  std::unique_ptr<engine::Engine> ended;
+  std::deque<std::pair<engine::Request, PendingRequest>> held;
+  std::vector<std::function<void()>> resumed;
+  bool dispatch = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (engine_ != nullptr) {
+      ended = std::move(engine_);
+      stop_reason_ = reason;
+      held.swap(held_);
+      resumed.swap(awaiting_room_);
+      AppendLastEffectsLocked();
+      dispatch = BecomeDispatcherLocked();
+    }
+  }
+  if (dispatch) Dispatch();
+  for (auto& [request, pending] : held) pending.done(Refusal(ESTALE, reason));
+  for (const auto& resume : resumed) resume();
+  absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(
+      +[](VolumeRunner* self) {
+        self->mu_.AssertHeld();
+        return self->live_sessions_ == 0 && !self->dispatching_;
+      },
+      this));
+}
+
+// What the engine still had to say stands before these in the queue.
+void VolumeRunner::AppendLastEffectsLocked() {
+  const size_t before = effects_.size();
+  std::vector<bool> unanswered(requests_.size(), true);
+  for (uint32_t id : free_requests_) unanswered[id] = false;
+  for (const engine::Effect& effect : effects_) {
+    if (auto* done = std::get_if<engine::CompleteRequest>(&effect)) {
+      unanswered[static_cast<size_t>(done->id)] = false;
+    }
+  }
+  for (size_t i = 0; i < unanswered.size(); ++i) {
+    if (!unanswered[i]) continue;
+    engine::CompleteRequest done;
+    done.id = engine::RequestId{i};
+    done.result = engine::Result(ESTALE);
+    done.message = stop_reason_;
+    effects_.push_back(std::move(done));
+  }
+  for (const auto& [id, control] : controls_) {
+    effects_.push_back(engine::CompleteControl{
+        engine::ControlId{id}, engine::Result(ESTALE), stop_reason_});
+  }
+  for (const auto& [target, slot] : slots_) {
+    effects_.push_back(engine::DisconnectTarget{target, stop_reason_});
+  }
+  NoteEffectsLocked(before);
+}
+
+// --- the dispatcher ---
+
+bool VolumeRunner::BecomeDispatcherLocked() {
+  if (dispatching_ || effects_.empty()) return false;
+  dispatching_ = true;
+  return true;
+}
+
+void VolumeRunner::Dispatch() {
+  const std::shared_ptr<VolumeRunner> self = shared_from_this();
+  Round round;
+  for (int rounds = 1; TakeRound(&round); ++rounds) {
+    for (engine::Effect& effect : round.effects) CarryOut(round, effect);
+    KickSessions();
+    for (const auto& resume : round.resumed) resume();
+    if (rounds == kRoundsMax &&
+        config_.background->Run([self] { self->Dispatch(); })) {
+      return;  // still the dispatcher, on another thread
+    }
+  }
+}
+
+bool VolumeRunner::TakeRound(Round* round) {
+  round->effects.clear();
+  round->completed.clear();
+  round->next_completed = 0;
+  round->resumed.clear();
+  absl::MutexLock lock(&mu_);
+  if (effects_.empty()) {
+    dispatching_ = false;
+    return false;
+  }
+  round->effects.swap(effects_);
+  for (const engine::Effect& effect : round->effects) {
+    const auto* done = std::get_if<engine::CompleteRequest>(&effect);
+    if (done == nullptr) continue;
+    const auto slot = static_cast<uint32_t>(done->id);
+    unanswered_bytes_ -= HeldBytes(requests_[slot].kind, requests_[slot].bytes);
+    round->completed.push_back(std::move(requests_[slot]));
+    free_requests_.push_back(slot);
+  }
+  if (unanswered_bytes_ < config_.unanswered_bytes_max) {
+    round->resumed.swap(awaiting_room_);
+  }
+  return true;
+}
+
+void VolumeRunner::CarryOut(Round& round, engine::Effect& effect) {
+  if (auto* send = std::get_if<engine::SendClone>(&effect)) {
+    DispatchedTarget& target = dispatched_[send->target];
+    if (target.stream == nullptr) return;
+    target.stream->Queue(send->clone);
+    target.kick = true;
+  } else if (auto* done = std::get_if<engine::CompleteRequest>(&effect)) {
+    Complete(*done, std::move(round.completed[round.next_completed++]));
+  } else if (auto* points = std::get_if<engine::SendDurablePoints>(&effect)) {
+    DispatchedTarget& target = dispatched_[points->target];
+    if (target.stream == nullptr) return;
+    target.stream->QueueDurablePoints(points->points);
+    target.kick = true;
+  } else if (auto* connect = std::get_if<engine::ConnectTarget>(&effect)) {
+    Connect(*connect);
+  } else if (auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
+    Disconnect(*end);
+  } else if (auto* control = std::get_if<engine::CompleteControl>(&effect)) {
+    FinishControl(*control);
+  } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
+    Commit(*commit);
+  }
+}
+
+void VolumeRunner::Complete(engine::CompleteRequest& done,
+                            PendingRequest request) {
+  // Clones that were sent before must not wait for a callback.
+  KickSessions();
+  const auto kind = static_cast<size_t>(request.kind);
+  volume_metrics_.requests[kind]->Increment();
+  volume_metrics_.bytes[kind]->Increment(static_cast<double>(request.bytes));
+  volume_metrics_.seconds[kind]->Observe(
+      absl::ToDoubleSeconds(MonotonicNow() - request.submitted));
+  if (!done.result.ok()) {
+    config_.metrics->CountRequestError(config_.name, request.kind,
+                                       done.result.error());
+  }
+  IoOutcome outcome;
+  outcome.result = done.result;
+  outcome.message = std::move(done.message);
+  outcome.targets = std::move(done.targets);
+  outcome.parts = std::move(done.parts);
+  outcome.extents = std::move(done.extents);
+  request.done(std::move(outcome));
+}
+
+void VolumeRunner::Connect(const engine::ConnectTarget& connect) {
+  DispatchedTarget& target = dispatched_[connect.target];
+  if (target.stream != nullptr) {
+    target.stream->End(engine::Result(ECONNRESET), "replaced by a new session");
+  }
+  const uint64_t session = ++target.session;
+  target.stream = TargetSession::Make(SessionConfig(connect.config),
+                                      SessionEvents(connect.target, session),
+                                      config_.metrics);
+  const std::weak_ptr<TargetSession> stream = target.stream;
+  const engine::Time start = MonotonicNow() + connect.delay;
+  if (connect.delay > absl::ZeroDuration()) {
+    config_.timer->At(start, [weak = weak_from_this(), stream] {
+      auto self = weak.lock();
+      auto live = stream.lock();
+      if (self != nullptr && live != nullptr) self->StartSession(*live);
+    });
+  } else {
+    StartSession(*target.stream);
+  }
+  config_.timer->At(start + config_.connect_deadline, [stream] {
+    if (auto live = stream.lock()) live->EndUnlessConnected();
+  });
+}
+
+TargetSession::Config VolumeRunner::SessionConfig(
+    const engine::TargetConfig& target) const {
+  TargetSession::Config config;
+  config.volume = config_.name;
+  config.replica = target.replica;
+  config.address = target.address;
+  config.lanes = config_.engine.lanes.lanes;
+  config.channels = config_.channels;
+  v1::Fence* fence = config.hello.mutable_fence();
+  fence->set_cluster_id(config_.cluster_id);
+  fence->set_volume_id(config_.id);
+  fence->set_store_id(target.store_id);
+  fence->set_epoch(config_.engine.epoch);
+  config.hello.set_session(next_session_number++);
+  config.hello.set_frontend(config_.frontend);
+  return config;
+}
+
+TargetSession::Events VolumeRunner::SessionEvents(engine::TargetId id,
+                                                  uint64_t session) {
+  TargetSession::Events events;
+  const std::weak_ptr<VolumeRunner> weak = weak_from_this();
+  events.connected = [weak, id, session](const engine::TargetHello& hello) {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
+                                         auto& effects) {
+      engine.TargetConnected(id, hello, now, effects);
+    });
+  };
+  events.replied = [weak, id, session](std::vector<CompletedClone> replies) {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
+                                         auto& effects) {
+      for (auto& [clone, reply] : replies) {
+        engine.CloneCompleted(id, clone, std::move(reply), now, effects);
+      }
+    });
+  };
+  events.space_changed = [weak, id, session](bool exhausted) {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
+                                         auto& effects) {
+      engine.TargetSpaceChanged(id, exhausted, now, effects);
+    });
+  };
+  // Holds the runner, since Stop waits for this.
+  events.ended = [self = shared_from_this(), id, session](
+                     engine::Result result, std::string reason) {
+    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
+                                         auto& effects) {
+      slot.lost = true;
+      engine.TargetLost(id, result, std::move(reason), now, effects);
+    });
+    self->SessionGone();
+  };
+  return events;
+}
+
+void VolumeRunner::StartSession(TargetSession& session) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (engine_ == nullptr) return;
+    ++live_sessions_;
+  }
+  if (!session.Start()) SessionGone();
+}
+
+void VolumeRunner::SessionGone() {
+  absl::MutexLock lock(&mu_);
+  --live_sessions_;
+}
+
+void VolumeRunner::Disconnect(const engine::DisconnectTarget& disconnect) {
+  DispatchedTarget& target = dispatched_[disconnect.target];
+  ++target.session;
+  if (target.stream == nullptr) return;
+  target.stream->End(engine::Result(ECONNRESET), disconnect.reason);
+  target.stream = nullptr;
+}
+
+void VolumeRunner::Commit(engine::CommitMembers& commit) {
+  auto work = [self = shared_from_this(), table = std::move(commit.table)] {
+    const absl::Status status = self->config_.commit_members(table);
+    self->Run([&status](auto& engine, auto now, auto& effects) {
+      engine.MembersCommitted(status, now, effects);
+    });
+  };
+  // One at a time and volume, so the queue has room for all.
+  CHECK(config_.background->Run(std::move(work)));
+}
+
+void VolumeRunner::FinishControl(const engine::CompleteControl& done) {
+  absl::MutexLock lock(&mu_);
+  auto found = controls_.find(static_cast<uint64_t>(done.id));
+  if (found == controls_.end()) return;
+  found->second->status =
+      done.result.ok() ? absl::OkStatus()
+                       : ErrnoToStatus(done.result.error(), done.message);
+  found->second->done = true;
+  controls_.erase(found);
+}
+
+void VolumeRunner::KickSessions() {
+  for (auto& [id, target] : dispatched_) {
+    if (!target.kick) continue;
+    target.kick = false;
+    if (target.stream != nullptr) target.stream->Kick();
+  }
+}
+
+}  // namespace weir::host

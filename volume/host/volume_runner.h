@@ -1,0 +1,214 @@
+// One attached volume: its engine, its mutex, its sessions.
+//
+// An event (a request, a reply, a timer) takes the mutex, runs the engine and
+// appends the effects to one queue. Effects must be carried out in order and
+// without the mutex, so whoever finds no dispatcher at work becomes the
+// dispatcher: it takes the whole queue, lets go of the mutex, carries the
+// effects out, and looks again until the queue is empty. The others return at
+// once; their effects go out in the dispatcher's next round, all clones of
+// one round and target as one frame. So nothing is handed to another thread
+// unless two threads bring events at the same time, and then one works for both.
+// A dispatcher that finds no end of it passes the rest to the background
+// queue, since it may be a client's own thread.
+//
+// A session is known by its target and its number. Every effect that ends or
+// replaces a session raises the number the moment the engine gave it, so that
+// an answer which is still under way from the old session never reaches the
+// engine.
+//
+// Thread-safety: all methods, any thread. Callbacks run without the mutex.
+//
+// Life: shared by the host, its users and the sessions' events (weakly). After
+// Stop it answers every request with ESTALE.
+#ifndef WEIR_VOLUME_HOST_VOLUME_RUNNER_H_
+#define WEIR_VOLUME_HOST_VOLUME_RUNNER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "volume/engine/engine.h"
+#include "volume/engine/types.h"
+#include "volume/host/host.h"
+#include "volume/host/metrics.h"
+#include "volume/host/replica_channel.h"
+#include "volume/host/target_session.h"
+#include "volume/host/timer.h"
+#include "volume/host/work_queue.h"
+
+namespace weir::host {
+
+class VolumeRunner final : public HostedVolume,
+                           public std::enable_shared_from_this<VolumeRunner> {
+ public:
+  struct Config {
+    std::string name;
+    uint64_t id = 0;
+    std::string cluster_id;
+    std::string frontend;  // host:pid, for the replicas' logs
+    engine::Options engine;
+    engine::Table table;
+    uint64_t unanswered_bytes_max = 32 << 20;  // see AwaitRoom
+    absl::Duration connect_deadline = absl::Seconds(5);
+    // Makes the catalog's members those that the table has in sync. Blocks;
+    // runs on `background`.
+    std::function<absl::Status(const engine::Table&)> commit_members;
+    // All outlive the runner's Stop.
+    Timer* timer = nullptr;
+    WorkQueue* background = nullptr;
+    ReplicaChannels* channels = nullptr;
+    Metrics* metrics = nullptr;
+  };
+
+  // Begins to connect at once.
+  static std::shared_ptr<VolumeRunner> Start(Config config);
+  ~VolumeRunner() override;
+
+  // HostedVolume.
+  const std::string& name() const override { return config_.name; }
+  uint64_t size_bytes() const override;
+  uint32_t epoch() const override { return config_.engine.epoch; }
+  bool flush_supported() const override { return flush_supported_; }
+  void Submit(IoRequest request, IoCallback done) override;
+  bool AwaitRoom(const std::function<void()>& resume) override;
+
+  // All three block. The errors of engine.h as statuses. An operator's are
+  // FAILED_PRECONDITION while the volume is being detached: a resume after the
+  // detach's flush would let writes be acknowledged that nothing flushes.
+  enum class Caller { kOperator, kDetach };
+  absl::Status Suspend(bool noflush, absl::Duration deadline,
+                       Caller caller = Caller::kOperator);
+  absl::Status Resume(Caller caller = Caller::kOperator);
+  absl::Status LoadTable(engine::Table table);
+  void set_detaching(bool detaching);
+
+  void set_flush_supported(bool supported) { flush_supported_ = supported; }
+  // As the engine sees itself; fenced and empty after Stop.
+  engine::EngineView View() const;
+  bool fenced() const;
+
+  // Lets go: the engine is gone, unanswered requests are answered with ESTALE
+  // and `reason`. Returns when every session's stream is gone. Idempotent; not to be
+  // called from a callback.
+  void Stop(const std::string& reason);
+
+ private:
+  struct PendingRequest {
+    IoCallback done;
+    engine::RequestKind kind = engine::RequestKind::kRead;
+    uint64_t bytes = 0;
+    engine::Time submitted{};
+  };
+  struct PendingControl {
+    bool done = false;
+    absl::Status status;
+  };
+  // Which session of a target the engine may hear of.
+  struct TargetSlot {
+    uint64_t session = 0;  // raised by each ConnectTarget and DisconnectTarget
+    bool lost = false;     // the engine knows that it has ended
+  };
+  // What the dispatcher takes in one round: the effects, and in their order
+  // the requests that they complete.
+  struct Round {
+    engine::Effects effects;
+    std::vector<PendingRequest> completed;
+    size_t next_completed = 0;
+    std::vector<std::function<void()>> resumed;  // there is room for them
+  };
+
+  explicit VolumeRunner(Config config);
+
+  // Runs `event(engine, now, effects)`, then dispatches unless somebody does.
+  // Without an engine (stopped) nothing runs: false.
+  template <typename Event>
+  bool Run(Event event) ABSL_LOCKS_EXCLUDED(mu_);
+  // The same for an event of a session, unless that is no longer current.
+  template <typename Event>
+  void RunForSession(engine::TargetId target, uint64_t session, Event event)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status RunControl(
+      Caller caller,
+      const std::function<void(engine::Engine&, engine::ControlId,
+                               engine::Time, engine::Effects&)>& start);
+
+  void SubmitLocked(engine::Request request, PendingRequest pending,
+                    engine::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // After each event: notes ended sessions, arms the timer, admits held
+  // requests. `before`: how many effects there were.
+  void AfterEventLocked(size_t before, engine::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void NoteEffectsLocked(size_t before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AdmitHeldLocked(engine::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ArmTimerLocked(engine::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ArmLocked(engine::Time when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool BecomeDispatcherLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TimerFired(engine::Time armed);
+
+  // Ends what clients, callers and replicas still wait for.
+  void AppendLastEffectsLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StartSession(TargetSession& session) ABSL_LOCKS_EXCLUDED(mu_);
+  void SessionGone() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Of the dispatcher.
+  void Dispatch() ABSL_LOCKS_EXCLUDED(mu_);
+  bool TakeRound(Round* round) ABSL_LOCKS_EXCLUDED(mu_);
+  void CarryOut(Round& round, engine::Effect& effect);
+  void Complete(engine::CompleteRequest& done, PendingRequest request);
+  void Connect(const engine::ConnectTarget& connect);
+  TargetSession::Config SessionConfig(const engine::TargetConfig& target) const;
+  TargetSession::Events SessionEvents(engine::TargetId id, uint64_t session);
+  void Disconnect(const engine::DisconnectTarget& disconnect);
+  void Commit(engine::CommitMembers& commit);
+  void FinishControl(const engine::CompleteControl& done);
+  // Starts or continues the frames of the targets that this round touched.
+  void KickSessions();
+
+  const Config config_;
+  const Metrics::Volume volume_metrics_;
+  std::atomic<bool> flush_supported_{true};
+
+  mutable absl::Mutex mu_;
+  std::unique_ptr<engine::Engine> engine_ ABSL_GUARDED_BY(mu_);  // null: stopped
+  std::string stop_reason_ ABSL_GUARDED_BY(mu_);
+  engine::Effects effects_ ABSL_GUARDED_BY(mu_);  // not yet taken by a dispatcher
+  bool dispatching_ ABSL_GUARDED_BY(mu_) = false;
+  engine::Time armed_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();
+  absl::flat_hash_map<engine::TargetId, TargetSlot> slots_ ABSL_GUARDED_BY(mu_);
+  // Requests by id; free entries are reused, so that none is allocated.
+  std::vector<PendingRequest> requests_ ABSL_GUARDED_BY(mu_);
+  std::vector<uint32_t> free_requests_ ABSL_GUARDED_BY(mu_);
+  // Beyond what the engine takes; see Engine::full().
+  std::deque<std::pair<engine::Request, PendingRequest>> held_
+      ABSL_GUARDED_BY(mu_);
+  // Data of all requests above; changed under mu_.
+  std::atomic<uint64_t> unanswered_bytes_{0};
+  std::vector<std::function<void()>> awaiting_room_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, std::shared_ptr<PendingControl>> controls_
+      ABSL_GUARDED_BY(mu_);
+  bool detaching_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t next_control_ ABSL_GUARDED_BY(mu_) = 1;
+  uint64_t live_sessions_ ABSL_GUARDED_BY(mu_) = 0;  // `ended` still to come
+
+  // Only the dispatcher touches these; dispatchers follow each other under mu_.
+  struct DispatchedTarget {
+    uint64_t session = 0;  // as TargetSlot::session, by the same effects
+    std::shared_ptr<TargetSession> stream;
+    bool kick = false;
+  };
+  std::map<engine::TargetId, DispatchedTarget> dispatched_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_VOLUME_RUNNER_H_

@@ -1,0 +1,110 @@
+// VolumeService over a Host.
+//
+// Control calls block, so they run on a work queue, not on gRPC's threads. Data
+// calls are answered by the thread that completes the request.
+//
+// Thread-safety: safe. Host and queue outlive it; the server is shut down first.
+#ifndef WEIR_VOLUME_HOST_VOLUME_SERVICE_H_
+#define WEIR_VOLUME_HOST_VOLUME_SERVICE_H_
+
+#include <functional>
+#include <string>
+
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "volume/host/client_sessions.h"
+#include "volume/host/host.h"
+#include "volume/host/volume_io_stream.h"
+#include "volume/host/work_queue.h"
+#include "weir/v1/volume.grpc.pb.h"
+
+namespace weir::host {
+
+// Io in its raw form, all else as messages.
+using VolumeServiceData =
+    v1::VolumeService::WithCallbackMethod_Read<
+    v1::VolumeService::WithCallbackMethod_Write<
+    v1::VolumeService::WithCallbackMethod_WriteZeroes<
+    v1::VolumeService::WithCallbackMethod_Discard<
+    v1::VolumeService::WithCallbackMethod_Barrier<
+    v1::VolumeService::WithCallbackMethod_Flush<
+    v1::VolumeService::Service>>>>>>;
+using VolumeServiceIo = v1::VolumeService::WithRawCallbackMethod_Io<VolumeServiceData>;
+using VolumeServiceBase =
+    v1::VolumeService::WithCallbackMethod_CreateVolume<
+    v1::VolumeService::WithCallbackMethod_DeleteVolume<
+    v1::VolumeService::WithCallbackMethod_ListVolumes<
+    v1::VolumeService::WithCallbackMethod_GetVolume<
+    v1::VolumeService::WithCallbackMethod_Attach<
+    v1::VolumeService::WithCallbackMethod_Detach<
+    v1::VolumeService::WithCallbackMethod_Suspend<
+    v1::VolumeService::WithCallbackMethod_Resume<
+    v1::VolumeService::WithCallbackMethod_LoadTable<
+    v1::VolumeService::WithCallbackMethod_Explain<
+    v1::VolumeService::WithCallbackMethod_ListReplicas<
+    VolumeServiceIo>>>>>>>>>>>;
+
+class VolumeService final : public VolumeServiceBase {
+ public:
+  VolumeService(Host* host, WorkQueue* control)
+      : host_(host), control_(control) {}
+
+  using Context = grpc::CallbackServerContext;
+  using Reactor = grpc::ServerUnaryReactor;
+
+  Reactor* CreateVolume(Context* context, const v1::CreateVolumeRequest* request,
+                        v1::CreateVolumeResponse* response) override;
+  Reactor* DeleteVolume(Context* context, const v1::DeleteVolumeRequest* request,
+                        v1::DeleteVolumeResponse* response) override;
+  Reactor* ListVolumes(Context* context, const v1::ListVolumesRequest* request,
+                       v1::ListVolumesResponse* response) override;
+  Reactor* GetVolume(Context* context, const v1::GetVolumeRequest* request,
+                     v1::GetVolumeResponse* response) override;
+  Reactor* Attach(Context* context, const v1::AttachRequest* request,
+                  v1::AttachResponse* response) override;
+  Reactor* Detach(Context* context, const v1::DetachRequest* request,
+                  v1::DetachResponse* response) override;
+  Reactor* Suspend(Context* context, const v1::SuspendRequest* request,
+                   v1::SuspendResponse* response) override;
+  Reactor* Resume(Context* context, const v1::ResumeRequest* request,
+                  v1::ResumeResponse* response) override;
+  Reactor* LoadTable(Context* context, const v1::LoadTableRequest* request,
+                     v1::LoadTableResponse* response) override;
+  Reactor* Explain(Context* context, const v1::ExplainRequest* request,
+                   v1::ExplainResponse* response) override;
+  Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,
+                        v1::ListReplicasResponse* response) override;
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
+      Context* context) override;
+  Reactor* Read(Context* context, const v1::ReadRequest* request,
+                v1::ReadResponse* response) override;
+  Reactor* Write(Context* context, const v1::WriteRequest* request,
+                 v1::WriteResponse* response) override;
+  Reactor* WriteZeroes(Context* context, const v1::WriteZeroesRequest* request,
+                       v1::WriteResponse* response) override;
+  Reactor* Discard(Context* context, const v1::DiscardRequest* request,
+                   v1::WriteResponse* response) override;
+  Reactor* Barrier(Context* context, const v1::WriteRequest* request,
+                   v1::WriteResponse* response) override;
+  Reactor* Flush(Context* context, const v1::FlushRequest* request,
+                 v1::WriteResponse* response) override;
+
+ private:
+  // Runs `call` on the control queue and finishes with its status.
+  Reactor* Control(Context* context, std::function<absl::Status()> call);
+  // Submits to the volume; `answer` fills the response in on success.
+  Reactor* Data(Context* context, const std::string& name, IoRequest request,
+                std::function<void(IoOutcome&)> answer);
+  // Data whose response is what single targets said.
+  Reactor* DataWithTargets(Context* context, const std::string& name,
+                           IoRequest request, v1::WriteResponse* response);
+
+  Host* const host_;
+  WorkQueue* const control_;
+  ClientSessions sessions_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_VOLUME_SERVICE_H_
