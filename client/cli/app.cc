@@ -1,0 +1,134 @@
+#include "client/cli/app.h"
+
+#include <algorithm>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+#include "client/cli/context.h"
+#include "client/cli/output.h"
+#include "proto/base/size.h"
+
+namespace weir::cli {
+namespace {
+
+constexpr char kDescription[] =
+    "weirctl: create, use, watch and repair Weir volumes.\n"
+    "\n"
+    "It finds the cluster by --cluster=DIR (or WEIR_CLUSTER=DIR), from DIR/cluster.env that\n"
+    "ops/cluster wrote, or by --volume_addr and --replica_addrs.";
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  weirctl --cluster=/tmp/weir volume create demo --size=1GiB\n"
+    "  weirctl --cluster=/tmp/weir volume list --output=json\n"
+    "  weirctl --cluster=/tmp/weir explain demo\n"
+    "\n"
+    "Every sub-command has --help, with examples.\n"
+    "Exit codes: 0 done, 1 the operation failed, 2 the command line is wrong.";
+
+void AddCommonFlags(CLI::App& app, Context& context) {
+  app.add_option("--cluster", context.cluster_dir, "directory with the cluster's cluster.env")
+      ->envname("WEIR_CLUSTER")
+      ->type_name("DIR");
+  app.add_option("--volume_addr,--volume-addr", context.volume_addr, "the frontend's address")
+      ->type_name("HOST:PORT");
+  app.add_option("--replica_addrs,--replica-addrs", context.replica_addrs,
+                 "the replicas' names and addresses")
+      ->type_name("NAME=HOST:PORT,...");
+  app.add_option("--output", context.output, "how to print: table or json")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"table", "json"}));
+  app.add_option("--timeout", context.timeout_s, "seconds to wait for an answer")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+}
+
+// The command line up to its deepest command, for "see weirctl volume --help".
+std::string DeepestCommand(const CLI::App& app) {
+  std::string command = "weirctl";
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    absl::StrAppend(&command, " ", at->get_name());
+  }
+  return command;
+}
+
+int UsageError(const CLI::App& app, const std::string& what, std::ostream& err) {
+  std::string line = what;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  err << "weirctl: " << line << "; see '" << DeepestCommand(app) << " --help'\n";
+  return kExitUsage;
+}
+
+}  // namespace
+
+CLI::App* AddGroup(CLI::App& app, const std::string& name, const std::string& description,
+                   const std::string& examples) {
+  CLI::App* group = app.add_subcommand(name, description);
+  group->footer("Examples:\n" + examples);
+  group->require_subcommand(1);
+  group->fallthrough();
+  return group;
+}
+
+CLI::App* AddCommand(CLI::App* group, Context& context, const std::string& name,
+                     const std::string& description, std::function<absl::Status()> body) {
+  CLI::App* command = group->add_subcommand(name, description);
+  command->fallthrough();
+  command->callback([&context, body = std::move(body)] { context.action = body; });
+  return command;
+}
+
+CLI::Option* AddSize(CLI::App* command, const std::string& flag, uint64_t& bytes,
+                     const std::string& description) {
+  auto store = [&bytes](const std::string& text) { bytes = ParseSize(text).value_or(0); };
+  auto check = [](const std::string& text) {
+    return std::string(ParseSize(text).status().message());  // empty: good
+  };
+  return command->add_option_function<std::string>(flag, store, description)
+      ->type_name("SIZE")
+      ->check(check, "", "");
+}
+
+int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
+        std::ostream& err) {
+  Context context(in, out, err);
+  CLI::App app(kDescription, "weirctl");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  AddCommonFlags(app, context);
+  AddVolumeCommands(app, context);
+  AddReplicaCommands(app, context);
+  AddTableCommands(app, context);
+  AddIoCommands(app, context);
+  AddFaultCommands(app, context);
+
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11's order
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    const CLI::App* at = &app;
+    while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+    out << at->help(at->get_parent() == nullptr ? "" : DeepestCommand(app));
+    return kExitOk;
+  } catch (const CLI::RequiredError& error) {
+    // CLI11 says only that a sub-command is missing, also where one is misspelt.
+    const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+    return UsageError(app,
+                      unknown.empty() ? std::string(error.what())
+                                      : absl::StrCat("'", unknown.front(), "' is not known here"),
+                      err);
+  } catch (const CLI::ParseError& error) {
+    return UsageError(app, error.what(), err);
+  }
+  absl::Status status = context.action();
+  out.flush();
+  if (status.ok()) return kExitOk;
+  if (context.usage_error) return UsageError(app, std::string(status.message()), err);
+  err << ErrorLine(status);
+  return kExitFailed;
+}
+
+}  // namespace weir::cli

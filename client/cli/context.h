@@ -1,0 +1,84 @@
+// What every command of weirctl has: the common flags, where to print, and
+// connections to the processes of the cluster.
+#ifndef WEIR_CLIENT_CLI_CONTEXT_H_
+#define WEIR_CLIENT_CLI_CONTEXT_H_
+
+#include <functional>
+#include <istream>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/cli/cluster_env.h"
+#include "client/weir/client.h"
+#include "google/protobuf/message.h"
+#include "grpcpp/client_context.h"
+#include "weir/v1/replica.grpc.pb.h"
+
+namespace weir::cli {
+
+// Thread-safety: none; one thread runs one command.
+class Context {
+ public:
+  Context(std::istream& in, std::ostream& out, std::ostream& err) : in(in), out(out), err(err) {}
+
+  // Flags, as parsed.
+  std::string cluster_dir;
+  std::string volume_addr;
+  std::string replica_addrs;
+  std::string output = "table";
+  double timeout_s = 60;
+
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+
+  // What the parsed command does.
+  std::function<absl::Status()> action;
+  bool usage_error = false;
+
+  bool json() const { return output == "json"; }
+  // JSON of `message`, or `text`, as --output says.
+  void Print(const google::protobuf::Message& message, const std::string& text);
+
+  // For a body that finds the command line wrong: the exit code says so.
+  absl::Status Usage(const absl::Status& status) {
+    usage_error = true;
+    return status;
+  }
+
+  absl::StatusOr<std::unique_ptr<Client>> ConnectFrontend();
+  absl::StatusOr<std::vector<std::string>> ReplicaNames();
+  // By name, as cluster.env or --replica_addrs has it, or a plain address.
+  absl::StatusOr<std::string> ReplicaAddress(const std::string& replica);
+
+  // One unary call to a replica.
+  template <typename Request, typename Response>
+  using ReplicaMethod = grpc::Status (v1::ReplicaService::Stub::*)(grpc::ClientContext*,
+                                                                   const Request&, Response*);
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> CallReplica(const std::string& replica,
+                                       ReplicaMethod<Request, Response> method,
+                                       const Request& request) {
+    Response response;
+    absl::Status status =
+        WithReplica(replica, [&](v1::ReplicaService::Stub& stub, grpc::ClientContext* context) {
+          return (stub.*method)(context, request, &response);
+        });
+    if (!status.ok()) return status;
+    return response;
+  }
+
+ private:
+  absl::StatusOr<ClusterEnv> Environment() const;
+  absl::Status WithReplica(
+      const std::string& replica,
+      const std::function<grpc::Status(v1::ReplicaService::Stub&, grpc::ClientContext*)>& call);
+};
+
+}  // namespace weir::cli
+
+#endif  // WEIR_CLIENT_CLI_CONTEXT_H_

@@ -1,0 +1,90 @@
+#include "client/cli/table_text.h"
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "google/protobuf/util/json_util.h"
+#include "proto/base/size.h"
+#include "proto/base/status_macros.h"
+
+namespace weir::cli {
+namespace {
+
+constexpr uint64_t kSectorBytes = 512;  // dm's unit
+
+absl::StatusOr<v1::Target> ParseTarget(absl::string_view line, uint64_t sectors) {
+  std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  if (words.size() != 6 || words[2] != "replica") {
+    return absl::InvalidArgumentError("is not '0 SECTORS replica NAME ADDRESS in_sync|out'");
+  }
+  uint64_t start = 0;
+  uint64_t length = 0;
+  if (!absl::SimpleAtoi(words[0], &start) || start != 0 || !absl::SimpleAtoi(words[1], &length) ||
+      length != sectors) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("does not cover the volume; it must begin with '0 ", sectors, "'"));
+  }
+  if (words[5] != "in_sync" && words[5] != "out") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has state '", words[5], "'; use in_sync or out"));
+  }
+  v1::Target target;
+  target.set_replica(words[3]);
+  target.set_address(words[4]);
+  target.set_state(words[5]);
+  return target;
+}
+
+absl::StatusOr<v1::Table> ParseJson(absl::string_view text) {
+  const std::string json(text);
+  v1::Table table;
+  auto status = google::protobuf::util::JsonStringToMessage(json, &table);
+  if (status.ok()) return table;
+  v1::Volume volume;  // what `volume show --output=json` prints
+  if (google::protobuf::util::JsonStringToMessage(json, &volume).ok()) {
+    return volume.table();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("is not the JSON of a table: ",
+                   std::string(status.message().data(), status.message().size())));
+}
+
+}  // namespace
+
+std::string FormatTable(const v1::Volume& volume) {
+  std::string text =
+      absl::StrCat("# volume ", volume.name(), ", ", FormatSize(volume.size_bytes()), "\n");
+  for (const v1::Target& target : volume.table().targets()) {
+    absl::StrAppend(&text, "0 ", volume.size_bytes() / kSectorBytes, " replica ", target.replica(),
+                    " ", target.address(), " ", target.state(), "\n");
+  }
+  return text;
+}
+
+absl::StatusOr<v1::Table> ParseTable(absl::string_view text, uint64_t size_bytes) {
+  text = absl::StripAsciiWhitespace(text);
+  if (!text.empty() && text.front() == '{') return ParseJson(text);
+  v1::Table table;
+  int number = 0;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    line = absl::StripAsciiWhitespace(line);
+    if (line.empty() || line.front() == '#') continue;
+    auto target = ParseTarget(line, size_bytes / kSectorBytes);
+    if (!target.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("line ", number, " ", target.status().message()));
+    }
+    *table.add_targets() = *std::move(target);
+  }
+  if (table.targets().empty()) {
+    return absl::InvalidArgumentError("holds no target; take what 'weirctl table show' prints");
+  }
+  return table;
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,205 @@
+#include "client/weir/client.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "client/weir/remote_volume.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+#include "proto/base/errno.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/status.h"
+#include "proto/wire/transport.h"
+#include "weir/v1/volume.grpc.pb.h"
+
+namespace weir {
+namespace {
+
+int64_t Milliseconds(absl::Duration duration) {
+  return std::min<int64_t>(absl::ToInt64Milliseconds(duration), std::numeric_limits<int>::max());
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
+                                           const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  // Frames are bounded by what we ask for; see RemoteVolume.
+  arguments.SetMaxReceiveMessageSize(-1);
+  wire::SetStreamTransport(&arguments);
+  // A proxy of the environment's is for the web, not for storage.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // One connection a client: gRPC would share one with every other client of
+  // this process, and one's flow control would hold up the other.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+                   Milliseconds(options.reconnect_delay_min));
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, Milliseconds(options.connect_timeout));
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, Milliseconds(options.reconnect_delay_max));
+  // A frontend that is gone without a word, while requests wait for it, is
+  // noticed after these. Servers of ours admit it.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+absl::Status CheckOptions(const ClientOptions& options) {
+  if (options.inflight_bytes_max == 0 || options.connect_timeout <= absl::ZeroDuration() ||
+      options.timeout <= absl::ZeroDuration() ||
+      options.reconnect_delay_min <= absl::ZeroDuration() ||
+      options.reconnect_delay_max < options.reconnect_delay_min) {
+    return absl::InvalidArgumentError(
+        "ClientOptions: limits and durations must be above 0, and reconnect_delay_max at least "
+        "reconnect_delay_min");
+  }
+  return absl::OkStatus();
+}
+
+class RemoteClient : public Client {
+ public:
+  RemoteClient(std::string address, std::shared_ptr<grpc::Channel> channel, ClientOptions options)
+      : address_(std::move(address)),
+        channel_(std::move(channel)),
+        options_(options),
+        stub_(v1::VolumeService::NewStub(channel_)) {}
+
+  absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& name) override {
+    RETURN_IF_ERROR(Attach(name));
+    ASSIGN_OR_RETURN(auto volume, RemoteVolume::Open(channel_, name, options_));
+    return std::unique_ptr<Volume>(std::move(volume));
+  }
+
+  absl::StatusOr<v1::Volume> CreateVolume(const v1::CreateVolumeRequest& request) override {
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::CreateVolume, request));
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::Status DeleteVolume(const std::string& name) override {
+    return CallNamed<v1::DeleteVolumeRequest>(&Stub::DeleteVolume, name);
+  }
+
+  absl::StatusOr<std::vector<v1::Volume>> ListVolumes() override {
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::ListVolumes, v1::ListVolumesRequest()));
+    return std::vector<v1::Volume>(response.volumes().begin(), response.volumes().end());
+  }
+
+  absl::StatusOr<v1::Volume> GetVolume(const std::string& name) override {
+    v1::GetVolumeRequest request;
+    request.set_name(name);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::GetVolume, request));
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::Status Attach(const std::string& name) override {
+    return CallNamed<v1::AttachRequest>(&Stub::Attach, name);
+  }
+
+  absl::Status Detach(const std::string& name, bool force) override {
+    v1::DetachRequest request;
+    request.set_name(name);
+    request.set_force(force);
+    return Call(&Stub::Detach, request).status();
+  }
+
+  absl::Status Suspend(const std::string& name, bool noflush, absl::Duration deadline) override {
+    v1::SuspendRequest request;
+    request.set_name(name);
+    request.set_noflush(noflush);
+    request.set_deadline_ms(static_cast<uint32_t>(Milliseconds(deadline)));
+    // The frontend keeps `deadline`; ours is for a frontend that is gone.
+    return Call(&Stub::Suspend, request, deadline).status();
+  }
+
+  absl::Status Resume(const std::string& name) override {
+    return CallNamed<v1::ResumeRequest>(&Stub::Resume, name);
+  }
+
+  absl::Status LoadTable(const std::string& name, const v1::Table& table) override {
+    v1::LoadTableRequest request;
+    request.set_name(name);
+    *request.mutable_table() = table;
+    return Call(&Stub::LoadTable, request).status();
+  }
+
+  absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override {
+    v1::ExplainRequest request;
+    request.set_name(name);
+    return Call(&Stub::Explain, request);
+  }
+
+  absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override {
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::ListReplicas, v1::ListReplicasRequest()));
+    return std::vector<v1::ReplicaSummary>(response.replicas().begin(), response.replicas().end());
+  }
+
+  IoResult Flush(const std::string& name) override {
+    // Over a stream: a unary call that fails can carry no per-target details.
+    auto volume = RemoteVolume::Open(channel_, name, options_);
+    if (!volume.ok()) return IoResult{volume.status(), {}, "", {}};
+    absl::Notification answered;
+    IoResult result;
+    (*volume)->FlushAsync([&](IoResult answer) {
+      result = std::move(answer);
+      answered.Notify();
+    });
+    answered.WaitForNotification();
+    return result;
+  }
+
+ private:
+  using Stub = v1::VolumeService::Stub;
+  template <typename Request, typename Response>
+  using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
+
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(Method<Request, Response> method, const Request& request,
+                                absl::Duration extra = absl::ZeroDuration()) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + options_.timeout + extra));
+    Response response;
+    const grpc::Status grpc_status = (stub_.get()->*method)(&context, request, &response);
+    if (grpc_status.ok()) return response;
+    absl::Status status = wire::FromGrpc(grpc_status);
+    // gRPC's own words for a lost connection say nothing of us.
+    if (channel_->GetState(false) != GRPC_CHANNEL_READY &&
+        status.code() == absl::StatusCode::kUnavailable) {
+      return absl::UnavailableError(absl::StrCat("cannot reach the frontend at ", address_, " (",
+                                                 status.message(),
+                                                 "); check that weir-volume runs"));
+    }
+    return status;
+  }
+
+  template <typename Request, typename Response>
+  absl::Status CallNamed(Method<Request, Response> method, const std::string& name) {
+    Request request;
+    request.set_name(name);
+    return Call(method, request).status();
+  }
+
+  const std::string address_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const ClientOptions options_;
+  const std::unique_ptr<Stub> stub_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address,
+                                                        ClientOptions options) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  std::shared_ptr<grpc::Channel> channel = MakeChannel(address, options);
+  if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + options.connect_timeout))) {
+    return absl::UnavailableError(absl::StrCat("cannot reach a frontend at ", address, " within ",
+                                               absl::FormatDuration(options.connect_timeout),
+                                               "; check the address and that weir-volume runs"));
+  }
+  return std::unique_ptr<Client>(
+      std::make_unique<RemoteClient>(address, std::move(channel), options));
+}
+
+}  // namespace weir
