@@ -1,0 +1,120 @@
+"""ops/test, once the packages are there. See ops/test for the options."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import xml.etree.ElementTree
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+
+class Count:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed, failed, skipped=0):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+
+def events(path):
+    with open(path) as f:
+        return [json.loads(line) for line in f if line.strip()]
+
+
+def cases(xml_path):
+    """(passed, failed, skipped) of one GoogleTest report, or of Bazel's stand-in for others."""
+    try:
+        tree = xml.etree.ElementTree.parse(xml_path)
+    except (OSError, xml.etree.ElementTree.ParseError):
+        return 0, 0, 0
+    passed = failed = skipped = 0
+    for case in tree.iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed += 1
+        elif case.find("skipped") is not None or case.get("status") == "notrun":
+            skipped += 1
+        else:
+            passed += 1
+    return passed, failed, skipped
+
+
+def count_targets(path, count):
+    """Adds up what Bazel's event file says of each test target."""
+    for event in events(path):
+        result = event.get("testResult")
+        if result is None:
+            continue
+        label = event["id"]["testResult"]["label"]
+        reports = [o["uri"] for o in result.get("testActionOutput", []) if o["name"] == "test.xml"]
+        totals = [cases(urllib.parse.unquote(urllib.parse.urlparse(uri).path)) for uri in reports]
+        passed, failed, skipped = (sum(column) for column in zip(*totals)) if totals else (0, 0, 0)
+        if result["status"] != "PASSED" and failed == 0:
+            failed = 1  # It crashed, or ran out of time, before it could say.
+        elif result["status"] == "PASSED" and passed == 0 and skipped == 0:
+            passed = 1
+        count.add(passed, failed, skipped)
+        print(f"{'PASS' if failed == 0 else 'FAIL'} {label}: {passed} passed, {failed} failed")
+
+
+def unit(config, count):
+    print("ops/test: unit tests and lint (a first build takes some minutes)", flush=True)
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        command = ["bazel", "test", "//...", "--keep_going", "--show_progress", "--curses=no",
+                   "--show_progress_rate_limit=30", "--test_summary=none",
+                   f"--build_event_json_file={report.name}"]
+        code = subprocess.run(command + config, cwd=ROOT).returncode
+        before = count.failed
+        count_targets(report.name, count)
+        # 3: some test failed, and is counted. Everything else is trouble of the build itself.
+        if code not in (0, 3) or (code == 3 and count.failed == before):
+            print(f"FAIL bazel test //...: exit code {code}")
+            count.add(0, 1)
+
+
+def system(full, count):
+    print("ops/test: real processes", flush=True)
+    if subprocess.run([os.path.join(ROOT, "ops", "install")]).returncode != 0:
+        print("FAIL ops/install")
+        return count.add(0, 1)
+    command = [os.path.join(ROOT, "tests", "system", "run")] + (["--full"] if full else [])
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
+    summary = None
+    for line in child.stdout:
+        print(line, end="", flush=True)
+        summary = re.match(r"system: (\d+) passed, (\d+) failed, (\d+) skipped", line) or summary
+    code = child.wait()
+    if summary is None:
+        print(f"FAIL tests/system/run: exit code {code}")
+        return count.add(0, 1)
+    return count.add(*(int(group) for group in summary.groups()))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="ops/test")
+    parser.add_argument("--unit", action="store_true")
+    parser.add_argument("--system", action="store_true")
+    parser.add_argument("--config", choices=["asan", "tsan"])
+    parser.add_argument("--full", action="store_true")
+    arguments = parser.parse_args()
+    count = Count()
+    begun = time.monotonic()
+    if arguments.unit or arguments.config or not arguments.system:
+        unit([f"--config={arguments.config}"] if arguments.config else [], count)
+    if arguments.system or not (arguments.unit or arguments.config):
+        system(arguments.full, count)
+    minutes, seconds = divmod(int(time.monotonic() - begun), 60)
+    print(f"ops/test: {minutes} min {seconds} s, {count.skipped} skipped")
+    print(f"{count.passed} passed, {count.failed} failed")
+    return 1 if count.failed or not count.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

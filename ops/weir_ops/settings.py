@@ -1,0 +1,100 @@
+"""What a cluster directory was asked to be, kept in DIR/cluster.json."""
+
+import dataclasses
+import json
+import os
+import re
+import socket
+
+from weir_ops import processes
+
+
+class Refused(Exception):
+    """The request cannot be done; the text says what to do instead."""
+
+
+@dataclasses.dataclass
+class Settings:
+    replicas: int = 3
+    data_dirs: int = 2
+    volume: str = "demo"
+    size: str = "1GiB"
+    # Two ports a process from here on: gRPC, metrics. 0: not chosen yet.
+    port_base: int = 0
+    replica_flags: list = dataclasses.field(default_factory=list)
+    volume_flags: list = dataclasses.field(default_factory=list)
+    bin: str = ""
+
+    def validate(self):
+        for what, value in (("--replicas", self.replicas), ("--data-dirs", self.data_dirs)):
+            if not 1 <= value <= 16:
+                raise Refused(f"{what}={value}: give a number from 1 to 16")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", self.volume):
+            raise Refused(f"--volume={self.volume}: small letters, digits, '.', '_', '-', at most 63")
+        last = self.port_base + 2 * (self.replicas + 1) - 1
+        if self.port_base and not 1024 <= self.port_base <= last <= 65535:
+            raise Refused(f"--port-base={self.port_base}: ports up to {last} must lie in 1024..65535")
+
+
+def load(path):
+    try:
+        with open(path) as f:
+            return Settings(**json.load(f))
+    except FileNotFoundError:
+        return None
+
+
+def save(settings, path):
+    processes.write_atomically(path, json.dumps(dataclasses.asdict(settings), indent=1) + "\n")
+
+
+# Data and positions depend on these; a directory keeps them for life.
+FIXED = ("replicas", "data_dirs")
+
+
+def merge(old, asked, something_runs):
+    """`asked` holds what the command line gave, by field. Returns the settings to use."""
+    if old is None:
+        merged = dataclasses.replace(Settings(), **asked)
+    else:
+        changed = {k: v for k, v in asked.items() if getattr(old, k) != v}
+        for key in FIXED:
+            if key in changed:
+                raise Refused(
+                    f"this directory was made with {key}={getattr(old, key)}; "
+                    f"use another --dir for {key}={changed[key]}"
+                )
+        if something_runs and set(changed) - {"volume", "size"}:
+            names = ", ".join(sorted(set(changed) - {"volume", "size"}))
+            raise Refused(f"processes are running with other settings ({names}): `ops/cluster down` first")
+        merged = dataclasses.replace(old, **changed)
+    merged.validate()
+    return merged
+
+
+def free_port_base(count):
+    """The first of `count` ports in a row that nobody has, outside the range from
+    which the kernel takes ports for outgoing connections."""
+    ceiling = 32768
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+            ceiling = min(ceiling, int(f.read().split()[0]))
+    except FileNotFoundError:
+        pass
+    span = max(ceiling - count - 10000, 1)
+    first = os.getpid() * 64 % span  # Two clusters made at once should not collide.
+    for step in range(0, span, count):
+        base = 10000 + (first + step) % span
+        if all(_can_bind(base + i) for i in range(count)):
+            return base
+    raise Refused(f"no {count} free ports in a row between 10000 and {ceiling}; give --port-base")
+
+
+def _can_bind(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
