@@ -258,6 +258,7 @@ void IoStream::RunFrame(v1::IoFrame frame, Payload payload) {
   const absl::Status status =
       CheckFrame(frame, payload.size(), replica_.options().unanswered_ios_max);
   if (!status.ok()) return EndMalformed(status);
+  ping_ = frame.ping();
   run_.emplace(replica_.store(), replica_.faults(), on_injected_, volume_, scope_,
                std::move(frame), std::move(payload));
   writes_applied_ = false;
@@ -269,10 +270,11 @@ void IoStream::Advance() {
     if (!session_->Enter()) return;  // whoever ended the session has ended the stream
     std::vector<Answer> answers;
     const bool more = RunSome(&answers);
+    const uint64_t pong = std::exchange(ping_, 0);
     session_->Leave();
     const bool store_error = run_->store_error();
     if (!more) run_.reset();
-    Dispatch(std::move(answers));
+    Dispatch(std::move(answers), pong);
     if (store_error) replica_.CheckHealth();
     if (TooMuchUnanswered()) {
       {
@@ -319,8 +321,9 @@ void IoStream::Resume() {
 
 // --- answering ---
 
-void IoStream::Dispatch(std::vector<Answer> answers) {
+void IoStream::Dispatch(std::vector<Answer> answers, uint64_t pong) {
   v1::IoReplyFrame part;
+  if (pong != 0) part.set_pong(pong);
   std::vector<Payload> payload;
   for (Answer& answer : answers) {
     answer.received_at = received_at_;
@@ -333,7 +336,7 @@ void IoStream::Dispatch(std::vector<Answer> answers) {
       Append(answer, &part, &payload);
     }
   }
-  if (part.replies_size() > 0) Send(part, payload);
+  if (part.replies_size() > 0 || pong != 0) Send(part, payload);
 }
 
 void IoStream::AwaitSync(Answer answer) {

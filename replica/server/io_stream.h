@@ -78,7 +78,7 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void Resume();
   void StartNextRead();
 
-  void Dispatch(std::vector<Answer> answers);
+  void Dispatch(std::vector<Answer> answers, uint64_t pong);
   void AwaitSync(Answer answer);
   void AwaitDelay(Answer answer);
   // Later answers of an io: they were counted as pending.
@@ -103,6 +103,7 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   grpc::ByteBuffer received_;
   absl::optional<FrameRun> run_;
   bool writes_applied_ = false;
+  uint64_t ping_ = 0;            // of the frame that runs, until it has been echoed
   absl::Time received_at_;
 
   mutable absl::Mutex mutex_;

@@ -76,7 +76,7 @@ TEST_F(ClusterReplicaTest, ReadsGoOnWhileAReplicaIsAway) {
 
 TEST_F(ClusterReplicaTest, AfterTheDeadlineAReplicaThatIsAwayIsAnIoError) {
   ClusterOptions options;
-  options.frontend.reconnect_deadline = absl::Milliseconds(300);
+  options.frontend.hold_deadline = absl::Milliseconds(300);
   Start(std::move(options));
   cluster_->StopReplica(2);
   absl::Status status = volume_->Write(0, Blocks('x'));

@@ -162,7 +162,7 @@ class ReplicaCrashTest(harness.ClusterTest):
                 self.assertEqual(handle.pread(BLOCK, i * BLOCK), bytes([expected]) * BLOCK)
 
     def test_a_replica_that_stays_away_ends_in_an_io_error_not_in_silence(self):
-        cluster = harness.RealCluster("--volume-flags=--reconnect_deadline=2s --attach_deadline=5s")
+        cluster = harness.RealCluster("--volume-flags=--hold_deadline=2s --attach_deadline=5s")
         self.addCleanup(cluster.close)
         cluster.up()
         handle = cluster.connect()

@@ -12,7 +12,7 @@ STEP_MS = 150
 class FlushFoldingTest(harness.ClusterTest):
     # The engine's own flushes would use up the injected errors.
     up_flags = ("--replica-flags=--enable_fault_injection", "--size=64MiB",
-                "--volume-flags=--flush_interval=1h --requeue_deadline=3s --reconnect_deadline=5s")
+                "--volume-flags=--flush_interval=1h --requeue_deadline=3s --hold_deadline=5s")
 
     def setUp(self):
         for i in range(3):

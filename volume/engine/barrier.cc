@@ -40,6 +40,7 @@ bool Engine::State::AdvanceFlush() {
   bool active = phase_ == Phase::kActive;
   bool draining = phase_ == Phase::kSuspending && !noflush_;
   if ((!active && !draining) || now_ < run_not_before_) return false;
+  if (Held() && !HeldTooLong()) return false;
   if (barrier_flush) {
     StartRun(FlushRun::Purpose::kBarrier);
   } else if (!flushes_.empty() && (active || barrier_)) {
@@ -63,9 +64,9 @@ void Engine::State::StartRun(FlushRun::Purpose purpose) {
   }
   last_auto_flush_ = now_;
   for (Target& target : targets_) {
-    if (target.health == Target::Health::kOut) continue;
+    if (!target.member()) continue;
     run_->AddTarget(target.id, target.config.replica);
-    if (!target.waited_for()) {
+    if (target.condemned()) {
       run_->TargetFailed(target.id, target.failure, target.reason);
     } else if (target.connected()) {
       run_->TargetConnected(target.id, target.hello.num_flush_requests, true);
@@ -159,6 +160,9 @@ void Engine::State::FinishRun() {
   std::vector<TargetError> errors = run.errors();
   Result result = run.folded();
   if (run.purpose() == FlushRun::Purpose::kAuto) return;
+  if (result.kind() == Result::Kind::kError && FirstCondemned() == nullptr && !HeldTooLong()) {
+    result = Result(EAGAIN);  // once those that have failed have left, it runs again on the rest
+  }
   if (result.kind() == Result::Kind::kRequeue) {
     run_not_before_ = now_ + options_.requeue_delay;
     // Requeues are no error and may be many; what they hid is kept.
@@ -241,7 +245,7 @@ bool Engine::State::HasTail() const {
 bool Engine::State::AutoFlushDue() const {
   if (!HasTail()) return false;
   return now_ - last_auto_flush_ >= options_.flush_interval ||
-         (replay_bytes_ >= options_.flush_bytes && FirstFailed() == nullptr &&
+         (replay_bytes_ >= options_.flush_bytes && FirstCondemned() == nullptr &&
           now_ - last_auto_flush_ >= options_.requeue_delay);
 }
 

@@ -10,6 +10,9 @@
 namespace weir::engine {
 namespace {
 
+constexpr char kTooFewMembers[] =
+    "too few replicas are in sync, and have been for long; bring the others back";
+
 bool IsReadLike(RequestKind kind) {
   return kind == RequestKind::kRead || kind == RequestKind::kExtents;
 }
@@ -57,10 +60,11 @@ bool Engine::State::Dispatch() {
 }
 
 bool Engine::State::CanStartWrite() const {
-  if (FirstFailed() != nullptr) return true;  // it will fail at once
+  if (FirstCondemned() != nullptr || HeldTooLong()) return true;  // it will fail at once
+  if (Held()) return false;
   if (replay_bytes_ >= options_.replay_bytes_max) return false;
   return std::none_of(targets_.begin(), targets_.end(), [&](const Target& t) {
-    return t.counts() && t.busy(now_);
+    return t.member() && t.busy(now_);
   });
 }
 
@@ -84,12 +88,17 @@ void Engine::State::StartOp(Request request) {
 
 void Engine::State::StartWrite(Op& op) {
   Request& request = op.request;
-  if (const Target* failed = FirstFailed()) {
+  if (const Target* failed = FirstCondemned()) {
     op.result = failed->failure;
     op.message = absl::StrCat("replica ", failed->config.replica, " ",
                               failed->reason);
     op.errors.push_back(
         TargetError{failed->config.replica, 0, failed->failure, failed->reason});
+    return FinishOp(op);
+  }
+  if (HeldTooLong()) {
+    op.result = Result(EIO);
+    op.message = kTooFewMembers;
     return FinishOp(op);
   }
   bool brings_data = request.kind == RequestKind::kWrite ||
@@ -170,6 +179,7 @@ void Engine::State::SendWrite(Target& target, Lane& lane, const WriteEntry& entr
 void Engine::State::Send(Target& target, Clone clone, InflightClone inflight) {
   clone.id = CloneId{next_clone_++};
   target.inflight_bytes += inflight.bytes;
+  inflight.sent = now_;
   target.inflight.emplace(clone.id, inflight);
   target.sent_order.emplace_back(now_, clone.id);
   Emit(SendClone{target.id, std::move(clone)});
@@ -198,6 +208,7 @@ void Engine::State::WriteCompleted(Target& target, const InflightClone& clone,
 }
 
 void Engine::State::AdvanceLane(LaneId id) {
+  if (Held()) return;
   Lane& lane = lanes_[Index(id)];
   uint64_t applied = lane.last();
   uint64_t synced = lane.last();
@@ -281,7 +292,7 @@ Target* Engine::State::ChooseReader(const ReadFragment& fragment) {
   Target* best = nullptr;
   for (size_t i = 0; i < targets_.size(); ++i) {
     Target& target = targets_[(i + read_turn_) % targets_.size()];
-    if (target.busy(now_) || (fragment.tried >> static_cast<uint32_t>(target.id) & 1) ||
+    if (!target.readable() || target.busy(now_) || (fragment.tried >> static_cast<uint32_t>(target.id) & 1) ||
         lane.cursor(target.id).applied < lane.read_floor()) {
       continue;
     }
@@ -296,7 +307,7 @@ Target* Engine::State::ChooseReader(const ReadFragment& fragment) {
 bool Engine::State::SendRead(Op& op, uint32_t index) {
   if (!MayGoOnSending()) return false;
   ReadFragment& fragment = op.fragments[index];
-  Target* target = ChooseReader(fragment);
+  Target* target = HasLeases() ? ChooseReader(fragment) : nullptr;
   if (target == nullptr) return false;
   Clone clone;
   clone.kind = op.request.kind;
@@ -325,7 +336,11 @@ bool Engine::State::SendReads() {
       continue;
     }
     const ReadFragment& fragment = op->second->fragments[index];
-    bool hope = std::any_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+    // A lease of one that has failed is not renewed any more.
+    const bool renewable = std::none_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+      return t.condemned() && now_ >= t.lease_until;
+    });
+    const bool hope = (HasLeases() || renewable) && std::any_of(targets_.begin(), targets_.end(), [&](const Target& t) {
       return t.waited_for() && !(fragment.tried >> static_cast<uint32_t>(t.id) & 1);
     });
     if (hope) {
@@ -334,7 +349,7 @@ bool Engine::State::SendReads() {
     }
     progressed = true;
     if (op->second->result.ok()) {
-      const Target* failed = FirstFailed();
+      const Target* failed = FirstCondemned();
       op->second->result = failed != nullptr ? failed->failure : Result(EIO);
       op->second->message = "no replica can serve the read";
     }
@@ -351,6 +366,11 @@ void Engine::State::ReadCompleted(Target& target, const InflightClone& clone,
   ReadFragment& fragment = op.fragments[clone.fragment];
   if (fragment.answered) return;
   if (!reply.result.ok()) return ReadFailed(op, clone.fragment, target, reply);
+  if (!target.readable()) {
+    // The catalog may have it out by now, and somebody else may have written without it.
+    unsent_reads_.emplace_back(op.request.id, clone.fragment);
+    return;
+  }
   target.NoteProgress(clone.kind);
   fragment.answered = true;
   fragment.data = std::move(reply.data);

@@ -24,8 +24,8 @@ absl::Status Options::Validate() const {
         flush_bytes, "), which must be positive"));
   }
   if (requests_max == 0) return absl::InvalidArgumentError("requests_max must be positive");
-  for (absl::Duration d : {reconnect_deadline, reconnect_delay, requeue_deadline,
-                           requeue_delay, clone_deadline, flush_interval}) {
+  for (absl::Duration d : {leave_after, hold_deadline, commit_retry_delay, lease, reconnect_delay,
+                           requeue_deadline, requeue_delay, clone_deadline, flush_interval}) {
     if (d <= absl::ZeroDuration()) {
       return absl::InvalidArgumentError("deadlines and delays must be positive");
     }
@@ -54,9 +54,9 @@ void Engine::State::Begin(Time now, Effects& effects) {
 
 void Engine::State::ConnectAll() {
   last_auto_flush_ = now_;
-  run_not_before_ = now_;
+  run_not_before_ = change_not_before_ = held_since_ = now_;
   for (Target& target : targets_) {
-    target.since = now_;
+    target.since = target.asked_to_connect = now_;
     target.backoff_until = now_;
     if (!target.counts()) continue;
     Emit(ConnectTarget{target.id, target.config, absl::ZeroDuration()});
@@ -88,6 +88,7 @@ void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply rep
   if (reply.result.kind() == Result::Kind::kFenced) {
     return Fence(absl::StrCat("replica ", target->config.replica, ": ", reply.message));
   }
+  NoteLease(*target, clone.sent);
   // Counted once a clone, so that precedence can hide none of them.
   if (!reply.result.ok() && reply.result.kind() != Result::Kind::kRequeue) ++target->errors;
   switch (clone.kind) {
@@ -104,6 +105,7 @@ void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply rep
 // After every event and not only when the timer fires: the timer is armed for what lies
 // ahead, so a deadline that an event has overtaken would never come up again.
 void Engine::State::CheckAllDeadlines() {
+  if (fenced_) return;
   for (Target& target : targets_) CheckDeadlines(target);
   if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
     UndoSuspend(Result(ETIMEDOUT),
@@ -122,15 +124,20 @@ Time Engine::State::NextTimer() const {
   if (phase_ == Phase::kSuspending) at(suspend_deadline_);
   at(run_not_before_);
   if (run_) at(run_->NextTimer());
+  at(change_not_before_);
+  if (Held()) at(held_since_ + options_.hold_deadline);
   if (HasTail()) at(last_auto_flush_ + options_.flush_interval);
   if (replay_bytes_ >= options_.flush_bytes) at(last_auto_flush_ + options_.requeue_delay);
   for (const Target& target : targets_) {
-    if (!target.counts()) continue;
+    if (!target.member()) continue;
     at(target.backoff_until);
-    if (target.health == Target::Health::kConnecting) {
-      if (!target.overdue) at(target.since + options_.reconnect_deadline);
+    if (!target.connected()) {
+      if (MayLeave(target)) at(target.since + options_.leave_after);
+      if (!target.condemned()) at(target.since + options_.hold_deadline);
       continue;
     }
+    at(target.lease_until);
+    at(target.pinged + (target.pinging ? options_.clone_deadline : options_.lease / 3));
     if (std::optional<Time> sent = target.oldest_sent()) at(*sent + options_.clone_deadline);
   }
   return next;
@@ -145,6 +152,8 @@ void Engine::State::Settle() {
       if (target.connected()) progressed |= PumpWrites(target);
     }
     if (!unsent_reads_.empty()) progressed |= SendReads();
+    progressed |= AdvanceMembership();
+    progressed |= AdvanceLeases();
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
     progressed |= AdvanceSuspend();
@@ -165,6 +174,7 @@ uint64_t Engine::State::inflight_clones() const {
 EngineView Engine::State::View() const {
   EngineView view;
   view.state = phase_;
+  view.held = Held();
   view.barrier_running = barrier_.has_value();
   view.flush_running = run_.has_value();
   view.queued_requests = queue_.size() + flushes_.size();
@@ -175,6 +185,7 @@ EngineView Engine::State::View() const {
     seen.id = target.id;
     seen.config = target.config;
     seen.health = target.health;
+    seen.leaving = target.leaving;
     seen.overdue = target.overdue;
     seen.reason = target.reason;
     seen.since = target.since;
@@ -236,6 +247,12 @@ void Engine::TargetLost(TargetId target, Result result, std::string reason, Time
 void Engine::TargetSpaceChanged(TargetId target, bool exhausted, Time now, Effects& effects) {
   state_->Begin(now, effects);
   if (Target* known = state_->Find(target)) state_->TargetSpaceChanged(*known, exhausted);
+  state_->Settle();
+}
+
+void Engine::TargetPonged(TargetId target, uint64_t ping, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  if (Target* known = state_->Find(target)) state_->TargetPonged(*known, ping);
   state_->Settle();
 }
 

@@ -28,11 +28,21 @@ struct Options {
   Epoch epoch = 1;
   uint32_t min_in_sync = 1;
 
-  // How long requests wait for a lost target to come back before it has failed.
-  absl::Duration reconnect_deadline = absl::Seconds(30);
+  // How long a target may be away before it leaves the volume, if min_in_sync members remain; one
+  // that has failed leaves at once. Infinite: nobody leaves but by a table.
+  absl::Duration leave_after = absl::Milliseconds(700);
+  // How long requests are held for what may pass: a target that is away and may not leave, a
+  // catalog that does not answer, fewer than min_in_sync members. Then they fail with EIO.
+  absl::Duration hold_deadline = absl::Minutes(5);
+  // Before a catalog change whose outcome is not known is tried again.
+  absl::Duration commit_retry_delay = absl::Milliseconds(200);
+  // Reads are sent only while every member has said within this time, counted from when it was
+  // asked, that it serves this epoch: a takeover that cannot reach a member waits as long.
+  absl::Duration lease = absl::Seconds(3);
   // Between two attempts to connect.
   absl::Duration reconnect_delay = absl::Milliseconds(200);
-  // How long one target may go on answering REQUEUE before it has failed.
+  // How long one target may go on answering REQUEUE, or take clones on one session
+  // after the other and answer none, before it has failed.
   absl::Duration requeue_deadline = absl::Seconds(30);
   // Before a requeued clone is sent again.
   absl::Duration requeue_delay = absl::Milliseconds(20);
@@ -76,6 +86,8 @@ class Engine {
   // none, writes get ENOSPC before they are numbered, so nobody is left behind.
   void TargetSpaceChanged(TargetId target, bool exhausted, Time now,
                           Effects& effects);
+  // The answer to PingTarget, on the target's current session.
+  void TargetPonged(TargetId target, uint64_t ping, Time now, Effects& effects);
   // To be called once `now` reaches next_timer().
   void TimerFired(Time now, Effects& effects);
 
@@ -86,6 +98,8 @@ class Engine {
   // REQUIRES suspended, else EBUSY. A target may change its address or become `out`; at
   // least min_in_sync must remain. EINVAL otherwise.
   void LoadTable(ControlId id, Table table, Time now, Effects& effects);
+  // The answer to CommitMembers. ABORTED: another frontend has changed the record, so this
+  // one is fenced. Any other error: the outcome is unknown.
   void MembersCommitted(absl::Status status, Time now, Effects& effects);
 
   // --- observation ---

@@ -69,6 +69,9 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
   const bool same_domains = SameDomains(target.hello, hello);
   target.hello = hello;
   target.answered_session = false;
+  if (!target.in_doubt) target.leaving = false;
+  target.pinging = false;
+  NoteLease(target, target.asked_to_connect);
   target.space_exhausted = hello.space_exhausted;
   target.health = Target::Health::kConnected;
   target.since = now_;
@@ -94,7 +97,7 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
 // What was promised to be durable on it never will be.
 void Engine::State::SetCannotFlush(Target& target, const std::string& reason) {
   target.flush_supported = false;
-  FailOpenWrites(target, /*only_fua=*/true, Result(EOPNOTSUPP), reason);
+  FailOpenWrites(target, Which::kLackingFua, Result(EOPNOTSUPP), reason);
 }
 
 void Engine::State::TargetLost(Target& target, Result result, std::string reason) {
@@ -118,6 +121,7 @@ void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration
   }
   target.health = Target::Health::kConnecting;
   target.reason = std::move(reason);
+  target.asked_to_connect = now_;
   DropSession(target);
   Emit(ConnectTarget{target.id, target.config, delay});
 }
@@ -134,9 +138,9 @@ bool Engine::State::SessionWasInVain(Target& target, const std::string& reason) 
     Streak& stalls = target.patience[i].stalls;
     // Not from when it was sent: this process itself may have been stopped for long.
     stalls.Note(std::max(*target.oldest_sent(), now_ - options_.clone_deadline), now_,
-                options_.reconnect_deadline + 2 * options_.clone_deadline);
+                options_.requeue_deadline + 2 * options_.clone_deadline);
     if (stalls.count >= kSessionsInVainMax &&
-        stalls.length(now_) >= options_.reconnect_deadline) {
+        stalls.length(now_) >= options_.requeue_deadline) {
       FailTarget(target, Result(EIO),
                  absl::StrCat("left clones unanswered for ",
                               absl::FormatDuration(stalls.length(now_)), "; last: ", reason));
@@ -158,6 +162,7 @@ void Engine::State::DropSession(Target& target) {
   // The map's order is no order: a run must be the same each time.
   std::sort(unsent_reads_.begin(), unsent_reads_.end());
   target.DropInflight();
+  target.pinging = false;
   for (Lane& lane : lanes_) lane.cursor(target.id).sent = lane.cursor(target.id).applied;
   if (run_) run_->TargetLost(target.id);
 }
@@ -188,35 +193,44 @@ void Engine::State::FailTarget(Target& target, Result result, std::string reason
   target.reason = std::move(reason);
   DropSession(target);
   Emit(DisconnectTarget{target.id, target.reason});
+  target.leaving = target.in_doubt || MayLeave(target);
+  if (!target.leaving) Condemn(target);
+}
+
+// It may not leave, so what needs it gets its errno.
+void Engine::State::Condemn(Target& target) {
   if (run_) run_->TargetFailed(target.id, target.failure, target.reason);
-  FailOpenWrites(target, /*only_fua=*/false, target.failure, target.reason);
+  FailOpenWrites(target, Which::kLacking, target.failure, target.reason);
+  FailWritesOfNobody();
   AdvanceAllLanes();
 }
 
-// It has not come back in time. It may still: what it lacks is kept for it.
+// It has not come back, or could not leave, in time. It may still: what it lacks is kept for one
+// that is away.
 void Engine::State::SetOverdue(Target& target) {
-  ++target.errors;
   target.overdue = true;
-  target.failure = Result(EIO);
-  target.reason = absl::StrCat("has not come back within ",
-                               absl::FormatDuration(options_.reconnect_deadline), ": ",
-                               target.reason);
-  if (run_) run_->TargetFailed(target.id, target.failure, target.reason);
-  FailOpenWrites(target, /*only_fua=*/false, target.failure, target.reason);
-  AdvanceAllLanes();
+  if (target.health == Target::Health::kConnecting) {
+    ++target.errors;
+    target.failure = Result(EIO);
+    target.reason = absl::StrCat("has not come back within ",
+                                 absl::FormatDuration(options_.hold_deadline), ": ",
+                                 target.reason);
+  }
+  Condemn(target);
 }
 
 // Their numbers stay, and other targets go on to apply them: a read must find
 // what one of them may already have shown.
-void Engine::State::FailOpenWrites(const Target& target, bool only_fua, Result result,
+void Engine::State::FailOpenWrites(const Target& target, Which which, Result result,
                                    const std::string& reason) {
   const std::string message = absl::StrCat("replica ", target.config.replica, " ", reason);
   for (Lane& lane : lanes_) {
     const Cursor cursor = lane.cursor(target.id);
     for (uint64_t n = lane.trimmed() + 1; n <= lane.last(); ++n) {
       WriteEntry& entry = lane.At(n);
-      if (!entry.open || (only_fua && !entry.fua)) continue;
-      if (n <= (entry.fua ? cursor.durable : cursor.applied)) continue;
+      if (!entry.open || (which == Which::kLackingFua && !entry.fua)) continue;
+      const bool has = n <= (entry.fua ? cursor.durable : cursor.applied);
+      if (has && which != Which::kAll) continue;
       lane.failed = std::max(lane.failed, n);
       ops_.at(entry.request)->errors.push_back(
           TargetError{target.config.replica, 0, result, reason});
@@ -225,26 +239,40 @@ void Engine::State::FailOpenWrites(const Target& target, bool only_fua, Result r
   }
 }
 
-const Target* Engine::State::FirstFailed() const {
+void Engine::State::FailWritesOfNobody() {
+  const Target* condemned = FirstCondemned();
+  const bool somebody = std::any_of(targets_.begin(), targets_.end(),
+                                    [](const Target& t) { return t.waited_for(); });
+  if (condemned == nullptr || somebody) return;
+  FailOpenWrites(*condemned, Which::kAll, condemned->failure, condemned->reason);
+}
+
+const Target* Engine::State::FirstCondemned() const {
   for (const Target& target : targets_) {
-    if (target.health == Target::Health::kFailed || (target.counts() && target.overdue)) {
-      return &target;
-    }
+    if (target.condemned()) return &target;
   }
   return nullptr;
 }
 
+bool Engine::State::Held() const {
+  const auto members = std::count_if(targets_.begin(), targets_.end(),
+                                     [](const Target& t) { return t.member(); });
+  return members < options_.min_in_sync;
+}
+
 void Engine::State::CheckDeadlines(Target& target) {
-  if (!target.counts()) return;
-  if (target.health == Target::Health::kConnecting) {
-    if (!target.overdue && phase_ != Phase::kSuspended &&
-        now_ - target.since >= options_.reconnect_deadline) {
+  if (!target.member()) return;
+  if (!target.connected()) {
+    if (!target.condemned() && phase_ != Phase::kSuspended &&
+        now_ - target.since >= options_.hold_deadline) {
       SetOverdue(target);
     }
     return;
   }
-  std::optional<Time> oldest = target.oldest_sent();
-  if (!oldest || now_ - *oldest < options_.clone_deadline) return;
+  const std::optional<Time> oldest = target.oldest_sent();
+  const bool unanswered = oldest && now_ - *oldest >= options_.clone_deadline;
+  const bool unponged = target.pinging && now_ - target.pinged >= options_.clone_deadline;
+  if (!unanswered && !unponged) return;
   ++target.errors;
   Reconnect(target, absl::StrCat("left a clone unanswered for ",
                                  absl::FormatDuration(options_.clone_deadline)),
@@ -284,6 +312,7 @@ void Engine::State::Fence(std::string reason) {
   queue_.clear();
   unsent_reads_.clear();
   commit_waits_.clear();
+  change_.reset();
   AnswerControl(fenced, message);
 }
 

@@ -132,7 +132,7 @@ World::World(uint64_t seed, bool tracing) : dice_(seed), tracing_(tracing) {
   options_.size_blocks = kBlocks;
   options_.lanes = LaneGeometry{.lanes = 2, .stripe_blocks = 4};
   options_.epoch = kModelEpoch;
-  options_.reconnect_deadline = absl::Seconds(2);
+  options_.hold_deadline = absl::Seconds(2);
   options_.reconnect_delay = absl::Milliseconds(50);
   options_.requeue_deadline = absl::Seconds(1);
   options_.clone_deadline = absl::Milliseconds(300);
@@ -247,6 +247,13 @@ void World::CarryOut(Effect& effect, const EngineView& view) {
   } else if (auto* control = std::get_if<CompleteControl>(&effect)) {
     Trace(absl::StrCat("  control ", control->result.error(), " ", control->message));
     ControlDone(*control);
+  } else if (auto* ping = std::get_if<PingTarget>(&effect)) {
+    const auto target = static_cast<uint32_t>(ping->target);
+    At(now_ + dice_.Micros(20, 6000), [this, target, id = sessions_[target].id, ping = *ping] {
+      const Session& session = sessions_[target];
+      if (session.id != id || session.broken || !session.connected) return;
+      Feed("pong", [&](Effects& e) { engine_->TargetPonged(ping.target, ping.ping, now_, e); });
+    });
   } else if (std::holds_alternative<CommitMembers>(effect)) {
     Trace("  commit");
     const bool fails = faults_.on && dice_.Percent(20);

@@ -3,6 +3,7 @@
 //   barrier.cc     flushes, barriers, the engine's own flushing
 //   suspend.cc     suspend, resume, table load and swap
 //   membership.cc  targets that connect, are lost, requeue, fail; fencing
+//   leave.cc       members that leave by a catalog change; leases
 //   engine.cc      the events, time, the view
 //
 // Each event changes what it is about and then calls Settle(), which carries
@@ -70,12 +71,13 @@ class Engine::State {
   void TargetConnected(Target& target, const TargetHello& hello);
   void TargetLost(Target& target, Result result, std::string reason);
   void TargetSpaceChanged(Target& target, bool exhausted);
+  void TargetPonged(Target& target, uint64_t ping);
+  void MembersCommitted(const absl::Status& status);
 
   // suspend.cc
   void Suspend(ControlId id, bool noflush, absl::Duration deadline);
   void Resume(ControlId id);
   void LoadTable(ControlId id, Table table);
-  void MembersCommitted(const absl::Status& status);
 
   Target* Find(TargetId id) {
     size_t slot = static_cast<size_t>(id);
@@ -149,24 +151,45 @@ class Engine::State {
   void Requeued(Target& target, RequestKind kind);
   void SetCannotFlush(Target& target, const std::string& reason);
   void FailTarget(Target& target, Result result, std::string reason);
+  void Condemn(Target& target);
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
   // It has left clones unanswered too often; true if it has failed for it.
   bool SessionWasInVain(Target& target, const std::string& reason);
   void DropSession(Target& target);
   void Fence(std::string reason);
-  const Target* FirstFailed() const;
+  const Target* FirstCondemned() const;
+  // Too few members: nothing is acknowledged until there are more.
+  bool Held() const;
+  bool HeldTooLong() const { return Held() && now_ - held_since_ >= options_.hold_deadline; }
   void CheckDeadlines(Target& target);
   void SetOverdue(Target& target);
-  // Fails the open writes that `target` lacks, of all or only of those with FUA.
-  void FailOpenWrites(const Target& target, bool only_fua, Result result,
+  // Fails open writes on account of `target`: those that it lacks, of them only those with
+  // FUA, or all.
+  enum class Which { kLacking, kLackingFua, kAll };
+  void FailOpenWrites(const Target& target, Which which, Result result,
                       const std::string& reason);
+  // With the last member that could complete them, open writes fail too.
+  void FailWritesOfNobody();
+
+  // --- leave.cc ---
+  bool MayLeave(const Target& target) const;
+  void DecideWhoLeaves();
+  bool AdvanceMembership();
+  void Commit(Table table);
+  Table TableNow() const;
+  void TakeOut(Target& target, std::string reason);
+  // Who serves this epoch, and until when that is known.
+  bool HasLeases() const;
+  void NoteLease(Target& target, Time asked);
+  bool AdvanceLeases();
 
   // --- suspend.cc ---
   using Phase = EngineView::State;
   bool AdvanceSuspend();
   void UndoSuspend(Result result, std::string message);
   void SuspendFlushed(Result result, std::string why);
-  void SwapTable();
+  void FinishResume();
+  void Reactivate();
   void AnswerControl(Result result, std::string message);
   bool MayGoOnSending() const;
 
@@ -202,7 +225,16 @@ class Engine::State {
   bool suspend_flushed_ = false;
   Time suspend_deadline_{};
   std::optional<ControlId> control_;    // awaited suspend or resume
-  std::optional<Table> next_table_;
+  std::optional<Table> next_table_;    // loaded, for the next resume
+
+  // The catalog change under way: at most one.
+  struct Change {
+    Table table;
+    bool for_resume = false;
+  };
+  std::optional<Change> change_;
+  Time change_not_before_{};
+  Time held_since_{};
 
   bool fenced_ = false;
 };

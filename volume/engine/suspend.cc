@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/errno.h"
 #include "volume/engine/state.h"
 
 namespace weir::engine {
@@ -112,7 +111,7 @@ void Engine::State::LoadTable(ControlId id, Table table) {
                                          "leave a table, none may come"));
     }
     if (config.state != TargetState::kInSync) continue;
-    if (same->health == Target::Health::kOut) {
+    if (!same->member()) {
       return refuse(EINVAL, absl::StrCat("replica ", config.replica,
                                          " has left the volume and has missed writes since"));
     }
@@ -122,7 +121,7 @@ void Engine::State::LoadTable(ControlId id, Table table) {
   const uint32_t needed = std::max<uint32_t>(options_.min_in_sync, 1);
   const bool somebody_leaves =
       in_sync < std::count_if(targets_.begin(), targets_.end(), [](const Target& t) {
-        return t.health != Target::Health::kOut;
+        return t.member();
       });
   // One that has failed or stays away may have lost what the others hold: it does not
   // count as one that remains when others leave.
@@ -159,45 +158,26 @@ void Engine::State::Resume(ControlId id) {
       full.targets.push_back(std::move(config));
     }
     next_table_ = full;
-    return Emit(CommitMembers{std::move(full)});
+    return;  // AdvanceMembership asks the catalog
   }
-  SwapTable();
+  Reactivate();
 }
 
-void Engine::State::MembersCommitted(const absl::Status& status) {
-  if (phase_ != Phase::kCommitting) return;
-  if (!status.ok()) {
-    phase_ = Phase::kSuspended;
-    next_table_.reset();
-    return AnswerControl(Result(StatusToErrno(status)),
-                         absl::StrCat("the catalog did not take the new table, the volume "
-                                      "stays suspended on the old one: ",
-                                      status.message()));
-  }
-  SwapTable();
-}
-
-void Engine::State::SwapTable() {
-  if (next_table_) {
-    for (size_t i = 0; i < targets_.size(); ++i) {
-      Target& target = targets_[i];
-      const TargetConfig next = next_table_->targets[i];
-      bool moved = next.address != target.config.address;
-      target.config = next;
-      if (target.health == Target::Health::kOut) continue;
-      if (next.state == TargetState::kOut) {
-        DropSession(target);
-        target.health = Target::Health::kOut;
-        target.since = now_;
-        target.reason = "left the table";
-        if (run_) run_->TargetLeft(target.id);
-        Emit(DisconnectTarget{target.id, target.reason});
-      } else if (moved && target.counts()) {
-        Reconnect(target, "its address has changed", absl::ZeroDuration());
-      }
+// The catalog has the table, and who had to leave has left.
+void Engine::State::FinishResume() {
+  const Table table = *std::exchange(next_table_, std::nullopt);
+  for (Target& target : targets_) {
+    const TargetConfig& next = table.targets[static_cast<size_t>(target.id)];
+    const bool moved = next.address != target.config.address;
+    target.config = next;
+    if (moved && target.counts()) {
+      Reconnect(target, "its address has changed", absl::ZeroDuration());
     }
-    next_table_.reset();
   }
+  Reactivate();
+}
+
+void Engine::State::Reactivate() {
   phase_ = Phase::kActive;
   noflush_ = false;
   suspend_flushed_ = false;
@@ -206,7 +186,7 @@ void Engine::State::SwapTable() {
     // Time spent suspended is not held against anybody.
     target.ForgetRequeues();
     target.backoff_until = now_;
-    if (target.counts() && !target.connected() && !target.overdue) target.since = now_;
+    if (target.member() && !target.connected() && !target.condemned()) target.since = now_;
   }
   AdvanceAllLanes();
   TrimReplay();

@@ -24,6 +24,7 @@ struct InflightClone {
   RequestId request{};     // read-like
   uint32_t fragment = 0;   // read-like
   uint64_t bytes = 0;      // against the credit
+  Time sent{};
   uint64_t requeue_round = 0;
 };
 
@@ -51,11 +52,12 @@ struct Patience {
 //
 //   kConnecting --TargetConnected--> kConnected --TargetLost--> kConnecting
 //   kConnecting, kConnected --an error, or answers that never come--> kFailed
-//   (until the table is swapped without it, or the next attach)
-//   any --table swap without it--> kOut
+//   any --the catalog has a table without it--> kOut
 //
-// A kConnecting target that has missed the reconnect deadline is also overdue:
-// requests that need it fail, but it may still come back and be refilled.
+// All but kOut are members. A member that is away for long, or has failed, is
+// `leaving` if enough others remain: requests are held until the catalog has it out. If it may not leave,
+// requests that need it fail: at once if it has failed, else once it is overdue. A kConnecting one
+// may always come back and be refilled.
 struct Target {
   using Health = TargetView::Health;
 
@@ -63,6 +65,10 @@ struct Target {
   TargetConfig config;
   Health health = Health::kConnecting;
   Time since{};               // when health last changed
+  bool leaving = false;       // it should go, or somebody has been asked to take it out
+  // The catalog may have it out already: an answer to that effect has not come. Acknowledgements
+  // need it still, reads must not use it any more.
+  bool in_doubt = false;
   bool overdue = false;
   Result failure;             // kFailed, overdue: what requests that need it get
   std::string reason;
@@ -74,6 +80,12 @@ struct Target {
   absl::flat_hash_map<CloneId, InflightClone> inflight;
   uint64_t inflight_bytes = 0;
   std::deque<std::pair<Time, CloneId>> sent_order;  // oldest first; the front is in flight
+
+  Time lease_until = -absl::InfiniteDuration();  // see Options::lease
+  Time asked_to_connect{};
+  uint64_t ping = 0;                     // number of the last one
+  bool pinging = false;                  // it has not been answered
+  Time pinged = -absl::InfiniteDuration();
 
   Time backoff_until{};                  // after a requeue: busy until then
   uint64_t requeue_round = 0;            // raised by each requeue of a write
@@ -89,8 +101,15 @@ struct Target {
   bool counts() const {
     return health == Health::kConnecting || health == Health::kConnected;
   }
+  bool member() const { return health != Health::kOut; }
+  // What needs it is not held but fails.
+  bool condemned() const {
+    return member() && (overdue || (health == Health::kFailed && !leaving));
+  }
   // A write completes when every target that is waited for has it.
-  bool waited_for() const { return counts() && !overdue; }
+  bool waited_for() const { return member() && !condemned(); }
+  // Reads may go to it.
+  bool readable() const { return connected() && !leaving && !in_doubt; }
   bool connected() const { return health == Health::kConnected; }
   // dm's busy(): nothing new should be mapped to it now.
   bool busy(Time now) const {

@@ -17,7 +17,8 @@
 //   err NAME CLONE ERRNO
 //   suspend ID [noflush] [deadline=MS] | resume ID
 //   load ID NAME[:out][@ADDRESS] ...
-//   committed [fail]
+//   committed [fail|lost]   fail: the outcome is unknown; lost: somebody else has changed the record
+//   pong NAME N
 //   space NAME full|free
 //   time MS          advances the clock by MS and fires the timer
 //   wait MS          advances the clock only
@@ -114,6 +115,12 @@ struct Command {
   std::map<std::string, std::string> named;
 };
 
+absl::Duration MillisecondsOr(const Command& command, const std::string& name,
+                              absl::Duration otherwise) {
+  const std::string text = command.Named(name, "");
+  return text.empty() ? otherwise : absl::Milliseconds(Number(text));
+}
+
 class Player {
  public:
   std::string Run(const std::string& line) {
@@ -144,7 +151,10 @@ class Player {
     options.lanes = LaneGeometry{.lanes = kLanes, .stripe_blocks = 4};
     options.epoch = 7;
     options.min_in_sync = Number(command.Named("min_in_sync", "1"));
-    options.reconnect_deadline = absl::Milliseconds(Number(command.Named("reconnect_deadline", "1000")));
+    // Unless an act is about them there are no leases, and nobody leaves.
+    options.leave_after = MillisecondsOr(command, "leave_after", absl::InfiniteDuration());
+    options.lease = MillisecondsOr(command, "lease", absl::InfiniteDuration());
+    options.hold_deadline = absl::Milliseconds(Number(command.Named("hold_deadline", "1000")));
     options.requeue_deadline = absl::Milliseconds(Number(command.Named("requeue_deadline", "1000")));
     options.requeue_delay = absl::Milliseconds(20);
     options.clone_deadline = absl::Milliseconds(Number(command.Named("clone_deadline", "400")));
@@ -193,9 +203,13 @@ class Player {
     if (verb == "resume") return engine_->Resume(ControlId{Number(words[1])}, now_, effects);
     if (verb == "load") return Load(command, effects);
     if (verb == "committed") {
-      return engine_->MembersCommitted(command.Has("fail") ? absl::UnavailableError("no catalog")
-                                                           : absl::OkStatus(),
-                                       now_, effects);
+      absl::Status status;
+      if (command.Has("fail")) status = absl::UnavailableError("no catalog");
+      if (command.Has("lost")) status = absl::AbortedError("another frontend has it");
+      return engine_->MembersCommitted(status, now_, effects);
+    }
+    if (verb == "pong") {
+      return engine_->TargetPonged(ids_.at(words[1]), Number(words[2]), now_, effects);
     }
     if (verb == "space") {
       return engine_->TargetSpaceChanged(ids_.at(words[1]), words[2] == "full", now_, effects);
@@ -363,7 +377,13 @@ class Player {
       absl::StrAppend(&out, " ", config.replica,
                       config.state == TargetState::kOut ? ":out" : ":in_sync");
     }
+    absl::StrAppend(&out, " floor=");
+    for (const Position& position : e.floor) absl::StrAppend(&out, position.ToString(), " ");
+    out.pop_back();
     return out;
+  }
+  std::string ShowOne(const PingTarget& e) const {
+    return absl::StrCat("ping ", Name(e.target), " ", e.ping);
   }
 
   std::string Show(const EngineView& view) const {
@@ -371,12 +391,13 @@ class Player {
     static const char* kHealth[] = {"connecting", "connected", "failed", "out"};
     std::string out = absl::StrCat(
         kStates[static_cast<int>(view.state)], view.flush_supported ? "" : " flush-unsupported",
+        view.held ? " held" : "",
         view.barrier_running ? " barrier" : "", view.flush_running ? " flush" : "",
         " queued=", view.queued_requests, " inflight=", view.inflight_requests,
         " replay=", view.replay_bytes, "\n");
     for (const TargetView& target : view.targets) {
       absl::StrAppend(&out, target.config.replica, " ", kHealth[static_cast<int>(target.health)],
-                      target.overdue ? " overdue" : "", " clones=", target.inflight_clones,
+                      target.leaving ? " leaving" : "", target.overdue ? " overdue" : "", " clones=", target.inflight_clones,
                       " errors=", target.errors, " requeues=", target.requeues, "\n");
     }
     return out;

@@ -167,15 +167,23 @@ struct CompleteControl {
   std::string message;
 };
 
-// Make the catalog's members those that the table has in_sync. Answered by
-// MembersCommitted. The queue stays stopped until then.
+// Make the catalog's members those that the table has in_sync, and its floor at least `floor`.
+// Answered by MembersCommitted; one at a time.
 struct CommitMembers {
   Table table;
+  std::vector<Position> floor;  // by lane: what each of these members has synced
+};
+
+// Ask the target, on its current session, whether it still serves this epoch. Answered by
+// TargetPonged, or not at all.
+struct PingTarget {
+  TargetId target{};
+  uint64_t ping = 0;
 };
 
 using Effect =
     std::variant<SendClone, SendDurablePoints, CompleteRequest, ConnectTarget,
-                 DisconnectTarget, CompleteControl, CommitMembers>;
+                 DisconnectTarget, CompleteControl, CommitMembers, PingTarget>;
 using Effects = std::vector<Effect>;
 
 // --- what an observer may see (weirctl, metrics, explain) ---
@@ -185,7 +193,8 @@ struct TargetView {
   TargetConfig config;
   enum class Health { kConnecting, kConnected, kFailed, kOut } health =
       Health::kConnecting;
-  bool overdue = false;            // kConnecting past the deadline: requests that need it fail
+  bool leaving = false;            // to be taken out: the catalog has not answered yet
+  bool overdue = false;            // away past the hold deadline: requests that need it fail
   std::string reason;              // why failed or lost
   Time since{};                    // when health last changed
   uint32_t num_flush_requests = 0;
@@ -199,6 +208,7 @@ struct TargetView {
 struct EngineView {
   enum class State { kActive, kSuspending, kSuspended, kCommitting, kFenced } state = State::kActive;
   bool flush_supported = true;
+  bool held = false;               // fewer than min_in_sync members: requests wait
   bool barrier_running = false;
   bool flush_running = false;
   uint64_t queued_requests = 0;

@@ -153,7 +153,9 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.lanes = {record.lanes(), record.stripe_blocks()};
   config.engine.epoch = record.epoch();
   config.engine.min_in_sync = record.min_in_sync();
-  config.engine.reconnect_deadline = options_.reconnect_deadline;
+  config.engine.leave_after = options_.leave_after;
+  config.engine.hold_deadline = options_.hold_deadline;
+  config.engine.lease = options_.lease;
   config.engine.requeue_deadline = options_.requeue_deadline;
   config.engine.clone_deadline = options_.clone_deadline;
   config.engine.flush_interval = options_.flush_interval;
@@ -168,11 +170,11 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.metrics = metrics_.get();
   // Weak: the runner belongs to `attached`.
   config.commit_members = [weak = std::weak_ptr<Attached>(attached)](
-                              const engine::Table& table) -> absl::Status {
+                              const engine::CommitMembers& commit) -> absl::Status {
     const std::shared_ptr<Attached> held = weak.lock();
     if (held == nullptr) return absl::CancelledError("the volume was detached");
     absl::MutexLock lock(&held->mu);
-    return held->holder.Commit(WithTable(held->holder.record(), table));
+    return held->holder.Commit(WithMembers(held->holder.record(), commit));
   };
   attached->runner = VolumeRunner::Start(std::move(config));
   return absl::OkStatus();

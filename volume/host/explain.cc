@@ -101,14 +101,15 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
                                   " is not connected since ",
                                   absl::FormatDuration(since), because));
       const absl::Duration left =
-          target.since + options.reconnect_deadline - now;
+          target.since + options.hold_deadline - now;
       out->add_next(absl::StrCat(
           "connecting to replica ", name, " is tried again every moment; ",
           left > absl::ZeroDuration()
-              ? absl::StrCat("requests wait for it and, unless it comes back, "
-                             "fail with EIO in ",
-                             absl::FormatDuration(
-                                 absl::Trunc(left, absl::Seconds(1))))
+              ? absl::StrCat("requests are held for it and, unless it comes back, fail with EIO ",
+                             left == absl::InfiniteDuration()
+                                 ? "never"
+                                 : absl::StrCat("in ", absl::FormatDuration(absl::Trunc(
+                                                           left, absl::Seconds(1)))))
               : "until it is back, requests that need it fail with EIO"));
       out->add_actions(absl::StrCat("start replica ", name,
                                     ", or mend the network to ",

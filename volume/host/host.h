@@ -38,7 +38,9 @@ struct HostOptions {
   std::vector<std::string> attach;  // in the background, once the servers run
   absl::Duration attach_deadline = absl::Seconds(30);
   // Passed on to every engine; see engine::Options.
-  absl::Duration reconnect_deadline = absl::Seconds(30);
+  absl::Duration leave_after = absl::InfiniteDuration();
+  absl::Duration hold_deadline = absl::Seconds(30);
+  absl::Duration lease = absl::Seconds(3);
   absl::Duration requeue_deadline = absl::Seconds(30);
   absl::Duration clone_deadline = absl::Seconds(10);
   absl::Duration flush_interval = absl::Seconds(1);

@@ -284,7 +284,7 @@ TEST_F(HostTest, AStreamRefusedWithoutSayingFencedIsTriedAgain) {
 
 TEST_F(HostTest, ALostReplicaFailsRequestsAtTheReconnectDeadlineAndIsExplained) {
   HostOptions options = Options();
-  options.reconnect_deadline = absl::Milliseconds(300);
+  options.hold_deadline = absl::Milliseconds(300);
   StartHost(options);
   ASSERT_TRUE(host_->CreateVolume(CreateRequest()).ok());
   Attach();

@@ -28,8 +28,8 @@ ABSL_FLAG(std::string, listen, "", HostOptionHelp("listen"));
 ABSL_FLAG(std::string, metrics_listen, "", HostOptionHelp("metrics_listen"));
 ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));
 ABSL_FLAG(std::string, attach_deadline, "", HostOptionHelp("attach_deadline"));
-ABSL_FLAG(std::string, reconnect_deadline, "",
-          HostOptionHelp("reconnect_deadline"));
+ABSL_FLAG(std::string, hold_deadline, "", HostOptionHelp("hold_deadline"));
+ABSL_FLAG(std::string, lease, "", HostOptionHelp("lease"));
 ABSL_FLAG(std::string, requeue_deadline, "", HostOptionHelp("requeue_deadline"));
 ABSL_FLAG(std::string, clone_deadline, "", HostOptionHelp("clone_deadline"));
 ABSL_FLAG(std::string, flush_interval, "", HostOptionHelp("flush_interval"));
@@ -81,7 +81,8 @@ std::vector<std::pair<std::string, std::string>> GivenOptions() {
       {"metrics_listen", absl::GetFlag(FLAGS_metrics_listen)},
       {"attach", absl::GetFlag(FLAGS_attach)},
       {"attach_deadline", absl::GetFlag(FLAGS_attach_deadline)},
-      {"reconnect_deadline", absl::GetFlag(FLAGS_reconnect_deadline)},
+      {"hold_deadline", absl::GetFlag(FLAGS_hold_deadline)},
+      {"lease", absl::GetFlag(FLAGS_lease)},
       {"requeue_deadline", absl::GetFlag(FLAGS_requeue_deadline)},
       {"clone_deadline", absl::GetFlag(FLAGS_clone_deadline)},
       {"flush_interval", absl::GetFlag(FLAGS_flush_interval)},

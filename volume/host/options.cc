@@ -27,6 +27,13 @@ absl::Status SetDuration(absl::string_view key, absl::string_view value,
   return absl::OkStatus();
 }
 
+absl::Status SetDurationOrEver(absl::string_view key, absl::string_view value,
+                               absl::Duration* out) {
+  if (value != "0") return SetDuration(key, value, out);
+  *out = absl::InfiniteDuration();
+  return absl::OkStatus();
+}
+
 absl::Status SetSize(absl::string_view key, absl::string_view value,
                      uint64_t* out) {
   absl::StatusOr<uint64_t> parsed = ParseSize(value);
@@ -77,8 +84,11 @@ constexpr HostOptionKey kKeys[] = {
      "are first used."},
     {"attach_deadline",
      "How long attaching a volume waits for all of its replicas, such as 30s."},
-    {"reconnect_deadline",
-     "How long requests wait for a lost replica before they fail with EIO."},
+    {"hold_deadline",
+     "How long requests are held for a lost replica before they fail with EIO; 0: for ever."},
+    {"lease",
+     "Reads are served only while every replica has said within this time that it serves "
+     "this frontend."},
     {"requeue_deadline",
      "How long one replica may go on answering 'requeue' before it has failed."},
     {"clone_deadline",
@@ -120,8 +130,10 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->attach = absl::StrSplit(value, ',', absl::SkipWhitespace());
   } else if (key == "attach_deadline") {
     return SetDuration(key, value, &options->attach_deadline);
-  } else if (key == "reconnect_deadline") {
-    return SetDuration(key, value, &options->reconnect_deadline);
+  } else if (key == "hold_deadline") {
+    return SetDurationOrEver(key, value, &options->hold_deadline);
+  } else if (key == "lease") {
+    return SetDuration(key, value, &options->lease);
   } else if (key == "requeue_deadline") {
     return SetDuration(key, value, &options->requeue_deadline);
   } else if (key == "clone_deadline") {

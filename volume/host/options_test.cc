@@ -24,12 +24,12 @@ TEST(OptionsTest, ParsesWhatPeopleWrite) {
   EXPECT_TRUE(
       SetHostOption("replicas", "r1=127.0.0.1:1,r2=unix:/a=b", &options).ok());
   EXPECT_TRUE(SetHostOption("attach", "a,b", &options).ok());
-  EXPECT_TRUE(SetHostOption("reconnect_deadline", "1m30s", &options).ok());
+  EXPECT_TRUE(SetHostOption("hold_deadline", "1m30s", &options).ok());
   EXPECT_TRUE(SetHostOption("flush_bytes", "4MiB", &options).ok());
   ASSERT_EQ(options.replicas.size(), 2u);
   EXPECT_EQ(options.replicas[1].second, "unix:/a=b");
   EXPECT_EQ(options.attach, (std::vector<std::string>{"a", "b"}));
-  EXPECT_EQ(options.reconnect_deadline, absl::Seconds(90));
+  EXPECT_EQ(options.hold_deadline, absl::Seconds(90));
   EXPECT_EQ(options.flush_bytes, 4u << 20);
   EXPECT_TRUE(options.Validate().ok());
 }

@@ -268,6 +268,38 @@ TEST(VolumeRecordTest, AnUnknownOutcomeIsResolvedByReadingBack) {
   EXPECT_TRUE(absl::IsAborted(holder.Commit(next))) << "somebody else's";
 }
 
+TEST(VolumeRecordTest, AnAttemptOfOursThatCameThroughLateIsBuiltUpon) {
+  FakeCatalog catalog;
+  catalog.stored.revision = 7;
+  catalog.stored.record.set_state(v1::VolumeRecord::ACTIVE);
+  catalog.stored.record.set_epoch(5);
+  catalog.stored.record.set_owner("me");
+  VolumeRecordHolder holder(&catalog, catalog.stored);
+  // The answer never came, and the change counts only now.
+  catalog.stored.revision = 8;
+  catalog.stored.record.add_members()->set_replica("r1");
+  v1::VolumeRecord next = holder.record();
+  next.add_members()->set_replica("r2");
+  EXPECT_TRUE(holder.Commit(next).ok());
+  EXPECT_EQ(holder.revision(), 9u);
+  EXPECT_EQ(catalog.stored.record.members(0).replica(), "r2");
+}
+
+TEST(VolumeRecordTest, ATakeoverIsNotBuiltUponWhatItHasNotRead) {
+  FakeCatalog catalog;
+  catalog.stored.revision = 7;
+  catalog.stored.record.set_state(v1::VolumeRecord::ACTIVE);
+  catalog.stored.record.set_epoch(5);
+  catalog.stored.record.set_owner("the old frontend");
+  VolumeRecordHolder holder(&catalog, catalog.stored);
+  catalog.stored.revision = 8;  // a member has left meanwhile
+  v1::VolumeRecord next = holder.record();
+  next.set_epoch(6);
+  next.set_owner("me");
+  EXPECT_TRUE(absl::IsAborted(holder.Commit(next)));
+  EXPECT_EQ(catalog.stored.record.epoch(), 5u);
+}
+
 TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {
   v1::VolumeRecord record;
   record.set_lanes(2);

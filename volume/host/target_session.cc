@@ -135,6 +135,13 @@ void TargetSession::QueueDurablePoints(
   if (!batcher_.Queue(part_, {})) return;
 }
 
+void TargetSession::QueuePing(uint64_t ping) {
+  part_.Clear();
+  part_.set_ping(ping);
+  // Lost with a peer that does not read, whose session ends anyway.
+  if (!batcher_.Queue(part_, {})) return;
+}
+
 void TargetSession::Kick() { Carry(batcher_.Next()); }
 
 void TargetSession::OnWriteDone(bool ok) { Carry(batcher_.WriteDone(ok)); }
@@ -176,6 +183,7 @@ absl::Status TargetSession::TakeFrame() {
   if (frame_.has_space_exhausted()) {
     events_.space_changed(frame_.space_exhausted());
   }
+  if (frame_.pong() != 0) events_.ponged(frame_.pong());
   return TakeReplies(frame_, payload);
 }
 

@@ -60,6 +60,8 @@ class TargetSession final
     std::function<void(std::vector<CompletedClone>)> replied;
     // The replica has, or has no longer, room for more data.
     std::function<void(bool exhausted)> space_changed;
+    // The replica still serves this session, as of when this ping was queued at the earliest.
+    std::function<void(uint64_t ping)> ponged;
     // The last event of a session that was started. ESTALE is fenced, and only
     // a replica that says so itself is: any other refusal is a lost session.
     std::function<void(engine::Result, std::string reason)> ended;
@@ -78,6 +80,7 @@ class TargetSession final
   void Queue(const engine::Clone& clone);
   void QueueDurablePoints(
       const std::vector<std::pair<LaneId, Position>>& points);
+  void QueuePing(uint64_t ping);
   // Sends what was queued, at once or when the present write is done.
   void Kick();
 

@@ -10,26 +10,51 @@
 #include "proto/base/position.h"
 
 namespace weir::host {
+namespace {
+
+constexpr int kAttemptsMax = 8;
+
+}  // namespace
 
 absl::Status VolumeRecordHolder::Commit(const v1::VolumeRecord& next) {
-  absl::StatusOr<uint64_t> put = catalog_->PutVolume(next, stored_.revision);
-  if (put.ok()) {
-    stored_ = {next, *put};
-    return absl::OkStatus();
+  // Each of ours that came through late moves the revision once, and there are few.
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    const uint64_t revision = stored_.revision;
+    absl::StatusOr<uint64_t> put = catalog_->PutVolume(next, revision);
+    if (put.ok()) {
+      stored_ = {next, *put};
+      return absl::OkStatus();
+    }
+    const absl::Status resolved = ReadBack(next, put.status());
+    if (resolved.ok() || absl::IsAborted(resolved) || stored_.revision == revision) {
+      return resolved;
+    }
   }
-  if (absl::IsAborted(put.status())) return put.status();
-  absl::StatusOr<catalog::VersionedVolume> read =
-      catalog_->GetVolume(next.name());
-  if (!read.ok() || read->revision == stored_.revision) return put.status();
-  // The owner's nonce and the epoch are in the record, so no one else's record
-  // can equal ours.
-  if (google::protobuf::util::MessageDifferencer::Equals(read->record, next)) {
-    stored_ = *std::move(read);
-    return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("volume ", next.name(), ": the catalog keeps changing"));
+}
+
+absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const absl::Status& put) {
+  absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(next.name());
+  if (absl::IsNotFound(read.status())) {
+    return absl::AbortedError(absl::StrCat("volume ", next.name(), " was deleted"));
   }
-  return absl::AbortedError(
-      absl::StrCat("volume ", next.name(), " was changed by another frontend: "
-                   "epoch ", read->record.epoch(), " has been taken"));
+  // Not ABORTED: that is said only of a record that was seen to be another's.
+  if (!read.ok() || read->revision == stored_.revision) {
+    return absl::UnavailableError(absl::StrCat("volume ", next.name(), ": ", put.message()));
+  }
+  const bool same = google::protobuf::util::MessageDifferencer::Equals(read->record, next);
+  const bool ours = read->record.owner() == next.owner() &&
+                    read->record.epoch() == next.epoch() &&
+                    read->record.state() == v1::VolumeRecord::ACTIVE;
+  if (!same && !ours) {
+    return absl::AbortedError(
+        absl::StrCat("volume ", next.name(), " was changed by another frontend: "
+                     "epoch ", read->record.epoch(), " has been taken"));
+  }
+  stored_ = *std::move(read);
+  if (same) return absl::OkStatus();
+  return absl::UnavailableError("an earlier attempt came through");  // to be tried on top of it
 }
 
 absl::Status VolumeRecordHolder::Delete() {
@@ -87,15 +112,20 @@ engine::Table ToTable(const v1::VolumeRecord& record) {
   return table;
 }
 
-v1::VolumeRecord WithTable(v1::VolumeRecord record,
-                           const engine::Table& table) {
+v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit) {
   for (v1::Member& member : *record.mutable_members()) {
     member.set_in_sync(false);
-    for (const engine::TargetConfig& target : table.targets) {
+    for (const engine::TargetConfig& target : commit.table.targets) {
       if (target.replica != member.replica()) continue;
       member.set_in_sync(target.state == engine::TargetState::kInSync);
       member.set_address(target.address);
     }
+  }
+  record.clear_floor();
+  for (size_t lane = 0; lane < commit.floor.size(); ++lane) {
+    v1::LanePosition* floor = record.add_floor();
+    floor->set_lane(static_cast<uint32_t>(lane));
+    floor->set_position(commit.floor[lane].bits());
   }
   return record;
 }

@@ -29,11 +29,14 @@ class VolumeRecordHolder {
 
   // Replaces the record. An unknown outcome is resolved by reading back: OK if
   // what is stored is exactly `next`, ABORTED if it is another's, else the
-  // first error (nothing changed, or still unknown).
+  // first error (nothing changed, or still unknown). An earlier attempt of ours
+  // whose outcome was unknown may have come through since: then `next` goes on top of it.
   absl::Status Commit(const v1::VolumeRecord& next);
   absl::Status Delete();
 
  private:
+  absl::Status ReadBack(const v1::VolumeRecord& next, const absl::Status& put);
+
   catalog::Catalog* catalog_;
   catalog::VersionedVolume stored_;
 };
@@ -45,8 +48,8 @@ v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
 
 // The table of the record's members.
 engine::Table ToTable(const v1::VolumeRecord& record);
-// The record whose in_sync members are those of `table`.
-v1::VolumeRecord WithTable(v1::VolumeRecord record, const engine::Table& table);
+// The record whose in_sync members are those of the table, with its floor raised.
+v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit);
 
 // A table as a client loads it. INVALID_ARGUMENT: a target that is no member,
 // named twice, in an unknown state, or in_sync although it has left.

@@ -464,6 +464,11 @@ void VolumeRunner::CarryOut(Round& round, engine::Effect& effect) {
     if (target.stream == nullptr) return;
     target.stream->QueueDurablePoints(points->points);
     target.kick = true;
+  } else if (auto* ping = std::get_if<engine::PingTarget>(&effect)) {
+    DispatchedTarget& target = dispatched_[ping->target];
+    if (target.stream == nullptr) return;
+    target.stream->QueuePing(ping->ping);
+    target.kick = true;
   } else if (auto* connect = std::get_if<engine::ConnectTarget>(&effect)) {
     Connect(*connect);
   } else if (auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
@@ -570,6 +575,14 @@ TargetSession::Events VolumeRunner::SessionEvents(engine::TargetId id,
       engine.TargetSpaceChanged(id, exhausted, now, effects);
     });
   };
+  events.ponged = [weak, id, session](uint64_t ping) {
+    auto self = weak.lock();
+    if (self == nullptr) return;
+    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
+                                         auto& effects) {
+      engine.TargetPonged(id, ping, now, effects);
+    });
+  };
   // Holds the runner, since Stop waits for this.
   events.ended = [self = shared_from_this(), id, session](
                      engine::Result result, std::string reason) {
@@ -606,8 +619,8 @@ void VolumeRunner::Disconnect(const engine::DisconnectTarget& disconnect) {
 }
 
 void VolumeRunner::Commit(engine::CommitMembers& commit) {
-  auto work = [self = shared_from_this(), table = std::move(commit.table)] {
-    const absl::Status status = self->config_.commit_members(table);
+  auto work = [self = shared_from_this(), commit = std::move(commit)] {
+    const absl::Status status = self->config_.commit_members(commit);
     self->Run([&status](auto& engine, auto now, auto& effects) {
       engine.MembersCommitted(status, now, effects);
     });

@@ -60,9 +60,8 @@ class VolumeRunner final : public HostedVolume,
     engine::Table table;
     uint64_t unanswered_bytes_max = 32 << 20;  // see AwaitRoom
     absl::Duration connect_deadline = absl::Seconds(5);
-    // Makes the catalog's members those that the table has in sync. Blocks;
-    // runs on `background`.
-    std::function<absl::Status(const engine::Table&)> commit_members;
+    // Carries it out, and blocks for that; runs on `background`.
+    std::function<absl::Status(const engine::CommitMembers&)> commit_members;
     // All outlive the runner's Stop.
     Timer* timer = nullptr;
     WorkQueue* background = nullptr;

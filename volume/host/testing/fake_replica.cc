@@ -192,7 +192,8 @@ grpc::Status FakeReplica::Io(
       reply->set_id(io.id());
       Answer(io, data, reply, replies.mutable_payload());
     }
-    if (replies.replies_size() > 0) stream->Write(replies);
+    replies.set_pong(frame.ping());
+    if (replies.replies_size() > 0 || replies.pong() != 0) stream->Write(replies);
   }
   return grpc::Status::OK;
 }

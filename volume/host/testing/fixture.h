@@ -45,7 +45,7 @@ class HostFixture : public testing::Test {
     }
     options.listen = "127.0.0.1:0";
     options.attach_deadline = absl::Seconds(5);
-    options.reconnect_deadline = absl::Seconds(10);
+    options.hold_deadline = absl::Seconds(10);
     return options;
   }
 

@@ -1,0 +1,171 @@
+// Members that leave by a catalog change, and the leases that reads need. See state.h.
+//
+// A leave is no suspend: until the catalog has answered, acknowledgements need the union of the
+// members before and after, and reads use only the intersection, so nothing has to stop but what
+// waits for the leaving member anyway.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "proto/base/errno.h"
+#include "volume/engine/state.h"
+
+namespace weir::engine {
+
+// Enough others remain: as many as the volume asks for, each with all that was acknowledged.
+// When a member has merely gone away the others must be there, else waiting is better than leaving.
+bool Engine::State::MayLeave(const Target& target) const {
+  if (options_.leave_after == absl::InfiniteDuration()) return false;
+  const bool failed = target.health == Target::Health::kFailed;
+  const auto remain = std::count_if(targets_.begin(), targets_.end(), [&](const Target& t) {
+    return t.id != target.id && !t.leaving && !t.overdue && (failed ? t.counts() : t.connected());
+  });
+  return remain >= std::max<uint32_t>(options_.min_in_sync, 1);
+}
+
+void Engine::State::DecideWhoLeaves() {
+  for (Target& target : targets_) {
+    if (!target.member()) continue;
+    // Whom the catalog has been asked to take out goes on leaving until it has answered.
+    if (target.leaving && !target.in_doubt && !MayLeave(target)) {
+      target.leaving = false;
+      if (target.health == Target::Health::kFailed) Condemn(target);
+    }
+    const bool away = target.health == Target::Health::kConnecting &&
+                      now_ - target.since >= options_.leave_after;
+    const bool failed = target.health == Target::Health::kFailed;
+    if ((away || failed) && !target.leaving && MayLeave(target)) target.leaving = true;
+  }
+}
+
+bool Engine::State::AdvanceMembership() {
+  if (phase_ == Phase::kSuspended || (phase_ == Phase::kSuspending && noflush_)) return false;
+  if (phase_ != Phase::kCommitting) DecideWhoLeaves();
+  if (change_) return false;
+  if (phase_ == Phase::kCommitting) {
+    CHECK(next_table_.has_value());
+    Commit(*next_table_);
+    change_->for_resume = true;
+    return true;
+  }
+  const bool wanted = std::any_of(targets_.begin(), targets_.end(), [](const Target& t) {
+    return t.member() && (t.leaving || t.in_doubt);
+  });
+  if (!wanted || now_ < change_not_before_) return false;
+  Commit(TableNow());
+  return true;
+}
+
+// The table without those that leave.
+Table Engine::State::TableNow() const {
+  Table table;
+  for (const Target& target : targets_) {
+    TargetConfig config = target.config;
+    config.state =
+        target.member() && !target.leaving ? TargetState::kInSync : TargetState::kOut;
+    table.targets.push_back(std::move(config));
+  }
+  return table;
+}
+
+void Engine::State::Commit(Table table) {
+  std::vector<Position> floor;
+  for (const Lane& lane : lanes_) {
+    uint64_t synced = lane.last();
+    for (const Target& target : targets_) {
+      if (table.targets[static_cast<size_t>(target.id)].state != TargetState::kInSync) continue;
+      synced = std::min(synced, lane.cursor(target.id).durable);
+    }
+    floor.emplace_back(options_.epoch, synced);
+  }
+  for (Target& target : targets_) {
+    const bool stays =
+        table.targets[static_cast<size_t>(target.id)].state == TargetState::kInSync;
+    if (target.member() && !stays) target.in_doubt = true;
+  }
+  change_ = Change{table, /*for_resume=*/false};
+  Emit(CommitMembers{std::move(table), std::move(floor)});
+}
+
+void Engine::State::MembersCommitted(const absl::Status& status) {
+  if (!change_) return;
+  const Change change = *std::move(change_);
+  change_.reset();
+  if (absl::IsAborted(status)) return Fence(std::string(status.message()));
+  if (!status.ok()) {
+    change_not_before_ = now_ + options_.commit_retry_delay;
+    // It is tried again, with what is wanted by then: who has come back may stay.
+    for (Target& target : targets_) {
+      if (target.connected()) target.leaving = false;
+    }
+    if (!change.for_resume) return;
+    phase_ = Phase::kSuspended;
+    next_table_.reset();
+    return AnswerControl(Result(StatusToErrno(status)),
+                         absl::StrCat("the catalog did not take the new table, the volume "
+                                      "stays suspended on the old one: ",
+                                      status.message()));
+  }
+  for (Target& target : targets_) {
+    const TargetConfig& config = change.table.targets[static_cast<size_t>(target.id)];
+    if (!target.member()) continue;
+    target.in_doubt = false;
+    if (config.state == TargetState::kInSync) continue;
+    TakeOut(target, change.for_resume ? "left the table" : target.reason);
+  }
+  FailWritesOfNobody();
+  AdvanceAllLanes();
+  TrimReplay();
+  if (change.for_resume) FinishResume();
+}
+
+void Engine::State::TakeOut(Target& target, std::string reason) {
+  const bool had_session = target.counts();
+  DropSession(target);
+  target.health = Target::Health::kOut;
+  target.config.state = TargetState::kOut;
+  target.leaving = target.in_doubt = target.overdue = false;
+  target.since = now_;
+  target.reason = std::move(reason);
+  if (run_) run_->TargetLeft(target.id);
+  if (had_session) Emit(DisconnectTarget{target.id, target.reason});
+}
+
+// --- leases ---
+
+// Any member that was sealed by a newer epoch would not have answered.
+bool Engine::State::HasLeases() const {
+  return options_.lease == absl::InfiniteDuration() ||
+         std::all_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+           return !t.member() || now_ < t.lease_until;
+         });
+}
+
+void Engine::State::NoteLease(Target& target, Time asked) {
+  target.lease_until = std::max(target.lease_until, asked + options_.lease);
+}
+
+bool Engine::State::AdvanceLeases() {
+  if (options_.lease == absl::InfiniteDuration() || !MayGoOnSending()) return false;
+  bool progressed = false;
+  for (Target& target : targets_) {
+    if (!target.connected() || target.pinging || now_ - target.pinged < options_.lease / 3) {
+      continue;
+    }
+    target.pinging = true;
+    target.pinged = now_;
+    Emit(PingTarget{target.id, ++target.ping});
+    progressed = true;
+  }
+  return progressed;
+}
+
+void Engine::State::TargetPonged(Target& target, uint64_t ping) {
+  if (!target.connected() || !target.pinging || ping != target.ping) return;
+  target.pinging = false;
+  target.answered_session = true;
+  NoteLease(target, target.pinged);
+}
+
+}  // namespace weir::engine
