@@ -1,0 +1,50 @@
+#include "tests/sim/catalog_model.h"
+
+#include <memory>
+
+namespace weir::sim {
+namespace {
+
+constexpr absl::Duration kNoAnswerAfter = absl::Milliseconds(300);
+
+}  // namespace
+
+void CatalogModel::Exchange(std::function<void()> ask, std::function<void()> answer,
+                            std::function<void()> lost) {
+  const bool down = agenda_->now() < outage_until_;
+  const bool ask_lost = down || dice_->Percent(loss_percent_ / 2);
+  const bool answer_lost = !ask_lost && dice_->Percent((loss_percent_ + 1) / 2);
+  // What was asked may also arrive after the caller has given up.
+  const bool late = answer_lost && dice_->Percent(30);
+  const absl::Duration there = late ? dice_->Micros(250000, 900000) : dice_->Micros(50, 3000);
+  if (ask_lost || answer_lost) agenda_->After(kNoAnswerAfter, std::move(lost));
+  if (ask_lost) return;
+  agenda_->After(there, [this, ask = std::move(ask), answer = std::move(answer), answer_lost] {
+    ask();
+    if (!answer_lost) agenda_->After(dice_->Micros(50, 3000), answer);
+  });
+}
+
+void CatalogModel::Get(std::function<void(absl::StatusOr<CatalogRecord>)> done) {
+  auto seen = std::make_shared<CatalogRecord>();
+  Exchange([this, seen] { *seen = record_; }, [seen, done] { done(*seen); },
+           [done] { done(absl::UnavailableError("the catalog did not answer")); });
+}
+
+void CatalogModel::Put(engine::TakeoverRecord next, uint64_t revision,
+                       std::function<void(absl::StatusOr<uint64_t>)> done) {
+  auto result = std::make_shared<absl::StatusOr<uint64_t>>(absl::UnknownError(""));
+  auto ask = [this, result, next = std::move(next), revision] {
+    if (record_.revision != revision) {
+      *result = absl::AbortedError("the record has changed");
+      return;
+    }
+    record_.volume = next;
+    *result = ++record_.revision;
+    applied_(record_);
+  };
+  Exchange(std::move(ask), [result, done] { done(*result); },
+           [done] { done(absl::UnavailableError("the catalog did not answer")); });
+}
+
+}  // namespace weir::sim

@@ -1,0 +1,63 @@
+// The catalog's one record, behind a network that may lose what it asks or what it answers.
+//
+// Thread-safety: none.
+#ifndef WEIR_TESTS_SIM_CATALOG_MODEL_H_
+#define WEIR_TESTS_SIM_CATALOG_MODEL_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "tests/sim/agenda.h"
+#include "tests/sim/dice.h"
+#include "volume/engine/takeover.h"
+
+namespace weir::sim {
+
+struct CatalogRecord {
+  engine::TakeoverRecord volume;
+  uint64_t revision = 1;
+};
+
+class CatalogModel {
+ public:
+  // `applied` is told of every change at the instant at which it counts.
+  CatalogModel(Agenda* agenda, Dice* dice, CatalogRecord first,
+               std::function<void(const CatalogRecord&)> applied)
+      : agenda_(agenda), dice_(dice), record_(std::move(first)), applied_(std::move(applied)) {}
+
+  // As it is now, for the judge.
+  const CatalogRecord& record() const { return record_; }
+
+  // Until then nothing gets through.
+  void OutageUntil(Time until) { outage_until_ = until; }
+  // An answer, or what was asked, is lost so often.
+  void set_loss_percent(uint64_t percent) { loss_percent_ = percent; }
+
+  // UNAVAILABLE: no answer came.
+  void Get(std::function<void(absl::StatusOr<CatalogRecord>)> done);
+  // ABORTED: the record is at another revision. UNAVAILABLE: no answer came; it may count or
+  // not, now or a little later.
+  void Put(engine::TakeoverRecord next, uint64_t revision,
+           std::function<void(absl::StatusOr<uint64_t>)> done);
+
+ private:
+  // Runs `ask` at the catalog, then `answer` at the caller unless a loss is drawn, then `lost`.
+  void Exchange(std::function<void()> ask, std::function<void()> answer,
+                std::function<void()> lost);
+
+  Agenda* const agenda_;
+  Dice* const dice_;
+  CatalogRecord record_;
+  const std::function<void(const CatalogRecord&)> applied_;
+  Time outage_until_{};
+  uint64_t loss_percent_ = 0;
+};
+
+}  // namespace weir::sim
+
+#endif  // WEIR_TESTS_SIM_CATALOG_MODEL_H_

@@ -1,0 +1,397 @@
+#include "tests/sim/cluster.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+
+namespace weir::sim {
+namespace {
+
+using engine::RequestKind;
+
+constexpr uint64_t kRequestBlocksMax = 6;
+constexpr uint64_t kRequestsMax = 4096;
+constexpr size_t kEffectsMax = 2000;  // of one event; more is a loop
+constexpr absl::Duration kHealedWithin = absl::Seconds(60);
+
+// Block contents, one page a block so that slices look like real ones. Written anew by each run.
+char* PagesOf(uint64_t request) {
+  static thread_local std::vector<char> pages;
+  pages.resize(kRequestsMax * kRequestBlocksMax * kBlockBytes);
+  return pages.data() + request % kRequestsMax * kRequestBlocksMax * kBlockBytes;
+}
+
+Payload DataOf(uint64_t value, uint64_t blocks) {
+  static const std::shared_ptr<const void> kOwner = std::make_shared<int>(0);
+  char* data = PagesOf(value);
+  for (uint64_t i = 0; i < blocks; ++i) std::memcpy(data + i * kBlockBytes, &value, sizeof value);
+  return Payload(kOwner, {data, blocks * kBlockBytes});
+}
+
+bool BringsData(RequestKind kind) {
+  return kind == RequestKind::kWrite || kind == RequestKind::kBarrier;
+}
+
+bool Writes(RequestKind kind) {
+  return BringsData(kind) || kind == RequestKind::kWriteZeroes || kind == RequestKind::kDiscard;
+}
+
+uint64_t PlaceKey(uint64_t value, uint32_t lane) { return value << 8 | lane; }
+
+}  // namespace
+
+Cluster::Cluster(uint64_t seed, ClusterOptions options)
+    : options_(options), dice_(seed), ops_(1) {
+  CHECK_LT(options_.requests, kRequestsMax);
+  DrawShape();
+  MakeReplicas();
+  network_ = std::make_unique<Network>(&agenda_, &dice_, &replicas_);
+  CatalogRecord record;
+  for (const auto& replica : replicas_) {
+    record.volume.members.push_back(
+        {replica->name(), replica->store().identity().store_id, "", true});
+  }
+  judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks);
+  catalog_ = std::make_unique<CatalogModel>(
+      &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
+        if (applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
+        active_epoch_ = applied.volume.epoch;
+        Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
+        judge_->Activated(SessionId{active_epoch_}, /*resumed=*/false);
+      });
+  MakeFrontends();
+  faults_left_ = options_.faults;
+}
+
+Cluster::~Cluster() = default;
+
+void Cluster::DrawShape() {
+  geometry_.lanes.lanes = 1 + dice_.Below(3);
+  geometry_.lanes.stripe_blocks = 2 + dice_.Below(3);
+  geometry_.size_blocks = 16 + dice_.Below(24);
+  engine::Options& engine = engine_options_;
+  engine.size_blocks = geometry_.size_blocks;
+  engine.lanes = geometry_.lanes;
+  engine.leave_after = absl::Milliseconds(200);
+  engine.hold_deadline = absl::Seconds(3);
+  engine.commit_retry_delay = absl::Milliseconds(50);
+  engine.lease = absl::Milliseconds(500);
+  engine.reconnect_delay = absl::Milliseconds(50);
+  engine.requeue_deadline = absl::Seconds(1);
+  engine.clone_deadline = absl::Milliseconds(300);
+  engine.flush_interval = absl::Milliseconds(dice_.Percent(50) ? 200 : 20000);
+  engine.replay_bytes_max = (dice_.Percent(50) ? 4096 : 256) << 10;
+  engine.flush_bytes = engine.replay_bytes_max / 3;
+  engine.epoch = 1;
+  CHECK_OK(engine.Validate());
+}
+
+void Cluster::MakeReplicas() {
+  const uint32_t count = dice_.Percent(80) ? 3 : static_cast<uint32_t>(1 + dice_.Below(2));
+  for (uint32_t i = 0; i < count; ++i) {
+    replicas_.push_back(std::make_unique<ReplicaNode>(
+        i, static_cast<uint32_t>(1 + dice_.Below(3)), geometry_));
+  }
+  engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
+}
+
+void Cluster::MakeFrontends() {
+  Frontend::Parts parts;
+  parts.agenda = &agenda_;
+  parts.dice = &dice_;
+  parts.network = network_.get();
+  parts.catalog = catalog_.get();
+  parts.engine = engine_options_;
+  if (options_.trace) parts.trace = [this](std::string line) { Trace(line); };
+  for (uint32_t i = 0; i < 3; ++i) {
+    Frontend::Events events;
+    events.serving = [this, i] { Serving(i); };
+    events.refused = [this, i](const absl::Status&) { Refused(i); };
+    events.completed = [this, i](engine::CompleteRequest& done) { Completed(i, done); };
+    events.control = [this, i](const engine::CompleteControl& done) { ControlDone(i, done); };
+    events.stepped = [this](const engine::Effects& effects) { Stepped(effects); };
+    frontends_.push_back(std::make_unique<Frontend>(i, parts, std::move(events)));
+    frontends_.back()->set_clock_rate(1 + (static_cast<double>(dice_.Below(101)) - 50) / 1000);
+  }
+  acked_.assign(frontends_.size(), std::vector<Position>(geometry_.lanes.lanes));
+  pumping_.assign(frontends_.size(), 0);
+}
+
+void Cluster::Trace(const std::string& line) {
+  if (!options_.trace) return;
+  trace_.push_back(absl::StrCat(absl::FormatDuration(agenda_.now()), " ", line));
+}
+
+void Cluster::Violated(std::string what) {
+  if (result_.violation.empty()) result_.violation = std::move(what);
+}
+
+ClusterResult Cluster::Run() {
+  heal_at_ = agenda_.now() + dice_.Micros(2000000, 6000000);
+  AttachSome();
+  agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
+  agenda_.At(heal_at_, [this] { Heal(); });
+  while (result_.violation.empty() && !Finished()) {
+    if (agenda_.empty()) {
+      Violated("nothing is due and requests are open");
+    } else if (agenda_.next() > heal_at_ + kHealedWithin) {
+      if (!store_failed_ && options_.survivable) {
+        Violated("I8: the volume is not well long after the last fault");
+      }
+      break;
+    } else {
+      agenda_.RunNext();
+    }
+    if (result_.violation.empty()) result_.violation = judge_->violation();
+  }
+  if (result_.violation.empty()) CompareReplicas();
+  return result_;
+}
+
+// --- frontends ---
+
+bool Cluster::AnybodyServes() const {
+  return std::any_of(frontends_.begin(), frontends_.end(), [this](const auto& f) {
+    return (f->healthy() && f->epoch() == active_epoch_) || f->attaching();
+  });
+}
+
+// Somebody watches over the volume, as an orchestrator does: if nobody serves it, it is
+// attached somewhere.
+void Cluster::AttachSome() {
+  if (!AnybodyServes()) AttachAt(AnyFrontend());
+  agenda_.After(dice_.Micros(50000, 400000), [this] { AttachSome(); });
+}
+
+void Cluster::AttachAt(uint32_t frontend) {
+  ++result_.attaches;
+  Trace(absl::StrCat("attach at f", frontend));
+  if (frontends_[frontend]->serving() || frontends_[frontend]->attaching()) {
+    frontends_[frontend]->Crash();
+  }
+  frontends_[frontend]->Attach();
+}
+
+void Cluster::Refused(uint32_t) {}
+
+void Cluster::Serving(uint32_t frontend) {
+  const Epoch epoch = frontends_[frontend]->epoch();
+  pumping_[frontend] = epoch;
+  std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
+  agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
+}
+
+// What the engine has done is looked at before it is carried out.
+void Cluster::Stepped(const engine::Effects& effects) {
+  if (effects.size() > kEffectsMax) Violated("an event had no end of effects");
+  for (const engine::Effect& effect : effects) {
+    result_.trace_hash = result_.trace_hash * 1099511628211u + effect.index() + 1;
+    const auto* send = std::get_if<engine::SendClone>(&effect);
+    if (send == nullptr) continue;
+    result_.trace_hash = result_.trace_hash * 31 + send->clone.position.bits();
+    if (send->clone.kind != RequestKind::kWrite) continue;
+    placed_[PlaceKey(ValueOf(send->clone.data.bytes(), 0), Index(send->clone.lane))] =
+        send->clone.position;
+  }
+}
+
+// --- clients ---
+
+void Cluster::SubmitSome(uint32_t frontend) {
+  Frontend& at = *frontends_[frontend];
+  if (!at.serving() || at.epoch() != pumping_[frontend]) return;
+  for (uint64_t burst = 1 + dice_.Below(8); burst > 0; --burst) SubmitOne(frontend);
+  if (submitted_ >= options_.requests) return;
+  const absl::Duration pause =
+      dice_.Percent(10) ? dice_.Micros(0, 800000) : dice_.Micros(0, 40000);
+  agenda_.After(pause, [this, frontend] { SubmitSome(frontend); });
+}
+
+engine::Request Cluster::RandomRequest(uint64_t id) {
+  static constexpr RequestKind kKinds[] = {
+      RequestKind::kWrite, RequestKind::kWrite,   RequestKind::kWrite,       RequestKind::kWrite,
+      RequestKind::kRead,  RequestKind::kRead,    RequestKind::kRead,        RequestKind::kFlush,
+      RequestKind::kFlush, RequestKind::kBarrier, RequestKind::kWriteZeroes, RequestKind::kDiscard,
+      RequestKind::kRead,  RequestKind::kExtents};
+  engine::Request request;
+  request.id = engine::RequestId{id};
+  request.kind = kKinds[dice_.Below(std::size(kKinds))];
+  if (request.kind == RequestKind::kFlush) return request;
+  request.range.first = dice_.Below(geometry_.size_blocks);
+  request.range.count = 1 + dice_.Below(std::min<uint64_t>(
+                                kRequestBlocksMax, geometry_.size_blocks - request.range.first));
+  request.fua = Writes(request.kind) && dice_.Percent(15);
+  if (BringsData(request.kind)) {
+    request.data = DataOf(id, request.range.count);
+    request.crcs.assign(request.range.count, 0);
+  }
+  return request;
+}
+
+void Cluster::SubmitOne(uint32_t frontend) {
+  if (submitted_ >= options_.requests) return;
+  ++submitted_;
+  engine::Request request = RandomRequest(ops_.size());
+  Invoke(request, frontend);
+  frontends_[frontend]->Submit(std::move(request));
+}
+
+void Cluster::Invoke(const engine::Request& request, uint32_t frontend) {
+  const auto id = static_cast<uint64_t>(request.id);
+  Op op;
+  op.kind = request.kind;
+  op.range = request.range;
+  op.frontend = frontend;
+  op.epoch = frontends_[frontend]->epoch();
+  op.invoked = agenda_.now();
+  const OpId judged{id};
+  const SessionId session{op.epoch};
+  switch (request.kind) {
+    case RequestKind::kRead:
+      judge_->ReadInvoked(judged, session, request.range);
+      break;
+    case RequestKind::kFlush:
+      op.covers = acked_[frontend];
+      judge_->FlushInvoked(judged, session);
+      break;
+    case RequestKind::kBarrier:
+      op.covers = acked_[frontend];
+      judge_->BarrierInvoked(judged, session, request.range, id);
+      break;
+    case RequestKind::kExtents:
+      break;
+    case RequestKind::kWrite:
+      judge_->WriteInvoked(judged, session, request.range, id, request.fua);
+      break;
+    case RequestKind::kWriteZeroes:
+    case RequestKind::kDiscard:
+      judge_->WriteInvoked(judged, session, request.range, 0, request.fua);
+      break;
+  }
+  ops_.push_back(std::move(op));
+}
+
+void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
+  const auto id = static_cast<uint64_t>(done.id);
+  if (id == 0 || id >= ops_.size()) return Violated(absl::StrCat("nobody submitted ", id));
+  Op& op = ops_[id];
+  if (op.done) return Violated(absl::StrCat("request ", id, " was completed twice"));
+  op.done = true;
+  done.result.ok() ? ++result_.requests_ok : ++result_.requests_failed;
+  if (done.result.kind() == engine::Result::Kind::kRequeue) {
+    return Violated(absl::StrCat("request ", id, " was completed with REQUEUE"));
+  }
+  if (op.kind == RequestKind::kExtents) return;
+  Outcome outcome;
+  outcome.ok = done.result.ok();
+  outcome.nothing_written = absl::StrContains(done.message, "nothing was written");
+  std::vector<uint64_t> values;
+  if (outcome.ok && op.kind == RequestKind::kRead) {
+    for (const engine::ReadPart& part : done.parts) {
+      for (uint64_t i = 0; i < part.blocks; ++i) values.push_back(ValueOf(part.data.bytes(), i));
+    }
+    if (values.size() != op.range.count) return Violated("a read's parts do not cover its range");
+  }
+  judge_->Returned(OpId{id}, outcome, values);
+  if (!outcome.ok) return;
+  if (BringsData(op.kind)) CheckAcked(frontend, op, id);
+  if (op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier) {
+    CheckFlushed(frontend, op);
+  }
+}
+
+// I2: what is acknowledged is on every member that the catalog names.
+void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
+  const engine::TakeoverRecord& record = catalog_->record().volume;
+  for (uint64_t b = op.range.first; b < op.range.end(); ++b) {
+    const uint32_t lane = Index(geometry_.lanes.LaneOf(b));
+    const auto placed = placed_.find(PlaceKey(id, lane));
+    if (placed == placed_.end()) return Violated(absl::StrCat("write ", id, " was never sent"));
+    const Position at = placed->second;
+    acked_[frontend][lane] = std::max(acked_[frontend][lane], at);
+    if (record.epoch != op.epoch) continue;
+    for (size_t i = 0; i < replicas_.size(); ++i) {
+      if (!record.members[i].in_sync || replicas_[i]->power_cut_at() >= op.invoked) continue;
+      if (replicas_[i]->store().position(lane) >= at) continue;
+      Violated(absl::StrCat("I2: write ", id, " was acknowledged at ", at.ToString(),
+                            ", replica ", replicas_[i]->name(), " is at ",
+                            replicas_[i]->store().position(lane).ToString()));
+    }
+  }
+}
+
+// I3: what a flush covers is synced on every member that the catalog names.
+void Cluster::CheckFlushed(uint32_t, const Op& op) {
+  const engine::TakeoverRecord& record = catalog_->record().volume;
+  if (record.epoch != op.epoch) return;
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    if (!record.members[i].in_sync) continue;
+    for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
+      if (replicas_[i]->store().durable(lane) >= op.covers[lane]) continue;
+      Violated(absl::StrCat("I3: a flush was acknowledged that covers ",
+                            op.covers[lane].ToString(), " of lane ", lane, ", replica ",
+                            replicas_[i]->name(), " has synced ",
+                            replicas_[i]->store().durable(lane).ToString()));
+    }
+  }
+}
+
+// --- the end ---
+
+// Once healed: a healthy frontend has answered all that it was asked, and has then read every
+// block.
+bool Cluster::Finished() {
+  if (!healed_ || submitted_ < options_.requests) return false;
+  const auto healthy = std::find_if(
+      frontends_.begin(), frontends_.end(),
+      [this](const auto& f) { return f->healthy() && f->epoch() == active_epoch_; });
+  if (healthy == frontends_.end()) return false;
+  for (const Op& op : ops_) {
+    if (!op.done && op.epoch == active_epoch_ && op.epoch != 0) return false;
+  }
+  if (read_back_) return true;
+  read_back_ = true;
+  ReadBack(static_cast<uint32_t>(healthy - frontends_.begin()));
+  return false;
+}
+
+void Cluster::ReadBack(uint32_t frontend) {
+  for (uint64_t b = 0; b < geometry_.size_blocks; b += kRequestBlocksMax) {
+    engine::Request request;
+    request.id = engine::RequestId{ops_.size()};
+    request.kind = RequestKind::kRead;
+    request.range = {b, std::min(kRequestBlocksMax, geometry_.size_blocks - b)};
+    Invoke(request, frontend);
+    frontends_[frontend]->Submit(std::move(request));
+  }
+}
+
+// I5: replicas at equal positions of one history are equal, block by block.
+void Cluster::CompareReplicas() {
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    for (size_t j = i + 1; j < replicas_.size(); ++j) {
+      const ModelStore& a = replicas_[i]->store();
+      const ModelStore& b = replicas_[j]->store();
+      for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
+        const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
+        if (a.position(lane) != b.position(lane) || a.lineage(lane) != b.lineage(lane)) continue;
+        const auto& va = a.versions(block);
+        const auto& vb = b.versions(block);
+        const uint64_t left = va.empty() ? 0 : va.back().value;
+        const uint64_t right = vb.empty() ? 0 : vb.back().value;
+        if (left == right) continue;
+        Violated(absl::StrCat("I5: at ", a.position(lane).ToString(), " block ", block, " is ",
+                              left, " on ", replicas_[i]->name(), " and ", right, " on ",
+                              replicas_[j]->name()));
+      }
+    }
+  }
+}
+
+}  // namespace weir::sim

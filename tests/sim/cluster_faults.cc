@@ -1,0 +1,180 @@
+// The faults of a simulated cluster, and how they end.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "tests/sim/cluster.h"
+
+namespace weir::sim {
+
+const char* NameOf(Fault fault) {
+  static constexpr const char* kNames[] = {
+      "kill replica",  "power cut",       "power cut of all", "cut to replica", "cut to frontend",
+      "cut both ways", "slow replica",    "requeues",         "dropped replies", "bad blocks",
+      "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
+      "kill frontend", "pause frontend",  "attach elsewhere", "suspend",        "reclaim"};
+  static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
+  return kNames[static_cast<size_t>(fault)];
+}
+
+void Cluster::FaultSome() {
+  if (healed_ || faults_left_ == 0) return;
+  --faults_left_;
+  // What is final for a store is rare, or there would be nothing left to judge.
+  static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll};
+  auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
+  if (std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare) &&
+      dice_.Percent(70)) {
+    fault = Fault::kReclaim;
+  }
+  Inject(fault);
+  agenda_.After(dice_.Micros(1000, 700000), [this] { FaultSome(); });
+}
+
+void Cluster::Inject(Fault fault) {
+  ++result_.faults[static_cast<size_t>(fault)];
+  const uint32_t r = AnyReplica();
+  const uint32_t f = AnyFrontend();
+  ReplicaNode& replica = *replicas_[r];
+  const Time until = agenda_.now() + dice_.Micros(10000, 3000000);
+  Trace(absl::StrCat("fault: ", NameOf(fault), ", replica ", replica.name(), ", f", f));
+  auto for_a_while = [&](std::function<void()> undo) { agenda_.At(until, std::move(undo)); };
+  switch (fault) {
+    case Fault::kKillReplica:
+      Down(r, /*power_cut=*/false);
+      break;
+    case Fault::kPowerCut:
+      Down(r, /*power_cut=*/true);
+      break;
+    case Fault::kPowerCutAll:
+      for (uint32_t i = 0; i < replicas_.size(); ++i) Down(i, /*power_cut=*/true);
+      break;
+    case Fault::kCutToReplica:
+      network_->CutToReplica(f, r, until);
+      break;
+    case Fault::kCutToFrontend:
+      network_->CutToFrontend(f, r, until);
+      break;
+    case Fault::kCutBoth:
+      network_->CutToReplica(f, r, until);
+      network_->CutToFrontend(f, r, until);
+      break;
+    case Fault::kSlowReplica:
+      network_->set_replica_delay(r, dice_.Micros(1000, 200000));
+      for_a_while([this, r] { network_->set_replica_delay(r, absl::ZeroDuration()); });
+      break;
+    case Fault::kRequeues:
+      replica.faults().requeue_per_mille = static_cast<uint32_t>(dice_.Below(300));
+      for_a_while([&replica] { replica.faults().requeue_per_mille = 0; });
+      break;
+    case Fault::kDrops:
+      replica.faults().drop_per_mille = static_cast<uint32_t>(dice_.Below(30));
+      for_a_while([&replica] { replica.faults().drop_per_mille = 0; });
+      break;
+    case Fault::kBadBlocks:
+      replica.faults().bad_block_per_mille = static_cast<uint32_t>(dice_.Below(300));
+      for_a_while([&replica] { replica.faults().bad_block_per_mille = 0; });
+      break;
+    case Fault::kErrors:
+      replica.faults().error_per_mille = static_cast<uint32_t>(dice_.Below(30));
+      for_a_while([&replica] { replica.faults().error_per_mille = 0; });
+      break;
+    case Fault::kSyncFails:
+      FailSync(r);
+      break;
+    case Fault::kFull:
+      SetFull(r, true);
+      for_a_while([this, r] { SetFull(r, false); });
+      break;
+    case Fault::kCatalogOutage:
+      catalog_->OutageUntil(until);
+      break;
+    case Fault::kCatalogLoss:
+      catalog_->set_loss_percent(dice_.Below(60));
+      for_a_while([this] { catalog_->set_loss_percent(0); });
+      break;
+    case Fault::kCrashFrontend:
+      frontends_[f]->Crash();
+      break;
+    case Fault::kPauseFrontend:
+      frontends_[f]->PauseUntil(until);
+      break;
+    case Fault::kAttachElsewhere:
+      AttachAt(f);
+      break;
+    case Fault::kSuspend:
+      SuspendSome(f);
+      break;
+    case Fault::kReclaim:
+      replica.store().Reclaim(dice_);
+      break;
+    case Fault::kFaultKinds:
+      break;
+  }
+}
+
+void Cluster::Down(uint32_t r, bool power_cut) {
+  ReplicaNode& replica = *replicas_[r];
+  if (!replica.up()) return;
+  network_->ReplicaGone(r);
+  if (power_cut) {
+    replica.CutPower(dice_, agenda_.now());
+  } else {
+    replica.Kill();
+  }
+  agenda_.After(dice_.Micros(1000, 2500000), [this, r] { replicas_[r]->Start(); });
+}
+
+void Cluster::FailSync(uint32_t r) {
+  if (options_.survivable && store_failed_) return;  // one is enough
+  store_failed_ = true;
+  replicas_[r]->store().FailNextSync(
+      static_cast<uint32_t>(dice_.Below(replicas_[r]->store().num_domains())));
+}
+
+void Cluster::SetFull(uint32_t r, bool full) {
+  replicas_[r]->store().set_full(full);
+  network_->TellSpace(r);
+}
+
+// Suspends, perhaps loads a table, and resumes: each step once the one before is answered.
+void Cluster::SuspendSome(uint32_t f) {
+  if (!frontends_[f]->serving()) return;
+  frontends_[f]->Suspend(engine::ControlId{next_control_++}, dice_.Percent(50),
+                         dice_.Micros(1000, 1500000));
+}
+
+void Cluster::ControlDone(uint32_t f, const engine::CompleteControl&) {
+  const engine::EngineView view = frontends_[f]->engine().View();
+  if (view.state != engine::EngineView::State::kSuspended) return;
+  for (const engine::TargetView& target : view.targets) {
+    if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
+  }
+  agenda_.After(dice_.Micros(0, 300000), [this, f] {
+    if (frontends_[f]->serving()) frontends_[f]->Resume(engine::ControlId{next_control_++});
+  });
+}
+
+void Cluster::Heal() {
+  Trace("healed");
+  healed_ = true;
+  network_->Heal();
+  catalog_->OutageUntil(Time());
+  catalog_->set_loss_percent(0);
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    replicas_[r]->faults() = ReplicaFaults();
+    SetFull(r, false);
+    replicas_[r]->Start();
+  }
+  for (const auto& frontend : frontends_) {
+    if (!frontend->healthy()) continue;
+    const engine::EngineView view = frontend->engine().View();
+    const bool failed = std::any_of(
+        view.targets.begin(), view.targets.end(),
+        [](const auto& t) { return t.health == engine::TargetView::Health::kFailed; });
+    // Membership is static: only an attach takes a failed target back.
+    if (failed) frontend->Crash();
+  }
+}
+
+}  // namespace weir::sim

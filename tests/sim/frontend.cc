@@ -1,0 +1,418 @@
+#include "tests/sim/frontend.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
+#include "tests/sim/show.h"
+
+namespace weir::sim {
+namespace {
+
+bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b) {
+  return a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
+         a.owner == b.owner &&
+         std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
+                    [](const auto& x, const auto& y) {
+                      return x.in_sync == y.in_sync && x.store_id == y.store_id;
+                    });
+}
+
+}  // namespace
+
+Frontend::Frontend(uint32_t index, Parts parts, Events events)
+    : index_(index), parts_(std::move(parts)), events_(std::move(events)) {}
+
+// --- the process ---
+
+void Frontend::Enter(uint64_t life, std::function<void()> what) {
+  if (life != life_) return;
+  if (!paused()) return what();
+  parts_.agenda->At(paused_until_, [this, life, what = std::move(what)] { Enter(life, what); });
+}
+
+std::function<void()> Frontend::Entering(std::function<void()> what) {
+  return [this, life = life_, what = std::move(what)] { Enter(life, what); };
+}
+
+void Frontend::Later(absl::Duration delay, std::function<void()> what) {
+  parts_.agenda->After(delay, Entering(std::move(what)));
+}
+
+Time Frontend::Clock() const { return parts_.agenda->now() * clock_rate_; }
+
+void Frontend::Trace(const std::string& line) const {
+  if (parts_.trace) parts_.trace(absl::StrCat("f", index_, " ", line));
+}
+
+void Frontend::Crash() {
+  Trace("crash");
+  ++life_;
+  reading_ = false;
+  takeover_.reset();
+  engine_.reset();
+  for (Session& session : sessions_) parts_.network->LetGo(session.stream);
+  sessions_.clear();
+  armed_ = absl::InfiniteDuration();
+  paused_until_ = Time();
+}
+
+// --- the takeover ---
+
+void Frontend::Attach() {
+  reading_ = true;
+  parts_.catalog->Get([this, life = life_](absl::StatusOr<CatalogRecord> record) {
+    Enter(life, [this, record = std::move(record)] {
+      reading_ = false;
+      if (!record.ok()) return events_.refused(record.status());
+      TakeOver(*record);
+    });
+  });
+}
+
+void Frontend::TakeOver(CatalogRecord record) {
+  record_ = std::move(record);
+  sealed_.assign(record_.volume.members.size(), {});
+  const std::string owner = absl::StrCat("f", index_, ".", life_, ".", ++attempts_);
+  takeover_ = std::make_unique<engine::Takeover>(record_.volume, parts_.engine.lanes.lanes, owner,
+                                                 parts_.attach_deadline, Clock());
+  engine::TakeoverEffects effects;
+  takeover_->Start(effects);
+  CarryOutTakeover(effects);
+}
+
+void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
+  for (const engine::TakeoverEffect& effect : effects) {
+    if (takeover_ == nullptr) return;
+    if (const auto* commit = std::get_if<engine::CommitRecord>(&effect)) {
+      Trace(absl::StrCat("takes epoch ", commit->record.epoch,
+                         commit->record.recovering ? " RECOVERING" : " ACTIVE"));
+      Commit(commit->record, [this](absl::Status status) {
+        engine::TakeoverEffects next;
+        takeover_->RecordCommitted(status, Clock(), next);
+        CarryOutTakeover(next);
+      });
+    } else if (const auto* seal = std::get_if<engine::SealMember>(&effect)) {
+      Later(seal->delay, [this, seal = *seal] { Seal(seal); });
+    } else if (const auto* copy = std::get_if<engine::CopyLane>(&effect)) {
+      Copy(*copy);
+    } else if (const auto* take = std::get_if<engine::TakeBaseOn>(&effect)) {
+      TakeBase(*take);
+    } else if (const auto* failed = std::get_if<engine::TakeoverFailed>(&effect)) {
+      const absl::Status why = failed->status;
+      Trace(absl::StrCat("attach failed: ", why.ToString()));
+      takeover_.reset();
+      return events_.refused(why);
+    } else {
+      takeover_.reset();
+      return Serve();
+    }
+  }
+}
+
+v1::Fence Frontend::FenceOf(uint32_t member, uint64_t incarnation) const {
+  v1::Fence fence;
+  fence.set_cluster_id(kCluster);
+  fence.set_volume_id(static_cast<uint64_t>(kVolume));
+  fence.set_store_id(record_.volume.members[member].store_id);
+  fence.set_incarnation(incarnation);
+  fence.set_epoch(record_.volume.epoch);
+  return fence;
+}
+
+template <typename Result>
+void Frontend::Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
+                    std::function<void(Result)> done) {
+  auto result = std::make_shared<std::optional<Result>>();
+  parts_.network->Call(
+      index_, member, [result, call](ReplicaNode& node) { *result = call(node); },
+      [this, life = life_, result, done](absl::Status reached) {
+        Enter(life, [result, done, reached] {
+          done(reached.ok() ? **result : Result(reached));
+        });
+      });
+}
+
+void Frontend::Seal(const engine::SealMember& seal) {
+  if (takeover_ == nullptr) return;
+  const uint32_t member = seal.member;
+  Call<absl::StatusOr<engine::SealedState>>(
+      member, [fence = FenceOf(member, 0)](ReplicaNode& node) { return node.Seal(fence); },
+      [this, member](absl::StatusOr<engine::SealedState> state) {
+        if (takeover_ == nullptr) return;
+        if (state.ok()) sealed_[member] = *state;
+        engine::TakeoverEffects effects;
+        takeover_->MemberSealed(member, state, Clock(), effects);
+        CarryOutTakeover(effects);
+      });
+}
+
+void Frontend::Copy(const engine::CopyLane& copy) {
+  Trace(absl::StrCat("copies lane ", Index(copy.lane), " (", copy.from.ToString(), ", ",
+                     copy.to.ToString(), "] from ", copy.source, " to ", copy.target));
+  auto fail = [this, copy](const absl::Status& status) {
+    if (takeover_ == nullptr) return;
+    engine::TakeoverEffects effects;
+    takeover_->LaneCopied(copy, status, effects);
+    CarryOutTakeover(effects);
+  };
+  Call<absl::StatusOr<store::Tail>>(
+      copy.source,
+      [copy, fence = FenceOf(copy.source, copy.source_incarnation)](ReplicaNode& node) {
+        return node.ReadTail(fence, copy.lane, copy.from, copy.to);
+      },
+      [this, copy, fail](absl::StatusOr<store::Tail> tail) {
+        if (takeover_ == nullptr) return;
+        if (!tail.ok()) return fail(tail.status());
+        Adopt(copy, *tail);
+      });
+}
+
+void Frontend::Adopt(const engine::CopyLane& copy, const store::Tail& tail) {
+  Call<absl::Status>(
+      copy.target,
+      [tail, fence = FenceOf(copy.target, copy.target_incarnation)](ReplicaNode& node) {
+        return node.AdoptTail(fence, tail);
+      },
+      [this, copy](absl::Status status) {
+        if (takeover_ == nullptr) return;
+        engine::TakeoverEffects effects;
+        takeover_->LaneCopied(copy, status, effects);
+        CarryOutTakeover(effects);
+      });
+}
+
+void Frontend::TakeBase(const engine::TakeBaseOn& take) {
+  std::vector<std::pair<LaneId, Position>> expected;
+  for (uint32_t i = 0; i < take.expected.size(); ++i) {
+    expected.emplace_back(LaneId{i}, take.expected[i]);
+  }
+  Call<absl::Status>(
+      take.member,
+      [fence = FenceOf(take.member, take.incarnation), act = take.act_epoch,
+       expected](ReplicaNode& node) { return node.TakeBase(fence, act, expected); },
+      [this, member = take.member](absl::Status status) {
+        if (takeover_ == nullptr) return;
+        engine::TakeoverEffects effects;
+        takeover_->BaseTaken(member, status, effects);
+        CarryOutTakeover(effects);
+      });
+}
+
+// --- the catalog: as host::VolumeRecordHolder ---
+
+void Frontend::Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done) {
+  parts_.catalog->Put(
+      next, record_.revision,
+      [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
+        Enter(life, [this, next, done, put] {
+          if (!put.ok()) return ReadBack(next, put.status(), done);
+          record_ = {next, *put};
+          done(absl::OkStatus());
+        });
+      });
+}
+
+void Frontend::ReadBack(engine::TakeoverRecord next, absl::Status put,
+                        std::function<void(absl::Status)> done) {
+  parts_.catalog->Get([this, life = life_, next, put, done](absl::StatusOr<CatalogRecord> read) {
+    Enter(life, [this, next, put, done, read] {
+      if (!read.ok() || read->revision == record_.revision) {
+        return done(absl::UnavailableError("unknown"));
+      }
+      if (SameRecord(read->volume, next)) {
+        record_ = *read;
+        return done(absl::OkStatus());
+      }
+      // An earlier attempt of ours, whose answer never came: on top of it.
+      if (read->volume.owner == next.owner && read->volume.epoch == next.epoch) {
+        record_ = *read;
+        return Commit(next, done);
+      }
+      done(absl::AbortedError("another frontend has taken over"));
+    });
+  });
+}
+
+// --- the engine ---
+
+void Frontend::Serve() {
+  engine::Options options = parts_.engine;
+  options.epoch = record_.volume.epoch;
+  engine::Table table;
+  for (const engine::TakeoverMember& member : record_.volume.members) {
+    table.targets.push_back({member.replica, "address", member.store_id,
+                             member.in_sync ? engine::TargetState::kInSync
+                                            : engine::TargetState::kOut});
+  }
+  sessions_.assign(table.targets.size(), Session());
+  Trace(absl::StrCat("serves epoch ", options.epoch));
+  engine::Effects effects;
+  engine_ = std::make_unique<engine::Engine>(options, std::move(table), Clock(), effects);
+  for (engine::Effect& effect : effects) CarryOut(effect);
+  ArmTimer();
+  events_.serving();
+}
+
+void Frontend::Feed(const char* name, const Event& event) {
+  if (engine_ == nullptr) return;
+  Trace(absl::StrCat("> ", name));
+  engine::Effects effects;
+  event(*engine_, effects);
+  if (events_.stepped) events_.stepped(effects);
+  for (engine::Effect& effect : effects) CarryOut(effect);
+  ArmTimer();
+}
+
+void Frontend::FeedSession(uint32_t target, uint64_t number, const char* name,
+                           const Event& event) {
+  if (engine_ == nullptr || sessions_[target].number != number) return;
+  Feed(name, event);
+}
+
+void Frontend::Submit(engine::Request request) {
+  Enter(life_, [this, request = std::move(request)] {
+    Feed("submit", [&](auto& engine, auto& effects) { engine.Submit(request, Clock(), effects); });
+  });
+}
+
+void Frontend::Suspend(engine::ControlId id, bool noflush, absl::Duration deadline) {
+  Enter(life_, [this, id, noflush, deadline] {
+    Feed(noflush ? "suspend noflush" : "suspend", [&](auto& engine, auto& effects) {
+      engine.Suspend(id, noflush, deadline, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::Resume(engine::ControlId id) {
+  Enter(life_, [this, id] {
+    Feed("resume", [&](auto& engine, auto& effects) { engine.Resume(id, Clock(), effects); });
+  });
+}
+
+void Frontend::LoadTable(engine::ControlId id, engine::Table table) {
+  Enter(life_, [this, id, table] {
+    Feed("load", [&](auto& engine, auto& effects) {
+      engine.LoadTable(id, table, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::CarryOut(engine::Effect& effect) {
+  if (parts_.trace) Trace(absl::StrCat("  ", Show(effect)));
+  if (auto* send = std::get_if<engine::SendClone>(&effect)) {
+    Session& session = sessions_[static_cast<uint32_t>(send->target)];
+    if (session.stream) parts_.network->Send(session.stream, std::move(send->clone));
+  } else if (auto* points = std::get_if<engine::SendDurablePoints>(&effect)) {
+    Session& session = sessions_[static_cast<uint32_t>(points->target)];
+    if (session.stream) parts_.network->SendDurablePoints(session.stream, points->points);
+  } else if (auto* ping = std::get_if<engine::PingTarget>(&effect)) {
+    Session& session = sessions_[static_cast<uint32_t>(ping->target)];
+    if (session.stream) parts_.network->Ping(session.stream, ping->ping);
+  } else if (auto* done = std::get_if<engine::CompleteRequest>(&effect)) {
+    events_.completed(*done);
+  } else if (auto* connect = std::get_if<engine::ConnectTarget>(&effect)) {
+    Connect(*connect);
+  } else if (auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
+    Disconnect(end->target);
+  } else if (auto* control = std::get_if<engine::CompleteControl>(&effect)) {
+    events_.control(*control);
+  } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
+    CommitMembers(*commit);
+  }
+}
+
+void Frontend::Connect(const engine::ConnectTarget& connect) {
+  const auto target = static_cast<uint32_t>(connect.target);
+  Disconnect(connect.target);
+  const uint64_t number = sessions_[target].number;
+  Later(connect.delay, [this, target, number] {
+    if (engine_ == nullptr || sessions_[target].number != number) return;
+    sessions_[target].stream = parts_.network->Open(
+        index_, target, FenceOf(target, 0), next_session_++, EventsOf(target, number));
+  });
+}
+
+Network::StreamEvents Frontend::EventsOf(uint32_t target, uint64_t number) {
+  const engine::TargetId id{target};
+  Network::StreamEvents events;
+  events.connected = [this, life = life_, target, number, id](const engine::TargetHello& hello) {
+    Enter(life, [this, target, number, id, hello] {
+      FeedSession(target, number, "connected", [&](auto& engine, auto& effects) {
+        engine.TargetConnected(id, hello, Clock(), effects);
+      });
+    });
+  };
+  events.replied = [this, life = life_, target, number, id](engine::CloneId clone,
+                                                            engine::CloneReply reply) {
+    Enter(life, [this, target, number, id, clone, reply = std::move(reply)] {
+      FeedSession(target, number, "replied", [&](auto& engine, auto& effects) {
+        Trace(absl::StrCat("  ", target, " c", static_cast<uint64_t>(clone), " ",
+                           reply.result.error()));
+        engine.CloneCompleted(id, clone, reply, Clock(), effects);
+      });
+    });
+  };
+  events.space_changed = [this, life = life_, target, number, id](bool exhausted) {
+    Enter(life, [this, target, number, id, exhausted] {
+      FeedSession(target, number, "space", [&](auto& engine, auto& effects) {
+        engine.TargetSpaceChanged(id, exhausted, Clock(), effects);
+      });
+    });
+  };
+  events.ponged = [this, life = life_, target, number, id](uint64_t ping) {
+    Enter(life, [this, target, number, id, ping] {
+      FeedSession(target, number, "pong", [&](auto& engine, auto& effects) {
+        engine.TargetPonged(id, ping, Clock(), effects);
+      });
+    });
+  };
+  events.ended = [this, life = life_, target, number, id](engine::Result result,
+                                                          std::string reason) {
+    Enter(life, [this, target, number, id, result, reason] {
+      FeedSession(target, number, "lost", [&](auto& engine, auto& effects) {
+        engine.TargetLost(id, result, reason, Clock(), effects);
+      });
+    });
+  };
+  return events;
+}
+
+void Frontend::Disconnect(engine::TargetId id) {
+  Session& session = sessions_[static_cast<uint32_t>(id)];
+  parts_.network->LetGo(session.stream);
+  session.stream = nullptr;
+  ++session.number;
+}
+
+void Frontend::CommitMembers(const engine::CommitMembers& commit) {
+  engine::TakeoverRecord next = record_.volume;
+  for (size_t i = 0; i < next.members.size(); ++i) {
+    next.members[i].in_sync = commit.table.targets[i].state == engine::TargetState::kInSync;
+  }
+  Commit(next, [this](absl::Status status) {
+    Feed("committed", [&](auto& engine, auto& effects) {
+      engine.MembersCommitted(status, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::ArmTimer() {
+  if (engine_ == nullptr) return;
+  const Time next = engine_->next_timer();
+  if (next >= armed_ || next == absl::InfiniteDuration()) return;
+  armed_ = next;
+  // Timers are late, sometimes very.
+  const absl::Duration late =
+      parts_.dice->Percent(3) ? parts_.dice->Micros(0, 400000) : parts_.dice->Micros(0, 500);
+  parts_.agenda->At(next / clock_rate_ + late + absl::Microseconds(1), Entering([this, next] {
+    if (armed_ == next) armed_ = absl::InfiniteDuration();
+    Feed("timer", [this](auto& engine, auto& effects) { engine.TimerFired(Clock(), effects); });
+  }));
+}
+
+}  // namespace weir::sim

@@ -1,0 +1,131 @@
+// A frontend's process: the real takeover and the real engine, with the network and the catalog
+// as its hands.
+//
+// Thread-safety: none.
+#ifndef WEIR_TESTS_SIM_FRONTEND_H_
+#define WEIR_TESTS_SIM_FRONTEND_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/sim/agenda.h"
+#include "tests/sim/catalog_model.h"
+#include "tests/sim/dice.h"
+#include "tests/sim/network.h"
+#include "volume/engine/engine.h"
+#include "volume/engine/takeover.h"
+
+namespace weir::sim {
+
+class Frontend {
+ public:
+  // Called as things happen; none may call back into the frontend at once.
+  struct Events {
+    std::function<void()> serving;                     // the takeover is done
+    std::function<void(const absl::Status&)> refused;  // the attach has failed
+    std::function<void(engine::CompleteRequest&)> completed;
+    std::function<void(const engine::CompleteControl&)> control;
+    // After each event of the engine.
+    std::function<void(const engine::Effects&)> stepped;
+  };
+  struct Parts {
+    Agenda* agenda = nullptr;
+    Dice* dice = nullptr;
+    Network* network = nullptr;
+    CatalogModel* catalog = nullptr;
+    engine::Options engine;        // all but the epoch
+    absl::Duration attach_deadline = absl::Seconds(5);
+    std::function<void(std::string)> trace;  // empty: none
+  };
+
+  Frontend(uint32_t index, Parts parts, Events events);
+
+  // --- what an operator does ---
+  void Attach();
+  bool attaching() const { return takeover_ != nullptr || reading_; }
+  // It has an engine: fenced or not, it answers requests.
+  bool serving() const { return engine_ != nullptr; }
+  bool healthy() const { return engine_ != nullptr && !engine_->fenced(); }
+  Epoch epoch() const { return record_.volume.epoch; }
+  void Submit(engine::Request request);
+  void Suspend(engine::ControlId id, bool noflush, absl::Duration deadline);
+  void Resume(engine::ControlId id);
+  void LoadTable(engine::ControlId id, engine::Table table);
+  // REQUIRES: serving().
+  const engine::Engine& engine() const { return *engine_; }
+
+  // --- what happens to it ---
+  // Everything of it is gone; it can attach anew at once.
+  void Crash();
+  // Nothing runs until then, and all that came in meanwhile comes then.
+  void PauseUntil(Time until) { paused_until_ = until; }
+  bool paused() const { return parts_.agenda->now() < paused_until_; }
+  // Its clock runs at this rate of the true one.
+  void set_clock_rate(double rate) { clock_rate_ = rate; }
+
+ private:
+  struct Session {
+    uint64_t number = 0;  // raised by each connect and disconnect
+    std::shared_ptr<Network::Stream> stream;
+  };
+  using Event = std::function<void(engine::Engine&, engine::Effects&)>;
+
+  // Runs `what` in this life, once it is not paused.
+  void Later(absl::Duration delay, std::function<void()> what);
+  void Enter(uint64_t life, std::function<void()> what);
+  std::function<void()> Entering(std::function<void()> what);
+  Time Clock() const;
+  void Trace(const std::string& line) const;
+
+  // --- the takeover ---
+  void TakeOver(CatalogRecord record);
+  void CarryOutTakeover(const engine::TakeoverEffects& effects);
+  void Seal(const engine::SealMember& seal);
+  void Copy(const engine::CopyLane& copy);
+  void Adopt(const engine::CopyLane& copy, const store::Tail& tail);
+  void TakeBase(const engine::TakeBaseOn& take);
+  // Compare-and-swap; what cannot be known is read back.
+  void Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done);
+  void ReadBack(engine::TakeoverRecord next, absl::Status put,
+                std::function<void(absl::Status)> done);
+  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const;
+  template <typename Result>
+  void Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
+            std::function<void(Result)> done);
+
+  // --- the engine ---
+  void Serve();
+  void Feed(const char* name, const Event& event);
+  void FeedSession(uint32_t target, uint64_t number, const char* name, const Event& event);
+  void CarryOut(engine::Effect& effect);
+  void Connect(const engine::ConnectTarget& connect);
+  Network::StreamEvents EventsOf(uint32_t target, uint64_t number);
+  void Disconnect(engine::TargetId target);
+  void CommitMembers(const engine::CommitMembers& commit);
+  void ArmTimer();
+
+  const uint32_t index_;
+  Parts parts_;
+  Events events_;
+  uint64_t life_ = 1;
+  uint64_t attempts_ = 0;
+  Time paused_until_{};
+  double clock_rate_ = 1;
+
+  bool reading_ = false;
+  CatalogRecord record_;
+  std::unique_ptr<engine::Takeover> takeover_;
+  std::vector<engine::SealedState> sealed_;
+
+  std::unique_ptr<engine::Engine> engine_;
+  std::vector<Session> sessions_;  // by target
+  uint64_t next_session_ = 1;
+  Time armed_ = absl::InfiniteDuration();
+};
+
+}  // namespace weir::sim
+
+#endif  // WEIR_TESTS_SIM_FRONTEND_H_

@@ -1,0 +1,164 @@
+// Tries many simulated clusters; see ops/simulate --help.
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "tests/sim/cluster.h"
+
+namespace weir::sim {
+namespace {
+
+struct Flags {
+  uint64_t first = 1;
+  uint64_t seeds = 20000;
+  double hours = 0;  // instead of seeds
+  int jobs = 1;
+  bool replay = false;  // `first`, with its transcript
+  bool quiet = false;
+  ClusterOptions cluster;
+};
+
+// One seed in a hundred runs twice and must do the same.
+constexpr uint64_t kTwiceEvery = 100;
+constexpr absl::Duration kProgressEvery = absl::Seconds(5);
+
+struct Totals {
+  uint64_t clusters = 0;
+  uint64_t ok = 0;
+  uint64_t failed = 0;
+  uint64_t attaches = 0;
+  std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
+
+  void Add(const ClusterResult& result) {
+    ++clusters;
+    ok += result.requests_ok;
+    failed += result.requests_failed;
+    attaches += result.attaches;
+    for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
+  }
+};
+
+class Simulation {
+ public:
+  explicit Simulation(Flags flags) : flags_(flags), next_(flags.first) {}
+
+  int Run() {
+    std::vector<std::thread> threads;
+    for (int i = 1; i < flags_.jobs; ++i) threads.emplace_back([this] { Work(); });
+    Work();
+    for (std::thread& thread : threads) thread.join();
+    absl::MutexLock lock(&mutex_);
+    Report();
+    return failing_seed_ == 0 ? 0 : 1;
+  }
+
+ private:
+  bool Over() const {
+    if (flags_.hours > 0) return absl::Now() - start_ >= absl::Hours(1) * flags_.hours;
+    return next_ >= flags_.first + flags_.seeds;
+  }
+
+  void Work() {
+    while (failing_seed_ == 0 && !Over()) {
+      const uint64_t seed = next_++;
+      const ClusterResult result = Cluster(seed, flags_.cluster).Run();
+      std::string violation = result.violation;
+      if (violation.empty() && seed % kTwiceEvery == 0) {
+        const ClusterResult again = Cluster(seed, flags_.cluster).Run();
+        if (again.trace_hash != result.trace_hash) violation = "the same seed did something else";
+      }
+      absl::MutexLock lock(&mutex_);
+      totals_.Add(result);
+      if (!violation.empty()) Fail(seed, violation);
+      Progress();
+    }
+  }
+
+  void Fail(uint64_t seed, const std::string& violation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::printf("seed %lu: %s\n  replay: ops/simulate --seed=%lu%s\n",
+                static_cast<unsigned long>(seed), violation.c_str(),
+                static_cast<unsigned long>(seed),
+                flags_.cluster.survivable ? "" : " --anything-goes");
+    failing_seed_ = seed;
+  }
+
+  void Progress() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (flags_.quiet || absl::Now() - shown_ < kProgressEvery) return;
+    shown_ = absl::Now();
+    const double seconds = absl::ToDoubleSeconds(shown_ - start_);
+    std::fprintf(stderr, "%lu clusters, %.0f a second\n",
+                 static_cast<unsigned long>(totals_.clusters), totals_.clusters / seconds);
+  }
+
+  void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
+    std::printf("%lu clusters in %.1f s (%.0f a second), seeds from %lu; requests: %lu OK, %lu "
+                "failed; %lu attaches\n",
+                static_cast<unsigned long>(totals_.clusters), seconds,
+                totals_.clusters / seconds, static_cast<unsigned long>(flags_.first),
+                static_cast<unsigned long>(totals_.ok), static_cast<unsigned long>(totals_.failed),
+                static_cast<unsigned long>(totals_.attaches));
+    for (size_t i = 0; i < totals_.faults.size(); ++i) {
+      std::printf("  %-18s %lu\n", NameOf(static_cast<Fault>(i)),
+                  static_cast<unsigned long>(totals_.faults[i]));
+    }
+  }
+
+  const Flags flags_;
+  const absl::Time start_ = absl::Now();
+  std::atomic<uint64_t> next_;
+  std::atomic<uint64_t> failing_seed_{0};
+  absl::Mutex mutex_;
+  Totals totals_ ABSL_GUARDED_BY(mutex_);
+  absl::Time shown_ ABSL_GUARDED_BY(mutex_) = absl::Now();
+};
+
+int Replay(const Flags& flags) {
+  ClusterOptions options = flags.cluster;
+  options.trace = true;
+  Cluster cluster(flags.first, options);
+  const ClusterResult result = cluster.Run();
+  for (const std::string& line : cluster.trace()) std::printf("%s\n", line.c_str());
+  std::printf("seed %lu: %s\n", static_cast<unsigned long>(flags.first),
+              result.violation.empty() ? "nothing is wrong" : result.violation.c_str());
+  return result.violation.empty() ? 0 : 1;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  uint64_t seed = 0;
+  bool anything_goes = false;
+  CLI::App app("Tries simulated clusters under random faults and judges them by the contract");
+  app.add_option("--seeds", flags.seeds, "how many clusters")->capture_default_str();
+  app.add_option("--hours", flags.hours, "instead of --seeds: for how long");
+  app.add_option("--first-seed", flags.first, "the first seed; others follow")
+      ->capture_default_str();
+  app.add_option("--seed", seed, "replay this one seed and print its transcript");
+  app.add_option("--jobs", flags.jobs, "threads")->capture_default_str();
+  app.add_option("--requests", flags.cluster.requests, "requests of a cluster")
+      ->capture_default_str();
+  app.add_option("--faults", flags.cluster.faults, "faults of a cluster")->capture_default_str();
+  app.add_flag("--anything-goes", anything_goes,
+               "also faults that take the last good copy: safety is judged, liveness is not");
+  app.add_flag("--quiet", flags.quiet, "no progress");
+  CLI11_PARSE(app, argc, argv);
+  flags.cluster.survivable = !anything_goes;
+  if (seed == 0) return Simulation(flags).Run();
+  flags.first = seed;
+  return Replay(flags);
+}
+
+}  // namespace
+}  // namespace weir::sim
+
+int main(int argc, char** argv) { return weir::sim::Main(argc, argv); }

@@ -1,0 +1,323 @@
+#include "tests/sim/model_store.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
+
+namespace weir::sim {
+namespace {
+
+absl::Status NoVolume() { return ErrnoToStatus(ENOENT, "no such volume"); }
+
+}  // namespace
+
+uint64_t ValueOf(absl::string_view data, uint64_t block) {
+  if (data.empty()) return 0;
+  uint64_t value = 0;
+  std::memcpy(&value, data.data() + block * kBlockBytes, sizeof(value));
+  return value;
+}
+
+ModelStore::ModelStore(std::string store_id, uint32_t domains)
+    : domains_(domains), unsynced_(domains) {
+  identity_.store_id = std::move(store_id);
+  identity_.generation = 1;
+  identity_.incarnation = 1;
+}
+
+// --- the disk ---
+
+void ModelStore::Apply(Image& image, const Batch& batch) {
+  Lane& lane = image.lanes[batch.lane];
+  lane.position = batch.to;
+  if (batch.sets_lineage) lane.lineage = batch.lineage;
+  for (const store::ChangeEntry& change : batch.changes) lane.changes.push_back(change);
+  for (const BlockValue& value : batch.values) image.blocks[value.block].push_back(value.version);
+}
+
+void ModelStore::Commit(Batch batch) {
+  Apply(now_, batch);
+  unsynced_[DomainOf(batch.lane)].push_back(std::move(batch));
+}
+
+absl::Status ModelStore::Sync(uint32_t domain) {
+  if (fail_sync_ == domain && health_.ok()) {
+    health_ = ErrnoToStatus(EIO, "a sync failed; that is final for this store");
+  }
+  if (!health_.ok()) return health_;
+  for (const Batch& batch : unsynced_[domain]) Apply(disk_, batch);
+  unsynced_[domain].clear();
+  return absl::OkStatus();
+}
+
+void ModelStore::CutPower(Dice& dice) {
+  if (!has_volume_) return;
+  for (std::vector<Batch>& batches : unsynced_) {
+    const uint64_t kept = dice.Below(batches.size() + 1);
+    for (uint64_t i = 0; i < kept; ++i) Apply(disk_, batches[i]);
+    batches.clear();
+  }
+  now_ = disk_;
+}
+
+void ModelStore::Reclaim(Dice& dice) {
+  for (uint64_t block = 0; block < now_.blocks.size(); ++block) {
+    Lane& lane = now_.lanes[Index(geometry_.lanes.LaneOf(block))];
+    for (Image* image : {&now_, &disk_}) {
+      std::vector<Version>& all = image->blocks[block];
+      // Pins: the newest, and the newest at or below the durable point.
+      for (size_t i = 0; i + 1 < all.size();) {
+        const bool pinned = all[i].position <= lane.noted && all[i + 1].position > lane.noted;
+        const bool above = all[i].position > lane.noted;
+        if (pinned || above || !dice.Percent(50)) {
+          ++i;
+          continue;
+        }
+        all.erase(all.begin() + static_cast<ptrdiff_t>(i));
+      }
+    }
+  }
+  for (size_t i = 0; i < now_.lanes.size(); ++i) {
+    const Position point = now_.lanes[i].noted;
+    for (Image* image : {&now_, &disk_}) {
+      Lane& lane = image->lanes[i];
+      lane.trimmed = std::max(lane.trimmed, point);
+      std::erase_if(lane.changes, [&](const auto& c) { return c.position <= point; });
+    }
+  }
+}
+
+// --- volumes ---
+
+absl::Status ModelStore::BindCluster(const std::string& cluster_id) {
+  identity_.cluster_id = cluster_id;
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) {
+  if (has_volume_) return absl::OkStatus();
+  id_ = id;
+  has_volume_ = true;
+  geometry_ = geometry;
+  now_.lanes.resize(geometry.lanes.lanes);
+  now_.blocks.resize(geometry.size_blocks);
+  disk_ = now_;
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::DeleteVolume(VolumeId) {
+  has_volume_ = false;
+  now_ = disk_ = Image();
+  for (auto& batches : unsynced_) batches.clear();
+  promised_ = 0;
+  return absl::OkStatus();
+}
+
+std::vector<VolumeId> ModelStore::Volumes() const {
+  return has_volume_ ? std::vector<VolumeId>{id_} : std::vector<VolumeId>{};
+}
+
+absl::StatusOr<store::VolumeState> ModelStore::GetVolume(VolumeId id) const {
+  if (!has_volume_) return NoVolume();
+  store::VolumeState state;
+  state.id = id;
+  state.geometry = geometry_;
+  state.promised_epoch = promised_;
+  for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
+    store::LaneState lane;
+    lane.lane = LaneId{i};
+    lane.position = now_.lanes[i].position;
+    lane.durable_position = disk_.lanes[i].position;
+    lane.domain = DomainOf(i);
+    lane.lineage = now_.lanes[i].lineage;
+    state.lanes.push_back(std::move(lane));
+  }
+  return state;
+}
+
+absl::StatusOr<store::SpaceUsed> ModelStore::GetSpaceUsed(VolumeId) const {
+  return store::SpaceUsed();
+}
+
+// --- I/O ---
+
+absl::Status ModelStore::WriteOne(const store::WriteOp& op) {
+  const Position at = now_.lanes[Index(op.lane)].position;
+  if (op.position.epoch() != at.epoch()) return ErrnoToStatus(ESTALE, "another epoch");
+  if (op.position <= at) return absl::OkStatus();  // a duplicate
+  if (op.position != at.Next()) return ErrnoToStatus(EAGAIN, "a gap");
+  Batch batch;
+  batch.lane = Index(op.lane);
+  batch.to = op.position;
+  batch.changes.push_back({op.position, op.range});
+  for (uint64_t i = 0; i < op.range.count; ++i) {
+    const uint64_t value = op.kind == store::WriteKind::kWrite ? ValueOf(op.data, i) : 0;
+    batch.values.push_back({op.range.first + i, {op.position, value}});
+  }
+  Commit(std::move(batch));
+  return absl::OkStatus();
+}
+
+std::vector<store::WriteResult> ModelStore::Write(VolumeId, absl::Span<const store::WriteOp> ops) {
+  std::vector<store::WriteResult> results(ops.size());
+  for (size_t i = 0; i < ops.size(); ++i) {
+    store::WriteResult& result = results[i];
+    result.status = !health_.ok() ? health_ : !has_volume_ ? NoVolume() : WriteOne(ops[i]);
+    if (result.status.ok() && ops[i].fua) result.status = Sync(DomainOf(Index(ops[i].lane)));
+    if (!has_volume_) continue;
+    result.lane_position = now_.lanes[Index(ops[i].lane)].position;
+    result.durable_position = disk_.lanes[Index(ops[i].lane)].position;
+  }
+  return results;
+}
+
+absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) const {
+  if (!health_.ok()) return health_;
+  if (!has_volume_) return NoVolume();
+  store::ReadResult result;
+  result.zeroes = true;
+  for (uint64_t i = 0; i < range.count; ++i) {
+    const std::vector<Version>& all = now_.blocks[range.first + i];
+    if (all.empty()) continue;
+    result.newest = std::max(result.newest, all.back().position);
+    if (all.back().value == 0) continue;
+    if (result.data.empty()) result.data.resize(range.count * kBlockBytes);
+    result.zeroes = false;
+    std::memcpy(&result.data[i * kBlockBytes], &all.back().value, sizeof(uint64_t));
+  }
+  return result;
+}
+
+absl::StatusOr<store::ExtentsResult> ModelStore::Extents(VolumeId, BlockRange range) const {
+  if (!health_.ok()) return health_;
+  if (!has_volume_) return NoVolume();
+  store::ExtentsResult result;
+  for (uint64_t i = 0; i < range.count; ++i) {
+    const std::vector<Version>& all = now_.blocks[range.first + i];
+    const bool allocated = !all.empty() && all.back().value != 0;
+    if (!all.empty()) result.newest = std::max(result.newest, all.back().position);
+    if (result.runs.empty() || result.runs.back().second != allocated) {
+      result.runs.emplace_back(0, allocated);
+    }
+    ++result.runs.back().first;
+  }
+  return result;
+}
+
+absl::StatusOr<std::vector<std::pair<LaneId, Position>>> ModelStore::Flush(VolumeId,
+                                                                           uint32_t flush_nr) {
+  if (!has_volume_) return NoVolume();
+  if (absl::Status status = Sync(flush_nr); !status.ok()) return status;
+  std::vector<std::pair<LaneId, Position>> durable;
+  for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
+    if (DomainOf(i) == flush_nr) durable.emplace_back(LaneId{i}, disk_.lanes[i].position);
+  }
+  return durable;
+}
+
+// The point counts once it is synced itself; here it is so at once, for the less is kept the
+// harder is the run.
+absl::Status ModelStore::NoteDurablePoints(VolumeId,
+                                           absl::Span<const std::pair<LaneId, Position>> points) {
+  if (!health_.ok()) return health_;
+  for (const auto& [lane, point] : points) {
+    Lane& at = now_.lanes[Index(lane)];
+    at.noted = std::max(at.noted, std::min(point, disk_.lanes[Index(lane)].position));
+    disk_.lanes[Index(lane)].noted = at.noted;
+  }
+  return absl::OkStatus();
+}
+
+// --- takeover ---
+
+absl::Status ModelStore::Promise(VolumeId, Epoch epoch) {
+  if (!health_.ok()) return health_;
+  if (!has_volume_) return NoVolume();
+  if (epoch < promised_) return ErrnoToStatus(ESTALE, absl::StrCat("promised ", promised_));
+  promised_ = epoch;
+  return absl::OkStatus();
+}
+
+bool ModelStore::OnHistory(const Lane& lane, Position position) const {
+  if (position.epoch() == lane.position.epoch()) return position <= lane.position;
+  return std::any_of(lane.lineage.begin(), lane.lineage.end(), [&](const LineageEntry& entry) {
+    return entry.epoch == position.epoch() && position.n() <= entry.n;
+  });
+}
+
+absl::StatusOr<store::Tail> ModelStore::ReadTail(VolumeId, LaneId id, Position from,
+                                                 Position to) const {
+  const Lane& lane = now_.lanes[Index(id)];
+  if (lane.position != to) return absl::FailedPreconditionError("the lane is elsewhere");
+  if (!OnHistory(lane, from)) return absl::OutOfRangeError("not on the lane's history");
+  if (from < lane.trimmed) return absl::OutOfRangeError("changes are trimmed");
+  store::Tail tail{.lane = id, .from = from, .to = to, .lineage = lane.lineage};
+  std::vector<bool> seen(now_.blocks.size());
+  for (const store::ChangeEntry& change : lane.changes) {
+    if (change.position <= from) continue;
+    tail.changes.push_back(change);
+    for (uint64_t b = change.range.first; b < change.range.end(); ++b) {
+      if (seen[b]) continue;
+      seen[b] = true;
+      const Version& newest = now_.blocks[b].back();
+      store::BlockVersion version{.block = b, .position = newest.position};
+      version.zero = newest.value == 0;
+      if (!version.zero) {
+        version.data.resize(kBlockBytes);
+        std::memcpy(version.data.data(), &newest.value, sizeof(newest.value));
+      }
+      tail.versions.push_back(std::move(version));
+    }
+  }
+  return tail;
+}
+
+absl::Status ModelStore::AdoptTail(VolumeId, const store::Tail& tail) {
+  if (!health_.ok()) return health_;
+  const Position at = now_.lanes[Index(tail.lane)].position;
+  if (at == tail.to) return absl::OkStatus();
+  if (at != tail.from) return absl::AbortedError("the lane is elsewhere");
+  Batch batch;
+  batch.lane = Index(tail.lane);
+  batch.to = tail.to;
+  batch.sets_lineage = true;
+  batch.lineage = tail.lineage;
+  batch.changes = tail.changes;
+  for (const store::BlockVersion& version : tail.versions) {
+    batch.values.push_back({version.block, {version.position, ValueOf(version.data, 0)}});
+  }
+  Commit(std::move(batch));
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::TakeBase(VolumeId, Epoch epoch, Epoch act_epoch,
+                                  absl::Span<const std::pair<LaneId, Position>> expected) {
+  if (!health_.ok()) return health_;
+  if (epoch < promised_) return ErrnoToStatus(ESTALE, absl::StrCat("promised ", promised_));
+  const Position base(epoch, 0);
+  for (const auto& [id, position] : expected) {
+    const Position at = now_.lanes[Index(id)].position;
+    if (at != base && at != position) return absl::AbortedError("a lane is elsewhere");
+  }
+  for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
+    const Lane& lane = now_.lanes[i];
+    if (lane.position == base) continue;
+    Batch batch;
+    batch.lane = i;
+    batch.to = base;
+    batch.sets_lineage = true;
+    batch.lineage = lane.lineage;
+    batch.lineage.push_back({lane.position.epoch(), lane.position.n()});
+    std::erase_if(batch.lineage, [&](const LineageEntry& e) { return e.epoch > act_epoch; });
+    Commit(std::move(batch));
+  }
+  for (uint32_t d = 0; d < domains_; ++d) {
+    if (absl::Status status = Sync(d); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weir::sim

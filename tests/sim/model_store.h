@@ -1,0 +1,130 @@
+// A replica's store in memory, with the rules of replica/store and a disk that can lose what
+// was not synced.
+//
+// The disk is an image (what is on the medium) and, for each flush domain, the batches written
+// since its last sync, in order. A power cut keeps a prefix of each domain's batches, as
+// a write-ahead log does. store_conformance_test.cc holds this model and the RocksDB store
+// against each other.
+//
+// Thread-safety: none. One volume.
+#ifndef WEIR_TESTS_SIM_MODEL_STORE_H_
+#define WEIR_TESTS_SIM_MODEL_STORE_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "replica/store/store.h"
+#include "tests/sim/dice.h"
+
+namespace weir::sim {
+
+class ModelStore final : public store::Store {
+ public:
+  ModelStore(std::string store_id, uint32_t domains);
+
+  // --- what the simulator does to it ---
+  // The process ends and starts anew: what was written is still there. Raises the incarnation.
+  void Restart() { ++identity_.incarnation; }
+  // Keeps a prefix of what each domain has not synced. To be followed by Restart.
+  void CutPower(Dice& dice);
+  // The next sync of `domain` fails, and that is final, also over restarts.
+  void FailNextSync(uint32_t domain) { fail_sync_ = domain; }
+  bool failed() const { return !health_.ok(); }
+  void set_full(bool full) { full_ = full; }
+  // Drops versions and changes that nobody needs, as compaction may at any time.
+  void Reclaim(Dice& dice);
+
+  // --- what the judge looks at ---
+  struct Version {
+    Position position;
+    uint64_t value = 0;  // 0: zeros
+    friend bool operator==(const Version&, const Version&) = default;
+  };
+  // Of `block`, oldest first; what lies below the newest may have been reclaimed.
+  const std::vector<Version>& versions(uint64_t block) const { return now_.blocks[block]; }
+  Position position(uint32_t lane) const { return now_.lanes[lane].position; }
+  Position durable(uint32_t lane) const { return disk_.lanes[lane].position; }
+  const std::vector<LineageEntry>& lineage(uint32_t lane) const { return now_.lanes[lane].lineage; }
+  Epoch promised() const { return promised_; }
+
+  // --- Store ---
+  store::Identity identity() const override { return identity_; }
+  absl::Status BindCluster(const std::string& cluster_id) override;
+  absl::Status health() const override { return health_; }
+  uint32_t num_domains() const override { return domains_; }
+  absl::Status CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) override;
+  absl::Status DeleteVolume(VolumeId id) override;
+  std::vector<VolumeId> Volumes() const override;
+  absl::StatusOr<store::VolumeState> GetVolume(VolumeId id) const override;
+  absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
+  std::vector<store::WriteResult> Write(VolumeId id,
+                                        absl::Span<const store::WriteOp> ops) override;
+  absl::StatusOr<store::ReadResult> Read(VolumeId id, BlockRange range) const override;
+  absl::StatusOr<store::ExtentsResult> Extents(VolumeId id, BlockRange range) const override;
+  absl::StatusOr<std::vector<std::pair<LaneId, Position>>> Flush(VolumeId id,
+                                                                 uint32_t flush_nr) override;
+  absl::Status NoteDurablePoints(
+      VolumeId id, absl::Span<const std::pair<LaneId, Position>> points) override;
+  absl::Status Promise(VolumeId id, Epoch epoch) override;
+  absl::StatusOr<store::Tail> ReadTail(VolumeId id, LaneId lane, Position from,
+                                       Position to) const override;
+  absl::Status AdoptTail(VolumeId id, const store::Tail& tail) override;
+  absl::Status TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
+                        absl::Span<const std::pair<LaneId, Position>> expected) override;
+  bool HasSpaceFor(uint64_t bytes) const override { return !full_; }
+
+ private:
+  struct Lane {
+    Position position;
+    std::vector<LineageEntry> lineage;
+    std::vector<store::ChangeEntry> changes;  // by position
+    Position trimmed;                         // `changes` has nothing at or below
+    Position noted;                           // every member has synced it, as we were told
+  };
+  struct Image {
+    std::vector<Lane> lanes;
+    std::vector<std::vector<Version>> blocks;  // newest last
+  };
+  struct BlockValue {
+    uint64_t block = 0;
+    Version version;
+  };
+  // One atomic change of one lane: from `from` to `to`.
+  struct Batch {
+    uint32_t lane = 0;
+    Position to;
+    bool sets_lineage = false;
+    std::vector<LineageEntry> lineage;
+    std::vector<store::ChangeEntry> changes;
+    std::vector<BlockValue> values;
+  };
+
+  uint32_t DomainOf(uint32_t lane) const { return lane % domains_; }
+  void Commit(Batch batch);
+  static void Apply(Image& image, const Batch& batch);
+  absl::Status Sync(uint32_t domain);
+  absl::Status WriteOne(const store::WriteOp& op);
+  bool OnHistory(const Lane& lane, Position position) const;
+
+  const uint32_t domains_;
+  store::Identity identity_;
+  absl::Status health_;
+  Epoch promised_ = 0;  // each is synced before it is answered
+  VolumeId id_{};
+  bool has_volume_ = false;
+  store::VolumeGeometry geometry_;
+  Image now_;
+  Image disk_;
+  std::vector<std::vector<Batch>> unsynced_;  // by domain
+  uint32_t fail_sync_ = ~0u;
+  bool full_ = false;
+};
+
+// A block's content is a number in its first bytes; the rest is zeros.
+uint64_t ValueOf(absl::string_view data, uint64_t block);
+
+}  // namespace weir::sim
+
+#endif  // WEIR_TESTS_SIM_MODEL_STORE_H_

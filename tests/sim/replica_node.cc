@@ -1,0 +1,220 @@
+#include "tests/sim/replica_node.h"
+
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "proto/base/errno.h"
+#include "proto/base/status_macros.h"
+#include "replica/server/admission.h"
+
+namespace weir::sim {
+namespace {
+
+using engine::RequestKind;
+
+// As much as a real replica grants; small enough that credit runs out in some runs.
+constexpr uint64_t kInflightBytes = 256 << 10;
+
+void SetError(const absl::Status& status, engine::CloneReply* reply) {
+  reply->result = engine::Result(StatusToErrno(status));
+  reply->message = std::string(status.message());
+}
+
+store::WriteKind KindOf(RequestKind kind) {
+  switch (kind) {
+    case RequestKind::kWriteZeroes:
+      return store::WriteKind::kWriteZeroes;
+    case RequestKind::kDiscard:
+      return store::WriteKind::kDiscard;
+    default:
+      return store::WriteKind::kWrite;
+  }
+}
+
+}  // namespace
+
+ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, const store::VolumeGeometry& geometry)
+    : name_(std::string(1, static_cast<char>('a' + index))),
+      store_(absl::StrCat("store-", name_), domains) {
+  CHECK_OK(store_.BindCluster(kCluster));
+  CHECK_OK(store_.CreateVolume(kVolume, geometry));
+}
+
+std::string ReplicaNode::boot_id() const { return absl::StrCat(name_, "-boot-", boot_); }
+
+void ReplicaNode::Kill() {
+  up_ = false;
+  ++life_;
+  sessions_->EndAll(absl::UnavailableError("the process has ended"));
+}
+
+void ReplicaNode::CutPower(Dice& dice, Time now) {
+  if (up_) Kill();
+  store_.CutPower(dice);
+  ++boot_;
+  power_cut_at_ = now;
+}
+
+void ReplicaNode::Start() {
+  if (up_) return;
+  up_ = true;
+  ++life_;
+  sessions_ = std::make_unique<replica::Sessions>();
+  store_.Restart();
+}
+
+absl::Status ReplicaNode::Serving() const {
+  if (store_.health().ok()) return absl::OkStatus();
+  return ErrnoToStatus(EIO, "the store has failed");
+}
+
+// In the order of Service::DoSeal.
+absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
+  RETURN_IF_ERROR(Serving());
+  RETURN_IF_ERROR(
+      replica::CheckIdentity(store_.identity(), fence, replica::Acquaintance::kStranger));
+  ASSIGN_OR_RETURN(store::VolumeState volume, store_.GetVolume(kVolume));
+  RETURN_IF_ERROR(replica::CheckEpochNotBelow(volume.promised_epoch, fence));
+  RETURN_IF_ERROR(store_.Promise(kVolume, fence.epoch()));
+  sessions_->Raise(kVolume, fence.epoch());
+  ASSIGN_OR_RETURN(volume, store_.GetVolume(kVolume));
+  engine::SealedState state;
+  state.store_id = store_.identity().store_id;
+  state.incarnation = store_.identity().incarnation;
+  state.boot_id = boot_id();
+  state.flush_supported = !faults_.cannot_flush;
+  for (const store::LaneState& lane : volume.lanes) {
+    state.lanes.push_back({lane.position, lane.durable_position, lane.lineage});
+  }
+  return state;
+}
+
+// As replica/server/tail_calls.cc's TakeoverStep.
+absl::Status ReplicaNode::Step(const v1::Fence& fence, const std::function<absl::Status()>& step) {
+  RETURN_IF_ERROR(Serving());
+  RETURN_IF_ERROR(
+      replica::CheckIdentity(store_.identity(), fence, replica::Acquaintance::kProcess));
+  ASSIGN_OR_RETURN(const auto held, sessions_->Hold(kVolume, fence.epoch()));
+  RETURN_IF_ERROR(replica::CheckEpochIs(store_.promised(), fence));
+  return step();
+}
+
+absl::StatusOr<store::Tail> ReplicaNode::ReadTail(const v1::Fence& fence, LaneId lane,
+                                                  Position from, Position to) {
+  absl::StatusOr<store::Tail> tail;
+  RETURN_IF_ERROR(Step(fence, [&] {
+    tail = store_.ReadTail(kVolume, lane, from, to);
+    return tail.status();
+  }));
+  return tail;
+}
+
+absl::Status ReplicaNode::AdoptTail(const v1::Fence& fence, const store::Tail& tail) {
+  return Step(fence, [&] { return store_.AdoptTail(kVolume, tail); });
+}
+
+absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
+                                   const std::vector<std::pair<LaneId, Position>>& expected) {
+  return Step(fence,
+              [&] { return store_.TakeBase(kVolume, fence.epoch(), act_epoch, expected); });
+}
+
+// As IoStream::AdmitHello.
+absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
+    const v1::Fence& fence, uint64_t number, std::shared_ptr<replica::SessionOwner> owner) {
+  RETURN_IF_ERROR(Serving());
+  RETURN_IF_ERROR(replica::CheckIdentity(store_.identity(), fence, replica::Acquaintance::kStore));
+  ASSIGN_OR_RETURN(store::VolumeState volume, store_.GetVolume(kVolume));
+  RETURN_IF_ERROR(replica::CheckEpochIs(volume.promised_epoch, fence));
+  RETURN_IF_ERROR(replica::CheckBaseTaken(volume, fence.epoch()));
+  Opened opened;
+  ASSIGN_OR_RETURN(opened.session, sessions_->Open(kVolume, fence.epoch(), number, owner));
+  ASSIGN_OR_RETURN(volume, store_.GetVolume(kVolume));
+  opened.hello.incarnation = store_.identity().incarnation;
+  opened.hello.num_flush_requests =
+      replica::NumFlushRequests(store_.num_domains(), volume.geometry.lanes);
+  opened.hello.inflight_bytes_max = kInflightBytes;
+  opened.hello.flush_supported = !faults_.cannot_flush;
+  opened.hello.space_exhausted = !store_.HasSpaceFor(0);
+  for (const store::LaneState& lane : volume.lanes) {
+    opened.hello.lanes.push_back({lane.position, lane.durable_position, lane.domain});
+  }
+  return opened;
+}
+
+void ReplicaNode::NoteDurablePoints(replica::Session& session,
+                                    const std::vector<std::pair<LaneId, Position>>& points) {
+  if (!up_ || !session.Enter()) return;
+  (void)store_.NoteDurablePoints(kVolume, points);  // fails only once the store has
+  session.Leave();
+}
+
+int ReplicaNode::InjectedError(const engine::Clone& clone, Dice& dice) {
+  if (clone.kind == RequestKind::kFlush && faults_.cannot_flush) return EOPNOTSUPP;
+  if (dice.PerMille(faults_.requeue_per_mille)) return EAGAIN;
+  if (dice.PerMille(faults_.error_per_mille)) return EIO;
+  if (clone.kind == RequestKind::kRead && dice.PerMille(faults_.bad_block_per_mille)) {
+    return EBADMSG;
+  }
+  return 0;
+}
+
+bool ReplicaNode::Serve(replica::Session& session, const engine::Clone& clone, Dice& dice,
+                        engine::CloneReply* reply) {
+  if (!up_ || !session.Enter()) return false;
+  const int injected = InjectedError(clone, dice);
+  if (injected != 0) {
+    SetError(ErrnoToStatus(injected, "injected"), reply);
+  } else if (clone.kind == RequestKind::kRead || clone.kind == RequestKind::kExtents) {
+    Read(clone, reply);
+  } else if (clone.kind == RequestKind::kFlush) {
+    Flush(clone, reply);
+  } else {
+    Write(clone, reply);
+  }
+  session.Leave();
+  return !dice.PerMille(faults_.drop_per_mille);
+}
+
+void ReplicaNode::Write(const engine::Clone& clone, engine::CloneReply* reply) {
+  store::WriteOp op;
+  op.kind = KindOf(clone.kind);
+  op.lane = clone.lane;
+  op.range = clone.range;
+  op.position = clone.position;
+  op.fua = clone.fua;
+  op.data = clone.data.bytes();
+  const store::WriteResult result = store_.Write(kVolume, {&op, 1})[0];
+  reply->position = result.lane_position;
+  if (!result.status.ok()) return SetError(result.status, reply);
+  if (clone.fua) reply->durable.emplace_back(clone.lane, result.durable_position);
+}
+
+void ReplicaNode::Read(const engine::Clone& clone, engine::CloneReply* reply) {
+  if (clone.kind == RequestKind::kExtents) {
+    const auto extents = store_.Extents(kVolume, clone.range);
+    if (!extents.ok()) return SetError(extents.status(), reply);
+    reply->position = extents->newest;
+    for (const auto& [blocks, allocated] : extents->runs) {
+      reply->extents.push_back({blocks, allocated});
+    }
+    return;
+  }
+  auto read = store_.Read(kVolume, clone.range);
+  if (!read.ok()) return SetError(read.status(), reply);
+  reply->position = read->newest;
+  reply->zeroes = read->zeroes;
+  if (read->zeroes) return;
+  auto data = std::make_shared<const std::string>(std::move(read->data));
+  const absl::string_view bytes = *data;
+  reply->data = Payload(std::move(data), bytes);
+}
+
+void ReplicaNode::Flush(const engine::Clone& clone, engine::CloneReply* reply) {
+  auto durable = store_.Flush(kVolume, clone.flush_nr);
+  if (!durable.ok()) return SetError(durable.status(), reply);
+  reply->durable = *std::move(durable);
+}
+
+}  // namespace weir::sim

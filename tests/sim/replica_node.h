@@ -1,0 +1,100 @@
+// A replica's process: the server's own rules (replica/server: admission, sessions) over a model
+// store. What gRPC and threads do in the real one is the network's and the agenda's business.
+//
+// Thread-safety: none.
+#ifndef WEIR_TESTS_SIM_REPLICA_NODE_H_
+#define WEIR_TESTS_SIM_REPLICA_NODE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "replica/server/sessions.h"
+#include "tests/sim/agenda.h"
+#include "tests/sim/model_store.h"
+#include "volume/engine/takeover.h"
+#include "volume/engine/types.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::sim {
+
+inline constexpr VolumeId kVolume{1};
+inline constexpr char kCluster[] = "cluster";
+
+// What a replica answers clones with, by chance of each; all off at first.
+struct ReplicaFaults {
+  uint32_t requeue_per_mille = 0;
+  uint32_t drop_per_mille = 0;       // never answered
+  uint32_t bad_block_per_mille = 0;  // reads
+  uint32_t error_per_mille = 0;      // EIO, before anything is done
+  bool cannot_flush = false;
+};
+
+class ReplicaNode {
+ public:
+  ReplicaNode(uint32_t index, uint32_t domains, const store::VolumeGeometry& geometry);
+
+  const std::string& name() const { return name_; }
+  std::string boot_id() const;
+  ModelStore& store() { return store_; }
+  const ModelStore& store() const { return store_; }
+  ReplicaFaults& faults() { return faults_; }
+
+  // --- the process ---
+  bool up() const { return up_; }
+  // Raised by every end and start: what was sent to an older life is lost.
+  uint64_t life() const { return life_; }
+  void Kill();
+  // With everything on its host: unsynced data may be lost, the host gets a new boot id.
+  void CutPower(Dice& dice, Time now);
+  Time power_cut_at() const { return power_cut_at_; }
+  void Start();
+
+  // --- unary calls, as the server carries them out ---
+  absl::StatusOr<engine::SealedState> Seal(const v1::Fence& fence);
+  absl::StatusOr<store::Tail> ReadTail(const v1::Fence& fence, LaneId lane, Position from,
+                                       Position to);
+  absl::Status AdoptTail(const v1::Fence& fence, const store::Tail& tail);
+  absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch,
+                        const std::vector<std::pair<LaneId, Position>>& expected);
+
+  // --- a stream ---
+  struct Opened {
+    std::shared_ptr<replica::Session> session;
+    engine::TargetHello hello;
+  };
+  // `owner` hears when a newer session or epoch ends this one.
+  absl::StatusOr<Opened> Hello(const v1::Fence& fence, uint64_t session,
+                               std::shared_ptr<replica::SessionOwner> owner);
+  void Close(const std::shared_ptr<replica::Session>& session) { sessions_->Close(session); }
+  // The reply to `clone` as of now; false: it is never answered. A session that has
+  // ended answers nothing.
+  bool Serve(replica::Session& session, const engine::Clone& clone, Dice& dice,
+             engine::CloneReply* reply);
+  void NoteDurablePoints(replica::Session& session,
+                         const std::vector<std::pair<LaneId, Position>>& points);
+
+ private:
+  absl::Status Step(const v1::Fence& fence, const std::function<absl::Status()>& step);
+  absl::Status Serving() const;
+  int InjectedError(const engine::Clone& clone, Dice& dice);
+  void Write(const engine::Clone& clone, engine::CloneReply* reply);
+  void Read(const engine::Clone& clone, engine::CloneReply* reply);
+  void Flush(const engine::Clone& clone, engine::CloneReply* reply);
+
+  const std::string name_;
+  ModelStore store_;
+  std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
+  ReplicaFaults faults_;
+  bool up_ = true;
+  uint64_t life_ = 1;
+  uint64_t boot_ = 1;
+  Time power_cut_at_ = -absl::InfiniteDuration();
+};
+
+}  // namespace weir::sim
+
+#endif  // WEIR_TESTS_SIM_REPLICA_NODE_H_

@@ -1,0 +1,41 @@
+// A short run of the simulator; ops/simulate does long ones.
+#include <cstdint>
+
+#include "gtest/gtest.h"
+#include "tests/sim/cluster.h"
+
+namespace weir::sim {
+namespace {
+
+constexpr uint64_t kSeeds = 4000;
+
+TEST(SimTest, ClustersThatKeepAGoodCopyKeepTheContractAndHeal) {
+  uint64_t ok = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const ClusterResult result = Cluster(seed, ClusterOptions()).Run();
+    ASSERT_EQ(result.violation, "") << "replay: ops/simulate --seed=" << seed;
+    ok += result.requests_ok;
+  }
+  EXPECT_GT(ok, kSeeds * ClusterOptions().requests / 2) << "a volume that fails is safe, and of no use";
+}
+
+TEST(SimTest, WhateverHappensTheContractHolds) {
+  ClusterOptions options;
+  options.survivable = false;
+  options.faults = 30;
+  for (uint64_t seed = 1; seed <= kSeeds / 2; ++seed) {
+    const ClusterResult result = Cluster(seed, options).Run();
+    ASSERT_EQ(result.violation, "")
+        << "replay: ops/simulate --anything-goes --faults=30 --seed=" << seed;
+  }
+}
+
+TEST(SimTest, ASeedGivesTheSameRunEachTime) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    const uint64_t first = Cluster(seed, ClusterOptions()).Run().trace_hash;
+    EXPECT_EQ(Cluster(seed, ClusterOptions()).Run().trace_hash, first) << seed;
+  }
+}
+
+}  // namespace
+}  // namespace weir::sim
