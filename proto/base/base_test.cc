@@ -22,6 +22,7 @@ TEST(ErrnoTest, TheCodesThatTheProtocolNamesAreThose) {
   EXPECT_TRUE(absl::IsUnimplemented(ErrnoToStatus(EOPNOTSUPP, "")));
   EXPECT_TRUE(absl::IsUnavailable(ErrnoToStatus(EAGAIN, "")));
   EXPECT_TRUE(absl::IsDataLoss(ErrnoToStatus(EIO, "")));
+  EXPECT_TRUE(absl::IsDataLoss(ErrnoToStatus(EUCLEAN, "")));
   EXPECT_TRUE(absl::IsFailedPrecondition(ErrnoToStatus(ESTALE, "")));
   EXPECT_EQ(StatusToErrno(absl::UnknownError("")), EIO);
   EXPECT_NE(StatusToErrno(absl::FailedPreconditionError("")), ESTALE);

@@ -24,6 +24,7 @@ absl::StatusCode CodeOf(int error) {
       return absl::StatusCode::kResourceExhausted;
     case EIO:
     case EBADMSG:
+    case EUCLEAN:  // a block that is not copied yet: Abseil would say UNKNOWN
       return absl::StatusCode::kDataLoss;
     case ETIMEDOUT:
       return absl::StatusCode::kDeadlineExceeded;

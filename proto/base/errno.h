@@ -13,8 +13,8 @@ namespace weir {
 
 // `error` is a positive errno; 0 gives OK. ENOTSUP and EOPNOTSUPP become
 // UNIMPLEMENTED, EAGAIN UNAVAILABLE, ESTALE FAILED_PRECONDITION, ENOSPC
-// RESOURCE_EXHAUSTED, EIO DATA_LOSS, ETIMEDOUT DEADLINE_EXCEEDED, EINVAL INVALID_ARGUMENT; others as
-// Abseil has them.
+// RESOURCE_EXHAUSTED, EIO, EBADMSG and EUCLEAN DATA_LOSS, ETIMEDOUT
+// DEADLINE_EXCEEDED, EINVAL INVALID_ARGUMENT; others as Abseil has them.
 absl::Status ErrnoToStatus(int error, absl::string_view message);
 
 // The errno that made `status`, or the nearest one for its code; 0 if OK.

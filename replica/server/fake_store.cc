@@ -132,11 +132,11 @@ absl::Status FakeStore::ApplyLocked(Volume& volume, const store::WriteOp& op) {
       return ErrnoToStatus(EBADMSG, "checksum");
     }
   }
+  volume.changes.push_back({{op.position, op.range}, at});
   at = op.position;
-  volume.changes.push_back({op.position, op.range});
   for (uint64_t i = 0; i < op.range.count; ++i) {
-    Block& block = volume.blocks[op.range.first + i];
-    block = Block{op.position, "", 0};
+    Block& block = volume.blocks[op.range.first + i][op.position];
+    block = Block();
     if (op.kind != store::WriteKind::kWrite) continue;
     block.data = std::string(op.data.substr(i * kBlockBytes, kBlockBytes));
     block.crc = op.crcs[i];
@@ -165,18 +165,20 @@ absl::StatusOr<store::ReadResult> FakeStore::Read(VolumeId id, BlockRange range)
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(id);
   if (found == volumes_.end()) return NoSuchVolume();
+  if (InvalidIn(found->second, range)) {
+    return ErrnoToStatus(store::kBlockInvalid, "still to be copied");
+  }
   store::ReadResult result;
   result.zeroes = true;
   const std::string zeros(kBlockBytes, '\0');
   for (uint64_t i = 0; i < range.count; ++i) {
     const auto block = found->second.blocks.find(range.first + i);
-    const bool has_data = block != found->second.blocks.end() && !block->second.data.empty();
-    if (has_data) result.zeroes = false;
-    result.data += has_data ? block->second.data : zeros;
-    result.crcs.push_back(has_data ? block->second.crc : Crc32c(zeros));
-    if (block != found->second.blocks.end()) {
-      result.newest = std::max(result.newest, block->second.position);
-    }
+    const bool known = block != found->second.blocks.end();
+    const Block newest = known ? block->second.begin()->second : Block();
+    if (!newest.data.empty()) result.zeroes = false;
+    result.data += newest.data.empty() ? zeros : newest.data;
+    result.crcs.push_back(newest.data.empty() ? Crc32c(zeros) : newest.crc);
+    if (known) result.newest = std::max(result.newest, block->second.begin()->first);
   }
   if (result.zeroes) {
     result.data.clear();
@@ -189,10 +191,14 @@ absl::StatusOr<store::ExtentsResult> FakeStore::Extents(VolumeId id, BlockRange 
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(id);
   if (found == volumes_.end()) return NoSuchVolume();
+  if (InvalidIn(found->second, range)) {
+    return ErrnoToStatus(store::kBlockInvalid, "still to be copied");
+  }
   store::ExtentsResult result;
   for (uint64_t i = 0; i < range.count; ++i) {
     const auto block = found->second.blocks.find(range.first + i);
-    const bool has_data = block != found->second.blocks.end() && !block->second.data.empty();
+    const bool has_data =
+        block != found->second.blocks.end() && !block->second.begin()->second.data.empty();
     if (result.runs.empty() || result.runs.back().second != has_data) {
       result.runs.emplace_back(0, has_data);
     }
@@ -230,6 +236,11 @@ absl::Status FakeStore::NoteDurablePoints(VolumeId,
   return absl::OkStatus();
 }
 
+// It never trims any.
+absl::Status FakeStore::KeepChanges(VolumeId, absl::Span<const std::pair<LaneId, Position>>) {
+  return absl::OkStatus();
+}
+
 absl::Status FakeStore::Promise(VolumeId id, Epoch epoch) {
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(id);
@@ -245,19 +256,19 @@ absl::StatusOr<store::Tail> FakeStore::ReadTail(VolumeId id, LaneId lane, Positi
   const auto found = volumes_.find(id);
   if (found == volumes_.end()) return NoSuchVolume();
   const Volume& volume = found->second;
+  if (absl::Status whole = CheckWhole(volume, lane); !whole.ok()) return whole;
   store::Tail tail{.lane = lane, .from = from, .to = to, .lineage = {}, .changes = {},
                    .versions = {}};
   std::set<uint64_t> blocks;
-  for (const store::ChangeEntry& change : volume.changes) {
-    if (volume.state.geometry.lanes.LaneOf(change.range.first) != lane) continue;
+  for (const auto& [change, made_after] : volume.changes) {
+    if (LaneOf(volume, change.range.first) != lane) continue;
     if (change.position <= from || change.position > to) continue;
     tail.changes.push_back(change);
     for (uint64_t i = 0; i < change.range.count; ++i) blocks.insert(change.range.first + i);
   }
   for (uint64_t number : blocks) {
-    const Block& block = volume.blocks.at(number);
-    tail.versions.push_back(
-        {number, block.position, block.data.empty(), block.crc, block.data});
+    const auto& [position, block] = *volume.blocks.at(number).begin();
+    tail.versions.push_back({number, position, block.data.empty(), block.crc, block.data});
   }
   return tail;
 }
@@ -266,11 +277,15 @@ absl::Status FakeStore::AdoptTail(VolumeId id, const store::Tail& tail) {
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(id);
   if (found == volumes_.end()) return NoSuchVolume();
+  if (absl::Status whole = CheckWhole(found->second, tail.lane); !whole.ok()) return whole;
   store::LaneState& lane = found->second.state.lanes[Index(tail.lane)];
   if (lane.position == tail.to) return absl::OkStatus();
   if (lane.position != tail.from) return absl::AbortedError("not at from");
   for (const store::BlockVersion& version : tail.versions) {
-    found->second.blocks[version.block] = {version.position, version.data, version.crc};
+    found->second.blocks[version.block][version.position] = {version.data, version.crc};
+  }
+  for (const store::ChangeEntry& change : tail.changes) {
+    found->second.changes.push_back({change, tail.from});
   }
   lane.position = tail.to;
   lane.lineage = tail.lineage;
@@ -283,6 +298,7 @@ absl::Status FakeStore::TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
   const auto found = volumes_.find(id);
   if (found == volumes_.end()) return NoSuchVolume();
   for (const auto& [lane, position] : expected) {
+    if (absl::Status whole = CheckWhole(found->second, lane); !whole.ok()) return whole;
     store::LaneState& state = found->second.state.lanes[Index(lane)];
     if (state.position == Position(epoch, 0)) continue;
     if (state.position != position) return absl::AbortedError("a lane is elsewhere");

@@ -6,7 +6,9 @@
 #define WEIR_REPLICA_SERVER_FAKE_STORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,25 +52,57 @@ class FakeStore final : public store::Store {
                                                                  uint32_t flush_nr) override;
   absl::Status NoteDurablePoints(
       VolumeId id, absl::Span<const std::pair<LaneId, Position>> points) override;
+  absl::Status KeepChanges(VolumeId id,
+                           absl::Span<const std::pair<LaneId, Position>> after) override;
   absl::Status Promise(VolumeId id, Epoch epoch) override;
   absl::StatusOr<store::Tail> ReadTail(VolumeId id, LaneId lane, Position from,
                                        Position to) const override;
   absl::Status AdoptTail(VolumeId id, const store::Tail& tail) override;
   absl::Status TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
                         absl::Span<const std::pair<LaneId, Position>> expected) override;
+  absl::StatusOr<std::vector<BlockRange>> ReadChanges(VolumeId id, LaneId lane, Position from,
+                                                      Position to) const override;
+  absl::Status BeginJoin(VolumeId id, const store::JoinLane& join) override;
+  absl::StatusOr<store::VersionsPart> ReadVersions(VolumeId id, LaneId lane,
+                                                   absl::Span<const BlockRange> ranges,
+                                                   Position at_most,
+                                                   uint64_t bytes_max) const override;
+  absl::Status CopyIn(VolumeId id, const store::CopyPart& part) override;
+  absl::StatusOr<store::InvalidPage> InvalidBlocks(VolumeId id, LaneId lane, uint64_t from_block,
+                                                   size_t ranges_max) const override;
+  absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;
   bool HasSpaceFor(uint64_t bytes) const override;
 
  private:
   struct Block {
-    Position position;
     std::string data;  // empty: zeros
     uint32_t crc = 0;
   };
+  using Versions = std::map<Position, Block, std::greater<>>;  // newest first
+  struct Change {
+    store::ChangeEntry entry;
+    Position made_after;
+  };
   struct Volume {
     store::VolumeState state;
-    std::map<uint64_t, Block> blocks;
-    std::vector<store::ChangeEntry> changes;
+    std::map<uint64_t, Versions> blocks;  // without empty entries
+    std::vector<Change> changes;
+    std::set<uint64_t> invalid;
+    std::map<LaneId, Position> known;  // changes are known above it
+    // All of the lane from here on is to be copied in order.
+    std::map<LaneId, uint64_t> watermark;
   };
+  static LaneId LaneOf(const Volume& volume, uint64_t block) {
+    return volume.state.geometry.lanes.LaneOf(block);
+  }
+  static bool InvalidIn(const Volume& volume, BlockRange range);
+  static void CountInvalid(Volume& volume, LaneId lane);
+  static void MarkForJoin(Volume& volume, const store::JoinLane& join);
+  static absl::Status CheckCopy(const Volume& volume, const store::CopyPart& part);
+  // The lane, or why there is none.
+  static absl::Status CheckLane(const Volume& volume, LaneId lane);
+  // FAILED_PRECONDITION if the lane has invalid blocks.
+  static absl::Status CheckWhole(const Volume& volume, LaneId lane);
 
   absl::Status ApplyLocked(Volume& volume, const store::WriteOp& op)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

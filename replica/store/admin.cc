@@ -7,6 +7,7 @@
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
 #include "replica/store/disk_store.h"
+#include "replica/store/history.h"
 #include "replica/store/rocks.h"
 
 namespace weir::store {
@@ -15,10 +16,6 @@ namespace {
 // Bounds the memory and the records of one volume.
 constexpr uint32_t kVolumeLanesMax = 1024;
 constexpr uint32_t kStripeBlocksMax = 1 << 20;
-// Older ends than these are forgotten; a member that was away for longer finds
-// no common point and is copied whole.
-constexpr size_t kLineageMax = 1024;
-
 bool Same(const VolumeGeometry& a, const VolumeGeometry& b) {
   return a.size_blocks == b.size_blocks && a.lanes.lanes == b.lanes.lanes &&
          a.lanes.stripe_blocks == b.lanes.stripe_blocks;
@@ -193,8 +190,9 @@ absl::StatusOr<VolumeState> DiskStore::GetVolume(VolumeId id) const {
   state.promised_epoch = volume->promised();
   for (const auto& lane : volume->lanes) {
     Lane::State now = lane->state();
-    state.lanes.push_back({lane->id, now.position, now.durable, lane->domain,
-                           std::move(now.lineage)});
+    state.lanes.push_back(
+        {lane->id, now.position, now.durable, lane->domain, std::move(now.lineage),
+         InvalidBlockCount(volume->geometry, lane->id, now.join), now.join.id, now.join.to});
   }
   return state;
 }
@@ -238,15 +236,28 @@ absl::Status DiskStore::NoteDurablePoints(
     const std::shared_ptr<Lane>& lane = volume->lanes[Index(id_of_lane)];
     LaneClaim claim({lane});
     if (volume->deleted()) return ErrnoToStatus(ENOENT, VolumeName(id));
-    if (point > lane->state().noted) {
-      rocksdb::WriteBatch batch;
-      RETURN_IF_ERROR(FromRocks(
-          batch.Put(PointKey(id, lane->id), EncodeNumber(point.bits())),
-          "note durable point"));
-      RETURN_IF_ERROR(DomainOf(*lane)->Write(&batch));
+    const Lane::State state = lane->state();
+    const Position known =
+        std::max(state.known, std::min(point, lane->keep_changes_after()));
+    if (point > state.noted || known > state.known) {
+      DomainBatch batch(*DomainOf(*lane));
+      batch.Put(PointKey(id, lane->id), EncodeNumber(std::max(point, state.noted).bits()));
+      batch.Put(KnownKey(id, lane->id), EncodeKnown(known, state.jumped));
+      RETURN_IF_ERROR(batch.Write(DomainOf(*lane)));
     }
-    lane->Noted(point);
+    lane->Noted(point, known);
     DomainOf(*lane)->MarkDirty(lane);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DiskStore::KeepChanges(
+    VolumeId id, absl::Span<const std::pair<LaneId, Position>> after) {
+  ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
+  const std::map<LaneId, Position> wanted(after.begin(), after.end());
+  for (const auto& lane : volume->lanes) {
+    auto found = wanted.find(lane->id);
+    lane->KeepChangesAfter(found == wanted.end() ? Lane::kKeepNoChanges : found->second);
   }
   return absl::OkStatus();
 }
@@ -265,6 +276,7 @@ absl::Status DiskStore::TakeBase(
   LaneClaim claim(volume->lanes);
   const Position base(epoch, 0);
   for (const auto& lane : volume->lanes) {
+    RETURN_IF_ERROR(CheckNoneInvalid(*volume, *lane));
     const Position now = lane->position();
     auto found = wanted.find(lane->id);
     const bool as_expected = found != wanted.end() && found->second == now &&

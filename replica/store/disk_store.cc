@@ -213,7 +213,7 @@ absl::Status DiskStore::LoadVolume(VolumeId id, const std::string& record) {
     volume->promised_epoch = static_cast<Epoch>(promised);
   }
   for (uint32_t i = 0; i < volume->geometry.lanes.lanes; ++i) {
-    ASSIGN_OR_RETURN(std::shared_ptr<Lane> lane, LoadLane(id, LaneId{i}));
+    ASSIGN_OR_RETURN(std::shared_ptr<Lane> lane, LoadLane(*volume, LaneId{i}));
     RETURN_IF_ERROR(CheckChanges(*lane));
     DomainOf(*lane)->pins()->AddLane(lane);
     if (lane->state().durable < lane->state().position) {
@@ -226,8 +226,9 @@ absl::Status DiskStore::LoadVolume(VolumeId id, const std::string& record) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<Lane>> DiskStore::LoadLane(VolumeId id,
+absl::StatusOr<std::shared_ptr<Lane>> DiskStore::LoadLane(const Volume& volume,
                                                           LaneId lane) {
+  const VolumeId id = volume.id;
   const uint32_t index = DomainOf(lane);
   const Domain& domain = *domains_[index];
   ASSIGN_OR_RETURN(uint64_t position,
@@ -242,6 +243,7 @@ absl::StatusOr<std::shared_ptr<Lane>> DiskStore::LoadLane(VolumeId id,
   const bool good =
       absl::IsNotFound(lineage.status()) ||
       (lineage.ok() && ParseLineage(*lineage, &state.lineage));
+  RETURN_IF_ERROR(LoadJoin(volume, lane, &state));
   if (!good || state.durable > state.position) {
     return absl::DataLossError(absl::StrCat(
         domain.directory(), ": lane ", Index(lane), " of volume ",
@@ -255,24 +257,18 @@ absl::StatusOr<std::shared_ptr<Lane>> DiskStore::LoadLane(VolumeId id,
 absl::Status DiskStore::CheckChanges(const Lane& lane) const {
   const Lane::State state = lane.state();
   const Domain& domain = *DomainOf(lane);
-  std::unique_ptr<rocksdb::Iterator> keys(domain.db()->NewIterator(
-      rocksdb::ReadOptions(), domain.family(Family::kChanges)));
-  Position last = state.durable;
-  for (keys->Seek(ChangeKeyFrom(lane.volume, lane.id, state.durable.Next()));
-       keys->Valid(); keys->Next()) {
-    ChangeKeyParts parts;
-    if (!ParseChangeKey(View(keys->key()), &parts) ||
-        parts.volume != lane.volume || parts.lane != lane.id) {
-      break;
-    }
-    const Position found = parts.change.position;
-    const bool follows =
-        found == last.Next() || (found.epoch() > last.epoch() && found.n() == 1);
-    if (!follows) break;
-    last = found;
-  }
-  RETURN_IF_ERROR(FromRocksOpen(keys->status(),
-                                absl::StrCat("load ", domain.directory())));
+  // A join or an adopted tail put the lane there in one batch.
+  Position last = std::max(state.durable, state.jumped);
+  RETURN_IF_ERROR(ForEachChange(
+      NewChangesIterator(lane).get(), lane, last,
+      [&last](const ChangeEntry& change, Position) {
+        const Position found = change.position;
+        const bool follows =
+            found == last.Next() ||
+            (found.epoch() > last.epoch() && found.n() == 1);
+        if (follows) last = found;
+        return follows;
+      }));
   const bool base_only = state.position.n() == 0;  // taken above `last`
   if (last == state.position || base_only) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat(

@@ -1,10 +1,13 @@
 // The Store on RocksDB. Its methods are spread by subject: disk_store.cc opens,
-// admin.cc has volumes and promises, write.cc, read.cc and tail.cc the I/O.
+// admin.cc has volumes and promises, write.cc, read.cc and tail.cc the I/O,
+// changes.cc, join.cc and copy.cc what brings a lane to another one's history.
 #ifndef WEIR_REPLICA_STORE_DISK_STORE_H_
 #define WEIR_REPLICA_STORE_DISK_STORE_H_
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "replica/store/block_set.h"
 #include "replica/store/directory.h"
 #include "replica/store/domain.h"
 #include "replica/store/keys.h"
@@ -22,6 +26,7 @@
 #include "replica/store/space.h"
 #include "replica/store/store.h"
 #include "replica/store/turn.h"
+#include "replica/store/write_batch.h"
 
 namespace weir::store {
 
@@ -74,6 +79,9 @@ class DiskStore : public Store {
   absl::Status NoteDurablePoints(
       VolumeId id,
       absl::Span<const std::pair<LaneId, Position>> points) override;
+  absl::Status KeepChanges(
+      VolumeId id,
+      absl::Span<const std::pair<LaneId, Position>> after) override;
 
   absl::Status Promise(VolumeId id, Epoch epoch) override;
   absl::StatusOr<Tail> ReadTail(VolumeId id, LaneId lane, Position from,
@@ -83,11 +91,27 @@ class DiskStore : public Store {
       VolumeId id, Epoch epoch, Epoch act_epoch,
       absl::Span<const std::pair<LaneId, Position>> expected) override;
 
+  absl::StatusOr<std::vector<BlockRange>> ReadChanges(
+      VolumeId id, LaneId lane, Position from, Position to) const override;
+  absl::Status BeginJoin(VolumeId id, const JoinLane& join) override;
+  absl::StatusOr<VersionsPart> ReadVersions(
+      VolumeId id, LaneId lane, absl::Span<const BlockRange> ranges,
+      Position at_most, uint64_t bytes_max) const override;
+  absl::Status CopyIn(VolumeId id, const CopyPart& part) override;
+  absl::StatusOr<InvalidPage> InvalidBlocks(VolumeId id, LaneId lane,
+                                            uint64_t from_block,
+                                            size_t ranges_max) const override;
+  absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;
+
   bool HasSpaceFor(uint64_t bytes) const override;
 
  private:
   // One domain's share of a Write call; write.cc.
   class DomainWrite;
+  // Reads what a source retains; copy.cc.
+  class VersionReader;
+  // One CopyIn call; copy.cc.
+  class Copying;
 
   explicit DiskStore(const Options& options) : options_(options) {}
 
@@ -99,7 +123,8 @@ class DiskStore : public Store {
   absl::Status RaiseGeneration();
   absl::Status LoadVolumes();
   absl::Status LoadVolume(VolumeId id, const std::string& record);
-  absl::StatusOr<std::shared_ptr<Lane>> LoadLane(VolumeId id, LaneId lane);
+  absl::StatusOr<std::shared_ptr<Lane>> LoadLane(const Volume& volume, LaneId lane);
+  absl::Status LoadJoin(const Volume& volume, LaneId lane, Lane::State* state);
   absl::Status CheckChanges(const Lane& lane) const;
   absl::Status LoadDeleted();
   void DomainFailed(const absl::Status& reason);
@@ -131,9 +156,35 @@ class DiskStore : public Store {
                                           const BlockRange& range) const;
   absl::StatusOr<uint64_t> BlocksAbovePoint(const Lane& lane) const;
 
+  // --- changes; changes.cc ---
+  // Calls `visit` with each change above `after` and the position after which it
+  // was made, in order, until it says false.
+  using VisitChange = std::function<bool(const ChangeEntry& change, Position made_after)>;
+  static absl::Status ForEachChange(rocksdb::Iterator* changes, const Lane& lane,
+                                    Position after, const VisitChange& visit);
+  std::unique_ptr<rocksdb::Iterator> NewChangesIterator(const Lane& lane) const;
+
   // --- tails; tail.cc. REQUIRES: the lane is claimed ---
-  absl::Status ReadChanges(const Lane& lane, Tail* tail) const;
   absl::Status ReadTailVersions(const Volume& volume, Tail* tail) const;
+
+  // --- joins; join.cc ---
+  // Calls `visit` with each stripe that has marks, from `stripe` on, until it says false.
+  using VisitMarks = std::function<bool(uint64_t stripe, const StripeBits& bits)>;
+  absl::Status ForEachMark(const Volume& volume, LaneId lane, uint64_t stripe,
+                           const VisitMarks& visit) const;
+  // Of one stripe; none if it has no marks.
+  absl::StatusOr<std::optional<StripeBits>> MarksOf(const Volume& volume, const Lane& lane,
+                                                    uint64_t stripe) const;
+  absl::StatusOr<BlockSet> BlocksToMark(const Volume& volume, const Lane& lane,
+                                        const JoinLane& join, std::vector<ChangeEntry>* own) const;
+  absl::Status AddMarks(const Volume& volume, const Lane& lane, const BlockSet& blocks,
+                        Lane::Join* state, DomainBatch* batch) const;
+  absl::Status DropMarks(const Volume& volume, const Lane& lane, DomainBatch* batch) const;
+  // Which blocks of `range`, which lies in one stripe, are marked invalid.
+  absl::StatusOr<StripeBits> InvalidOf(const Volume& volume, const Lane& lane,
+                                       BlockRange range) const;
+  // kBlockInvalid if one of `range`, which lies in one stripe, is.
+  absl::Status CheckValid(const Volume& volume, BlockRange range) const;
 
   const Options options_;
   rocksdb::Env* env_ = nullptr;
@@ -154,6 +205,14 @@ class DiskStore : public Store {
   std::unique_ptr<Purge> purge_;
   std::unique_ptr<Relief> relief_;
 };
+
+// Blocks of `lane` that are marked invalid.
+uint64_t InvalidBlockCount(const VolumeGeometry& geometry, LaneId lane,
+                           const Lane::Join& join);
+// FAILED_PRECONDITION if there are any.
+absl::Status CheckNoneInvalid(const Volume& volume, const Lane& lane);
+// Whether `range` lies in the volume, in one stripe of `lane`.
+bool InOneStripe(const VolumeGeometry& geometry, LaneId lane, BlockRange range);
 
 // The parts of `range` that lie each in one stripe.
 std::vector<BlockRange> SplitByStripe(const LaneGeometry& geometry,

@@ -247,7 +247,7 @@ absl::Status Domain::SyncOnce(std::vector<std::shared_ptr<Lane>> lanes) {
       .manifest_crc = manifest.crc,
   }));
   for (size_t i = 0; i < lanes.size(); ++i) {
-    lanes[i]->Synced(states[i].position, states[i].noted, states[i].told);
+    lanes[i]->Synced(states[i]);
   }
   return absl::OkStatus();
 }

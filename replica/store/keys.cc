@@ -192,6 +192,31 @@ std::string PointKey(VolumeId volume, LaneId lane) {
   return LetterKey('d', volume, lane);
 }
 
+std::string KnownKey(VolumeId volume, LaneId lane) {
+  return LetterKey('k', volume, lane);
+}
+std::string JoinKey(VolumeId volume, LaneId lane) {
+  return LetterKey('j', volume, lane);
+}
+std::string MarkKey(VolumeId volume, LaneId lane, uint64_t stripe) {
+  std::string key = LetterKey('m', volume, lane);
+  Append64(&key, stripe);
+  return key;
+}
+std::string MarksEnd(VolumeId volume, LaneId lane) {
+  return MarkKey(volume, lane, ~uint64_t{0});  // no volume has so many stripes
+}
+
+bool ParseMarkKey(absl::string_view key, VolumeId volume, LaneId lane,
+                  uint64_t* stripe) {
+  const std::string prefix = LetterKey('m', volume, lane);
+  if (key.size() != prefix.size() + 8 || key.substr(0, prefix.size()) != prefix) {
+    return false;
+  }
+  *stripe = Load64(key, prefix.size());
+  return true;
+}
+
 bool ParseVolumeKey(absl::string_view key, char letter, VolumeId* volume) {
   if (key.size() < 9 || key[0] != letter) return false;
   *volume = VolumeId{Load64(key, 1)};
@@ -230,6 +255,36 @@ bool ParseLineage(absl::string_view value, std::vector<LineageEntry>* lineage) {
     const Position position = Position::FromBits(Load64(value, at));
     lineage->push_back({position.epoch(), position.n()});
   }
+  return true;
+}
+
+std::string EncodeJoin(const JoinRecord& join) {
+  std::string value;
+  Append64(&value, join.join_id);
+  Append64(&value, join.to.bits());
+  Append64(&value, join.watermark);
+  return value;
+}
+
+bool ParseJoin(absl::string_view value, JoinRecord* join) {
+  if (value.size() != 24) return false;
+  join->join_id = Load64(value, 0);
+  join->to = Position::FromBits(Load64(value, 8));
+  join->watermark = Load64(value, 16);
+  return join->join_id != 0;
+}
+
+std::string EncodeKnown(Position known, Position jumped) {
+  std::string value;
+  Append64(&value, known.bits());
+  Append64(&value, jumped.bits());
+  return value;
+}
+
+bool ParseKnown(absl::string_view value, Position* known, Position* jumped) {
+  if (value.size() != 16) return false;
+  *known = Position::FromBits(Load64(value, 0));
+  *jumped = Position::FromBits(Load64(value, 8));
   return true;
 }
 

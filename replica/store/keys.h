@@ -2,7 +2,7 @@
 //
 //   versions  volume:8 | lane:2 block:6 | ~position:8   -> header, data
 //   blocks    volume:8 | lane:2 block:6                 -> position:8 kind:1   (newest version)
-//   changes   volume:8 | lane:2 | position:8 | first:8 | count:8  -> nothing
+//   changes   volume:8 | lane:2 | position:8 | first:8 | count:8  -> nothing, or after:8
 //   default   one letter, then volume:8 and lane:2 where it is about one
 //
 // All numbers in keys are big endian, so that keys sort as numbers do; the
@@ -75,6 +75,8 @@ std::string NewestValue(const NewestVersion& newest);
 bool ParseNewestValue(absl::string_view value, NewestVersion* newest);
 
 // --- changes ---
+// Its value is empty: a write at exactly that position. Or a position: written
+// somewhere after that, up to the key's; so a join and an adopted tail leave it.
 std::string ChangeKey(VolumeId volume, LaneId lane, const ChangeEntry& change);
 // The least key of changes at or past `position`.
 std::string ChangeKeyFrom(VolumeId volume, LaneId lane, Position position);
@@ -98,6 +100,14 @@ std::string PositionKey(VolumeId volume, LaneId lane); // applied
 std::string LineageKey(VolumeId volume, LaneId lane);
 std::string SyncedKey(VolumeId volume, LaneId lane);   // as of the newest mark
 std::string PointKey(VolumeId volume, LaneId lane);    // what every member has synced
+std::string KnownKey(VolumeId volume, LaneId lane);    // known:8 jumped:8, as in Lane::State
+std::string JoinKey(VolumeId volume, LaneId lane);     // join that is not finished
+// stripe:8 -> the blocks of the stripe that are marked invalid, a bit each
+std::string MarkKey(VolumeId volume, LaneId lane, uint64_t stripe);
+// The least key above all marks of the lane.
+std::string MarksEnd(VolumeId volume, LaneId lane);
+// False if `key` is no mark of this lane.
+bool ParseMarkKey(absl::string_view key, VolumeId volume, LaneId lane, uint64_t* stripe);
 // The volume that ends a key of the kind `letter`; false if it is another key.
 bool ParseVolumeKey(absl::string_view key, char letter, VolumeId* volume);
 
@@ -105,6 +115,15 @@ std::string EncodeGeometry(const VolumeGeometry& geometry);
 bool ParseGeometry(absl::string_view value, VolumeGeometry* geometry);
 std::string EncodeLineage(const std::vector<LineageEntry>& lineage);
 bool ParseLineage(absl::string_view value, std::vector<LineageEntry>* lineage);
+struct JoinRecord {
+  uint64_t join_id = 0;
+  Position to;
+  uint64_t watermark = 0;
+};
+std::string EncodeJoin(const JoinRecord& join);
+bool ParseJoin(absl::string_view value, JoinRecord* join);
+std::string EncodeKnown(Position known, Position jumped);
+bool ParseKnown(absl::string_view value, Position* known, Position* jumped);
 std::string EncodeNumber(uint64_t number);  // big endian, 8 bytes
 bool ParseNumber(absl::string_view value, uint64_t* number);
 

@@ -14,22 +14,40 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/base/position.h"
+#include "replica/store/history.h"
 #include "replica/store/turn.h"
 
 namespace weir::store {
 
 class Lane {
  public:
+  // A join that is not finished.
+  struct Join {
+    uint64_t id = 0;  // 0: none
+    Position to;      // R
+    // All blocks of the lane at or past it are invalid.
+    uint64_t watermark = kNoWatermark;
+    uint64_t marked = 0;  // invalid blocks below the watermark
+  };
+  static constexpr uint64_t kNoWatermark = ~uint64_t{0};
+
   struct State {
     Position position;  // applied
     Position durable;   // synced; at most position
     // What every member has synced, as we were told.
     Position noted;
-    // `noted`, once it is itself synced here: what reclaim and trimming go by.
+    // `noted`, once it is itself synced here: what reclaim goes by.
     Position point;
+    // Changes are known above it: at or below it they may be trimmed, or a join has skipped them.
+    Position known;
+    // `known`, once it is itself synced here: what trimming goes by.
+    Position trim;
+    // Where the newest join, or adopted tail, has put the lane: below it, changes do not follow each other.
+    Position jumped;
     // Whether `noted` was told by this process: reclaim is off until then.
     bool told = false;
     std::vector<LineageEntry> lineage;  // oldest first; without position.epoch()
+    Join join;
   };
 
   Lane(VolumeId volume, LaneId id, uint32_t domain, State state)
@@ -53,28 +71,52 @@ class Lane {
     absl::MutexLock lock(&mutex_);
     state_.position = position;
   }
+  // A takeover's base.
   void Applied(Position position, std::vector<LineageEntry> lineage) {
     absl::MutexLock lock(&mutex_);
     state_.position = position;
     state_.lineage = std::move(lineage);
   }
-  void Noted(Position point) {
+  // A tail was adopted, or a join began or went on.
+  void Replaced(State state) {
+    absl::MutexLock lock(&mutex_);
+    state_.position = state.position;
+    state_.lineage = std::move(state.lineage);
+    state_.known = state.known;
+    state_.jumped = state.jumped;
+    state_.join = state.join;
+  }
+  void Noted(Position point, Position known) {
     absl::MutexLock lock(&mutex_);
     if (point > state_.noted) state_.noted = point;
+    if (known > state_.known) state_.known = known;
     state_.told = true;
   }
   // What was applied and noted when a sync began is now synced.
-  void Synced(Position durable, Position point, bool told) {
+  void Synced(const State& then) {
     absl::MutexLock lock(&mutex_);
-    if (durable > state_.durable) state_.durable = durable;
-    if (told && point > state_.point) state_.point = point;
-    if (told) reclaim_ = true;
+    if (then.position > state_.durable) state_.durable = then.position;
+    if (!then.told) return;
+    if (then.noted > state_.point) state_.point = then.noted;
+    if (then.known > state_.trim) state_.trim = then.known;
+    reclaim_ = true;
   }
-  // Whether versions and changes may be reclaimed, by state().point.
+  // Whether versions and changes may be reclaimed, by state().point and trim.
   bool reclaim() const {
     absl::MutexLock lock(&mutex_);
     return reclaim_;
   }
+
+  // Changes after it are not to be trimmed.
+  Position keep_changes_after() const {
+    absl::MutexLock lock(&mutex_);
+    return keep_changes_after_;
+  }
+  void KeepChangesAfter(Position position) {
+    absl::MutexLock lock(&mutex_);
+    keep_changes_after_ = position;
+  }
+  static constexpr Position kKeepNoChanges = Position::FromBits(~uint64_t{0});
 
  private:
   friend class LaneClaim;
@@ -82,6 +124,7 @@ class Lane {
   mutable absl::Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_);
   bool reclaim_ ABSL_GUARDED_BY(mutex_) = false;
+  Position keep_changes_after_ ABSL_GUARDED_BY(mutex_) = kKeepNoChanges;
   Turn turn_;
 };
 

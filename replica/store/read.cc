@@ -102,7 +102,8 @@ absl::StatusOr<ReadResult> DiskStore::Read(VolumeId id, BlockRange range) const 
   result.crcs.reserve(range.count);
   for (const BlockRange& part :
        SplitByStripe(volume->geometry.lanes, range)) {
-    absl::Status status = ReadStripe(*volume, part, &result);
+    absl::Status status = CheckValid(*volume, part);
+    if (status.ok()) status = ReadStripe(*volume, part, &result);
     if (!status.ok() && volume->deleted()) {
       return ErrnoToStatus(ENOENT, "volume was deleted");
     }
@@ -205,6 +206,7 @@ absl::StatusOr<ExtentsResult> DiskStore::Extents(VolumeId id,
   for (const BlockRange& part :
        SplitByStripe(volume->geometry.lanes, range)) {
     std::vector<NewestVersion> newest;
+    RETURN_IF_ERROR(CheckValid(*volume, part));
     RETURN_IF_ERROR(ReadIndex(*volume, part, &newest));
     for (const NewestVersion& entry : newest) {
       const bool allocated = entry.kind == BlockKind::kData;
@@ -245,22 +247,12 @@ absl::StatusOr<uint64_t> DiskStore::CountAllocated(
 }
 
 absl::StatusOr<uint64_t> DiskStore::BlocksAbovePoint(const Lane& lane) const {
-  const Domain& domain = *DomainOf(lane);
-  std::unique_ptr<rocksdb::Iterator> keys(domain.db()->NewIterator(
-      rocksdb::ReadOptions(), domain.family(Family::kChanges)));
   uint64_t blocks = 0;
-  const Position above = Position::FromBits(lane.state().point.bits() + 1);
-  for (keys->Seek(ChangeKeyFrom(lane.volume, lane.id, above)); keys->Valid();
-       keys->Next()) {
-    ChangeKeyParts parts;
-    if (!ParseChangeKey(View(keys->key()), &parts) ||
-        parts.volume != lane.volume || parts.lane != lane.id) {
-      break;
-    }
-    blocks += parts.change.range.count;
-  }
-  RETURN_IF_ERROR(
-      FromRocks(keys->status(), absl::StrCat("count ", domain.directory())));
+  RETURN_IF_ERROR(ForEachChange(NewChangesIterator(lane).get(), lane, lane.state().point,
+                                [&blocks](const ChangeEntry& change, Position) {
+                                  blocks += change.range.count;
+                                  return true;
+                                }));
   return blocks;
 }
 

@@ -9,6 +9,8 @@
 
 namespace weir::store {
 
+std::vector<Position> PinPositions(const Lane::State& state) { return {state.point}; }
+
 bool MayReclaim(const std::vector<Position>& pins, Position older,
                 Position newer) {
   // The least pin at or above `older`; it keeps `older` if it is below `newer`.
@@ -41,8 +43,9 @@ std::shared_ptr<const PinTable> PinSource::Pins() const {
   table->deleted = deleted_;
   for (const auto& [key, lane] : lanes_) {
     if (!lane->reclaim()) continue;
-    const Position point = lane->state().point;
-    table->lanes[key] = {{point}, point};
+    Lane::State state = lane->state();
+    table->lanes[key] = {PinPositions(state), state.trim, state.position.epoch(),
+                         std::move(state.lineage)};
   }
   return table;
 }
@@ -102,13 +105,15 @@ class VersionsFilter : public ReclaimFilter {
     VersionKeyParts parts;
     if (!ParseVersionKey(key, &parts)) return Decision::kKeep;
     if (Deleted(parts.address.volume)) return Decision::kRemove;
+    const LanePins* pins = PinsOf(parts.address.volume, parts.address.lane);
+    if (pins == nullptr) return Decision::kKeep;
     const absl::string_view block = key.substr(0, kBlockKeyBytes);
-    if (block == kept_block_) {
-      const LanePins* pins = PinsOf(parts.address.volume, parts.address.lane);
-      if (pins != nullptr &&
-          MayReclaim(pins->pins, parts.position, kept_position_)) {
-        return Decision::kRemove;
-      }
+    if (block == kept_block_ &&
+        MayReclaim(pins->pins, parts.position, kept_position_)) {
+      return Decision::kRemove;
+    }
+    if (!OnHistory(pins->lineage, Position(pins->epoch, Position::kNMax), parts.position)) {
+      return Decision::kKeep;
     }
     kept_block_.assign(block.data(), block.size());
     kept_position_ = parts.position;
@@ -116,7 +121,7 @@ class VersionsFilter : public ReclaimFilter {
   }
 
  private:
-  // The version seen last that stays.
+  // The version seen last that stays and is on its lane's history.
   mutable std::string kept_block_;
   mutable Position kept_position_;
 };

@@ -5,6 +5,11 @@
 // same run and no pin p has v <= p < v'. The newest version seen always stays,
 // zero versions too: a zero version could go only where nothing older of its
 // block remains beneath it, which one run cannot know.
+//
+// v' counts only if it is on the lane's history. What is not was cut off by a
+// join: CopyIn deletes it, and a run may see it without the tombstone that lies
+// in another file, and would drop v for a version that is no more. For the same
+// reason nothing that is on the history is ever deleted.
 #ifndef WEIR_REPLICA_STORE_RECLAIM_H_
 #define WEIR_REPLICA_STORE_RECLAIM_H_
 
@@ -26,6 +31,9 @@ namespace weir::store {
 struct LanePins {
   std::vector<Position> pins;  // ascending
   Position trim;               // changes at or below it may go
+  // The lane's history, without its end: it may have gone on.
+  Epoch epoch = 0;
+  std::vector<LineageEntry> lineage;
 };
 
 // Immutable while a compaction runs. Pins only ever move up or are added
@@ -34,6 +42,9 @@ struct PinTable {
   std::map<std::pair<VolumeId, LaneId>, LanePins> lanes;
   std::set<VolumeId> deleted;  // all that is theirs goes
 };
+
+// The pins of a lane in `state`.
+std::vector<Position> PinPositions(const Lane::State& state);
 
 // Whether version `older` may go, given that `newer` stays.
 bool MayReclaim(const std::vector<Position>& pins, Position older, Position newer);

@@ -74,22 +74,45 @@ std::vector<Position> Kept(const std::shared_ptr<PinSource>& source,
 
 TEST(FilterTest, KeepsTheNewestAndTheNewestAtOrBelowTheDurablePoint) {
   auto source = std::make_shared<PinSource>();
-  auto lane = std::make_shared<Lane>(kVolume, kLane, 0, Lane::State());
+  Lane::State state;
+  state.position = Position(1, 0);
+  auto lane = std::make_shared<Lane>(kVolume, kLane, 0, state);
   source->AddLane(lane);
   const std::vector<Position> versions = {Position(1, 9), Position(1, 6),
                                           Position(1, 4), Position(1, 2)};
   // Nothing goes before this process was told a point and has synced it.
   EXPECT_EQ(Kept(source, versions), versions);
   lane->Applied(Position(1, 9));
-  lane->Noted(Position(1, 5));
+  lane->Noted(Position(1, 5), Position(1, 5));
   EXPECT_EQ(Kept(source, versions), versions);
-  lane->Synced(Position(1, 9), Position(1, 5), /*told=*/true);
+  lane->Synced(lane->state());
   EXPECT_EQ(Kept(source, versions),
             (std::vector<Position>{Position(1, 9), Position(1, 4)}));
   source->DeleteVolume(kVolume);
   EXPECT_TRUE(Kept(source, versions).empty());
   source->ForgetVolume(kVolume);
   EXPECT_EQ(Kept(source, versions), versions);
+}
+
+// A join cuts a history off and deletes what lay on it; a run that does not see
+// the tombstone must not take the deleted version for one that stays.
+TEST(FilterTest, AVersionThatIsNotOnTheHistoryHidesNothing) {
+  auto source = std::make_shared<PinSource>();
+  Lane::State state;
+  state.position = Position(3, 2);
+  state.lineage = {{1, 4}};
+  auto lane = std::make_shared<Lane>(kVolume, kLane, 0, state);
+  source->AddLane(lane);
+  lane->Noted(Position(1, 1), Position(1, 1));
+  lane->Synced(lane->state());
+  const std::vector<Position> cut_off = {Position(1, 7), Position(1, 3)};
+  EXPECT_EQ(Kept(source, cut_off), cut_off);
+  const std::vector<Position> never_served = {Position(2, 1), Position(1, 3)};
+  EXPECT_EQ(Kept(source, never_served), never_served);
+  EXPECT_EQ(Kept(source, {Position(3, 1), Position(1, 7), Position(1, 3)}),
+            (std::vector<Position>{Position(3, 1)}));
+  EXPECT_EQ(Kept(source, {Position(1, 7), Position(1, 4), Position(1, 3)}),
+            (std::vector<Position>{Position(1, 7), Position(1, 4)}));
 }
 
 // --- through the store ---

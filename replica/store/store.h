@@ -31,6 +31,8 @@
 #include "absl/types/span.h"
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
+#include "replica/store/block_version.h"
+#include "replica/store/join.h"
 
 namespace rocksdb {
 class Env;
@@ -68,6 +70,10 @@ struct LaneState {
   Position durable_position;  // synced
   uint32_t domain = 0;
   std::vector<LineageEntry> lineage;  // oldest first; without position.epoch()
+  // Blocks marked invalid. Not 0: it can neither be read as a whole nor be a source.
+  uint64_t invalid_blocks = 0;
+  uint64_t join_id = 0;  // of the join that is not finished; 0: none
+  Position join_to;      // its R
 };
 
 struct VolumeState {
@@ -124,14 +130,6 @@ struct ChangeEntry {
   BlockRange range;
 };
 
-struct BlockVersion {
-  uint64_t block = 0;
-  Position position;
-  bool zero = false;
-  uint32_t crc = 0;   // over data
-  std::string data;
-};
-
 // One lane's tail, as one atomic batch.
 struct Tail {
   LaneId lane{};
@@ -186,7 +184,7 @@ class Store {
   // A failed op does not stop ops of other lanes; later ops of its lane are gaps.
   virtual std::vector<WriteResult> Write(VolumeId id, absl::Span<const WriteOp> ops) = 0;
   // The newest versions. EBADMSG (DATA_LOSS): a stored block does not match its
-  // checksums. OUT_OF_RANGE.
+  // checksums. kBlockInvalid: one is marked invalid. OUT_OF_RANGE.
   virtual absl::StatusOr<ReadResult> Read(VolumeId id, BlockRange range) const = 0;
   virtual absl::StatusOr<ExtentsResult> Extents(VolumeId id, BlockRange range) const = 0;
   // Syncs domain `flush_nr`; answers what was applied in each of the volume's lanes there
@@ -197,8 +195,14 @@ class Store {
   // to reclaim versions and trim changes.
   virtual absl::Status NoteDurablePoints(
       VolumeId id, absl::Span<const std::pair<LaneId, Position>> points) = 0;
+  // What changed after these positions stays known whatever the durable points
+  // are, since an absent member may need it; of other lanes nothing is kept.
+  // Replaces what was said before. Not kept across a start: to be said again
+  // before the first durable points.
+  virtual absl::Status KeepChanges(
+      VolumeId id, absl::Span<const std::pair<LaneId, Position>> after) = 0;
 
-  // --- takeover ---
+  // --- takeover. ReadTail, AdoptTail and TakeBase: FAILED_PRECONDITION if a block is marked invalid ---
   // Durable when it returns. FAILED_PRECONDITION below the promise.
   virtual absl::Status Promise(VolumeId id, Epoch epoch) = 0;
   // The lane's changes in (from, to] and, of each block they touch, the newest
@@ -213,6 +217,36 @@ class Store {
   // unless each lane is at `expected` or already at (epoch, 0).
   virtual absl::Status TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
                                 absl::Span<const std::pair<LaneId, Position>> expected) = 0;
+
+  // --- join; see join.h. Nothing here syncs: any Flush of its domain makes it durable ---
+  // The blocks that changed in one lane in (from, to], and perhaps others, as
+  // ascending ranges of one stripe each. FAILED_PRECONDITION: the lane has not come to `to`. OUT_OF_RANGE: `from`
+  // is not on its history, changes are trimmed past it, or too much changed to tell; copy everything.
+  virtual absl::StatusOr<std::vector<BlockRange>> ReadChanges(
+      VolumeId id, LaneId lane, Position from, Position to) const = 0;
+  // OK if a join of this id is there already. ABORTED: the lane is not at
+  // `expected`. OUT_OF_RANGE: its own changes after `common` are not known; copy everything.
+  // ESTALE, ENOSPC, INVALID_ARGUMENT.
+  virtual absl::Status BeginJoin(VolumeId id, const JoinLane& join) = 0;
+  // Of the lane's blocks in `ranges` (ascending, disjoint; blocks of other lanes
+  // are passed over) all versions <= at_most that a pin or a newer reader may need; checksums verified.
+  // Covers a prefix of `ranges`, of about `bytes_max`, and at least one block. FAILED_PRECONDITION: the lane has not
+  // come to `at_most` or has invalid blocks. UNAVAILABLE: a block has too many versions as long as no durable
+  // points were told.
+  virtual absl::StatusOr<VersionsPart> ReadVersions(
+      VolumeId id, LaneId lane, absl::Span<const BlockRange> ranges,
+      Position at_most, uint64_t bytes_max) const = 0;
+  // Of each block of `part.ranges` that is marked: its versions <= R become those
+  // given, and it is no longer marked. Unmarked blocks stay as they are, so repeating it is harmless. All or
+  // nothing. ABORTED: it is not of the lane's current join. EBADMSG: data does not match its checksum.
+  // FAILED_PRECONDITION: blocks before it are to be copied first (JoinLane::everything). ENOSPC.
+  virtual absl::Status CopyIn(VolumeId id, const CopyPart& part) = 0;
+  // The marked blocks at or past `from_block`, at most `ranges_max` (> 0) ranges.
+  virtual absl::StatusOr<InvalidPage> InvalidBlocks(
+      VolumeId id, LaneId lane, uint64_t from_block, size_t ranges_max) const = 0;
+  // Forgets the join in every lane; OK if there is none. FAILED_PRECONDITION:
+  // blocks are still marked. ABORTED: a lane has another join.
+  virtual absl::Status FinishJoin(VolumeId id, uint64_t join_id) = 0;
 
   // Whether a write of `bytes` is admitted now in every domain.
   virtual bool HasSpaceFor(uint64_t bytes) const = 0;

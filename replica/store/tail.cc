@@ -8,28 +8,12 @@
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
 #include "replica/store/disk_store.h"
+#include "replica/store/history.h"
 #include "replica/store/rocks.h"
 #include "replica/store/write_batch.h"
 
 namespace weir::store {
 namespace {
-
-// Whether `from` is a point of the history that ends in `state`.
-bool OnHistory(const Lane::State& state, Position from) {
-  if (from.epoch() == state.position.epoch()) return from <= state.position;
-  return std::any_of(state.lineage.begin(), state.lineage.end(),
-                     [from](const LineageEntry& entry) {
-                       return entry.epoch == from.epoch() && from.n() <= entry.n;
-                     });
-}
-
-bool InOneLane(const VolumeGeometry& geometry, LaneId lane, BlockRange range) {
-  const uint64_t stripe = geometry.lanes.stripe_blocks;
-  return range.count > 0 && range.first < geometry.size_blocks &&
-         range.count <= geometry.size_blocks - range.first &&
-         range.first / stripe == (range.end() - 1) / stripe &&
-         geometry.lanes.LaneOf(range.first) == lane;
-}
 
 absl::Status ValidateTail(const VolumeGeometry& geometry, const Tail& tail) {
   if (tail.to < tail.from) {
@@ -41,7 +25,7 @@ absl::Status ValidateTail(const VolumeGeometry& geometry, const Tail& tail) {
   std::set<uint64_t> changed;
   for (const ChangeEntry& change : tail.changes) {
     if (!within(change.position) ||
-        !InOneLane(geometry, tail.lane, change.range)) {
+        !InOneStripe(geometry, tail.lane, change.range)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "a change at ", change.position.ToString(), " is not of this tail"));
     }
@@ -80,41 +64,29 @@ absl::StatusOr<Tail> DiskStore::ReadTail(VolumeId id, LaneId lane_id,
   const std::shared_ptr<Lane>& lane = volume->lanes[Index(lane_id)];
   LaneClaim claim({lane});
   const Lane::State state = lane->state();
+  RETURN_IF_ERROR(CheckNoneInvalid(*volume, *lane));
   if (state.position != to) {
     return absl::FailedPreconditionError(
         absl::StrCat("lane ", Index(lane_id), " is at ",
                      state.position.ToString(), ", not ", to.ToString()));
   }
-  if (!OnHistory(state, from)) {
+  if (!OnHistory(state.lineage, state.position, from)) {
     return absl::OutOfRangeError(absl::StrCat(
         from.ToString(), " is not on the history of lane ", Index(lane_id)));
   }
-  if (from < state.noted) {
+  if (from < state.known) {
     return absl::OutOfRangeError(absl::StrCat(
         "changes of lane ", Index(lane_id), " are trimmed up to ",
-        state.noted.ToString(), ", past ", from.ToString()));
+        state.known.ToString(), ", past ", from.ToString()));
   }
   Tail tail{.lane = lane_id, .from = from, .to = to, .lineage = state.lineage};
-  RETURN_IF_ERROR(ReadChanges(*lane, &tail));
+  RETURN_IF_ERROR(ForEachChange(NewChangesIterator(*lane).get(), *lane, from,
+                                [&](const ChangeEntry& change, Position) {
+                                  tail.changes.push_back(change);
+                                  return true;
+                                }));
   RETURN_IF_ERROR(ReadTailVersions(*volume, &tail));
   return tail;
-}
-
-absl::Status DiskStore::ReadChanges(const Lane& lane, Tail* tail) const {
-  const Domain& domain = *DomainOf(lane);
-  std::unique_ptr<rocksdb::Iterator> keys(domain.db()->NewIterator(
-      rocksdb::ReadOptions(), domain.family(Family::kChanges)));
-  const Position above = Position::FromBits(tail->from.bits() + 1);
-  for (keys->Seek(ChangeKeyFrom(lane.volume, lane.id, above)); keys->Valid();
-       keys->Next()) {
-    ChangeKeyParts parts;
-    if (!ParseChangeKey(View(keys->key()), &parts) ||
-        parts.volume != lane.volume || parts.lane != lane.id) {
-      break;
-    }
-    tail->changes.push_back(parts.change);
-  }
-  return FromRocks(keys->status(), absl::StrCat("read ", domain.directory()));
 }
 
 // A block without a version was only ever zeroed, and reads as zeros on the
@@ -155,11 +127,12 @@ absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
   const std::shared_ptr<Lane>& lane = volume->lanes[Index(tail.lane)];
   LaneClaim claim({lane});
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
-  const Position now = lane->position();
-  if (now == tail.to) return absl::OkStatus();
-  if (now != tail.from) {
+  RETURN_IF_ERROR(CheckNoneInvalid(*volume, *lane));
+  Lane::State state = lane->state();
+  if (state.position == tail.to) return absl::OkStatus();
+  if (state.position != tail.from) {
     return absl::AbortedError(
-        absl::StrCat("lane ", Index(tail.lane), " is at ", now.ToString(),
+        absl::StrCat("lane ", Index(tail.lane), " is at ", state.position.ToString(),
                      ", not ", tail.from.ToString()));
   }
   if (!admission_[lane->domain]->Admit(tail.versions.size() * kBlockBytes)) {
@@ -168,7 +141,8 @@ absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
   }
   DomainBatch batch(*DomainOf(*lane));
   for (const ChangeEntry& change : tail.changes) {
-    batch.PutChange(id, tail.lane, change);
+    // A source that has joined may know no better than "in this tail".
+    batch.PutChange(id, tail.lane, change, tail.from);
   }
   for (const BlockVersion& version : tail.versions) {
     const BlockAddress address{id, tail.lane, version.block};
@@ -180,8 +154,11 @@ absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
   }
   batch.PutPosition(id, tail.lane, tail.to);
   batch.PutLineage(id, tail.lane, tail.lineage);
+  state.position = state.jumped = tail.to;
+  state.lineage = tail.lineage;
+  batch.Put(KnownKey(id, tail.lane), EncodeKnown(state.known, state.jumped));
   RETURN_IF_ERROR(batch.Write(DomainOf(*lane)));
-  lane->Applied(tail.to, tail.lineage);
+  lane->Replaced(std::move(state));
   DomainOf(*lane)->MarkDirty(lane);
   for (const ChangeEntry& change : tail.changes) {
     volume->allocation.Changed(change.range);

@@ -103,9 +103,11 @@ class DiskStore::DomainWrite {
 
   absl::Status AddToBatch(const WriteOp& op) {
     std::vector<NewestVersion> before;
+    StripeBits invalid(0);
     const bool zero = op.kind != WriteKind::kWrite;
     if (zero) {
       RETURN_IF_ERROR(store_->ReadIndex(*volume_, op.range, &before));
+      ASSIGN_OR_RETURN(invalid, store_->InvalidOf(*volume_, *lanes_[op.lane], op.range));
     }
     for (uint64_t i = 0; i < op.range.count; ++i) {
       const BlockAddress address{volume_->id, op.lane, op.range.first + i};
@@ -114,9 +116,11 @@ class DiskStore::DomainWrite {
         batch_.PutData(address, op.position, op.crcs[i],
                        op.data.substr(i * kBlockBytes, kBlockBytes));
       } else if (before[i].kind == BlockKind::kData ||
-                 data_blocks_.count(address.block) > 0) {
+                 data_blocks_.count(address.block) > 0 ||
+                 invalid.Has(address.block % volume_->geometry.lanes.stripe_blocks)) {
         // A block that reads as zeros already needs no version: discarding an
-        // empty volume must not fill the store with keys.
+        // empty volume must not fill the store with keys. But an invalid one
+        // may be copied in with data, which this version must then hide.
         batch_.PutZero(address, op.position);
       }
     }

@@ -13,7 +13,6 @@ void DomainBatch::PutVersion(const BlockAddress& address, Position position,
   const rocksdb::Slice value_parts[] = {header, AsSlice(data)};
   Keep(batch_.Put(versions_, rocksdb::SliceParts(&key_part, 1),
                   rocksdb::SliceParts(value_parts, 2)));
-  Keep(batch_.Put(blocks_, BlockKey(address), NewestValue({position, kind})));
 }
 
 absl::Status DomainBatch::Write(Domain* domain) {

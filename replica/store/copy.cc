@@ -1,0 +1,460 @@
+// Copying blocks for a join: reading what the source retains, and putting it in
+// place of what the target has.
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/crc32c.h"
+#include "proto/base/errno.h"
+#include "proto/base/status_macros.h"
+#include "replica/store/disk_store.h"
+#include "replica/store/history.h"
+#include "replica/store/rocks.h"
+
+namespace weir::store {
+namespace {
+
+// What a version takes in a message beside its data.
+constexpr uint64_t kVersionBytes = 48;
+// Versions of one block, while pins are not known: 1 MiB, to fit into a message.
+constexpr size_t kUnprunedVersionsMax = 256;
+
+absl::Status CheckRanges(const VolumeGeometry& geometry, absl::Span<const BlockRange> ranges) {
+  uint64_t end = 0;
+  for (const BlockRange& range : ranges) {
+    const bool good = range.count > 0 && range.first >= end &&
+                      range.first < geometry.size_blocks &&
+                      range.count <= geometry.size_blocks - range.first;
+    if (!good) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "blocks ", range.first, "+", range.count, " are not in ascending order or not in the ",
+          geometry.size_blocks, " of the volume"));
+    }
+    end = range.end();
+  }
+  return absl::OkStatus();
+}
+
+// The keys of one family of one lane in a range of blocks.
+std::unique_ptr<rocksdb::Iterator> NewBlockIterator(const Domain& domain, Family family) {
+  rocksdb::ReadOptions options;
+  options.fill_cache = false;
+  return std::unique_ptr<rocksdb::Iterator>(
+      domain.db()->NewIterator(options, domain.family(family)));
+}
+
+}  // namespace
+
+// --- the source ---
+
+// Reads the versions of blocks of one lane. Thread-safety: none; lives for one call.
+class DiskStore::VersionReader {
+ public:
+  VersionReader(const DiskStore& store, const Volume& volume, const Lane& lane, Position at_most)
+      : store_(store), volume_(volume), lane_(lane), state_(lane.state()),
+        pruned_(lane.reclaim()), pins_(PinPositions(state_)), at_most_(at_most),
+        index_(NewBlockIterator(*store.DomainOf(lane), Family::kBlocks)),
+        versions_(NewBlockIterator(*store.DomainOf(lane), Family::kVersions)) {}
+
+  // Appends to `part` the blocks of `range` until it has `bytes_max`. False: it has.
+  absl::StatusOr<bool> Read(BlockRange range, uint64_t bytes_max, VersionsPart* part) {
+    const BlockAddress first{volume_.id, lane_.id, range.first};
+    for (index_->Seek(BlockKey(first)); index_->Valid(); index_->Next()) {
+      BlockAddress address;
+      NewestVersion newest;
+      if (!ParseBlockKey(View(index_->key()), &address) ||
+          !ParseNewestValue(View(index_->value()), &newest)) {
+        return Damaged("the index");
+      }
+      if (address.volume != volume_.id || address.lane != lane_.id ||
+          address.block >= range.end()) {
+        break;
+      }
+      if (bytes_ >= bytes_max) {
+        if (address.block > range.first) {
+          part->ranges.push_back({range.first, address.block - range.first});
+        }
+        return false;
+      }
+      RETURN_IF_ERROR(ReadBlock(address, newest, &part->versions));
+    }
+    RETURN_IF_ERROR(FromRocks(index_->status(), What()));
+    part->ranges.push_back(range);
+    // Empty ranges add nothing to the bytes, but they are told too.
+    bytes_ += kVersionBytes;
+    return bytes_ < bytes_max;
+  }
+
+ private:
+  std::string What() const {
+    return absl::StrCat("read versions in ", store_.DomainOf(lane_)->directory());
+  }
+  absl::Status Damaged(absl::string_view what) const {
+    return ErrnoToStatus(EBADMSG, absl::StrCat(What(), ": ", what, " of lane ",
+                                               Index(lane_.id), " is damaged"));
+  }
+
+  // What compaction may drop any moment is left out: one version a pin, and the
+  // newest. As long as pins are not known, all.
+  absl::Status ReadBlock(const BlockAddress& address, const NewestVersion& newest,
+                         std::vector<BlockVersion>* out) {
+    const size_t before = out->size();
+    versions_->Seek(VersionKey(address, at_most_));
+    VersionKeyParts parts;
+    while (versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) &&
+           parts.address.volume == address.volume && parts.address.lane == address.lane &&
+           parts.address.block == address.block) {
+      const bool counts = OnHistory(state_.lineage, state_.position, parts.position) ||
+                          IsForgotten(state_.lineage, state_.position, parts.position);
+      if (counts) {
+        ASSIGN_OR_RETURN(BlockVersion version, Parse(parts));
+        bytes_ += kVersionBytes + version.data.size();
+        out->push_back(std::move(version));
+      }
+      if (!pruned_ || !counts) {
+        if (out->size() - before > kUnprunedVersionsMax) return TooMany(address);
+        versions_->Next();
+        continue;
+      }
+      // The next one needed: the newest at or below the next lower pin.
+      auto pin = std::lower_bound(pins_.begin(), pins_.end(), parts.position);
+      if (pin == pins_.begin()) break;
+      versions_->Seek(VersionKey(address, *--pin));
+    }
+    RETURN_IF_ERROR(FromRocks(versions_->status(), What()));
+    const bool has_newest = out->size() > before && (*out)[before].position == newest.position;
+    if (newest.position > at_most_ || has_newest) return absl::OkStatus();
+    return CheckSuperseded(address, newest);
+  }
+
+  absl::StatusOr<BlockVersion> Parse(const VersionKeyParts& parts) const {
+    ASSIGN_OR_RETURN(const VersionValue value,
+                     ParseVersion(parts.address, parts.position, View(versions_->value())));
+    return BlockVersion{.block = parts.address.block,
+                        .position = parts.position,
+                        .zero = value.kind == BlockKind::kZero,
+                        .crc = value.crc,
+                        .data = std::string(value.data)};
+  }
+
+  // The version that the index named is not there: then it names a newer one by now.
+  absl::Status CheckSuperseded(const BlockAddress& address, const NewestVersion& before) const {
+    std::vector<NewestVersion> now;
+    RETURN_IF_ERROR(store_.ReadIndex(volume_, {address.block, 1}, &now));
+    if (now[0] != before) return absl::OkStatus();
+    return ErrnoToStatus(EBADMSG,
+                         absl::StrCat("block ", address.block, " of volume ",
+                                      static_cast<uint64_t>(volume_.id), " at ",
+                                      before.position.ToString(), " is lost"));
+  }
+
+  static absl::Status TooMany(const BlockAddress& address) {
+    return absl::UnavailableError(
+        absl::StrCat("block ", address.block, " has more than ", kUnprunedVersionsMax,
+                     " versions; durable points must be told first"));
+  }
+
+  const DiskStore& store_;
+  const Volume& volume_;
+  const Lane& lane_;
+  const Lane::State state_;
+  const bool pruned_;
+  const std::vector<Position> pins_;
+  const Position at_most_;
+  // In this order: what the first one saw, the second one sees or something newer.
+  const std::unique_ptr<rocksdb::Iterator> index_;
+  const std::unique_ptr<rocksdb::Iterator> versions_;
+  uint64_t bytes_ = 0;
+};
+
+absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id,
+                                                     absl::Span<const BlockRange> ranges,
+                                                     Position at_most,
+                                                     uint64_t bytes_max) const {
+  ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
+  if (Index(lane_id) >= volume->lanes.size() || bytes_max == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("no versions of lane ", Index(lane_id)));
+  }
+  RETURN_IF_ERROR(CheckRanges(volume->geometry, ranges));
+  const Lane& lane = *volume->lanes[Index(lane_id)];
+  RETURN_IF_ERROR(CheckNoneInvalid(*volume, lane));
+  const Lane::State state = lane.state();
+  if (!OnHistory(state.lineage, state.position, at_most)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("lane ", Index(lane_id), " is at ", state.position.ToString(), "; ",
+                     at_most.ToString(), " is not on its history"));
+  }
+  VersionReader reader(*this, *volume, lane, at_most);
+  VersionsPart part;
+  for (const BlockRange& range : ranges) {
+    ASSIGN_OR_RETURN(const bool more, reader.Read(range, bytes_max, &part));
+    if (!more) break;
+  }
+  // A join that began meanwhile has changed no version yet, and none of its copies counts.
+  if (lane.state().join.id != state.join.id) RETURN_IF_ERROR(CheckNoneInvalid(*volume, lane));
+  if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
+  part.position = lane.position();
+  return part;
+}
+
+// --- the target ---
+
+// One CopyIn call. Thread-safety: none. REQUIRES: the lane is claimed.
+class DiskStore::Copying {
+ public:
+  Copying(const DiskStore& store, const Volume& volume, const Lane& lane, const CopyPart& part)
+      : store_(store), volume_(volume), lane_(lane), part_(part), state_(lane.state()),
+        batch_(*store.DomainOf(lane)) {
+    for (const BlockVersion& version : part.versions) given_[version.block].push_back(&version);
+  }
+
+  // Gives the lane's state after Write.
+  const Lane::State& state() const { return state_; }
+  bool empty() const { return batch_.empty(); }
+  absl::Status Write() { return batch_.Write(store_.DomainOf(lane_)); }
+
+  absl::Status Prepare() {
+    for (const BlockRange& range : part_.ranges) {
+      const uint64_t watermark = state_.join.watermark;
+      if (range.first < watermark) {
+        const uint64_t end = std::min(range.end(), watermark);
+        RETURN_IF_ERROR(CopyMarked({range.first, end - range.first}));
+      }
+      if (range.end() > watermark) {
+        const uint64_t first = std::max(range.first, watermark);
+        RETURN_IF_ERROR(CopyPastWatermark({first, range.end() - first}));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Blocks that are marked one by one.
+  absl::Status CopyMarked(BlockRange range) {
+    if (state_.join.marked == 0) return absl::OkStatus();
+    const uint64_t stripe_blocks = volume_.geometry.lanes.stripe_blocks;
+    absl::Status status;
+    RETURN_IF_ERROR(store_.ForEachMark(
+        volume_, lane_.id, range.first / stripe_blocks,
+        [&](uint64_t stripe, const StripeBits& bits) {
+          const uint64_t first = std::max(range.first, stripe * stripe_blocks);
+          const uint64_t end = std::min(range.end(), (stripe + 1) * stripe_blocks);
+          if (first >= end) return false;
+          status = CopyStripe(stripe, {first, end - first}, bits);
+          return status.ok();
+        }));
+    return status;
+  }
+
+  absl::Status CopyStripe(uint64_t stripe, BlockRange range, const StripeBits& marks) {
+    // A second range in this stripe goes on from what the first one left.
+    StripeBits& left = left_.try_emplace(stripe, marks).first->second;
+    std::vector<NewestVersion> newest;
+    RETURN_IF_ERROR(store_.ReadIndex(volume_, range, &newest));
+    for (uint64_t block = range.first; block < range.end(); ++block) {
+      const uint64_t i = block % volume_.geometry.lanes.stripe_blocks;
+      if (!left.Has(i)) continue;
+      RETURN_IF_ERROR(Replace(block, newest[block - range.first]));
+      left.Remove(i);
+      --state_.join.marked;
+    }
+    const std::string key = MarkKey(volume_.id, lane_.id, stripe);
+    if (left.empty()) {
+      batch_.Delete(key);
+    } else if (left.bytes() != marks.bytes()) {
+      batch_.Put(key, left.bytes());
+    }
+    return absl::OkStatus();
+  }
+
+  // Blocks of a lane that is copied whole, in order. Only those that either side
+  // has something of are touched, so a range may be as large as the volume.
+  absl::Status CopyPastWatermark(BlockRange range) {
+    const LaneGeometry& lanes = volume_.geometry.lanes;
+    if (NextLaneBlock(lanes, lane_.id, state_.join.watermark) < range.first) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("lane ", Index(lane_.id), " is copied up to block ",
+                       state_.join.watermark, "; ", range.first, " does not follow"));
+    }
+    std::map<uint64_t, NewestVersion> blocks;
+    for (auto it = given_.lower_bound(range.first);
+         it != given_.end() && it->first < range.end(); ++it) {
+      blocks[it->first];
+    }
+    RETURN_IF_ERROR(AddIndexed(range, &blocks));
+    for (const auto& [block, newest] : blocks) RETURN_IF_ERROR(Replace(block, newest));
+    state_.join.watermark = range.end();
+    batch_.Put(JoinKey(volume_.id, lane_.id),
+               EncodeJoin({state_.join.id, state_.join.to, state_.join.watermark}));
+    return absl::OkStatus();
+  }
+
+  absl::Status AddIndexed(BlockRange range, std::map<uint64_t, NewestVersion>* blocks) {
+    const Domain& domain = *store_.DomainOf(lane_);
+    std::unique_ptr<rocksdb::Iterator> index = NewBlockIterator(domain, Family::kBlocks);
+    for (index->Seek(BlockKey({volume_.id, lane_.id, range.first})); index->Valid();
+         index->Next()) {
+      BlockAddress address;
+      NewestVersion newest;
+      if (!ParseBlockKey(View(index->key()), &address) ||
+          !ParseNewestValue(View(index->value()), &newest)) {
+        return ErrnoToStatus(EBADMSG, absl::StrCat("the index in ", domain.directory(),
+                                                   " is damaged"));
+      }
+      if (address.volume != volume_.id || address.lane != lane_.id ||
+          address.block >= range.end()) {
+        break;
+      }
+      (*blocks)[address.block] = newest;
+    }
+    return FromRocks(index->status(), absl::StrCat("read ", domain.directory()));
+  }
+
+  // `current` is what the index names; its position is zero if there is none.
+  absl::Status Replace(uint64_t block, const NewestVersion& current) {
+    const BlockAddress address{volume_.id, lane_.id, block};
+    NewestVersion best;
+    const auto given = given_.find(block);
+    if (given != given_.end()) {
+      const BlockVersion& newest = *given->second.front();
+      best = {newest.position, newest.zero ? BlockKind::kZero : BlockKind::kData};
+    }
+    const bool live = current.position > part_.to;
+    const bool any = current.position != Position();
+    if (any && (live || !Mine(current.position))) {
+      RETURN_IF_ERROR(DropForeign(address, &best));
+    } else if (current.position > best.position) {
+      best = current;
+    }
+    // Written anew even where they are there already: see reclaim.h.
+    if (given != given_.end()) {
+      for (const BlockVersion* version : given->second) {
+        batch_.PutVersion(address, version->position,
+                          version->zero ? BlockKind::kZero : BlockKind::kData, version->crc,
+                          version->data);
+      }
+    }
+    if (live) return absl::OkStatus();
+    if (best.position != Position()) {
+      batch_.PutNewest(address, best);
+    } else if (any) {
+      batch_.DeleteNewest(address);
+    }
+    return absl::OkStatus();
+  }
+
+  bool Mine(Position position) const {
+    return OnHistory(state_.lineage, state_.position, position);
+  }
+
+  // Deletes what is not known to be on the lane's history. What is on it stays: it
+  // is right, and the source has dropped it only as nobody needs it. Raises `best` to it.
+  absl::Status DropForeign(const BlockAddress& address, NewestVersion* best) {
+    const Domain& domain = *store_.DomainOf(lane_);
+    std::unique_ptr<rocksdb::Iterator> versions = NewBlockIterator(domain, Family::kVersions);
+    VersionKeyParts parts;
+    for (versions->Seek(VersionKey(address, part_.to));
+         versions->Valid() && ParseVersionKey(View(versions->key()), &parts) &&
+         parts.address.volume == address.volume && parts.address.lane == address.lane &&
+         parts.address.block == address.block;
+         versions->Next()) {
+      if (!Mine(parts.position)) {
+        batch_.DeleteVersion(address, parts.position);
+      } else if (parts.position > best->position) {
+        ASSIGN_OR_RETURN(const VersionValue value,
+                         ParseVersion(address, parts.position, View(versions->value())));
+        *best = {parts.position, value.kind};
+      }
+    }
+    return FromRocks(versions->status(), absl::StrCat("read ", domain.directory()));
+  }
+
+  const DiskStore& store_;
+  const Volume& volume_;
+  const Lane& lane_;
+  const CopyPart& part_;
+  Lane::State state_;
+  DomainBatch batch_;
+  std::map<uint64_t, std::vector<const BlockVersion*>> given_;
+  std::map<uint64_t, StripeBits> left_;  // marks after this copy, of stripes it touches
+};
+
+namespace {
+
+// What needs no look at the lane's state.
+absl::Status ValidateCopy(const VolumeGeometry& geometry, const CopyPart& part) {
+  RETURN_IF_ERROR(CheckRanges(geometry, part.ranges));
+  auto range = part.ranges.begin();
+  const BlockVersion* last = nullptr;
+  for (const BlockVersion& version : part.versions) {
+    while (range != part.ranges.end() && range->end() <= version.block) ++range;
+    const bool follows = last == nullptr || version.block > last->block ||
+                         (version.block == last->block && version.position < last->position);
+    last = &version;
+    if (!follows || range == part.ranges.end() || version.block < range->first ||
+        geometry.lanes.LaneOf(version.block) != part.lane) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a version of block ", version.block, " at ", version.position.ToString(),
+                       " is not of this copy, or not in order"));
+    }
+    const bool good = version.zero ? version.data.empty()
+                                   : version.data.size() == kBlockBytes &&
+                                         Crc32c(version.data) == version.crc;
+    if (!good) {
+      return ErrnoToStatus(EBADMSG, absl::StrCat("data of block ", version.block,
+                                                 " does not match its checksum"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Whether the part is of the lane's join and history.
+absl::Status CheckCopy(const Lane::State& state, const CopyPart& part) {
+  if (state.join.id == 0 || state.join.id != part.join_id || state.join.to != part.to) {
+    return absl::AbortedError(absl::StrCat(
+        "lane ", Index(part.lane), " is in join ", state.join.id, " to ",
+        state.join.to.ToString(), ", not ", part.join_id, " to ", part.to.ToString()));
+  }
+  for (const BlockVersion& version : part.versions) {
+    if (version.position <= part.to &&
+        (OnHistory(state.lineage, state.position, version.position) ||
+         IsForgotten(state.lineage, state.position, version.position))) {
+      continue;
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("a version of block ", version.block, " at ", version.position.ToString(),
+                     " is not on the history up to ", part.to.ToString()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status DiskStore::CopyIn(VolumeId id, const CopyPart& part) {
+  ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
+  if (Index(part.lane) >= volume->lanes.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("no lane ", Index(part.lane)));
+  }
+  RETURN_IF_ERROR(ValidateCopy(volume->geometry, part));
+  const std::shared_ptr<Lane>& lane = volume->lanes[Index(part.lane)];
+  LaneClaim claim({lane});
+  if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
+  RETURN_IF_ERROR(CheckCopy(lane->state(), part));
+  uint64_t bytes = 0;
+  for (const BlockVersion& version : part.versions) bytes += kVersionBytes + version.data.size();
+  if (!admission_[lane->domain]->Admit(bytes)) {
+    return ErrnoToStatus(ENOSPC,
+                         absl::StrCat(DomainOf(*lane)->directory(), " has no space left"));
+  }
+  Copying copying(*this, *volume, *lane, part);
+  RETURN_IF_ERROR(copying.Prepare());
+  if (copying.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(copying.Write());
+  lane->Replaced(copying.state());
+  for (const BlockRange& range : part.ranges) volume->allocation.Changed(range);
+  return absl::OkStatus();
+}
+
+}  // namespace weir::store
