@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "proto/base/errno.h"
@@ -425,6 +427,22 @@ TEST_P(JoinRulesTest, ASourceTellsAllVersionsUpToAPointAndWhichBlocksHaveNone) {
   EXPECT_EQ(read->ranges, (Ranges{{0, 1}}));
   EXPECT_TRUE(absl::IsFailedPrecondition(
       source_->ReadVersions(kVolume, kLane, wanted, Position(2, 5), 1).status()));
+}
+
+TEST_P(JoinRulesTest, ACopyBringsAllVersionsAndNotTheNewestAlone) {
+  WriteSource(writer_.Data(0, 1, 250));  // the second one that the target has missed
+  Begin(1, /*everything=*/true);
+  ASSERT_TRUE(CopyAll(source_.get(), target_.get(), kVolume).ok());
+  const Ranges all = {{0, kGeometry.size_blocks}};
+  const auto versions = [&](Store* store) {
+    std::vector<std::tuple<uint64_t, Position, bool, std::string>> got;
+    auto read = store->ReadVersions(kVolume, kLane, all, Position(2, 4), 1 << 20);
+    EXPECT_TRUE(read.ok()) << read.status();
+    for (const BlockVersion& v : read->versions) got.emplace_back(v.block, v.position, v.zero, v.data);
+    return got;
+  };
+  EXPECT_EQ(versions(source_.get()).size(), 13u);
+  EXPECT_TRUE(versions(target_.get()) == versions(source_.get()));
 }
 
 TEST_P(JoinRulesTest, AJoinedLaneIsASourceOfTailsAndOfJoins) {

@@ -6,10 +6,13 @@
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "replica/store/domain.h"
+#include "replica/store/domain_options.h"
 #include "replica/store/keys.h"
 #include "replica/store/manifest.h"
 #include "replica/store/rocks.h"
 #include "replica/store/store.h"
+#include "replica/store/testing/join_steps.h"
 #include "replica/store/testing/machine.h"
 #include "replica/store/testing/temp_store.h"
 
@@ -263,6 +266,60 @@ TEST_F(ReclaimTest, DiscardingWhatWasNeverWrittenTakesNoSpace) {
                     .status.ok());
   }
   EXPECT_LT(DiskBytes() - before, 64u << 10);
+}
+
+// Positions of a block's versions as they lie in the database of a closed store.
+std::vector<Position> RawVersions(const Machine& machine, uint64_t block) {
+  rocksdb::DBOptions options = DatabaseOptions(DomainTuning());
+  options.env = machine.env.get();
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  rocksdb::DB* opened = nullptr;
+  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
+      options, DatabasePath(Machine::Directory(0)),
+      FamilyDescriptors(DomainTuning(), std::make_shared<PinSource>()), &families, &opened);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  if (!status.ok()) return {};
+  const std::unique_ptr<rocksdb::DB> db(opened);
+  std::vector<Position> positions;
+  std::unique_ptr<rocksdb::Iterator> keys(
+      db->NewIterator(rocksdb::ReadOptions(), families[static_cast<int>(Family::kVersions)]));
+  VersionKeyParts parts;
+  for (keys->SeekToFirst(); keys->Valid(); keys->Next()) {
+    if (ParseVersionKey(View(keys->key()), &parts) && parts.address.block == block) {
+      positions.push_back(parts.position);
+    }
+  }
+  keys.reset();
+  for (rocksdb::ColumnFamilyHandle* family : families) {
+    EXPECT_TRUE(db->DestroyColumnFamilyHandle(family).ok());
+  }
+  return positions;
+}
+
+TEST_F(ReclaimTest, ACopyDeletesWhatWasCutOffAndNothingOfTheHistory) {
+  Machine source(std::make_shared<FaultFs>());
+  source.OpenFaster();
+  ASSERT_TRUE(source.Open(1).ok());
+  Writer same(kVolume, kGeometry);
+  ASSERT_TRUE(same.Attach(source.store.get(), 1).ok());
+  for (int i = 0; i < 2; ++i) {
+    const WriteOp op = writer_.Data(3, 2, i);
+    ASSERT_TRUE(WriteOne(store(), kVolume, op).status.ok());
+    ASSERT_TRUE(WriteOne(source.store.get(), kVolume, op).status.ok());
+  }
+  // The target alone, then the source alone.
+  ASSERT_TRUE(WriteOne(store(), kVolume, writer_.Data(3, 2, 7)).status.ok());
+  ASSERT_TRUE(writer_.Attach(source.store.get(), 2).ok());
+  ASSERT_TRUE(WriteOne(source.store.get(), kVolume, writer_.Data(3, 1, 8)).status.ok());
+  ASSERT_TRUE(store()->Promise(kVolume, 2).ok());
+  ASSERT_TRUE(testing::BeginJoin(source.store.get(), store(), kVolume, 1).ok());
+  // Block 3 is written again before it is copied.
+  ASSERT_TRUE(WriteOne(store(), kVolume, writer_.Data(3, 1, 9)).status.ok());
+  ASSERT_TRUE(testing::CopyAll(source.store.get(), store(), kVolume).ok());
+  machine_.store.reset();
+  EXPECT_EQ(RawVersions(machine_, 3), (std::vector<Position>{Position(2, 2), Position(2, 1),
+                                                             Position(1, 2), Position(1, 1)}));
+  EXPECT_EQ(RawVersions(machine_, 4), (std::vector<Position>{Position(1, 2), Position(1, 1)}));
 }
 
 // --- the parts that look at RocksDB's files ---
