@@ -29,7 +29,7 @@ inline constexpr uint64_t kVolumeBlocksMax = uint64_t{1} << 44;  // 64 PiB
 enum class Acquaintance {
   kStranger,  // CreateVolume, DeleteVolume, Seal: store and incarnation only if known
   kStore,     // Io: the store; the incarnation only if known (a reconnect learns it from the hello)
-  kProcess,   // ReadTail, AdoptTail, TakeBase: what was sealed is what is meant
+  kProcess,   // steps of a takeover and of a join: what was sealed is what is meant
 };
 
 // Cluster, store and incarnation. INVALID_ARGUMENT: a field is missing;

@@ -26,6 +26,9 @@ void LaneStatesToProto(const std::vector<store::LaneState>& lanes,
       added->set_epoch(entry.epoch);
       added->set_n(entry.n);
     }
+    state->set_invalid_blocks(lane.invalid_blocks);
+    state->set_join_id(lane.join_id);
+    state->set_join_position(lane.join_to.bits());
   }
 }
 
@@ -46,19 +49,52 @@ std::vector<LineageEntry> LineageFromProto(
   return result;
 }
 
+std::vector<BlockRange> RangesFromProto(
+    const google::protobuf::RepeatedPtrField<v1::BlockRun>& runs) {
+  std::vector<BlockRange> ranges;
+  ranges.reserve(static_cast<size_t>(runs.size()));
+  for (const v1::BlockRun& run : runs) ranges.push_back({run.first_block(), run.block_count()});
+  return ranges;
+}
+
+void RangesToProto(const std::vector<BlockRange>& ranges,
+                   google::protobuf::RepeatedPtrField<v1::BlockRun>* out) {
+  for (const BlockRange& range : ranges) {
+    v1::BlockRun* run = out->Add();
+    run->set_first_block(range.first);
+    run->set_block_count(range.count);
+  }
+}
+
+std::vector<store::BlockVersion> VersionsFromProto(
+    const google::protobuf::RepeatedPtrField<v1::BlockVersion>& versions) {
+  std::vector<store::BlockVersion> result;
+  result.reserve(static_cast<size_t>(versions.size()));
+  for (const v1::BlockVersion& version : versions) {
+    result.push_back({.block = version.block(),
+                      .position = Position::FromBits(version.position()),
+                      .zero = version.zero(),
+                      .crc = version.crc32c(),
+                      .data = version.data()});
+  }
+  return result;
+}
+
+void VersionToProto(store::BlockVersion version, v1::BlockVersion* out) {
+  out->set_block(version.block);
+  out->set_position(version.position.bits());
+  out->set_zero(version.zero);
+  out->set_crc32c(version.crc);
+  out->set_data(std::move(version.data));
+}
+
 void AppendChunk(const v1::TailChunk& chunk, store::Tail* tail) {
   for (const v1::ChangeEntry& change : chunk.changes()) {
     tail->changes.push_back({Position::FromBits(change.position()),
                              BlockRange{change.first_block(), change.block_count()}});
   }
-  for (const v1::BlockVersion& version : chunk.versions()) {
-    store::BlockVersion added;
-    added.block = version.block();
-    added.position = Position::FromBits(version.position());
-    added.zero = version.zero();
-    added.crc = version.crc32c();
-    added.data = version.data();
-    tail->versions.push_back(std::move(added));
+  for (store::BlockVersion& version : VersionsFromProto(chunk.versions())) {
+    tail->versions.push_back(std::move(version));
   }
 }
 
@@ -77,12 +113,7 @@ bool TailChunker::Next(v1::TailChunk* chunk) {
     store::BlockVersion& version = tail_.versions[next_version_];
     const size_t version_bytes = kEntryBytes + version.data.size();
     if (bytes > 0 && bytes + version_bytes > bytes_max_) break;
-    v1::BlockVersion* added = chunk->add_versions();
-    added->set_block(version.block);
-    added->set_position(version.position.bits());
-    added->set_zero(version.zero);
-    added->set_crc32c(version.crc);
-    added->set_data(std::move(version.data));
+    VersionToProto(std::move(version), chunk->add_versions());
     bytes += version_bytes;
     ++next_version_;
   }

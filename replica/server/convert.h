@@ -26,6 +26,14 @@ LanePositions PositionsFromProto(
 std::vector<LineageEntry> LineageFromProto(
     const google::protobuf::RepeatedPtrField<v1::LineageEntry>& lineage);
 
+std::vector<BlockRange> RangesFromProto(
+    const google::protobuf::RepeatedPtrField<v1::BlockRun>& runs);
+void RangesToProto(const std::vector<BlockRange>& ranges,
+                   google::protobuf::RepeatedPtrField<v1::BlockRun>* out);
+std::vector<store::BlockVersion> VersionsFromProto(
+    const google::protobuf::RepeatedPtrField<v1::BlockVersion>& versions);
+void VersionToProto(store::BlockVersion version, v1::BlockVersion* out);
+
 // Appends a chunk to a tail that is being put together.
 void AppendChunk(const v1::TailChunk& chunk, store::Tail* tail);
 

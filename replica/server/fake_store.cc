@@ -237,8 +237,16 @@ absl::Status FakeStore::NoteDurablePoints(VolumeId,
 }
 
 // It never trims any.
-absl::Status FakeStore::KeepChanges(VolumeId, absl::Span<const std::pair<LaneId, Position>>) {
+absl::Status FakeStore::KeepChanges(VolumeId,
+                                    absl::Span<const std::pair<LaneId, Position>> after) {
+  absl::MutexLock lock(&mutex_);
+  kept_changes_.assign(after.begin(), after.end());
   return absl::OkStatus();
+}
+
+std::vector<std::pair<LaneId, Position>> FakeStore::kept_changes() const {
+  absl::MutexLock lock(&mutex_);
+  return kept_changes_;
 }
 
 absl::Status FakeStore::Promise(VolumeId id, Epoch epoch) {

@@ -33,6 +33,8 @@ class FakeStore final : public store::Store {
   int syncs() const ABSL_LOCKS_EXCLUDED(mutex_);
   int write_calls() const ABSL_LOCKS_EXCLUDED(mutex_);
   void WaitUntilSyncsWait(int count) ABSL_LOCKS_EXCLUDED(mutex_);
+  // As the last KeepChanges said.
+  std::vector<std::pair<LaneId, Position>> kept_changes() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // --- Store ---
   store::Identity identity() const override;
@@ -118,6 +120,7 @@ class FakeStore final : public store::Store {
   int syncs_ ABSL_GUARDED_BY(mutex_) = 0;
   int waiting_syncs_ ABSL_GUARDED_BY(mutex_) = 0;
   int write_calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::pair<LaneId, Position>> kept_changes_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace weir::replica

@@ -189,6 +189,10 @@ void FrameRun::Extents(const v1::Io& io, Answer* answer) {
 }
 
 void FrameRun::NoteDurablePoints() {
+  // First: the points would trim what is to be kept.
+  if (frame_.has_keep_changes()) {
+    NoteError(store_.KeepChanges(volume_, PositionsFromProto(frame_.keep_changes().after())));
+  }
   if (frame_.durable_points().empty()) return;
   LanePositions points = PositionsFromProto(frame_.durable_points());
   std::erase_if(points, [this](const auto& point) {

@@ -80,6 +80,9 @@ struct VolumeFamilies {
   MetricFamily durable = GaugeFamily(
       "weir_replica_lane_durable_writes",
       "Writes of its epoch that a lane has synced; 0 while only an earlier epoch is synced.");
+  MetricFamily invalid = GaugeFamily(
+      "weir_replica_lane_invalid_blocks",
+      "Blocks of a lane that a join has still to copy; the lane serves no reads of them.");
   MetricFamily live = GaugeFamily("weir_replica_volume_live_bytes",
                                   "Data of the newest versions of a volume's blocks.");
   MetricFamily pinned = GaugeFamily("weir_replica_volume_pinned_bytes",
@@ -96,6 +99,7 @@ struct VolumeFamilies {
       const bool same = lane.durable_position.epoch() == lane.position.epoch();
       AddValue(applied, labels, static_cast<double>(lane.position.n()));
       AddValue(durable, labels, same ? static_cast<double>(lane.durable_position.n()) : 0);
+      AddValue(invalid, labels, static_cast<double>(lane.invalid_blocks));
     }
     if (const auto space = store.GetSpaceUsed(volume.id); space.ok()) {
       AddValue(live, {{"volume", id}}, static_cast<double>(space->live_bytes));
@@ -128,6 +132,11 @@ Metrics::Metrics(uint32_t domains)
       space_exhausted(BuildGauge()
                           .Name("weir_replica_space_exhausted")
                           .Help("1 while frontends are told to refuse new writes with ENOSPC.")
+                          .Register(*registry)
+                          .Add({})),
+      copied_in_bytes(BuildCounter()
+                          .Name("weir_replica_copied_in_bytes_total")
+                          .Help("Data of versions copied in from other replicas by joins.")
                           .Register(*registry)
                           .Add({})),
       errors_(BuildCounter()
@@ -201,8 +210,8 @@ std::vector<MetricFamily> StoreCollector::Collect() const {
     if (const auto volume = store_->GetVolume(id); volume.ok()) volumes.Add(*store_, *volume);
   }
   return {std::move(capacity),       std::move(available),      std::move(volumes.epoch),
-          std::move(volumes.applied), std::move(volumes.durable), std::move(volumes.live),
-          std::move(volumes.pinned), std::move(volumes.reclaimable)};
+          std::move(volumes.applied), std::move(volumes.durable), std::move(volumes.invalid),
+          std::move(volumes.live),    std::move(volumes.pinned),  std::move(volumes.reclaimable)};
 }
 
 DirectorySpace SpaceOf(const std::string& directory) {

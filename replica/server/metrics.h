@@ -39,6 +39,7 @@ class Metrics {
   prometheus::Counter& streams_ended_malformed;
   prometheus::Gauge& store_failed;
   prometheus::Gauge& space_exhausted;
+  prometheus::Counter& copied_in_bytes;
 
  private:
   struct PerKind {

@@ -12,6 +12,7 @@
 #include "replica/server/admission.h"
 #include "replica/server/convert.h"
 #include "replica/server/io_stream.h"
+#include "replica/server/join_calls.h"
 #include "replica/server/tail_calls.h"
 #include "replica/server/version.h"
 
@@ -199,12 +200,52 @@ grpc::ServerUnaryReactor* Service::TakeBase(grpc::CallbackServerContext* context
 
 absl::Status Service::DoTakeBase(const v1::TakeBaseRequest& request) {
   const LanePositions expected = PositionsFromProto(request.expected());
-  return TakeoverStep(replica_, request.fence(), [&](VolumeId id) {
+  return FencedStep(replica_, request.fence(), [&](VolumeId id) {
     RETURN_IF_ERROR(replica_.store().TakeBase(id, request.fence().epoch(), request.act_epoch(), expected));
     LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
               << " epoch=" << request.fence().epoch() << " base taken";
     return absl::OkStatus();
   });
+}
+
+// --- join ---
+
+grpc::ServerUnaryReactor* Service::GetChanges(grpc::CallbackServerContext* context,
+                                              const v1::GetChangesRequest* request,
+                                              v1::GetChangesResponse* response) {
+  return Run(context, [this, request, response] {
+    return replica::GetChanges(replica_, *request, response);
+  });
+}
+
+grpc::ServerUnaryReactor* Service::BeginJoin(grpc::CallbackServerContext* context,
+                                             const v1::BeginJoinRequest* request,
+                                             v1::BeginJoinResponse*) {
+  return Run(context, [this, request] { return replica::BeginJoin(replica_, *request); });
+}
+
+grpc::ServerWriteReactor<v1::VersionsPart>* Service::ReadVersions(
+    grpc::CallbackServerContext*, const v1::ReadVersionsRequest* request) {
+  return StartReadVersions(replica_, *request);
+}
+
+grpc::ServerUnaryReactor* Service::CopyIn(grpc::CallbackServerContext* context,
+                                          const v1::CopyInRequest* request, v1::CopyInResponse*) {
+  return Run(context, [this, request] { return replica::CopyIn(replica_, *request); });
+}
+
+grpc::ServerUnaryReactor* Service::GetJoin(grpc::CallbackServerContext* context,
+                                           const v1::GetJoinRequest* request,
+                                           v1::GetJoinResponse* response) {
+  return Run(context, [this, request, response] {
+    return replica::GetJoin(replica_, *request, response);
+  });
+}
+
+grpc::ServerUnaryReactor* Service::FinishJoin(grpc::CallbackServerContext* context,
+                                              const v1::FinishJoinRequest* request,
+                                              v1::FinishJoinResponse*) {
+  return Run(context, [this, request] { return replica::FinishJoin(replica_, *request); });
 }
 
 // --- faults: quick, so on the thread that received the call ---

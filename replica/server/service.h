@@ -1,4 +1,4 @@
-// ReplicaService: the unary calls, and the two that move tails. Each runs on
+// ReplicaService: the unary calls, and those that move tails and blocks. Each runs on
 // one of the replica's control threads, since most of them sync.
 //
 // Thread-safety: safe. `replica` outlives it and every call.
@@ -16,19 +16,31 @@
 
 namespace weir::replica {
 
+template <typename Base>
+using WithVolumeCalls = v1::ReplicaService::WithCallbackMethod_GetReplica<
+    v1::ReplicaService::WithCallbackMethod_CreateVolume<
+        v1::ReplicaService::WithCallbackMethod_DeleteVolume<
+            v1::ReplicaService::WithCallbackMethod_Seal<
+                v1::ReplicaService::WithCallbackMethod_ReadTail<
+                    v1::ReplicaService::WithCallbackMethod_AdoptTail<
+                        v1::ReplicaService::WithCallbackMethod_TakeBase<
+                            Base>>>>>>>;
+template <typename Base>
+using WithJoinCalls = v1::ReplicaService::WithCallbackMethod_GetChanges<
+    v1::ReplicaService::WithCallbackMethod_BeginJoin<
+        v1::ReplicaService::WithCallbackMethod_ReadVersions<
+            v1::ReplicaService::WithCallbackMethod_CopyIn<
+                v1::ReplicaService::WithCallbackMethod_GetJoin<
+                    v1::ReplicaService::WithCallbackMethod_FinishJoin<
+                        Base>>>>>>;
+template <typename Base>
+using WithFaultCalls = v1::ReplicaService::WithCallbackMethod_SetFault<
+    v1::ReplicaService::WithCallbackMethod_ListFaults<
+        v1::ReplicaService::WithCallbackMethod_ClearFaults<
+            Base>>>;
 // Io takes raw frames, so that payloads stay in the slices they came in.
 using ServiceBase = v1::ReplicaService::WithRawCallbackMethod_Io<
-    v1::ReplicaService::WithCallbackMethod_GetReplica<
-        v1::ReplicaService::WithCallbackMethod_CreateVolume<
-            v1::ReplicaService::WithCallbackMethod_DeleteVolume<
-                v1::ReplicaService::WithCallbackMethod_Seal<
-                    v1::ReplicaService::WithCallbackMethod_ReadTail<
-                        v1::ReplicaService::WithCallbackMethod_AdoptTail<
-                            v1::ReplicaService::WithCallbackMethod_TakeBase<
-                                v1::ReplicaService::WithCallbackMethod_SetFault<
-                                    v1::ReplicaService::WithCallbackMethod_ListFaults<
-                                        v1::ReplicaService::WithCallbackMethod_ClearFaults<
-                                            v1::ReplicaService::Service>>>>>>>>>>>;
+    WithVolumeCalls<WithJoinCalls<WithFaultCalls<v1::ReplicaService::Service>>>>;
 
 class Service final : public ServiceBase {
  public:
@@ -55,6 +67,23 @@ class Service final : public ServiceBase {
   grpc::ServerUnaryReactor* TakeBase(grpc::CallbackServerContext* context,
                                      const v1::TakeBaseRequest* request,
                                      v1::TakeBaseResponse* response) override;
+  grpc::ServerUnaryReactor* GetChanges(grpc::CallbackServerContext* context,
+                                       const v1::GetChangesRequest* request,
+                                       v1::GetChangesResponse* response) override;
+  grpc::ServerUnaryReactor* BeginJoin(grpc::CallbackServerContext* context,
+                                      const v1::BeginJoinRequest* request,
+                                      v1::BeginJoinResponse* response) override;
+  grpc::ServerWriteReactor<v1::VersionsPart>* ReadVersions(
+      grpc::CallbackServerContext* context, const v1::ReadVersionsRequest* request) override;
+  grpc::ServerUnaryReactor* CopyIn(grpc::CallbackServerContext* context,
+                                   const v1::CopyInRequest* request,
+                                   v1::CopyInResponse* response) override;
+  grpc::ServerUnaryReactor* GetJoin(grpc::CallbackServerContext* context,
+                                    const v1::GetJoinRequest* request,
+                                    v1::GetJoinResponse* response) override;
+  grpc::ServerUnaryReactor* FinishJoin(grpc::CallbackServerContext* context,
+                                       const v1::FinishJoinRequest* request,
+                                       v1::FinishJoinResponse* response) override;
   grpc::ServerUnaryReactor* SetFault(grpc::CallbackServerContext* context,
                                      const v1::SetFaultRequest* request,
                                      v1::SetFaultResponse* response) override;

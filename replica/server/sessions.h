@@ -5,7 +5,7 @@
 //   NONE ------> CURRENT ------------> (1 ENDED, 2 CURRENT) -----> NONE, epoch >= 6 only
 //
 // A frame runs between Enter and Leave. Who ends a session waits until the
-// frames (and takeover steps) that had entered have left, so that two streams never write to one lane at once and
+// frames (and fenced steps) that had entered have left, so that two streams never write to one lane at once and
 // Seal answers with a state that nobody changes any more.
 //
 // Thread-safety: safe. No gRPC in here.
@@ -55,7 +55,7 @@ class Session {
     Epoch epoch ABSL_GUARDED_BY(mutex) = 0;               // lower ones are refused
     uint64_t last_number ABSL_GUARDED_BY(mutex) = 0;      // within `epoch`
     std::shared_ptr<Session> current ABSL_GUARDED_BY(mutex);
-    int running ABSL_GUARDED_BY(mutex) = 0;               // frames and takeover steps
+    int running ABSL_GUARDED_BY(mutex) = 0;               // frames and fenced steps
   };
 
   Session(std::shared_ptr<Slot> slot, std::weak_ptr<SessionOwner> owner)
@@ -80,7 +80,7 @@ class Sessions {
   // The stream is gone.
   void Close(const std::shared_ptr<Session>& session);
 
-  // Lets a step of a takeover (AdoptTail, TakeBase) run: who raises the epoch waits for it.
+  // Lets a step of a takeover or a join (AdoptTail, CopyIn) run: who raises the epoch waits for it.
   // The step lasts until the result is dropped. FAILED_PRECONDITION (ESTALE): the epoch has been left behind.
   absl::StatusOr<std::shared_ptr<const void>> Hold(VolumeId volume, Epoch epoch);
 

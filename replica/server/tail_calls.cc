@@ -38,7 +38,7 @@ class ReadTailCall final : public grpc::ServerWriteReactor<v1::TailChunk> {
 
  private:
   void Begin() {
-    const absl::Status status = TakeoverStep(replica_, request_.fence(), [this](VolumeId id) {
+    const absl::Status status = FencedStep(replica_, request_.fence(), [this](VolumeId id) {
       ASSIGN_OR_RETURN(store::Tail tail,
                        replica_.store().ReadTail(
                            id, LaneId{request_.lane()},
@@ -113,7 +113,7 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
           absl::InvalidArgumentError("closed without commit; nothing was adopted")));
     }
     const bool taken = replica_.control().Run([this] {
-      const absl::Status status = TakeoverStep(replica_, *first_, [this](VolumeId id) {
+      const absl::Status status = FencedStep(replica_, *first_, [this](VolumeId id) {
         RETURN_IF_ERROR(replica_.store().AdoptTail(id, tail_));
         LOG(INFO) << "replica=" << replica_.options().name
                   << " volume=" << static_cast<uint64_t>(id) << " epoch=" << first_->epoch()
@@ -137,7 +137,7 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
 
 }  // namespace
 
-absl::Status TakeoverStep(Replica& replica, const v1::Fence& fence,
+absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
                           const std::function<absl::Status(VolumeId)>& step) {
   RETURN_IF_ERROR(replica.Serving());
   store::Store& store = replica.store();

@@ -14,9 +14,9 @@
 
 namespace weir::replica {
 
-// Runs `step` for a fence that names this process and the promised epoch. Until it
+// Runs `step`, of a takeover or a join, for a fence that names this process and the promised epoch. Until it
 // returns no newer epoch's Seal is answered, so a step never changes what a Seal has reported.
-absl::Status TakeoverStep(Replica& replica, const v1::Fence& fence,
+absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
                           const std::function<absl::Status(VolumeId)>& step);
 
 grpc::ServerWriteReactor<v1::TailChunk>* StartReadTail(Replica& replica,

@@ -1,0 +1,187 @@
+#include "replica/server/join_calls.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/status.h"
+#include "replica/server/convert.h"
+#include "replica/server/tail_calls.h"
+
+namespace weir::replica {
+namespace {
+
+// What a part is filled to. Its last block may have 1 MiB of versions more, and gRPC's usual
+// limit is 4 MiB a message.
+constexpr uint64_t kPartBytes = 1000 * 1000;
+constexpr uint64_t kStreamBytesDefault = 16 << 20;
+constexpr uint32_t kPageRangesDefault = 4096;
+
+Position PositionOf(uint64_t bits) { return Position::FromBits(bits); }
+
+// Reads a part at a time, each under the fence anew: a newer epoch ends the stream.
+class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart> {
+ public:
+  ReadVersionsCall(Replica& replica, const v1::ReadVersionsRequest& request)
+      : replica_(replica), fence_(request.fence()), lane_(LaneId{request.lane()}),
+        at_most_(PositionOf(request.at_most_position())),
+        ranges_(RangesFromProto(request.ranges())),
+        bytes_left_(request.bytes_max() != 0 ? request.bytes_max() : kStreamBytesDefault) {
+    ReadNext();
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the caller went away"));
+    if (next_range_ == ranges_.size() || bytes_left_ == 0) return Finish(grpc::Status::OK);
+    ReadNext();
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void ReadNext() {
+    const bool taken = replica_.control().Run([this] {
+      const absl::Status status =
+          FencedStep(replica_, fence_, [this](VolumeId id) { return Read(id); });
+      if (!status.ok()) {
+        replica_.CheckHealth();
+        return Finish(wire::ToGrpc(status));
+      }
+      StartWrite(&part_);
+    });
+    if (!taken) {
+      Finish(wire::ToGrpc(
+          absl::UnavailableError("the replica is busy or shutting down; try again")));
+    }
+  }
+
+  absl::Status Read(VolumeId id) {
+    ASSIGN_OR_RETURN(store::VersionsPart read,
+                     replica_.store().ReadVersions(
+                         id, lane_, absl::MakeConstSpan(ranges_).subspan(next_range_), at_most_,
+                         std::min(bytes_left_, kPartBytes)));
+    part_.Clear();
+    RangesToProto(read.ranges, part_.mutable_ranges());
+    uint64_t bytes = 0;
+    for (store::BlockVersion& version : read.versions) {
+      bytes += version.data.size();
+      VersionToProto(std::move(version), part_.add_versions());
+    }
+    part_.set_position(read.position.bits());
+    bytes_left_ -= std::min(bytes_left_, std::max<uint64_t>(bytes, 1));
+    if (!read.ranges.empty()) SkipTo(read.ranges.back().end());
+    return absl::OkStatus();
+  }
+
+  // What is left of `ranges_` begins at or past `block`.
+  void SkipTo(uint64_t block) {
+    while (next_range_ < ranges_.size() && ranges_[next_range_].end() <= block) ++next_range_;
+    if (next_range_ == ranges_.size()) return;
+    BlockRange& range = ranges_[next_range_];
+    if (range.first < block) range = {block, range.end() - block};
+  }
+
+  Replica& replica_;
+  const v1::Fence fence_;
+  const LaneId lane_;
+  const Position at_most_;
+  std::vector<BlockRange> ranges_;
+  size_t next_range_ = 0;
+  uint64_t bytes_left_;
+  v1::VersionsPart part_;
+};
+
+}  // namespace
+
+absl::Status GetChanges(Replica& replica, const v1::GetChangesRequest& request,
+                        v1::GetChangesResponse* response) {
+  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+    ASSIGN_OR_RETURN(const std::vector<BlockRange> changes,
+                     replica.store().ReadChanges(id, LaneId{request.lane()},
+                                                 PositionOf(request.from_position()),
+                                                 PositionOf(request.to_position())));
+    RangesToProto(changes, response->mutable_changes());
+    return absl::OkStatus();
+  });
+}
+
+absl::Status BeginJoin(Replica& replica, const v1::BeginJoinRequest& request) {
+  store::JoinLane join;
+  join.lane = LaneId{request.lane()};
+  join.join_id = request.join_id();
+  join.expected = PositionOf(request.expected_position());
+  join.to = PositionOf(request.to_position());
+  join.lineage = LineageFromProto(request.lineage());
+  join.common = PositionOf(request.common_position());
+  join.changes = RangesFromProto(request.changes());
+  join.invalid = RangesFromProto(request.invalid());
+  join.everything = request.everything();
+  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+    // So that a stream may be opened once every lane has begun.
+    if (join.to.epoch() != request.fence().epoch()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "to_position ", join.to.ToString(), " is not of epoch ", request.fence().epoch()));
+    }
+    RETURN_IF_ERROR(replica.store().BeginJoin(id, join));
+    LOG(INFO) << "replica=" << replica.options().name
+              << " volume=" << static_cast<uint64_t>(id) << " epoch=" << request.fence().epoch()
+              << " lane=" << Index(join.lane) << " join=" << join.join_id << " from "
+              << join.expected.ToString() << " to " << join.to.ToString()
+              << (join.everything ? ", all of its blocks" : "");
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(
+    Replica& replica, const v1::ReadVersionsRequest& request) {
+  return new ReadVersionsCall(replica, request);
+}
+
+absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {
+  const store::CopyPart part{.lane = LaneId{request.lane()},
+                             .join_id = request.join_id(),
+                             .to = PositionOf(request.to_position()),
+                             .ranges = RangesFromProto(request.ranges()),
+                             .versions = VersionsFromProto(request.versions())};
+  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+    RETURN_IF_ERROR(replica.store().CopyIn(id, part));
+    uint64_t bytes = 0;
+    for (const store::BlockVersion& version : part.versions) bytes += version.data.size();
+    replica.metrics().copied_in_bytes.Increment(static_cast<double>(bytes));
+    return absl::OkStatus();
+  });
+}
+
+absl::Status GetJoin(Replica& replica, const v1::GetJoinRequest& request,
+                     v1::GetJoinResponse* response) {
+  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+    const uint32_t ranges_max =
+        request.ranges_max() != 0 ? request.ranges_max() : kPageRangesDefault;
+    ASSIGN_OR_RETURN(const store::InvalidPage page,
+                     replica.store().InvalidBlocks(id, LaneId{request.lane()},
+                                                   request.from_block(), ranges_max));
+    response->set_join_id(page.join_id);
+    response->set_to_position(page.to.bits());
+    response->set_invalid_blocks(page.invalid_blocks);
+    RangesToProto(page.ranges, response->mutable_invalid());
+    response->set_next_block(page.next_block);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status FinishJoin(Replica& replica, const v1::FinishJoinRequest& request) {
+  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+    RETURN_IF_ERROR(replica.store().FinishJoin(id, request.join_id()));
+    LOG(INFO) << "replica=" << replica.options().name
+              << " volume=" << static_cast<uint64_t>(id) << " epoch=" << request.fence().epoch()
+              << " join=" << request.join_id() << " finished";
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace weir::replica
