@@ -1,5 +1,6 @@
 #include "volume/host/replica_client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -37,6 +38,9 @@ Cancellation::Scope::~Scope() {
 }
 
 namespace {
+
+// Copied under one deadline.
+constexpr uint64_t kCopyRoundBytes = 16 << 20;
 
 // A context with its deadline, under a cancellation while it lives.
 struct Call {
@@ -144,6 +148,125 @@ absl::Status ReplicaClient::CopyTailFrom(ReplicaClient& source,
   // A reader that we cancelled ourselves has nothing to say.
   if (writable) RETURN_IF_ERROR(source.Explain(read_status, "reading its tail"));
   return Explain(adopted, "adopting the tail");
+}
+
+absl::StatusOr<v1::GetChangesResponse> ReplicaClient::GetChanges(
+    const v1::GetChangesRequest& request, absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::GetChangesResponse response;
+  RETURN_IF_ERROR(Explain(stub_->GetChanges(&call.context, request, &response),
+                          "asking what changed"));
+  return response;
+}
+
+absl::Status ReplicaClient::BeginJoin(const v1::BeginJoinRequest& request,
+                                      absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::BeginJoinResponse response;
+  return Explain(stub_->BeginJoin(&call.context, request, &response),
+                 "beginning a join");
+}
+
+absl::StatusOr<v1::GetJoinResponse> ReplicaClient::GetJoin(
+    const v1::GetJoinRequest& request, absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::GetJoinResponse response;
+  RETURN_IF_ERROR(Explain(stub_->GetJoin(&call.context, request, &response),
+                          "asking what is to be copied"));
+  return response;
+}
+
+absl::Status ReplicaClient::FinishJoin(const v1::FinishJoinRequest& request,
+                                       absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::FinishJoinResponse response;
+  return Explain(stub_->FinishJoin(&call.context, request, &response),
+                 "finishing the join");
+}
+
+absl::Status ReplicaClient::CopyIn(v1::CopyInRequest* request,
+                                   absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::CopyInResponse response;
+  return Explain(stub_->CopyIn(&call.context, *request, &response),
+                 "copying blocks in");
+}
+
+namespace {
+
+// What is left of `ranges` begins at or past `block`.
+void SkipTo(uint64_t block,
+            google::protobuf::RepeatedPtrField<v1::BlockRun>* ranges) {
+  const auto done = [block](const v1::BlockRun& run) {
+    return run.first_block() + run.block_count() <= block;
+  };
+  ranges->erase(ranges->begin(),
+                std::find_if_not(ranges->begin(), ranges->end(), done));
+  if (ranges->empty() || ranges->Get(0).first_block() >= block) return;
+  v1::BlockRun* first = ranges->Mutable(0);
+  first->set_block_count(first->first_block() + first->block_count() - block);
+  first->set_first_block(block);
+}
+
+uint64_t DataBytes(const v1::CopyInRequest& copy) {
+  uint64_t bytes = 0;
+  for (const v1::BlockVersion& version : copy.versions()) {
+    bytes += version.data().size();
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<Position> ReplicaClient::CopyRound(
+    ReplicaClient& source, v1::ReadVersionsRequest* read,
+    v1::CopyInRequest* copy, absl::Duration deadline,
+    std::atomic<uint64_t>* copied_bytes) {
+  Call reading(cancellation_, deadline);
+  auto reader = source.stub_->ReadVersions(&reading.context, *read);
+  v1::VersionsPart part;
+  Position position;
+  absl::Status copied;
+  uint64_t end = 0;  // of what has been copied
+  while (copied.ok() && reader->Read(&part)) {
+    position = std::max(position, Position::FromBits(part.position()));
+    if (part.ranges().empty()) continue;
+    copy->mutable_ranges()->Swap(part.mutable_ranges());
+    copy->mutable_versions()->Swap(part.mutable_versions());
+    copied = CopyIn(copy, deadline);
+    if (!copied.ok()) break;
+    const v1::BlockRun& last = *copy->ranges().rbegin();
+    end = last.first_block() + last.block_count();
+    if (copied_bytes != nullptr) *copied_bytes += DataBytes(*copy);
+  }
+  // A reader that we cancelled ourselves has nothing to say.
+  if (!copied.ok()) reading.context.TryCancel();
+  const grpc::Status read_status = reader->Finish();
+  RETURN_IF_ERROR(copied);
+  RETURN_IF_ERROR(source.Explain(read_status, "reading versions"));
+  if (end == 0) {
+    return source.Explain(
+        grpc::Status(grpc::StatusCode::INTERNAL, "it sent no blocks at all"),
+        "reading versions");
+  }
+  SkipTo(end, read->mutable_ranges());
+  return position;
+}
+
+absl::StatusOr<Position> ReplicaClient::CopyBlocks(
+    ReplicaClient& source, const v1::ReadVersionsRequest& read,
+    const v1::CopyInRequest& copy, absl::Duration deadline,
+    std::atomic<uint64_t>* copied_bytes) {
+  v1::ReadVersionsRequest left = read;
+  left.set_bytes_max(kCopyRoundBytes);
+  v1::CopyInRequest message = copy;
+  Position position;
+  while (!left.ranges().empty()) {
+    ASSIGN_OR_RETURN(const Position reached,
+                     CopyRound(source, &left, &message, deadline, copied_bytes));
+    position = std::max(position, reached);
+  }
+  return position;
 }
 
 }  // namespace weir::host

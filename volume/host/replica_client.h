@@ -1,10 +1,12 @@
-// ReplicaService's unary calls, and the copy of a lane, in blocking form.
+// ReplicaService's unary calls, and the copies of a lane, in blocking form.
 //
 // Thread-safety: safe; each call blocks up to its deadline. A Cancellation
 // ends the calls that run under it, and those still to come, at once.
 #ifndef WEIR_VOLUME_HOST_REPLICA_CLIENT_H_
 #define WEIR_VOLUME_HOST_REPLICA_CLIENT_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <set>
 #include <string>
@@ -15,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
+#include "proto/base/position.h"
 #include "weir/v1/replica.grpc.pb.h"
 #include "weir/v1/replica.pb.h"
 
@@ -72,7 +75,38 @@ class ReplicaClient {
                             const v1::AdoptTailRequest& adopt,
                             absl::Duration deadline);
 
+  // --- join; proto/weir/v1/replica.proto has what they mean ---
+  absl::StatusOr<v1::GetChangesResponse> GetChanges(
+      const v1::GetChangesRequest& request, absl::Duration deadline);
+  absl::Status BeginJoin(const v1::BeginJoinRequest& request,
+                         absl::Duration deadline);
+  absl::StatusOr<v1::GetJoinResponse> GetJoin(const v1::GetJoinRequest& request,
+                                              absl::Duration deadline);
+  absl::Status FinishJoin(const v1::FinishJoinRequest& request,
+                          absl::Duration deadline);
+
+  // Copies the blocks of `read.ranges` (ascending, disjoint) from `source`,
+  // part by part: pipes ReadVersions into CopyIn here. `copy`: its fence, lane,
+  // join and position. `deadline` is for about 16 MiB, so a call may take
+  // many of it; what it copied before an error stays copied. Errors name the
+  // replica that is at fault: for `source`'s, another source may do.
+  //
+  // `copied_bytes`, if given, rises by the data of each part as it has been copied in.
+  // Returns the highest position that the source was at: the target is whole once it has come there too.
+  absl::StatusOr<Position> CopyBlocks(ReplicaClient& source,
+                                      const v1::ReadVersionsRequest& read,
+                                      const v1::CopyInRequest& copy,
+                                      absl::Duration deadline,
+                                      std::atomic<uint64_t>* copied_bytes);
+
  private:
+  absl::Status CopyIn(v1::CopyInRequest* request, absl::Duration deadline);
+  // One stream of it. Takes from `read` what has been copied.
+  absl::StatusOr<Position> CopyRound(ReplicaClient& source,
+                                     v1::ReadVersionsRequest* read,
+                                     v1::CopyInRequest* copy,
+                                     absl::Duration deadline,
+                                     std::atomic<uint64_t>* copied_bytes);
   absl::Status Explain(const grpc::Status& status, const char* doing) const;
 
   const std::string replica_;
