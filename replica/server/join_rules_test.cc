@@ -438,7 +438,9 @@ TEST_P(JoinRulesTest, ACopyBringsAllVersionsAndNotTheNewestAlone) {
     std::vector<std::tuple<uint64_t, Position, bool, std::string>> got;
     auto read = store->ReadVersions(kVolume, kLane, all, Position(2, 4), 1 << 20);
     EXPECT_TRUE(read.ok()) << read.status();
-    for (const BlockVersion& v : read->versions) got.emplace_back(v.block, v.position, v.zero, v.data);
+    for (const BlockVersion& version : read->versions) {
+      got.emplace_back(version.block, version.position, version.zero, version.data);
+    }
     return got;
   };
   EXPECT_EQ(versions(source_.get()).size(), 13u);

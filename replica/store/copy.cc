@@ -193,7 +193,7 @@ absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id
     if (!more) break;
   }
   // A join that began meanwhile has changed no version yet, and none of its copies counts.
-  if (lane.state().join.id != state.join.id) RETURN_IF_ERROR(CheckNoneInvalid(*volume, lane));
+  if (lane.join().id != state.join.id) RETURN_IF_ERROR(CheckNoneInvalid(*volume, lane));
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
   part.position = lane.position();
   return part;

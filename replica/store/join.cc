@@ -88,7 +88,7 @@ uint64_t InvalidBlockCount(const VolumeGeometry& geometry, LaneId lane,
 }
 
 absl::Status CheckNoneInvalid(const Volume& volume, const Lane& lane) {
-  const uint64_t invalid = InvalidBlockCount(volume.geometry, lane.id, lane.state().join);
+  const uint64_t invalid = InvalidBlockCount(volume.geometry, lane.id, lane.join());
   if (invalid == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("lane ", Index(lane.id), " of volume ", static_cast<uint64_t>(volume.id),
@@ -135,7 +135,7 @@ absl::StatusOr<std::optional<StripeBits>> DiskStore::MarksOf(const Volume& volum
 absl::StatusOr<StripeBits> DiskStore::InvalidOf(const Volume& volume, const Lane& lane,
                                                 BlockRange range) const {
   const uint32_t stripe_blocks = volume.geometry.lanes.stripe_blocks;
-  const Lane::Join join = lane.state().join;
+  const Lane::Join join = lane.join();
   StripeBits invalid(stripe_blocks);
   if (join.marked > 0) {
     ASSIGN_OR_RETURN(std::optional<StripeBits> marks,
@@ -150,7 +150,7 @@ absl::StatusOr<StripeBits> DiskStore::InvalidOf(const Volume& volume, const Lane
 
 absl::Status DiskStore::CheckValid(const Volume& volume, BlockRange range) const {
   const Lane& lane = *volume.lanes[Index(volume.geometry.lanes.LaneOf(range.first))];
-  if (lane.state().join.id == 0) return absl::OkStatus();
+  if (lane.join().id == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(const StripeBits invalid, InvalidOf(volume, lane, range));
   for (uint64_t block = range.first; block < range.end(); ++block) {
     if (!invalid.Has(block % volume.geometry.lanes.stripe_blocks)) continue;
@@ -169,7 +169,7 @@ absl::StatusOr<InvalidPage> DiskStore::InvalidBlocks(VolumeId id, LaneId lane_id
     return absl::InvalidArgumentError(absl::StrCat("no page of lane ", Index(lane_id)));
   }
   const VolumeGeometry& geometry = volume->geometry;
-  const Lane::Join join = volume->lanes[Index(lane_id)]->state().join;
+  const Lane::Join join = volume->lanes[Index(lane_id)]->join();
   InvalidPage page{.join_id = join.id, .to = join.to,
                    .invalid_blocks = InvalidBlockCount(geometry, lane_id, join),
                    .next_block = geometry.size_blocks};
@@ -300,7 +300,7 @@ absl::Status DiskStore::FinishJoin(VolumeId id, uint64_t join_id) {
   LaneClaim claim(volume->lanes);
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
   for (const auto& lane : volume->lanes) {
-    const uint64_t now = lane->state().join.id;
+    const uint64_t now = lane->join().id;
     if (now != 0 && now != join_id) {
       return absl::AbortedError(absl::StrCat("lane ", Index(lane->id), " is in join ", now,
                                              ", not ", join_id));

@@ -27,7 +27,8 @@ JoinWorld::Settings SettingsOf(uint64_t seed) {
   JoinWorld::Settings settings;
   settings.seed = seed;
   const uint32_t lanes = 1 + seed % 3;
-  settings.geometry = {.size_blocks = 16 * lanes * 4, .lanes = {.lanes = lanes, .stripe_blocks = 16}};
+  settings.geometry = {.size_blocks = 16 * lanes * 4,
+                       .lanes = {.lanes = lanes, .stripe_blocks = 16}};
   settings.directories = 1 + seed / 2 % 2;
   settings.reclaim = seed % 2 == 0;
   // Every fourth run writes enough for compactions.
@@ -35,7 +36,8 @@ JoinWorld::Settings SettingsOf(uint64_t seed) {
   return settings;
 }
 
-std::unique_ptr<Machine> Boot(std::shared_ptr<FaultFs> disk, int directories, absl::Status* status) {
+std::unique_ptr<Machine> Boot(std::shared_ptr<FaultFs> disk, int directories,
+                              absl::Status* status) {
   auto machine = std::make_unique<Machine>(std::move(disk));
   machine->OpenFaster();
   *status = machine->Open(directories);
@@ -59,7 +61,8 @@ TEST(JoinModelTest, BothStoresAreTheSameAfterAnyCrashesOfTheTarget) {
       const uint64_t dice = random() % 100;
       if (dice < 4) {
         const bool cut = random() % 4 != 0;
-        auto disk = cut ? world.target().fs->AfterPowerCut(random()) : world.target().fs->AfterKill();
+        const FaultFs& before = *world.target().fs;
+        auto disk = cut ? before.AfterPowerCut(random()) : before.AfterKill();
         auto machine = Boot(std::move(disk), settings.directories, &status);
         ASSERT_TRUE(status.ok()) << "crash at step " << i << ": " << status;
         world.ReplaceTarget(std::move(machine));

@@ -130,7 +130,8 @@ TEST_F(JoinTest, IsTheSameAfterARestartAtEveryStep) {
 TEST_F(JoinTest, OfEverythingIsTheSameAfterARestart) {
   GoOnWithoutTarget();
   ASSERT_OK(testing::BeginJoin(source(), target(), kVolume, 1, /*everything=*/true));
-  ASSERT_TRUE(testing::CopySome(source(), target(), kVolume, kLane, 1, 3 * 4096).ok());  // block 0 has two
+  // Block 0 has two versions, block 1 one.
+  ASSERT_TRUE(testing::CopySome(source(), target(), kVolume, kLane, 1, 3 * 4096).ok());
   const uint64_t left = LaneOf(target()).invalid_blocks;
   EXPECT_EQ(left, 256u - 2);
   Kill(&target_);

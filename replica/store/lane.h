@@ -42,7 +42,8 @@ class Lane {
     Position known;
     // `known`, once it is itself synced here: what trimming goes by.
     Position trim;
-    // Where the newest join, or adopted tail, has put the lane: below it, changes do not follow each other.
+    // Where the newest join, or adopted tail, has put the lane: up to it, changes do
+    // not follow each other.
     Position jumped;
     // Whether `noted` was told by this process: reclaim is off until then.
     bool told = false;
@@ -64,6 +65,12 @@ class Lane {
   Position position() const {
     absl::MutexLock lock(&mutex_);
     return state_.position;
+  }
+
+  // Without the lineage, which may be long: reads ask.
+  Join join() const {
+    absl::MutexLock lock(&mutex_);
+    return state_.join;
   }
 
   // REQUIRES: the caller has claimed the lane, and what it says is applied.

@@ -202,7 +202,8 @@ class Store {
   virtual absl::Status KeepChanges(
       VolumeId id, absl::Span<const std::pair<LaneId, Position>> after) = 0;
 
-  // --- takeover. ReadTail, AdoptTail and TakeBase: FAILED_PRECONDITION if a block is marked invalid ---
+  // --- takeover ---
+  // But for Promise: FAILED_PRECONDITION if a block of the lane is marked invalid.
   // Durable when it returns. FAILED_PRECONDITION below the promise.
   virtual absl::Status Promise(VolumeId id, Epoch epoch) = 0;
   // The lane's changes in (from, to] and, of each block they touch, the newest
@@ -220,26 +221,29 @@ class Store {
 
   // --- join; see join.h. Nothing here syncs: any Flush of its domain makes it durable ---
   // The blocks that changed in one lane in (from, to], and perhaps others, as
-  // ascending ranges of one stripe each. FAILED_PRECONDITION: the lane has not come to `to`. OUT_OF_RANGE: `from`
-  // is not on its history, changes are trimmed past it, or too much changed to tell; copy everything.
+  // ascending ranges of one stripe each. FAILED_PRECONDITION: the lane has not
+  // come to `to`. OUT_OF_RANGE: `from` is not on its history, changes are trimmed
+  // past it, or too much changed to tell; copy everything.
   virtual absl::StatusOr<std::vector<BlockRange>> ReadChanges(
       VolumeId id, LaneId lane, Position from, Position to) const = 0;
   // OK if a join of this id is there already. ABORTED: the lane is not at
-  // `expected`. OUT_OF_RANGE: its own changes after `common` are not known; copy everything.
-  // ESTALE, ENOSPC, INVALID_ARGUMENT.
+  // `expected`. OUT_OF_RANGE: its own changes after `common` are not known; copy
+  // everything. ESTALE, ENOSPC, INVALID_ARGUMENT.
   virtual absl::Status BeginJoin(VolumeId id, const JoinLane& join) = 0;
-  // Of the lane's blocks in `ranges` (ascending, disjoint; blocks of other lanes
-  // are passed over) all versions <= at_most that a pin or a newer reader may need; checksums verified.
-  // Covers a prefix of `ranges`, of about `bytes_max`, and at least one block. FAILED_PRECONDITION: the lane has not
-  // come to `at_most` or has invalid blocks. UNAVAILABLE: a block has too many versions as long as no durable
-  // points were told.
+  // All versions <= at_most of the lane's blocks in `ranges` (ascending, disjoint;
+  // blocks of other lanes are passed over) but those that compaction may drop;
+  // checksums verified. Covers a prefix of `ranges`, of about `bytes_max`, and at
+  // least one block. FAILED_PRECONDITION: the lane has not come to `at_most` or has
+  // invalid blocks. UNAVAILABLE: a block has too many versions as long as no
+  // durable points were told.
   virtual absl::StatusOr<VersionsPart> ReadVersions(
       VolumeId id, LaneId lane, absl::Span<const BlockRange> ranges,
       Position at_most, uint64_t bytes_max) const = 0;
-  // Of each block of `part.ranges` that is marked: its versions <= R become those
-  // given, and it is no longer marked. Unmarked blocks stay as they are, so repeating it is harmless. All or
-  // nothing. ABORTED: it is not of the lane's current join. EBADMSG: data does not match its checksum.
-  // FAILED_PRECONDITION: blocks before it are to be copied first (JoinLane::everything). ENOSPC.
+  // Gives each block of `part.ranges` that is marked the versions <= R that are
+  // given, and clears its mark. Unmarked blocks stay as they are, so repeating it
+  // is harmless. All or nothing. ABORTED: it is not of the lane's current join.
+  // EBADMSG: data does not match its checksum. FAILED_PRECONDITION: blocks before
+  // it are to be copied first (JoinLane::everything). ENOSPC, INVALID_ARGUMENT.
   virtual absl::Status CopyIn(VolumeId id, const CopyPart& part) = 0;
   // The marked blocks at or past `from_block`, at most `ranges_max` (> 0) ranges.
   virtual absl::StatusOr<InvalidPage> InvalidBlocks(

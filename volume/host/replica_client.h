@@ -91,8 +91,9 @@ class ReplicaClient {
   // many of it; what it copied before an error stays copied. Errors name the
   // replica that is at fault: for `source`'s, another source may do.
   //
-  // `copied_bytes`, if given, rises by the data of each part as it has been copied in.
-  // Returns the highest position that the source was at: the target is whole once it has come there too.
+  // `copied_bytes`, if given, rises by the data of each part that has been copied
+  // in. Returns the highest position that the source was at: the target is whole
+  // once it has come there too.
   absl::StatusOr<Position> CopyBlocks(ReplicaClient& source,
                                       const v1::ReadVersionsRequest& read,
                                       const v1::CopyInRequest& copy,

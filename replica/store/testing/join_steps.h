@@ -24,7 +24,8 @@ absl::Status BeginJoin(Store* source, Store* target, VolumeId id, uint64_t join_
                        bool everything = false);
 
 // Copies the first invalid blocks of `lane`, at most `ranges_max` ranges and about
-// `bytes_max`. Gives the bytes of data copied; `from_block`, if given, is where to look from, and moves on.
+// `bytes_max`. Gives the bytes of data copied. `from_block`, if given, is where to
+// look from, and moves on.
 absl::StatusOr<uint64_t> CopySome(Store* source, Store* target, VolumeId id, LaneId lane,
                                   size_t ranges_max, uint64_t bytes_max,
                                   uint64_t* from_block = nullptr);
