@@ -55,11 +55,15 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   CatalogRecord record;
   for (const auto& replica : replicas_) {
     record.volume.members.push_back(
-        {replica->name(), replica->store().identity().store_id, "", true});
+        {.replica = replica->name(), .store_id = replica->store().identity().store_id});
   }
   judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks);
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
+        const auto& members = applied.volume.members;
+        if (std::none_of(members.begin(), members.end(), [](const auto& m) { return m.in_sync; })) {
+          Violated("I7: the catalog names no member in sync");
+        }
         if (applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
         active_epoch_ = applied.volume.epoch;
         Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
@@ -82,6 +86,10 @@ void Cluster::DrawShape() {
   engine.hold_deadline = absl::Seconds(3);
   engine.commit_retry_delay = absl::Milliseconds(50);
   engine.lease = absl::Milliseconds(500);
+  engine.join_delay = absl::Milliseconds(50);
+  engine.join_delay_max = absl::Milliseconds(500);
+  engine.join_step_bytes = (1 + dice_.Below(4)) * kBlockBytes;
+  engine.keep_changes_max = dice_.Percent(80) ? 1 << 20 : 10;
   engine.reconnect_delay = absl::Milliseconds(50);
   engine.requeue_deadline = absl::Seconds(1);
   engine.clone_deadline = absl::Milliseconds(300);
@@ -381,6 +389,7 @@ void Cluster::CompareReplicas() {
       for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
         const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
         if (a.position(lane) != b.position(lane) || a.lineage(lane) != b.lineage(lane)) continue;
+        if (a.invalid(block) || b.invalid(block)) continue;
         const auto& va = a.versions(block);
         const auto& vb = b.versions(block);
         const uint64_t left = va.empty() ? 0 : va.back().value;

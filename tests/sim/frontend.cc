@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -20,6 +21,18 @@ bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b
                     [](const auto& x, const auto& y) {
                       return x.in_sync == y.in_sync && x.store_id == y.store_id;
                     });
+}
+
+// The answer of a call that did not get through.
+template <typename Result>
+Result Failed(const absl::Status& why) {
+  if constexpr (std::is_constructible_v<Result, absl::Status>) {
+    return Result(why);
+  } else {
+    Result result;
+    result.status = why;
+    return result;
+  }
 }
 
 }  // namespace
@@ -132,7 +145,7 @@ void Frontend::Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
       index_, member, [result, call](ReplicaNode& node) { *result = call(node); },
       [this, life = life_, result, done](absl::Status reached) {
         Enter(life, [result, done, reached] {
-          done(reached.ok() ? **result : Result(reached));
+          done(reached.ok() ? **result : Failed<Result>(reached));
         });
       });
 }
@@ -245,9 +258,14 @@ void Frontend::Serve() {
   options.epoch = record_.volume.epoch;
   engine::Table table;
   for (const engine::TakeoverMember& member : record_.volume.members) {
-    table.targets.push_back({member.replica, "address", member.store_id,
-                             member.in_sync ? engine::TargetState::kInSync
-                                            : engine::TargetState::kOut});
+    engine::TargetConfig target;
+    target.replica = member.replica;
+    target.address = "address";
+    target.store_id = member.store_id;
+    target.state = member.in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut;
+    target.stays_out = member.stays_out;
+    target.left_at = member.left_at;
+    table.targets.push_back(std::move(target));
   }
   sessions_.assign(table.targets.size(), Session());
   Trace(absl::StrCat("serves epoch ", options.epoch));
@@ -309,7 +327,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
     if (session.stream) parts_.network->Send(session.stream, std::move(send->clone));
   } else if (auto* points = std::get_if<engine::SendDurablePoints>(&effect)) {
     Session& session = sessions_[static_cast<uint32_t>(points->target)];
-    if (session.stream) parts_.network->SendDurablePoints(session.stream, points->points);
+    if (session.stream) parts_.network->SendDurablePoints(session.stream, *points);
   } else if (auto* ping = std::get_if<engine::PingTarget>(&effect)) {
     Session& session = sessions_[static_cast<uint32_t>(ping->target)];
     if (session.stream) parts_.network->Ping(session.stream, ping->ping);
@@ -323,6 +341,8 @@ void Frontend::CarryOut(engine::Effect& effect) {
     events_.control(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     CommitMembers(*commit);
+  } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
+    Later(step->delay, [this, step = *step] { JoinStep(step); });
   }
 }
 
@@ -392,13 +412,86 @@ void Frontend::Disconnect(engine::TargetId id) {
 void Frontend::CommitMembers(const engine::CommitMembers& commit) {
   engine::TakeoverRecord next = record_.volume;
   for (size_t i = 0; i < next.members.size(); ++i) {
-    next.members[i].in_sync = commit.table.targets[i].state == engine::TargetState::kInSync;
+    const engine::TargetConfig& target = commit.table.targets[i];
+    next.members[i].in_sync = target.state == engine::TargetState::kInSync;
+    next.members[i].stays_out = target.stays_out;
+    next.members[i].left_at = target.left_at;
+    if (!target.boot_id.empty()) next.members[i].boot_id = target.boot_id;
   }
+  next.floor = commit.floor;
   Commit(next, [this](absl::Status status) {
     Feed("committed", [&](auto& engine, auto& effects) {
       engine.MembersCommitted(status, Clock(), effects);
     });
   });
+}
+
+// --- joins ---
+
+void Frontend::JoinStepDone(uint64_t step, engine::JoinStepResult result) {
+  Feed("join step", [&](auto& engine, auto& effects) {
+    Trace(absl::StrCat("  step ", step, " ", result.status.ToString(), " left ",
+                       result.blocks_left));
+    engine.JoinStepDone(step, result, Clock(), effects);
+  });
+}
+
+void Frontend::JoinStep(const engine::RunJoinStep& step) {
+  if (step.kind == engine::RunJoinStep::Kind::kCopy) return CopyStep(step);
+  const auto target = static_cast<uint32_t>(step.target);
+  Call<engine::JoinStepResult>(
+      target,
+      [fence = FenceOf(target, step.incarnation), step](ReplicaNode& node) {
+        return node.RunJoinStep(fence, step);
+      },
+      [this, step](engine::JoinStepResult result) { JoinStepDone(step.step, std::move(result)); });
+}
+
+void Frontend::CopyStep(const engine::RunJoinStep& step) {
+  struct Left {
+    absl::Status status;
+    std::vector<BlockRange> ranges;
+    uint64_t blocks = 0;
+  };
+  const auto target = static_cast<uint32_t>(step.target);
+  Call<Left>(
+      target,
+      [fence = FenceOf(target, step.incarnation), step](ReplicaNode& node) {
+        Left left;
+        left.status = node.StillToCopy(fence, step, &left.ranges, &left.blocks);
+        return left;
+      },
+      [this, step](Left left) {
+        if (left.status.ok() && left.blocks > 0) return CopyFrom(step, left.ranges);
+        engine::JoinStepResult result;
+        result.status = left.status;
+        JoinStepDone(step.step, std::move(result));
+      });
+}
+
+void Frontend::CopyFrom(const engine::RunJoinStep& step, const std::vector<BlockRange>& ranges) {
+  const auto source = static_cast<uint32_t>(step.source);
+  Call<absl::StatusOr<store::VersionsPart>>(
+      source,
+      [fence = FenceOf(source, step.source_incarnation), step, ranges](ReplicaNode& node) {
+        return node.ReadVersions(fence, step, ranges);
+      },
+      [this, step](absl::StatusOr<store::VersionsPart> part) {
+        if (part.ok()) return CopyInto(step, *part);
+        engine::JoinStepResult result;
+        result.status = part.status();
+        JoinStepDone(step.step, std::move(result));
+      });
+}
+
+void Frontend::CopyInto(const engine::RunJoinStep& step, const store::VersionsPart& part) {
+  const auto target = static_cast<uint32_t>(step.target);
+  Call<engine::JoinStepResult>(
+      target,
+      [fence = FenceOf(target, step.incarnation), step, part](ReplicaNode& node) {
+        return node.CopyIn(fence, step, part);
+      },
+      [this, step](engine::JoinStepResult result) { JoinStepDone(step.step, std::move(result)); });
 }
 
 void Frontend::ArmTimer() {

@@ -105,6 +105,11 @@ class Frontend {
   Network::StreamEvents EventsOf(uint32_t target, uint64_t number);
   void Disconnect(engine::TargetId target);
   void CommitMembers(const engine::CommitMembers& commit);
+  void JoinStep(const engine::RunJoinStep& step);
+  void CopyStep(const engine::RunJoinStep& step);
+  void CopyFrom(const engine::RunJoinStep& step, const std::vector<BlockRange>& ranges);
+  void CopyInto(const engine::RunJoinStep& step, const store::VersionsPart& part);
+  void JoinStepDone(uint64_t step, engine::JoinStepResult result);
   void ArmTimer();
 
   const uint32_t index_;

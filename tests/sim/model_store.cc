@@ -28,13 +28,20 @@ ModelStore::ModelStore(std::string store_id, uint32_t domains)
   identity_.incarnation = 1;
 }
 
+void ModelStore::Restart() {
+  ++identity_.incarnation;
+  told_ = false;
+  keep_after_.clear();
+}
+
 // --- the disk ---
 
 void ModelStore::Apply(Image& image, const Batch& batch) {
   Lane& lane = image.lanes[batch.lane];
   lane.position = batch.to;
   if (batch.sets_lineage) lane.lineage = batch.lineage;
-  for (const store::ChangeEntry& change : batch.changes) lane.changes.push_back(change);
+  for (const Change& change : batch.changes) lane.changes.push_back(change);
+  if (batch.more) batch.more(image);
   for (const BlockValue& value : batch.values) image.blocks[value.block].push_back(value.version);
 }
 
@@ -64,8 +71,10 @@ void ModelStore::CutPower(Dice& dice) {
 }
 
 void ModelStore::Reclaim(Dice& dice) {
+  if (!told_) return;
   for (uint64_t block = 0; block < now_.blocks.size(); ++block) {
     Lane& lane = now_.lanes[Index(geometry_.lanes.LaneOf(block))];
+    if (now_.invalid[block] || disk_.invalid[block]) continue;
     for (Image* image : {&now_, &disk_}) {
       std::vector<Version>& all = image->blocks[block];
       // Pins: the newest, and the newest at or below the durable point.
@@ -80,8 +89,11 @@ void ModelStore::Reclaim(Dice& dice) {
       }
     }
   }
-  for (size_t i = 0; i < now_.lanes.size(); ++i) {
-    const Position point = now_.lanes[i].noted;
+  for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
+    Position point = now_.lanes[i].noted;
+    for (const auto& [lane, after] : keep_after_) {
+      if (Index(lane) == i) point = std::min(point, after);
+    }
     for (Image* image : {&now_, &disk_}) {
       Lane& lane = image->lanes[i];
       lane.trimmed = std::max(lane.trimmed, point);
@@ -104,6 +116,7 @@ absl::Status ModelStore::CreateVolume(VolumeId id, const store::VolumeGeometry& 
   geometry_ = geometry;
   now_.lanes.resize(geometry.lanes.lanes);
   now_.blocks.resize(geometry.size_blocks);
+  now_.invalid.resize(geometry.size_blocks);
   disk_ = now_;
   return absl::OkStatus();
 }
@@ -133,6 +146,11 @@ absl::StatusOr<store::VolumeState> ModelStore::GetVolume(VolumeId id) const {
     lane.durable_position = disk_.lanes[i].position;
     lane.domain = DomainOf(i);
     lane.lineage = now_.lanes[i].lineage;
+    lane.join_id = now_.lanes[i].join_id;
+    lane.join_to = now_.lanes[i].join_to;
+    for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
+      if (now_.invalid[b] && OfLane(b, i)) ++lane.invalid_blocks;
+    }
     state.lanes.push_back(std::move(lane));
   }
   return state;
@@ -152,7 +170,7 @@ absl::Status ModelStore::WriteOne(const store::WriteOp& op) {
   Batch batch;
   batch.lane = Index(op.lane);
   batch.to = op.position;
-  batch.changes.push_back({op.position, op.range});
+  batch.changes.push_back({op.position, at, op.range});
   for (uint64_t i = 0; i < op.range.count; ++i) {
     const uint64_t value = op.kind == store::WriteKind::kWrite ? ValueOf(op.data, i) : 0;
     batch.values.push_back({op.range.first + i, {op.position, value}});
@@ -177,6 +195,7 @@ std::vector<store::WriteResult> ModelStore::Write(VolumeId, absl::Span<const sto
 absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) const {
   if (!health_.ok()) return health_;
   if (!has_volume_) return NoVolume();
+  if (AnyInvalid(range)) return ErrnoToStatus(store::kBlockInvalid, "not copied yet");
   store::ReadResult result;
   result.zeroes = true;
   for (uint64_t i = 0; i < range.count; ++i) {
@@ -194,6 +213,7 @@ absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) c
 absl::StatusOr<store::ExtentsResult> ModelStore::Extents(VolumeId, BlockRange range) const {
   if (!health_.ok()) return health_;
   if (!has_volume_) return NoVolume();
+  if (AnyInvalid(range)) return ErrnoToStatus(store::kBlockInvalid, "not copied yet");
   store::ExtentsResult result;
   for (uint64_t i = 0; i < range.count; ++i) {
     const std::vector<Version>& all = now_.blocks[range.first + i];
@@ -223,6 +243,7 @@ absl::StatusOr<std::vector<std::pair<LaneId, Position>>> ModelStore::Flush(Volum
 absl::Status ModelStore::NoteDurablePoints(VolumeId,
                                            absl::Span<const std::pair<LaneId, Position>> points) {
   if (!health_.ok()) return health_;
+  told_ = true;
   for (const auto& [lane, point] : points) {
     Lane& at = now_.lanes[Index(lane)];
     at.noted = std::max(at.noted, std::min(point, disk_.lanes[Index(lane)].position));
@@ -241,7 +262,7 @@ absl::Status ModelStore::Promise(VolumeId, Epoch epoch) {
   return absl::OkStatus();
 }
 
-bool ModelStore::OnHistory(const Lane& lane, Position position) const {
+bool ModelStore::OnHistory(const Lane& lane, Position position) {
   if (position.epoch() == lane.position.epoch()) return position <= lane.position;
   return std::any_of(lane.lineage.begin(), lane.lineage.end(), [&](const LineageEntry& entry) {
     return entry.epoch == position.epoch() && position.n() <= entry.n;
@@ -251,17 +272,19 @@ bool ModelStore::OnHistory(const Lane& lane, Position position) const {
 absl::StatusOr<store::Tail> ModelStore::ReadTail(VolumeId, LaneId id, Position from,
                                                  Position to) const {
   const Lane& lane = now_.lanes[Index(id)];
+  if (HasInvalid(Index(id))) return absl::FailedPreconditionError("blocks are to be copied");
   if (lane.position != to) return absl::FailedPreconditionError("the lane is elsewhere");
   if (!OnHistory(lane, from)) return absl::OutOfRangeError("not on the lane's history");
   if (from < lane.trimmed) return absl::OutOfRangeError("changes are trimmed");
   store::Tail tail{.lane = id, .from = from, .to = to, .lineage = lane.lineage};
   std::vector<bool> seen(now_.blocks.size());
-  for (const store::ChangeEntry& change : lane.changes) {
+  for (const Change& change : lane.changes) {
     if (change.position <= from) continue;
-    tail.changes.push_back(change);
+    tail.changes.push_back({change.position, change.range});
     for (uint64_t b = change.range.first; b < change.range.end(); ++b) {
-      if (seen[b]) continue;
+      if (seen[b] || now_.blocks[b].empty()) continue;
       seen[b] = true;
+      if (now_.blocks[b].back().position <= from) continue;
       const Version& newest = now_.blocks[b].back();
       store::BlockVersion version{.block = b, .position = newest.position};
       version.zero = newest.value == 0;
@@ -277,6 +300,7 @@ absl::StatusOr<store::Tail> ModelStore::ReadTail(VolumeId, LaneId id, Position f
 
 absl::Status ModelStore::AdoptTail(VolumeId, const store::Tail& tail) {
   if (!health_.ok()) return health_;
+  if (HasInvalid(Index(tail.lane))) return absl::FailedPreconditionError("blocks are to be copied");
   const Position at = now_.lanes[Index(tail.lane)].position;
   if (at == tail.to) return absl::OkStatus();
   if (at != tail.from) return absl::AbortedError("the lane is elsewhere");
@@ -285,7 +309,9 @@ absl::Status ModelStore::AdoptTail(VolumeId, const store::Tail& tail) {
   batch.to = tail.to;
   batch.sets_lineage = true;
   batch.lineage = tail.lineage;
-  batch.changes = tail.changes;
+  for (const store::ChangeEntry& change : tail.changes) {
+    batch.changes.push_back({change.position, tail.from, change.range});
+  }
   for (const store::BlockVersion& version : tail.versions) {
     batch.values.push_back({version.block, {version.position, ValueOf(version.data, 0)}});
   }
@@ -298,6 +324,9 @@ absl::Status ModelStore::TakeBase(VolumeId, Epoch epoch, Epoch act_epoch,
   if (!health_.ok()) return health_;
   if (epoch < promised_) return ErrnoToStatus(ESTALE, absl::StrCat("promised ", promised_));
   const Position base(epoch, 0);
+  for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
+    if (HasInvalid(i)) return absl::FailedPreconditionError("blocks are to be copied");
+  }
   for (const auto& [id, position] : expected) {
     const Position at = now_.lanes[Index(id)].position;
     if (at != base && at != position) return absl::AbortedError("a lane is elsewhere");

@@ -11,6 +11,7 @@
 #define WEIR_TESTS_SIM_MODEL_STORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,7 +27,7 @@ class ModelStore final : public store::Store {
 
   // --- what the simulator does to it ---
   // The process ends and starts anew: what was written is still there. Raises the incarnation.
-  void Restart() { ++identity_.incarnation; }
+  void Restart();
   // Keeps a prefix of what each domain has not synced. To be followed by Restart.
   void CutPower(Dice& dice);
   // The next sync of `domain` fails, and that is final, also over restarts.
@@ -48,6 +49,7 @@ class ModelStore final : public store::Store {
   Position durable(uint32_t lane) const { return disk_.lanes[lane].position; }
   const std::vector<LineageEntry>& lineage(uint32_t lane) const { return now_.lanes[lane].lineage; }
   Epoch promised() const { return promised_; }
+  bool invalid(uint64_t block) const { return now_.invalid[block]; }
 
   // --- Store ---
   store::Identity identity() const override { return identity_; }
@@ -73,19 +75,41 @@ class ModelStore final : public store::Store {
   absl::Status AdoptTail(VolumeId id, const store::Tail& tail) override;
   absl::Status TakeBase(VolumeId id, Epoch epoch, Epoch act_epoch,
                         absl::Span<const std::pair<LaneId, Position>> expected) override;
+  absl::Status KeepChanges(VolumeId id,
+                           absl::Span<const std::pair<LaneId, Position>> after) override;
+  absl::StatusOr<std::vector<BlockRange>> ReadChanges(VolumeId id, LaneId lane, Position from,
+                                                      Position to) const override;
+  absl::Status BeginJoin(VolumeId id, const store::JoinLane& join) override;
+  absl::StatusOr<store::VersionsPart> ReadVersions(VolumeId id, LaneId lane,
+                                                   absl::Span<const BlockRange> ranges,
+                                                   Position at_most,
+                                                   uint64_t bytes_max) const override;
+  absl::Status CopyIn(VolumeId id, const store::CopyPart& part) override;
+  absl::StatusOr<store::InvalidPage> InvalidBlocks(VolumeId id, LaneId lane, uint64_t from_block,
+                                                   size_t ranges_max) const override;
+  absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;
   bool HasSpaceFor(uint64_t bytes) const override { return !full_; }
 
  private:
+  // `range` changed at `position`, or at some point after `made_after` and up to `position`.
+  struct Change {
+    Position position;
+    Position made_after;
+    BlockRange range;
+  };
   struct Lane {
     Position position;
     std::vector<LineageEntry> lineage;
-    std::vector<store::ChangeEntry> changes;  // by position
+    std::vector<Change> changes;
     Position trimmed;                         // `changes` has nothing at or below
     Position noted;                           // every member has synced it, as we were told
+    uint64_t join_id = 0;
+    Position join_to;
   };
   struct Image {
     std::vector<Lane> lanes;
     std::vector<std::vector<Version>> blocks;  // newest last
+    std::vector<bool> invalid;                 // by block
   };
   struct BlockValue {
     uint64_t block = 0;
@@ -97,8 +121,9 @@ class ModelStore final : public store::Store {
     Position to;
     bool sets_lineage = false;
     std::vector<LineageEntry> lineage;
-    std::vector<store::ChangeEntry> changes;
+    std::vector<Change> changes;
     std::vector<BlockValue> values;
+    std::function<void(Image&)> more;  // of a join; may be empty
   };
 
   uint32_t DomainOf(uint32_t lane) const { return lane % domains_; }
@@ -106,7 +131,12 @@ class ModelStore final : public store::Store {
   static void Apply(Image& image, const Batch& batch);
   absl::Status Sync(uint32_t domain);
   absl::Status WriteOne(const store::WriteOp& op);
-  bool OnHistory(const Lane& lane, Position position) const;
+  static bool OnHistory(const Lane& lane, Position position);
+  bool OfLane(uint64_t block, uint32_t lane) const {
+    return Index(geometry_.lanes.LaneOf(block)) == lane;
+  }
+  bool HasInvalid(uint32_t lane) const;
+  bool AnyInvalid(BlockRange range) const;
 
   const uint32_t domains_;
   store::Identity identity_;
@@ -118,6 +148,9 @@ class ModelStore final : public store::Store {
   Image now_;
   Image disk_;
   std::vector<std::vector<Batch>> unsynced_;  // by domain
+  // Of this start of the process; reclaim is off until it has been told.
+  bool told_ = false;
+  std::vector<std::pair<LaneId, Position>> keep_after_;
   uint32_t fail_sync_ = ~0u;
   bool full_ = false;
 };

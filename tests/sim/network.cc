@@ -192,10 +192,10 @@ void Network::Ping(const std::shared_ptr<Stream>& stream, uint64_t ping) {
 }
 
 void Network::SendDurablePoints(const std::shared_ptr<Stream>& stream,
-                                std::vector<std::pair<LaneId, Position>> points) {
-  Up(stream, [this, points = std::move(points)](Stream& at) {
+                                engine::SendDurablePoints news) {
+  Up(stream, [this, news = std::move(news)](Stream& at) {
     if (at.session == nullptr) return;
-    (*replicas_)[at.replica]->NoteDurablePoints(*at.session, points);
+    (*replicas_)[at.replica]->NoteDurablePoints(*at.session, news);
   });
 }
 

@@ -63,7 +63,7 @@ class Network {
   void Send(const std::shared_ptr<Stream>& stream, engine::Clone clone);
   void Ping(const std::shared_ptr<Stream>& stream, uint64_t ping);
   void SendDurablePoints(const std::shared_ptr<Stream>& stream,
-                         std::vector<std::pair<LaneId, Position>> points);
+                         engine::SendDurablePoints news);
   // The frontend has let go: it hears no more; what it has sent may still arrive.
   void LetGo(const std::shared_ptr<Stream>& stream);
   // The replica's process is gone: its streams end, some of them unheard.

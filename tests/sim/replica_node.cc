@@ -85,7 +85,8 @@ absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
   state.boot_id = boot_id();
   state.flush_supported = !faults_.cannot_flush;
   for (const store::LaneState& lane : volume.lanes) {
-    state.lanes.push_back({lane.position, lane.durable_position, lane.lineage});
+    state.lanes.push_back(
+        {lane.position, lane.durable_position, lane.lineage, lane.invalid_blocks});
   }
   return state;
 }
@@ -120,6 +121,78 @@ absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
               [&] { return store_.TakeBase(kVolume, fence.epoch(), act_epoch, expected); });
 }
 
+// --- joins: as replica/server's join calls ---
+
+engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
+                                                const engine::RunJoinStep& step) {
+  using Kind = engine::RunJoinStep::Kind;
+  engine::JoinStepResult result;
+  if (step.kind == Kind::kSeal) {
+    auto sealed = Seal(fence);
+    result.status = sealed.status();
+    if (sealed.ok()) result.sealed = *std::move(sealed);
+  } else if (step.kind == Kind::kChanges) {
+    result.status = Step(fence, [&]() -> absl::Status {
+      ASSIGN_OR_RETURN(result.changes,
+                       store_.ReadChanges(kVolume, step.lane, step.common, step.to));
+      return absl::OkStatus();
+    });
+  } else if (step.kind == Kind::kBegin) {
+    store::JoinLane join;
+    join.lane = step.lane;
+    join.join_id = step.join_id;
+    join.expected = step.expected;
+    join.to = step.to;
+    join.lineage = step.lineage;
+    join.common = step.common;
+    join.changes = step.changes;
+    join.everything = step.everything;
+    result.status = Step(fence, [&] { return store_.BeginJoin(kVolume, join); });
+  } else {
+    result.status = Step(fence, [&] { return store_.FinishJoin(kVolume, step.join_id); });
+  }
+  return result;
+}
+
+absl::Status ReplicaNode::StillToCopy(const v1::Fence& fence, const engine::RunJoinStep& step,
+                                      std::vector<BlockRange>* ranges, uint64_t* blocks) {
+  return Step(fence, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const store::InvalidPage page,
+                     store_.InvalidBlocks(kVolume, step.lane, 0, 4));
+    if (page.join_id != step.join_id) return absl::AbortedError("of another join");
+    *ranges = page.ranges;
+    *blocks = page.invalid_blocks;
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<store::VersionsPart> ReplicaNode::ReadVersions(
+    const v1::Fence& fence, const engine::RunJoinStep& step,
+    const std::vector<BlockRange>& ranges) {
+  absl::StatusOr<store::VersionsPart> part;
+  RETURN_IF_ERROR(Step(fence, [&] {
+    part = store_.ReadVersions(kVolume, step.lane, ranges, step.to, step.bytes_max);
+    return part.status();
+  }));
+  return part;
+}
+
+engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine::RunJoinStep& step,
+                                           const store::VersionsPart& part) {
+  engine::JoinStepResult result;
+  result.status = Step(fence, [&]() -> absl::Status {
+    RETURN_IF_ERROR(store_.CopyIn(
+        kVolume, {step.lane, step.join_id, step.to, part.ranges, part.versions}));
+    ASSIGN_OR_RETURN(const store::InvalidPage page,
+                     store_.InvalidBlocks(kVolume, step.lane, 0, 1));
+    result.blocks_left = page.invalid_blocks;
+    result.bytes_copied = part.versions.size() * kBlockBytes;
+    result.whole_at = part.position;
+    return absl::OkStatus();
+  });
+  return result;
+}
+
 // As IoStream::AdmitHello.
 absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
     const v1::Fence& fence, uint64_t number, std::shared_ptr<replica::SessionOwner> owner) {
@@ -144,9 +217,10 @@ absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
 }
 
 void ReplicaNode::NoteDurablePoints(replica::Session& session,
-                                    const std::vector<std::pair<LaneId, Position>>& points) {
+                                    const engine::SendDurablePoints& news) {
   if (!up_ || !session.Enter()) return;
-  (void)store_.NoteDurablePoints(kVolume, points);  // fails only once the store has
+  (void)store_.KeepChanges(kVolume, news.keep_after);  // fails only once the store has
+  (void)store_.NoteDurablePoints(kVolume, news.points);  // the same
   session.Leave();
 }
 

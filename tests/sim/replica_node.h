@@ -61,6 +61,20 @@ class ReplicaNode {
   absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch,
                         const std::vector<std::pair<LaneId, Position>>& expected);
 
+  // One step of a join. kCopy is two: what the source has, and its way into the target.
+  struct Copying {
+    std::vector<BlockRange> ranges;
+    store::VersionsPart part;
+  };
+  engine::JoinStepResult RunJoinStep(const v1::Fence& fence, const engine::RunJoinStep& step);
+  absl::Status StillToCopy(const v1::Fence& fence, const engine::RunJoinStep& step,
+                           std::vector<BlockRange>* ranges, uint64_t* blocks);
+  absl::StatusOr<store::VersionsPart> ReadVersions(const v1::Fence& fence,
+                                                   const engine::RunJoinStep& step,
+                                                   const std::vector<BlockRange>& ranges);
+  engine::JoinStepResult CopyIn(const v1::Fence& fence, const engine::RunJoinStep& step,
+                                const store::VersionsPart& part);
+
   // --- a stream ---
   struct Opened {
     std::shared_ptr<replica::Session> session;
@@ -75,7 +89,7 @@ class ReplicaNode {
   bool Serve(replica::Session& session, const engine::Clone& clone, Dice& dice,
              engine::CloneReply* reply);
   void NoteDurablePoints(replica::Session& session,
-                         const std::vector<std::pair<LaneId, Position>>& points);
+                         const engine::SendDurablePoints& news);
 
  private:
   absl::Status Step(const v1::Fence& fence, const std::function<absl::Status()>& step);

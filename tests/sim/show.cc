@@ -55,6 +55,13 @@ struct Shower {
     }
     return line;
   }
+  std::string operator()(const engine::RunJoinStep& step) const {
+    static constexpr const char* kNames[] = {"seal", "changes", "begin", "copy", "finish"};
+    return absl::StrCat("join ", step.step, " ", kNames[static_cast<int>(step.kind)], " on ",
+                        static_cast<uint32_t>(step.target), " lane ", Index(step.lane), " at ",
+                        step.expected.ToString(), " to ", step.to.ToString(), " common ",
+                        step.common.ToString(), step.everything ? " everything" : "");
+  }
   std::string operator()(const engine::PingTarget& ping) const {
     return absl::StrCat("ping ", static_cast<uint32_t>(ping.target), " ", ping.ping);
   }

@@ -40,7 +40,7 @@ bool Engine::State::AdvanceFlush() {
   bool active = phase_ == Phase::kActive;
   bool draining = phase_ == Phase::kSuspending && !noflush_;
   if ((!active && !draining) || now_ < run_not_before_) return false;
-  if (Held() && !HeldTooLong()) return false;
+  if (Held()) return HeldTooLong() && FailHeldFlushes();
   if (barrier_flush) {
     StartRun(FlushRun::Purpose::kBarrier);
   } else if (!flushes_.empty() && (active || barrier_)) {
@@ -50,6 +50,22 @@ bool Engine::State::AdvanceFlush() {
     StartRun(FlushRun::Purpose::kAuto);
   } else {
     return false;
+  }
+  return true;
+}
+
+bool Engine::State::FailHeldFlushes() {
+  if (barrier_ && barrier_->stage == BarrierStage::kPostFlush) {
+    EndBarrier(Result(EIO), kTooFewMembers);
+    return true;
+  }
+  if (barrier_ && barrier_->stage == BarrierStage::kPreFlush) {
+    EndBarrier(Result(EIO), absl::StrCat(kTooFewMembers, "; nothing was written"));
+    return true;
+  }
+  if (flushes_.empty()) return false;
+  for (FlushWaiter& waiter : std::exchange(flushes_, {})) {
+    Complete(waiter.request, Result(EIO), kTooFewMembers, std::move(waiter.errors));
   }
   return true;
 }
@@ -64,7 +80,7 @@ void Engine::State::StartRun(FlushRun::Purpose purpose) {
   }
   last_auto_flush_ = now_;
   for (Target& target : targets_) {
-    if (!target.member()) continue;
+    if (!target.needed()) continue;
     run_->AddTarget(target.id, target.config.replica);
     if (target.condemned()) {
       run_->TargetFailed(target.id, target.failure, target.reason);
@@ -96,6 +112,7 @@ bool Engine::State::SendFlushClones(Target& target) {
 void Engine::State::FlushCompleted(Target& target, const InflightClone& clone,
                                    CloneReply& reply) {
   const uint32_t nr = clone.flush_nr;
+  if (target.joining && !JoinerFlushed(target, nr, reply)) return;
   switch (reply.result.kind()) {
     case Result::Kind::kOk:
       NoteDurable(target, reply);
@@ -210,10 +227,9 @@ void Engine::State::TrimReplay() {
     uint64_t needed = lane.last();   // by targets that may have to be refilled
     uint64_t durable = lane.last();  // on every member, failed ones too
     for (const Target& target : targets_) {
-      if (target.health == Target::Health::kOut) continue;
       const Cursor& cursor = lane.cursor(target.id);
-      durable = std::min(durable, cursor.durable);
-      if (!target.counts()) continue;
+      if (target.member()) durable = std::min(durable, cursor.durable);
+      if (!target.counts() && !target.joining) continue;
       // A target that cannot flush could never be trimmed for otherwise; what it
       // loses it has lost, and its next hello says so. One that says it can may
       // yet do so, as long as there is room to wait for that.
@@ -230,7 +246,7 @@ void Engine::State::TrimReplay() {
   }
   if (!news) return;
   for (Target& target : targets_) {
-    if (target.connected()) Emit(SendDurablePoints{target.id, points});
+    if (target.connected()) Emit(SendDurablePoints{target.id, points, KeepAfter()});
   }
 }
 

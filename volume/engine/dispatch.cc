@@ -10,9 +10,6 @@
 namespace weir::engine {
 namespace {
 
-constexpr char kTooFewMembers[] =
-    "too few replicas are in sync, and have been for long; bring the others back";
-
 bool IsReadLike(RequestKind kind) {
   return kind == RequestKind::kRead || kind == RequestKind::kExtents;
 }

@@ -56,7 +56,7 @@ void Engine::State::ConnectAll() {
   last_auto_flush_ = now_;
   run_not_before_ = change_not_before_ = held_since_ = now_;
   for (Target& target : targets_) {
-    target.since = target.asked_to_connect = now_;
+    target.since = target.asked_to_connect = target.join_not_before = now_;
     target.backoff_until = now_;
     if (!target.counts()) continue;
     Emit(ConnectTarget{target.id, target.config, absl::ZeroDuration()});
@@ -67,6 +67,7 @@ void Engine::State::Submit(Request request) {
   if (fenced_) {
     return Complete(request, Result(ESTALE), "the volume was taken over", {});
   }
+  if (join_) join_->clients_came = true;
   bool read_like =
       request.kind == RequestKind::kRead || request.kind == RequestKind::kExtents;
   bool barrier_ahead = stopped() || queued_barriers_ > 0;
@@ -126,11 +127,22 @@ Time Engine::State::NextTimer() const {
   if (run_) at(run_->NextTimer());
   at(change_not_before_);
   if (Held()) at(held_since_ + options_.hold_deadline);
+  if (join_) {
+    at(join_->flushed + options_.flush_interval);
+    at(join_->flushed + options_.requeue_delay);
+  }
   if (HasTail()) at(last_auto_flush_ + options_.flush_interval);
   if (replay_bytes_ >= options_.flush_bytes) at(last_auto_flush_ + options_.requeue_delay);
   for (const Target& target : targets_) {
-    if (!target.member()) continue;
+    if (target.health == Target::Health::kOut && !target.joining) {
+      if (!target.config.stays_out) at(target.join_not_before);
+      continue;
+    }
     at(target.backoff_until);
+    if (target.joining && !target.connected()) {
+      at(target.since + options_.clone_deadline);
+      continue;
+    }
     if (!target.connected()) {
       if (MayLeave(target)) at(target.since + options_.leave_after);
       if (!target.condemned()) at(target.since + options_.hold_deadline);
@@ -153,6 +165,7 @@ void Engine::State::Settle() {
     }
     if (!unsent_reads_.empty()) progressed |= SendReads();
     progressed |= AdvanceMembership();
+    progressed |= AdvanceJoin();
     progressed |= AdvanceLeases();
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
@@ -186,6 +199,14 @@ EngineView Engine::State::View() const {
     seen.config = target.config;
     seen.health = target.health;
     seen.leaving = target.leaving;
+    seen.joining = target.joining;
+    if (join_ && join_->target == target.id) {
+      seen.join_bytes_copied = join_->bytes_copied;
+      for (const Join::LanePlan& plan : join_->lanes) {
+        seen.join_blocks_left += plan.blocks_left.value_or(0);
+      }
+    }
+    seen.next_join = target.join_not_before;
     seen.overdue = target.overdue;
     seen.reason = target.reason;
     seen.since = target.since;
@@ -253,6 +274,12 @@ void Engine::TargetSpaceChanged(TargetId target, bool exhausted, Time now, Effec
 void Engine::TargetPonged(TargetId target, uint64_t ping, Time now, Effects& effects) {
   state_->Begin(now, effects);
   if (Target* known = state_->Find(target)) state_->TargetPonged(*known, ping);
+  state_->Settle();
+}
+
+void Engine::JoinStepDone(uint64_t step, JoinStepResult result, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->JoinStepDone(step, std::move(result));
   state_->Settle();
 }
 

@@ -29,7 +29,7 @@ struct Options {
   uint32_t min_in_sync = 1;
 
   // How long a target may be away before it leaves the volume, if min_in_sync members remain; one
-  // that has failed leaves at once. Infinite: nobody leaves but by a table.
+  // that has failed leaves at once. Infinite: nobody leaves but by a table, and nobody is brought back.
   absl::Duration leave_after = absl::Milliseconds(700);
   // How long requests are held for what may pass: a target that is away and may not leave, a
   // catalog that does not answer, fewer than min_in_sync members. Then they fail with EIO.
@@ -49,6 +49,14 @@ struct Options {
   // How long a connected target may leave a clone unanswered before its
   // session is dropped and made anew, and, in all, before it has failed.
   absl::Duration clone_deadline = absl::Seconds(10);
+  // Before a member that has left is brought back; doubled after each failure, up to the maximum.
+  absl::Duration join_delay = absl::Seconds(1);
+  absl::Duration join_delay_max = absl::Minutes(1);
+  // What is copied at a time while it is. Beside clients the copying pauses as long as it worked.
+  uint64_t join_step_bytes = 4 << 20;
+  // Writes since a member left, beyond which what has changed is no longer kept for it and
+  // it is copied whole; some 40 bytes each on every replica.
+  uint64_t keep_changes_max = 4 << 20;
   // The engine flushes by itself so that what a crash may lose stays bounded.
   absl::Duration flush_interval = absl::Seconds(1);
   uint64_t flush_bytes = 16 << 20;
@@ -101,6 +109,7 @@ class Engine {
   // The answer to CommitMembers. ABORTED: another frontend has changed the record, so this
   // one is fenced. Any other error: the outcome is unknown.
   void MembersCommitted(absl::Status status, Time now, Effects& effects);
+  void JoinStepDone(uint64_t step, JoinStepResult result, Time now, Effects& effects);
 
   // --- observation ---
   // When TimerFired is due; absl::InfiniteDuration() if never.

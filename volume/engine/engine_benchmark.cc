@@ -24,7 +24,7 @@ class Bench {
     options.epoch = 2;
     Table table;
     for (uint32_t i = 0; i < kTargets; ++i) {
-      table.targets.push_back(TargetConfig{std::string(1, static_cast<char>('a' + i)), "", "", {}});
+      table.targets.push_back({.replica = std::string(1, static_cast<char>('a' + i))});
     }
     CHECK_OK(options.Validate());
     engine_ = std::make_unique<Engine>(options, table, now_, effects_);

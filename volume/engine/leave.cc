@@ -19,7 +19,7 @@ bool Engine::State::MayLeave(const Target& target) const {
   if (options_.leave_after == absl::InfiniteDuration()) return false;
   const bool failed = target.health == Target::Health::kFailed;
   const auto remain = std::count_if(targets_.begin(), targets_.end(), [&](const Target& t) {
-    return t.id != target.id && !t.leaving && !t.overdue && (failed ? t.counts() : t.connected());
+    return t.id != target.id && t.member() && !t.leaving && !t.overdue && (failed ? t.counts() : t.connected());
   });
   return remain >= std::max<uint32_t>(options_.min_in_sync, 1);
 }
@@ -28,15 +28,26 @@ void Engine::State::DecideWhoLeaves() {
   for (Target& target : targets_) {
     if (!target.member()) continue;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
-    if (target.leaving && !target.in_doubt && !MayLeave(target)) {
-      target.leaving = false;
-      if (target.health == Target::Health::kFailed) Condemn(target);
-    }
+    if (target.leaving && !target.in_doubt && !MayLeave(target)) target.leaving = false;
     const bool away = target.health == Target::Health::kConnecting &&
                       now_ - target.since >= options_.leave_after;
     const bool failed = target.health == Target::Health::kFailed;
     if ((away || failed) && !target.leaving && MayLeave(target)) target.leaving = true;
+    const bool waits = failed && !target.leaving;
+    target.has_hope = waits && HasHope();
+    if (waits && !target.has_hope && !target.told_condemned) Condemn(target);
   }
+}
+
+// One that is out may be brought back, from one that is good; then those that failed may leave.
+bool Engine::State::HasHope() const {
+  const bool somebody_out = std::any_of(targets_.begin(), targets_.end(), [](const Target& t) {
+    return t.joining || (t.health == Target::Health::kOut && !t.config.stays_out);
+  });
+  const bool somebody_good = std::any_of(targets_.begin(), targets_.end(), [](const Target& t) {
+    return t.member() && t.counts() && !t.overdue;
+  });
+  return options_.leave_after != absl::InfiniteDuration() && somebody_out && somebody_good;
 }
 
 bool Engine::State::AdvanceMembership() {
@@ -64,9 +75,18 @@ Table Engine::State::TableNow() const {
     TargetConfig config = target.config;
     config.state =
         target.member() && !target.leaving ? TargetState::kInSync : TargetState::kOut;
+    if (target.member() && target.leaving) config.left_at = SyncedOn(target);
     table.targets.push_back(std::move(config));
   }
   return table;
+}
+
+std::vector<Position> Engine::State::SyncedOn(const Target& target) const {
+  std::vector<Position> synced;
+  for (const Lane& lane : lanes_) {
+    synced.emplace_back(options_.epoch, lane.cursor(target.id).durable);
+  }
+  return synced;
 }
 
 void Engine::State::Commit(Table table) {
@@ -107,6 +127,7 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
                                       "stays suspended on the old one: ",
                                       status.message()));
   }
+  const bool was_held = Held();
   for (Target& target : targets_) {
     const TargetConfig& config = change.table.targets[static_cast<size_t>(target.id)];
     if (!target.member()) continue;
@@ -114,6 +135,7 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
     if (config.state == TargetState::kInSync) continue;
     TakeOut(target, change.for_resume ? "left the table" : target.reason);
   }
+  if (Held() && !was_held) held_since_ = now_;
   FailWritesOfNobody();
   AdvanceAllLanes();
   TrimReplay();
@@ -123,6 +145,9 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
 void Engine::State::TakeOut(Target& target, std::string reason) {
   const bool had_session = target.counts();
   DropSession(target);
+  target.config.left_at = SyncedOn(target);
+  target.join_not_before = now_ + options_.join_delay;
+  target.has_hope = target.told_condemned = false;
   target.health = Target::Health::kOut;
   target.config.state = TargetState::kOut;
   target.leaving = target.in_doubt = target.overdue = false;

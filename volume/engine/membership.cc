@@ -47,6 +47,7 @@ bool SameDomains(const TargetHello& a, const TargetHello& b) {
 
 void Engine::State::TargetConnected(Target& target, const TargetHello& hello) {
   if (target.health != Target::Health::kConnecting) return;
+  if (target.joining && (!hello.flush_supported)) return FailJoin("it cannot flush");
   std::string wrong = Malformed(hello, lanes_.size());
   if (!wrong.empty()) return FailTarget(target, Result(EIO), std::move(wrong));
   for (size_t i = 0; i < lanes_.size(); ++i) {
@@ -63,6 +64,7 @@ void Engine::State::TargetConnected(Target& target, const TargetHello& hello) {
     }
   }
   ApplyHello(target, hello);
+  if (target.joining) JoinerConnected(hello);
 }
 
 void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
@@ -97,12 +99,14 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
 // What was promised to be durable on it never will be.
 void Engine::State::SetCannotFlush(Target& target, const std::string& reason) {
   target.flush_supported = false;
+  if (target.joining) return FailJoin(reason);
   FailOpenWrites(target, Which::kLackingFua, Result(EOPNOTSUPP), reason);
 }
 
 void Engine::State::TargetLost(Target& target, Result result, std::string reason) {
   if (result.kind() == Result::Kind::kFenced) return Fence(std::move(reason));
   if (!target.counts()) return;
+  if (target.joining) return FailJoin(absl::StrCat("its session was lost: ", reason));
   // At once after a working session, else after a pause.
   absl::Duration delay = target.connected() && target.answered_session
                              ? absl::ZeroDuration()
@@ -115,6 +119,7 @@ void Engine::State::TargetSpaceChanged(Target& target, bool exhausted) {
 }
 
 void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration delay) {
+  if (target.joining) return FailJoin(std::move(reason));
   if (target.connected()) {
     if (SessionWasInVain(target, reason)) return;
     target.since = now_;
@@ -186,6 +191,7 @@ void Engine::State::Requeued(Target& target, RequestKind kind) {
 void Engine::State::FailTarget(Target& target, Result result, std::string reason) {
   if (result.kind() == Result::Kind::kFenced) return Fence(std::move(reason));
   if (!target.counts()) return;
+  if (target.joining) return FailJoin(std::move(reason));
   target.health = Target::Health::kFailed;
   target.overdue = false;
   target.since = now_;
@@ -194,11 +200,13 @@ void Engine::State::FailTarget(Target& target, Result result, std::string reason
   DropSession(target);
   Emit(DisconnectTarget{target.id, target.reason});
   target.leaving = target.in_doubt || MayLeave(target);
-  if (!target.leaving) Condemn(target);
+  target.has_hope = !target.leaving && HasHope();
+  if (target.condemned()) Condemn(target);
 }
 
 // It may not leave, so what needs it gets its errno.
 void Engine::State::Condemn(Target& target) {
+  target.told_condemned = true;
   if (run_) run_->TargetFailed(target.id, target.failure, target.reason);
   FailOpenWrites(target, Which::kLacking, target.failure, target.reason);
   FailWritesOfNobody();
@@ -261,8 +269,14 @@ bool Engine::State::Held() const {
 }
 
 void Engine::State::CheckDeadlines(Target& target) {
-  if (!target.member()) return;
+  if (!target.member() && !target.joining) return;
   if (!target.connected()) {
+    if (target.joining) {
+      const bool late = target.health == Target::Health::kConnecting &&
+                        now_ - target.since >= options_.clone_deadline;
+      if (late) FailJoin("it could not be connected to");
+      return;
+    }
     if (!target.condemned() && phase_ != Phase::kSuspended &&
         now_ - target.since >= options_.hold_deadline) {
       SetOverdue(target);
@@ -313,6 +327,7 @@ void Engine::State::Fence(std::string reason) {
   unsent_reads_.clear();
   commit_waits_.clear();
   change_.reset();
+  join_.reset();
   AnswerControl(fenced, message);
 }
 

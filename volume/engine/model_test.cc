@@ -156,7 +156,7 @@ World::World(uint64_t seed, bool tracing) : dice_(seed), tracing_(tracing) {
     can_flush_.push_back(!dice_.Percent(4));
     has_not_flushed_.push_back(!can_flush_.back());
     const std::string name(1, static_cast<char>('a' + i));
-    table.targets.push_back(TargetConfig{name, name + ":1", "store", TargetState::kInSync});
+    table.targets.push_back({.replica = name, .address = name + ":1", .store_id = "store"});
   }
   lives_.resize(targets);
   away_until_.resize(targets);

@@ -4,6 +4,7 @@
 //   suspend.cc     suspend, resume, table load and swap
 //   membership.cc  targets that connect, are lost, requeue, fail; fencing
 //   leave.cc       members that leave by a catalog change; leases
+//   join.cc        members that are brought back
 //   engine.cc      the events, time, the view
 //
 // Each event changes what it is about and then calls Settle(), which carries
@@ -39,6 +40,9 @@ struct ReadFragment {
   std::vector<Run> extents;
 };
 
+inline constexpr char kTooFewMembers[] =
+    "too few replicas are in sync, and have been for long; bring the others back";
+
 // A request that has left the queue.
 struct Op {
   Request request;
@@ -73,6 +77,9 @@ class Engine::State {
   void TargetSpaceChanged(Target& target, bool exhausted);
   void TargetPonged(Target& target, uint64_t ping);
   void MembersCommitted(const absl::Status& status);
+
+  // join.cc
+  void JoinStepDone(uint64_t step, JoinStepResult result);
 
   // suspend.cc
   void Suspend(ControlId id, bool noflush, absl::Duration deadline);
@@ -130,6 +137,7 @@ class Engine::State {
   };
   bool AdvanceFlush();
   bool AdvanceBarrier();
+  bool FailHeldFlushes();
   void StartRun(FlushRun::Purpose purpose);
   bool SendFlushClones(Target& target);
   void FlushCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
@@ -173,8 +181,10 @@ class Engine::State {
 
   // --- leave.cc ---
   bool MayLeave(const Target& target) const;
+  bool HasHope() const;
   void DecideWhoLeaves();
   bool AdvanceMembership();
+  std::vector<Position> SyncedOn(const Target& target) const;
   void Commit(Table table);
   Table TableNow() const;
   void TakeOut(Target& target, std::string reason);
@@ -182,6 +192,30 @@ class Engine::State {
   bool HasLeases() const;
   void NoteLease(Target& target, Time asked);
   bool AdvanceLeases();
+
+  // --- join.cc ---
+  bool AdvanceJoin();
+  bool StartJoin();
+  void RunStep(RunJoinStep step);
+  const Target* ChooseSource() const;
+  void JoinSealed(TargetId who, JoinStepResult& result);
+  void CompareLanes();
+  void LaneCompared(uint32_t lane, JoinStepResult& result);
+  void BeginLanes();
+  void BeginLane(uint32_t lane);
+  void LaneBegun(uint32_t lane, const absl::Status& status);
+  void ConnectJoiner();
+  void JoinerConnected(const TargetHello& hello);
+  void Copied(uint32_t lane, const JoinStepResult& result);
+  void CopyNext(absl::Duration delay);
+  bool FlushJoiner();
+  // Takes its answer to a flush clone; whether a flush run may have asked it too.
+  bool JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply);
+  bool HoldsUpClients(const Target& joiner) const;
+  bool Promote();
+  // It is out again, as it was; tried again after a while.
+  void FailJoin(std::string reason);
+  std::vector<std::pair<LaneId, Position>> KeepAfter() const;
 
   // --- suspend.cc ---
   using Phase = EngineView::State;
@@ -226,6 +260,49 @@ class Engine::State {
   Time suspend_deadline_{};
   std::optional<ControlId> control_;    // awaited suspend or resume
   std::optional<Table> next_table_;    // loaded, for the next resume
+
+  // A member that is being brought back: at most one at a time.
+  struct Join {
+    enum class Stage {
+      kSealing,    // until the joiner and a member have said what they have
+      kComparing,  // until it is known what has changed since they parted
+      kBeginning,  // until every lane of the joiner has taken the member's history
+      kConnecting, // until live writes can flow
+      kCopying,    // until no block is marked
+      kFinishing,  // until the joiner has forgotten the join
+      kJoint,      // until it has synced all that is acknowledged; then the catalog is asked
+    };
+    struct LanePlan {
+      Position to;
+      std::optional<Position> common;
+      std::vector<BlockRange> changes;
+      bool everything = false;
+      std::optional<uint64_t> blocks_left;
+      uint64_t whole_at = 0;
+    };
+    uint64_t id = 0;
+    TargetId target{};
+    TargetId source{};
+    Stage stage = Stage::kSealing;
+    struct Awaited {
+      uint64_t step = 0;
+      TargetId target{};
+      uint32_t lane = 0;
+    };
+    std::vector<Awaited> awaited;     // answers, all of this stage
+    std::optional<SealedState> joiner;
+    std::optional<SealedState> member;
+    std::vector<LanePlan> lanes;
+    uint64_t bytes_copied = 0;
+    Time step_begun{};
+    bool clients_came = false;        // since the step began
+    Time flushed{};                   // the joiner, last
+    std::optional<std::vector<uint64_t>> promote_at;  // by lane: what it must have synced
+    std::vector<bool> synced;         // by flush domain, since that was set: also what was copied
+  };
+  std::optional<Join> join_;
+  uint64_t joins_ = 0;
+  uint64_t next_step_ = 1;
 
   // The catalog change under way: at most one.
   struct Change {

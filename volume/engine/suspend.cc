@@ -116,7 +116,7 @@ void Engine::State::LoadTable(ControlId id, Table table) {
                                          " has left the volume and has missed writes since"));
     }
     ++in_sync;
-    if (same->waited_for()) ++good;
+    if (same->member() && same->waited_for()) ++good;
   }
   const uint32_t needed = std::max<uint32_t>(options_.min_in_sync, 1);
   const bool somebody_leaves =
@@ -143,6 +143,7 @@ void Engine::State::Resume(ControlId id) {
   }
   control_ = id;
   if (next_table_) {
+    if (join_) FailJoin("another table was loaded");
     // The catalog first: nothing that a leaving member has missed may be
     // acknowledged before everybody can know that it has left.
     phase_ = Phase::kCommitting;
@@ -153,6 +154,7 @@ void Engine::State::Resume(ControlId id) {
       for (const TargetConfig& next : next_table_->targets) {
         if (next.replica != config.replica) continue;
         config.state = next.state;
+        config.stays_out = next.state == TargetState::kOut;
         if (!next.address.empty()) config.address = next.address;
       }
       full.targets.push_back(std::move(config));
@@ -169,7 +171,8 @@ void Engine::State::FinishResume() {
   for (Target& target : targets_) {
     const TargetConfig& next = table.targets[static_cast<size_t>(target.id)];
     const bool moved = next.address != target.config.address;
-    target.config = next;
+    target.config.address = next.address;
+    target.config.stays_out = next.stays_out;
     if (moved && target.counts()) {
       Reconnect(target, "its address has changed", absl::ZeroDuration());
     }

@@ -30,6 +30,8 @@ struct TakeoverMember {
   std::string store_id;
   std::string boot_id;
   bool in_sync = true;
+  bool stays_out = false;          // see TargetConfig
+  std::vector<Position> left_at;   // see TargetConfig
 };
 
 // The part of the catalog's volume record that a takeover reads and writes.
@@ -40,20 +42,6 @@ struct TakeoverRecord {
   std::string owner;
   std::vector<TakeoverMember> members;
   std::vector<Position> floor;  // by lane; empty: none yet
-};
-
-// A member's answer to a seal.
-struct SealedState {
-  std::string store_id;
-  std::string boot_id;
-  uint64_t incarnation = 0;
-  bool flush_supported = true;
-  struct Lane {
-    Position position;
-    Position durable;
-    std::vector<LineageEntry> lineage;
-  };
-  std::vector<Lane> lanes;
 };
 
 // --- effects. Member indices are those of the record's members ---

@@ -24,7 +24,7 @@ TakeoverRecord RecordOf(Epoch epoch, Epoch act_epoch, size_t members) {
   record.act_epoch = act_epoch;
   for (size_t i = 0; i < members; ++i) {
     const std::string name(1, static_cast<char>('a' + i));
-    record.members.push_back(TakeoverMember{name, "store-" + name, "", true});
+    record.members.push_back({.replica = name, .store_id = "store-" + name});
   }
   return record;
 }

@@ -54,7 +54,8 @@ struct Patience {
 //   kConnecting, kConnected --an error, or answers that never come--> kFailed
 //   any --the catalog has a table without it--> kOut
 //
-// All but kOut are members. A member that is away for long, or has failed, is
+// All but kOut are members, except one that is joining (join.cc), which is kConnecting or
+// kConnected meanwhile, and kOut again if that fails. A member that is away for long, or has failed, is
 // `leaving` if enough others remain: requests are held until the catalog has it out. If it may not leave,
 // requests that need it fail: at once if it has failed, else once it is overdue. A kConnecting one
 // may always come back and be refilled.
@@ -69,7 +70,15 @@ struct Target {
   // The catalog may have it out already: an answer to that effect has not come. Acknowledgements
   // need it still, reads must not use it any more.
   bool in_doubt = false;
+  // Failed, and may leave once another one has been brought back: requests are held meanwhile.
+  bool has_hope = false;
+  bool told_condemned = false;  // what needs it has been failed
   bool overdue = false;
+  // Being brought back: it gets all writes after the join's position and is kept account of, but is no member.
+  bool joining = false;
+  bool joint = false;         // ... and acknowledgements need it already
+  Time join_not_before{};
+  absl::Duration join_delay;  // after the next failure
   Result failure;             // kFailed, overdue: what requests that need it get
   std::string reason;
 
@@ -101,15 +110,17 @@ struct Target {
   bool counts() const {
     return health == Health::kConnecting || health == Health::kConnected;
   }
-  bool member() const { return health != Health::kOut; }
+  bool member() const { return health != Health::kOut && !joining; }
   // What needs it is not held but fails.
   bool condemned() const {
-    return member() && (overdue || (health == Health::kFailed && !leaving));
+    return member() && (overdue || (health == Health::kFailed && !leaving && !has_hope));
   }
+  // Acknowledgements need it.
+  bool needed() const { return member() || joint; }
   // A write completes when every target that is waited for has it.
-  bool waited_for() const { return member() && !condemned(); }
+  bool waited_for() const { return needed() && !condemned(); }
   // Reads may go to it.
-  bool readable() const { return connected() && !leaving && !in_doubt; }
+  bool readable() const { return connected() && member() && !leaving && !in_doubt; }
   bool connected() const { return health == Health::kConnected; }
   // dm's busy(): nothing new should be mapped to it now.
   bool busy(Time now) const {

@@ -173,8 +173,8 @@ class Player {
       flushes_[parts[0]] = parts.size() < 3 || parts[2] != "noflush";
       ids_[parts[0]] = TargetId{static_cast<uint32_t>(names_.size())};
       names_.push_back(parts[0]);
-      table.targets.push_back(TargetConfig{parts[0], parts[0] + ":1", "store-" + parts[0],
-                                           TargetState::kInSync});
+      table.targets.push_back({.replica = parts[0], .address = parts[0] + ":1",
+                               .store_id = "store-" + parts[0]});
     }
     CHECK_OK(options.Validate());
     engine_ = std::make_unique<Engine>(options, table, now_, effects);
@@ -322,9 +322,11 @@ class Player {
     for (size_t i = 2; i < command.words.size(); ++i) {
       std::vector<std::string> address = absl::StrSplit(command.words[i], '@');
       std::vector<std::string> parts = absl::StrSplit(address[0], ':');
-      table.targets.push_back(TargetConfig{
-          parts[0], address.size() > 1 ? address[1] : "", "",
-          parts.size() > 1 && parts[1] == "out" ? TargetState::kOut : TargetState::kInSync});
+      TargetConfig target;
+      target.replica = parts[0];
+      if (address.size() > 1) target.address = address[1];
+      if (parts.size() > 1 && parts[1] == "out") target.state = TargetState::kOut;
+      table.targets.push_back(std::move(target));
     }
     engine_->LoadTable(ControlId{Number(command.words[1])}, table, now_, effects);
   }
@@ -380,6 +382,25 @@ class Player {
     absl::StrAppend(&out, " floor=");
     for (const Position& position : e.floor) absl::StrAppend(&out, position.ToString(), " ");
     out.pop_back();
+    return out;
+  }
+  std::string ShowOne(const RunJoinStep& e) const {
+    static constexpr const char* kNames[] = {"seal", "changes", "begin", "copy", "finish"};
+    std::string out = absl::StrCat("join j", e.step, " ", kNames[static_cast<int>(e.kind)], " ",
+                                   Name(e.target));
+    if (e.kind == RunJoinStep::Kind::kSeal || e.kind == RunJoinStep::Kind::kFinish) return out;
+    absl::StrAppend(&out, " lane=", Index(e.lane), " to=", e.to.ToString());
+    if (e.kind == RunJoinStep::Kind::kCopy) {
+      absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max);
+    } else if (e.everything) {
+      absl::StrAppend(&out, " everything");
+    } else {
+      absl::StrAppend(&out, " common=", e.common.ToString());
+    }
+    for (const BlockRange& range : e.changes) absl::StrAppend(&out, " ", range.first, "+", range.count);
+    if (e.delay > absl::ZeroDuration()) {
+      absl::StrAppend(&out, " in ", absl::FormatDuration(e.delay));
+    }
     return out;
   }
   std::string ShowOne(const PingTarget& e) const {

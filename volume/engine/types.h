@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
@@ -100,6 +101,12 @@ struct TargetConfig {
   std::string address;
   std::string store_id;
   TargetState state = TargetState::kInSync;
+  // kOut only: an operator took it out, so it is not brought back by itself.
+  bool stays_out = false;
+  // kOut only, by lane: what it had synced when it left, so what it may come back with; empty: not known.
+  std::vector<Position> left_at;
+  // Of its host when it last became in_sync in this epoch; empty: not since the takeover.
+  std::string boot_id;
 };
 
 // Immutable once loaded; swapped whole.
@@ -123,10 +130,12 @@ struct SendClone {
   Clone clone;
 };
 
-// Tell the target what every member has synced. May be lost.
+// Tell the target what every member has synced, and after what its changes must stay known, for
+// the sake of absent members, whatever that is. May be lost.
 struct SendDurablePoints {
   TargetId target{};
   std::vector<std::pair<LaneId, Position>> points;
+  std::vector<std::pair<LaneId, Position>> keep_after;  // lanes not named: nothing is kept
 };
 
 // A part of a read's answer, in order of blocks; the parts cover the range.
@@ -181,9 +190,62 @@ struct PingTarget {
   uint64_t ping = 0;
 };
 
+// What a member says of itself when it is sealed: at a takeover, and when it joins.
+struct SealedState {
+  std::string store_id;
+  std::string boot_id;
+  uint64_t incarnation = 0;
+  bool flush_supported = true;
+  struct Lane {
+    Position position;
+    Position durable;
+    std::vector<LineageEntry> lineage;
+    uint64_t invalid_blocks = 0;  // of a join that was not finished
+  };
+  std::vector<Lane> lanes;  // by lane
+};
+
+// One step of bringing a member back: DESIGN.md, "Join". Answered by JoinStepDone, always.
+// Each names the incarnations it means; another one is ABORTED.
+struct RunJoinStep {
+  enum class Kind {
+    kSeal,     // `target` promises this epoch and says what it has -> sealed
+    kChanges,  // what `target` (a member) changed in one lane in (common, to] -> changes
+    kBegin,    // the target's lane takes the history up to `to`, and marks what may differ
+    kCopy,     // copies up to bytes_max of marked blocks from `source` -> copied
+    kFinish,   // forgets the join; every block has been copied
+  };
+  uint64_t step = 0;     // names the answer
+  Kind kind = Kind::kSeal;
+  uint64_t join_id = 0;
+  TargetId target{};
+  uint64_t incarnation = 0;  // its; 0: not known yet
+  TargetId source{};         // kCopy
+  uint64_t source_incarnation = 0;
+  LaneId lane{};
+  Position expected;     // kBegin: where the lane must be
+  Position to;           // the join's R
+  Position common;       // the newest point on both histories
+  std::vector<LineageEntry> lineage;  // kBegin: a member's
+  std::vector<BlockRange> changes;    // kBegin: a member's since `common`
+  bool everything = false;            // kBegin: no common point, mark all
+  uint64_t bytes_max = 0;
+  absl::Duration delay;  // before it begins: the budget that clients leave
+};
+
+struct JoinStepResult {
+  absl::Status status;
+  SealedState sealed;
+  std::vector<BlockRange> changes;
+  uint64_t blocks_left = 0;   // kCopy: still marked in the lane
+  uint64_t bytes_copied = 0;
+  // kCopy: the target is whole only once it has come to this.
+  Position whole_at;
+};
+
 using Effect =
     std::variant<SendClone, SendDurablePoints, CompleteRequest, ConnectTarget,
-                 DisconnectTarget, CompleteControl, CommitMembers, PingTarget>;
+                 DisconnectTarget, CompleteControl, CommitMembers, PingTarget, RunJoinStep>;
 using Effects = std::vector<Effect>;
 
 // --- what an observer may see (weirctl, metrics, explain) ---
@@ -195,7 +257,11 @@ struct TargetView {
       Health::kConnecting;
   bool leaving = false;            // to be taken out: the catalog has not answered yet
   bool overdue = false;            // away past the hold deadline: requests that need it fail
-  std::string reason;              // why failed or lost
+  bool joining = false;            // being brought back: not readable, and no member yet
+  uint64_t join_blocks_left = 0;   // still to be copied, as far as is known
+  uint64_t join_bytes_copied = 0;
+  Time next_join{};                // kOut: when it is tried, at the earliest
+  std::string reason;              // why failed, lost or out
   Time since{};                    // when health last changed
   uint32_t num_flush_requests = 0;
   bool flush_supported = true;

@@ -68,8 +68,15 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   takeover.act_epoch = record.act_epoch();
   takeover.owner = record.owner();
   for (const v1::Member& member : record.members()) {
-    takeover.members.push_back({member.replica(), member.store_id(),
-                                member.boot_id(), member.in_sync()});
+    engine::TakeoverMember& one = takeover.members.emplace_back();
+    one.replica = member.replica();
+    one.store_id = member.store_id();
+    one.boot_id = member.boot_id();
+    one.in_sync = member.in_sync();
+    one.stays_out = member.stays_out();
+    for (uint64_t position : member.left_at()) {
+      one.left_at.push_back(Position::FromBits(position));
+    }
   }
   if (record.floor_size() > 0) takeover.floor.resize(record.lanes());
   for (const v1::LanePosition& floor : record.floor()) {
@@ -104,10 +111,17 @@ v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
 engine::Table ToTable(const v1::VolumeRecord& record) {
   engine::Table table;
   for (const v1::Member& member : record.members()) {
-    table.targets.push_back(
-        {member.replica(), member.address(), member.store_id(),
-         member.in_sync() ? engine::TargetState::kInSync
-                          : engine::TargetState::kOut});
+    engine::TargetConfig target;
+    target.replica = member.replica();
+    target.address = member.address();
+    target.store_id = member.store_id();
+    target.state =
+        member.in_sync() ? engine::TargetState::kInSync : engine::TargetState::kOut;
+    target.stays_out = member.stays_out();
+    for (uint64_t position : member.left_at()) {
+      target.left_at.push_back(Position::FromBits(position));
+    }
+    table.targets.push_back(std::move(target));
   }
   return table;
 }
@@ -119,6 +133,10 @@ v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMember
       if (target.replica != member.replica()) continue;
       member.set_in_sync(target.state == engine::TargetState::kInSync);
       member.set_address(target.address);
+      member.set_stays_out(target.stays_out);
+      member.clear_left_at();
+      for (Position position : target.left_at) member.add_left_at(position.bits());
+      if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
     }
   }
   record.clear_floor();
@@ -162,11 +180,11 @@ absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,
       return absl::InvalidArgumentError(absl::StrCat(
           who, "' has store ", member->store_id(), ", not ", target.store_id()));
     }
-    table.targets.push_back(
-        {member->replica(),
-         target.address().empty() ? member->address() : target.address(),
-         member->store_id(),
-         in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut});
+    engine::TargetConfig& next = table.targets.emplace_back();
+    next.replica = member->replica();
+    next.address = target.address().empty() ? member->address() : target.address();
+    next.store_id = member->store_id();
+    next.state = in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut;
   }
   return table;
 }

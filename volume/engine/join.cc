@@ -1,0 +1,409 @@
+// Members that are brought back while writes go on: DESIGN.md, "Join". See state.h.
+//
+// The joiner takes a member's history up to a position R in each lane; whatever may differ
+// below it is marked invalid and copied, while live writes flow from R + 1 on. The two never conflict. It is a
+// member once it has everything, has synced it, and the catalog has been asked. Breaking off at
+// any point is harmless, and the next try goes on with what is still marked.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "proto/base/errno.h"
+#include "volume/engine/state.h"
+
+namespace weir::engine {
+namespace {
+
+constexpr absl::Duration kPauseMax = absl::Milliseconds(100);
+
+bool FlushInFlight(const Target& target) {
+  return std::any_of(target.inflight.begin(), target.inflight.end(), [](const auto& clone) {
+    return clone.second.kind == RequestKind::kFlush;
+  });
+}
+
+// Ends of a lane's history by epoch, the present one included.
+std::vector<LineageEntry> HistoryOf(const SealedState::Lane& lane) {
+  std::vector<LineageEntry> history = lane.lineage;
+  history.push_back({lane.position.epoch(), lane.position.n()});
+  return history;
+}
+
+// The newest point on both histories.
+std::optional<Position> NewestCommon(const SealedState::Lane& a, const SealedState::Lane& b) {
+  std::optional<Position> newest;
+  const std::vector<LineageEntry> others = HistoryOf(b);
+  for (const LineageEntry& mine : HistoryOf(a)) {
+    for (const LineageEntry& theirs : others) {
+      if (mine.epoch != theirs.epoch) continue;
+      const Position common(mine.epoch, std::min(mine.n, theirs.n));
+      if (!newest || common > *newest) newest = common;
+    }
+  }
+  return newest;
+}
+
+}  // namespace
+
+bool Engine::State::AdvanceJoin() {
+  if (phase_ != Phase::kActive) return false;
+  if (!join_) return StartJoin();
+  Target& joiner = *Find(join_->target);
+  if (HoldsUpClients(joiner)) {
+    FailJoin("could not keep up with the clients' writes");
+    return true;
+  }
+  return Promote() || FlushJoiner();
+}
+
+bool Engine::State::StartJoin() {
+  if (options_.leave_after == absl::InfiniteDuration()) return false;
+  for (Target& target : targets_) {
+    if (target.health != Target::Health::kOut || target.config.stays_out) continue;
+    if (now_ < target.join_not_before) continue;
+    const Target* source = ChooseSource();
+    if (source == nullptr) return false;
+    join_ = Join();
+    join_->id = uint64_t{options_.epoch} << 32 | ++joins_;
+    join_->target = target.id;
+    join_->source = source->id;
+    join_->lanes.resize(lanes_.size());
+    for (TargetId who : {target.id, source->id}) {
+      RunJoinStep seal;
+      seal.kind = RunJoinStep::Kind::kSeal;
+      seal.target = who;
+      RunStep(std::move(seal));
+    }
+    return true;
+  }
+  return false;
+}
+
+const Target* Engine::State::ChooseSource() const {
+  const Target* best = nullptr;
+  for (const Target& target : targets_) {
+    if (!target.readable()) continue;
+    if (best == nullptr || target.inflight.size() < best->inflight.size()) best = &target;
+  }
+  return best;
+}
+
+void Engine::State::RunStep(RunJoinStep step) {
+  step.step = next_step_++;
+  step.join_id = join_->id;
+  join_->awaited.push_back({step.step, step.target, Index(step.lane)});
+  join_->step_begun = now_ + step.delay;
+  join_->clients_came = false;
+  Emit(std::move(step));
+}
+
+void Engine::State::JoinStepDone(uint64_t step, JoinStepResult result) {
+  if (!join_) return;
+  const auto found = std::find_if(join_->awaited.begin(), join_->awaited.end(),
+                                  [step](const auto& awaited) { return awaited.step == step; });
+  if (found == join_->awaited.end()) return;  // of a join that was broken off
+  const Join::Awaited of = *found;
+  join_->awaited.erase(found);
+  switch (join_->stage) {
+    case Join::Stage::kSealing:
+      return JoinSealed(of.target, result);
+    case Join::Stage::kComparing:
+      return LaneCompared(of.lane, result);
+    case Join::Stage::kBeginning:
+      return LaneBegun(of.lane, result.status);
+    case Join::Stage::kCopying:
+      return Copied(of.lane, result);
+    case Join::Stage::kFinishing:
+      if (!result.status.ok()) {
+        return FailJoin(absl::StrCat("could not be finished: ", result.status.message()));
+      }
+      join_->stage = Join::Stage::kJoint;
+      Find(join_->target)->joint = true;
+      return;
+    case Join::Stage::kConnecting:
+    case Join::Stage::kJoint:
+      return;
+  }
+}
+
+void Engine::State::JoinSealed(TargetId who, JoinStepResult& result) {
+  if (!result.status.ok()) {
+    if (StatusToErrno(result.status) == ESTALE) return Fence(std::string(result.status.message()));
+    return FailJoin(absl::StrCat(Find(who)->config.replica, " could not be asked what it has: ",
+                                 result.status.message()));
+  }
+  const bool of_joiner = who == join_->target;
+  if (result.sealed.lanes.size() != lanes_.size()) return FailJoin("it has other lanes");
+  if (of_joiner && !result.sealed.flush_supported) return FailJoin("it cannot flush");
+  (of_joiner ? join_->joiner : join_->member) = std::move(result.sealed);
+  if (join_->awaited.empty()) CompareLanes();
+}
+
+// Chooses R: what every member has, and no less than what the joiner has of this epoch already.
+void Engine::State::CompareLanes() {
+  Target& joiner = *Find(join_->target);
+  const Target& source = *Find(join_->source);
+  if (!source.readable()) return FailJoin("its source has gone away");
+  join_->stage = Join::Stage::kComparing;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    Lane& lane = lanes_[i];
+    Join::LanePlan& plan = join_->lanes[i];
+    const SealedState::Lane& has = join_->joiner->lanes[i];
+    uint64_t to = lane.completed;
+    if (has.position.epoch() > options_.epoch) return Fence("a replica is in a newer epoch");
+    if (has.position.epoch() == options_.epoch) to = std::max(to, has.position.n());
+    if (to > lane.last()) return FailJoin("it has what nobody wrote");
+    if (lane.cursor(source.id).applied < to) return FailJoin("its source has to catch up first");
+    plan.to = Position(options_.epoch, to);
+    plan.common = NewestCommon(join_->member->lanes[i], has);
+    // Above the member's own end when that was sealed; the writes since are this engine's.
+    if (has.position.epoch() == options_.epoch) plan.common = has.position;
+    plan.everything = !plan.common.has_value();
+    // From here on the replay buffer keeps what the joiner lacks.
+    lane.cursor(joiner.id) = Cursor{.sent = to, .applied = to, .durable = to};
+  }
+  joiner.joining = true;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    const Join::LanePlan& plan = join_->lanes[i];
+    if (plan.everything || *plan.common == plan.to) continue;
+    RunJoinStep ask;
+    ask.kind = RunJoinStep::Kind::kChanges;
+    ask.target = source.id;
+    ask.incarnation = join_->member->incarnation;
+    ask.lane = LaneId{i};
+    ask.common = *plan.common;
+    ask.to = plan.to;
+    RunStep(std::move(ask));
+  }
+  if (join_->awaited.empty()) BeginLanes();
+}
+
+void Engine::State::LaneCompared(uint32_t lane, JoinStepResult& result) {
+  Join::LanePlan& plan = join_->lanes[lane];
+  if (absl::IsOutOfRange(result.status)) {
+    plan.everything = true;
+  } else if (!result.status.ok()) {
+    return FailJoin(absl::StrCat("what has changed could not be told: ", result.status.message()));
+  }
+  plan.changes = std::move(result.changes);
+  if (join_->awaited.empty()) BeginLanes();
+}
+
+void Engine::State::BeginLanes() {
+  join_->stage = Join::Stage::kBeginning;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) BeginLane(i);
+}
+
+void Engine::State::BeginLane(uint32_t lane) {
+  Join::LanePlan& plan = join_->lanes[lane];
+  RunJoinStep begin;
+  begin.kind = RunJoinStep::Kind::kBegin;
+  begin.target = join_->target;
+  begin.incarnation = join_->joiner->incarnation;
+  begin.lane = LaneId{lane};
+  begin.expected = join_->joiner->lanes[lane].position;
+  begin.to = plan.to;
+  begin.lineage = join_->member->lanes[lane].lineage;
+  begin.everything = plan.everything;
+  if (!plan.everything) {
+    begin.common = *plan.common;
+    begin.changes = plan.changes;
+  }
+  RunStep(std::move(begin));
+}
+
+void Engine::State::LaneBegun(uint32_t lane, const absl::Status& status) {
+  Join::LanePlan& plan = join_->lanes[lane];
+  if (absl::IsOutOfRange(status) && !plan.everything) {
+    plan.everything = true;  // what it has changed itself is no longer known
+    return BeginLane(lane);
+  }
+  if (!status.ok()) {
+    return FailJoin(absl::StrCat("its history could not be replaced: ", status.message()));
+  }
+  if (join_->awaited.empty()) ConnectJoiner();
+}
+
+void Engine::State::ConnectJoiner() {
+  Target& joiner = *Find(join_->target);
+  join_->stage = Join::Stage::kConnecting;
+  joiner.health = Target::Health::kConnecting;
+  joiner.since = joiner.asked_to_connect = now_;
+  joiner.reason.clear();
+  Emit(ConnectTarget{joiner.id, joiner.config, absl::ZeroDuration()});
+}
+
+void Engine::State::JoinerConnected(const TargetHello& hello) {
+  if (hello.incarnation != join_->joiner->incarnation) {
+    return FailJoin("it was started anew meanwhile");
+  }
+  join_->stage = Join::Stage::kCopying;
+  join_->flushed = now_;
+  CopyNext(absl::ZeroDuration());
+}
+
+void Engine::State::Copied(uint32_t lane, const JoinStepResult& result) {
+  if (!result.status.ok()) {
+    return FailJoin(absl::StrCat("blocks could not be copied: ", result.status.message()));
+  }
+  Join::LanePlan& plan = join_->lanes[lane];
+  plan.blocks_left = result.blocks_left;
+  if (result.whole_at.epoch() == options_.epoch) {
+    plan.whole_at = std::max(plan.whole_at, result.whole_at.n());
+  }
+  join_->bytes_copied += result.bytes_copied;
+  // Clients come first: beside them it rests as long as it worked.
+  const bool clients = join_->clients_came || !ops_.empty() || !queue_.empty();
+  CopyNext(clients ? std::min(now_ - join_->step_begun, kPauseMax) : absl::ZeroDuration());
+}
+
+void Engine::State::CopyNext(absl::Duration delay) {
+  const Target* source = ChooseSource();
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    const Join::LanePlan& plan = join_->lanes[i];
+    if (plan.blocks_left && *plan.blocks_left == 0) continue;
+    if (source == nullptr) return FailJoin("its source has gone away");
+    RunJoinStep copy;
+    copy.kind = RunJoinStep::Kind::kCopy;
+    copy.target = join_->target;
+    copy.incarnation = join_->joiner->incarnation;
+    copy.source = source->id;
+    copy.source_incarnation = source->hello.incarnation;
+    copy.lane = LaneId{i};
+    copy.to = plan.to;
+    copy.bytes_max = options_.join_step_bytes;
+    copy.delay = delay;
+    return RunStep(std::move(copy));
+  }
+  join_->stage = Join::Stage::kFinishing;
+  RunJoinStep finish;
+  finish.kind = RunJoinStep::Kind::kFinish;
+  finish.target = join_->target;
+  finish.incarnation = join_->joiner->incarnation;
+  RunStep(std::move(finish));
+}
+
+// What is kept for it is bounded, and clients wait at the bound.
+bool Engine::State::HoldsUpClients(const Target& joiner) const {
+  if (!joiner.joining || replay_bytes_ < options_.replay_bytes_max) return false;
+  return std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+    return lane.cursor(joiner.id).durable == lane.trimmed() && lane.trimmed() < lane.synced;
+  });
+}
+
+// Apart from the volume's flushes, which do not wait for it before it is joint; so that the replay
+// buffer can let go.
+bool Engine::State::FlushJoiner() {
+  Target& joiner = *Find(join_->target);
+  if (!joiner.joining || !joiner.connected() || now_ < joiner.backoff_until || !MayGoOnSending()) {
+    return false;
+  }
+  const bool tail = std::any_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+    return lane.cursor(joiner.id).durable < lane.cursor(joiner.id).applied;
+  });
+  const bool due = now_ - join_->flushed >= options_.flush_interval ||
+                   (replay_bytes_ >= options_.flush_bytes && tail) || join_->promote_at;
+  if (FlushInFlight(joiner) || !due || (!tail && !join_->promote_at)) return false;
+  if (now_ - join_->flushed < options_.requeue_delay) return false;
+  join_->flushed = now_;
+  for (uint32_t nr = 0; nr < joiner.hello.num_flush_requests; ++nr) {
+    Clone clone;
+    clone.kind = RequestKind::kFlush;
+    clone.flush_nr = nr;
+    InflightClone inflight;
+    inflight.kind = RequestKind::kFlush;
+    inflight.flush_nr = nr;
+    Send(joiner, std::move(clone), inflight);
+  }
+  return true;
+}
+
+// Once it has synced what was acknowledged when it became joint, the catalog is asked. From the
+// question on it is a member of which it is in doubt whether it is one: it is needed, and not read.
+bool Engine::State::Promote() {
+  if (join_->stage != Join::Stage::kJoint || change_ || now_ < change_not_before_) return false;
+  Target& joiner = *Find(join_->target);
+  if (!joiner.connected()) return false;
+  if (!join_->promote_at) {
+    if (FlushInFlight(joiner)) return false;  // it was sent before the last block was copied
+    std::vector<uint64_t> at;
+    for (uint32_t i = 0; i < lanes_.size(); ++i) {
+      at.push_back(std::max({lanes_[i].completed, join_->lanes[i].whole_at, join_->lanes[i].to.n()}));
+    }
+    join_->promote_at = std::move(at);
+    join_->synced.assign(joiner.hello.num_flush_requests, false);
+    return true;
+  }
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    if (lanes_[i].cursor(joiner.id).durable < (*join_->promote_at)[i]) return false;
+  }
+  if (!std::all_of(join_->synced.begin(), join_->synced.end(), [](bool b) { return b; })) {
+    return false;
+  }
+  joiner.joining = joiner.joint = false;
+  joiner.in_doubt = true;
+  joiner.config.state = TargetState::kInSync;
+  joiner.config.boot_id = join_->joiner->boot_id;
+  joiner.join_delay = absl::ZeroDuration();
+  join_.reset();
+  Commit(TableNow());
+  return true;
+}
+
+void Engine::State::FailJoin(std::string reason) {
+  Target& joiner = *Find(join_->target);
+  join_.reset();
+  const bool had_session = joiner.health != Target::Health::kOut;
+  joiner.joining = joiner.joint = false;
+  if (had_session) {
+    DropSession(joiner);
+    Emit(DisconnectTarget{joiner.id, reason});
+  }
+  if (run_) run_->TargetLeft(joiner.id);
+  joiner.health = Target::Health::kOut;
+  joiner.since = now_;
+  joiner.reason = std::move(reason);
+  joiner.join_delay = std::clamp(joiner.join_delay * 2, options_.join_delay, options_.join_delay_max);
+  joiner.join_not_before = now_ + joiner.join_delay;
+  AdvanceAllLanes();
+  TrimReplay();
+}
+
+bool Engine::State::JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply) {
+  if (reply.result.kind() == Result::Kind::kRequeue) {
+    if (!joiner.joint) Requeued(joiner, RequestKind::kFlush);
+    return joiner.joint;
+  }
+  if (!reply.result.ok()) {
+    FailJoin(absl::StrCat("failed a flush: ", reply.message));
+    return false;
+  }
+  NoteDurable(joiner, reply);
+  if (flush_nr < join_->synced.size()) join_->synced[flush_nr] = true;
+  TrimReplay();
+  return joiner.joint;
+}
+
+// For each lane what the member that left first may come back with. A lane of an earlier epoch
+// keeps all there is.
+std::vector<std::pair<LaneId, Position>> Engine::State::KeepAfter() const {
+  std::vector<std::pair<LaneId, Position>> keep;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    std::optional<Position> after;
+    for (const Target& target : targets_) {
+      const bool absent = !target.member() && !target.config.stays_out;
+      if (!absent || target.config.left_at.size() != lanes_.size()) continue;
+      const Position at = target.config.left_at[i];
+      const bool of_this_epoch = at.epoch() == options_.epoch;
+      const uint64_t written = of_this_epoch ? lanes_[i].last() - at.n() : lanes_[i].last();
+      if (written > options_.keep_changes_max / lanes_.size()) continue;
+      if (!after || at < *after) after = at;
+    }
+    if (after) keep.emplace_back(LaneId{i}, *after);
+  }
+  return keep;
+}
+
+}  // namespace weir::engine
