@@ -1,0 +1,54 @@
+// A member that is being brought back: how far it has come. The rules are in join.cc.
+#ifndef WEIR_VOLUME_ENGINE_JOIN_H_
+#define WEIR_VOLUME_ENGINE_JOIN_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "volume/engine/types.h"
+
+namespace weir::engine {
+
+struct Join {
+  enum class Stage {
+    kSealing,    // until the joiner and a member have said what they have
+    kComparing,  // until it is known what has changed since they parted
+    kBeginning,  // until every lane of the joiner has taken the member's history
+    kConnecting, // until live writes can flow
+    kCopying,    // until no block is marked
+    kFinishing,  // until the joiner has forgotten the join
+    kJoint,      // until it has synced all that is acknowledged; then the catalog is asked
+  };
+  struct LanePlan {
+    Position to;
+    std::optional<Position> common;
+    std::vector<BlockRange> changes;
+    bool everything = false;
+    std::optional<uint64_t> blocks_left;
+    uint64_t whole_at = 0;
+  };
+  uint64_t id = 0;
+  TargetId target{};
+  TargetId source{};
+  Stage stage = Stage::kSealing;
+  struct Awaited {
+    uint64_t step = 0;
+    TargetId target{};
+    uint32_t lane = 0;
+  };
+  std::vector<Awaited> awaited;     // answers, all of this stage
+  std::optional<SealedState> joiner;
+  std::optional<SealedState> member;
+  std::vector<LanePlan> lanes;
+  uint64_t bytes_copied = 0;
+  Time step_begun{};
+  bool clients_came = false;        // since the step began
+  Time flushed{};                   // the joiner, last
+  std::optional<std::vector<uint64_t>> promote_at;  // by lane: what it must have synced
+  std::vector<bool> synced;         // by flush domain, since that was set: also what was copied
+};
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_JOIN_H_
