@@ -2,6 +2,7 @@
 // (replica/server/join_rules_test.cc): restarts, limits, pins and trimming.
 #include <cerrno>
 #include <memory>
+#include <thread>
 
 #include "gtest/gtest.h"
 #include "proto/base/errno.h"
@@ -243,6 +244,45 @@ TEST_F(JoinTest, ADamagedVersionIsNotCopied) {
   source_ = std::move(damaged);
   EXPECT_EQ(StatusToErrno(CopyAll(source(), target(), kVolume).status()), EBADMSG);
   EXPECT_EQ(LaneOf(target()).invalid_blocks, 3u);
+}
+
+// --- all at once ---
+
+TEST_F(JoinTest, CopiesAndLiveWritesMayComeInAnyOrderWhileTheSourceReclaims) {
+  WriteBoth(writer_.Data(0, 8, 100));
+  ASSERT_OK(writer_.Attach(source(), 2));
+  for (uint64_t block = 0; block < 256; block += 8) {
+    Write(source(), writer_.Data(block, 8, 1000 + block));
+  }
+  FlushAndNote(source());
+  ASSERT_OK(target()->Promise(kVolume, 2));
+  ASSERT_OK(testing::BeginJoin(source(), target(), kVolume, 1));
+  // 16 MiB to each store, enough for many memtables and some compactions. Each
+  // write may reach the target before or after the copy of its blocks.
+  std::thread live([this] {
+    for (uint64_t i = 0; i < 512; ++i) {
+      const uint64_t block = i * 7 % 32 * 8;
+      WriteBoth(i % 5 == 4 ? writer_.Zeroes(WriteKind::kDiscard, block, 3)
+                           : writer_.Data(block, 8, 10000 + i * 8));
+      writer_.Clear();
+      if (i % 32 == 0) FlushAndNote(source());
+    }
+  });
+  uint64_t from = 0;
+  while (LaneOf(target()).invalid_blocks > 0) {
+    auto copied = testing::CopySome(source(), target(), kVolume, kLane, 2, 1, &from);
+    if (!copied.ok()) ADD_FAILURE() << copied.status();
+    if (!copied.ok()) break;
+  }
+  live.join();
+  ASSERT_OK(target()->FinishJoin(kVolume, 1));
+  EXPECT_EQ(LaneOf(target()).position, LaneOf(source()).position);
+  for (uint64_t block = 0; block < 256; ++block) {
+    auto ours = source()->Read(kVolume, {block, 1});
+    auto theirs = target()->Read(kVolume, {block, 1});
+    ASSERT_TRUE(ours.ok() && theirs.ok()) << theirs.status();
+    EXPECT_TRUE(ours->data == theirs->data) << block;
+  }
 }
 
 // --- changes ---
