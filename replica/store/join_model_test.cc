@@ -191,11 +191,11 @@ class JoinFaultLoopTest : public ::testing::Test {
     Machine& target = world.target();
     target.fs->FailAt(nth, for_ever, IOStatus::IOError("injected"));
     status = Script(&world);
-    const bool struck = target.fs->struck();
-    EXPECT_TRUE(status.ok() || struck) << "operation " << nth << ": " << status;
     // A read that failed is no failure of the store.
     const bool failed = !target.store->health().ok();
     target.store.reset();
+    const bool struck = target.fs->struck();  // closing too
+    EXPECT_TRUE(status.ok() || struck) << "operation " << nth << ": " << status;
     Judge(target.fs->AfterKill(), &world, nth, struck, failed && !for_ever);
     Judge(target.fs->AfterPowerCut(nth), &world, nth, struck, failed && !for_ever);
     return struck;
