@@ -263,7 +263,9 @@ void ContractJudge::Saw(const Op& op, Block& block, uint64_t value) {
     // Whatever was over before the read began, and is not what it saw, is gone.
     if (y.closed < op.invoked) y.dead = std::min(y.dead, now_);
     // C2: seen before, and now this.
-    if (certain && y.observed > 0 && y.observed < op.invoked) y.killers.push_back(seen.op);
+    if (y.observed == 0 || y.observed >= op.invoked) continue;
+    y.dead = std::min(y.dead, now_);
+    if (certain) y.killers.push_back(seen.op);
   }
   if (certain) Overwrite(block, seen);
 }
