@@ -43,6 +43,7 @@ struct ByteRun {
 
 // Where in a frame the head's bytes are and where the payload's.
 struct Layout {
+  size_t fields = 0;  // of the head; the walk ends at the first beyond kFieldsMax
   std::vector<ByteRun> head;
   ByteRun payload;
 };
@@ -68,6 +69,7 @@ bool FindPayload(const grpc::ByteBuffer& buffer, Layout* layout) {
     if (tag == 0) return in.ConsumedEntireMessage() && begin == total;
     if (tag != kPayloadTag) {
       if (!WireFormatLite::SkipField(&in, tag)) return false;
+      if (++layout->fields > kFieldsMax) return true;
       AppendRun(begin, static_cast<size_t>(in.CurrentPosition()), &layout->head);
       continue;
     }
@@ -166,6 +168,10 @@ absl::Status DecodeFrame(const grpc::ByteBuffer& buffer, size_t bytes_max,
   std::vector<grpc::Slice> slices;
   if (!buffer.Dump(&slices).ok() || !FindPayload(buffer, &layout)) {
     return absl::InvalidArgumentError("malformed frame: not a protobuf message");
+  }
+  if (layout.fields > kFieldsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a frame of more than ", kFieldsMax, " fields; send smaller batches"));
   }
   size_t head_bytes = 0;
   for (const ByteRun& run : layout.head) head_bytes += run.size;

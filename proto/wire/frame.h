@@ -22,6 +22,10 @@
 
 namespace weir::wire {
 
+// Top-level fields that a frame may have beside its payload. An empty one is two bytes on the wire
+// and may be hundreds in memory; a sender has a few thousand clones unanswered at most.
+inline constexpr size_t kFieldsMax = 1 << 16;
+
 // The field number of `payload` in every frame message.
 inline constexpr int kPayloadField = 15;
 
@@ -37,7 +41,8 @@ grpc::ByteBuffer EncodeFrame(absl::string_view serialized_head,
 // Parses everything but the payload into `head` and the payload into
 // `payload`: one contiguous run, shared with the received buffer where it arrived in one
 // slice, else joined by one copy. A repeated payload: the last one counts, as
-// protobuf has it. INVALID_ARGUMENT: malformed, or longer than `bytes_max` in all.
+// protobuf has it. INVALID_ARGUMENT: malformed, or longer than `bytes_max` in
+// all, or of more than kFieldsMax fields.
 absl::Status DecodeFrame(const grpc::ByteBuffer& buffer, size_t bytes_max,
                          google::protobuf::MessageLite* head, Payload* payload);
 

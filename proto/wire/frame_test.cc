@@ -126,6 +126,17 @@ TEST(FrameTest, RefusesWhatIsTooLongAndSaysBothSizes) {
   EXPECT_NE(Str(status.message()).find("4096"), std::string::npos);
 }
 
+TEST(FrameTest, RefusesMoreFieldsThanAnybodySends) {
+  v1::IoFrame full;
+  for (size_t i = 0; i < kFieldsMax; ++i) full.add_ios();
+  v1::IoFrame parsed;
+  Payload payload;
+  EXPECT_TRUE(DecodeFrame(Sliced(full.SerializeAsString(), 4096), kBytesMax, &parsed, &payload).ok());
+  full.add_ios();
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      DecodeFrame(Sliced(full.SerializeAsString(), 4096), kBytesMax, &parsed, &payload)));
+}
+
 TEST(FrameTest, RefusesLengthsThatReachPastTheEnd) {
   // Field 15, length-delimited, with ever larger lengths and no data.
   for (const std::string& length : {std::string("\x01"), std::string("\xff\x7f"),
