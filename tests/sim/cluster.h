@@ -109,6 +109,7 @@ class Cluster {
   // --- faults ---
   void FaultSome();
   void Inject(Fault fault);
+  void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
   void FailSync(uint32_t replica);
   void SetFull(uint32_t replica, bool full);

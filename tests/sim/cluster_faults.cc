@@ -64,20 +64,10 @@ void Cluster::Inject(Fault fault) {
       for_a_while([this, r] { network_->set_replica_delay(r, absl::ZeroDuration()); });
       break;
     case Fault::kRequeues:
-      replica.faults().requeue_per_mille = static_cast<uint32_t>(dice_.Below(300));
-      for_a_while([&replica] { replica.faults().requeue_per_mille = 0; });
-      break;
     case Fault::kDrops:
-      replica.faults().drop_per_mille = static_cast<uint32_t>(dice_.Below(30));
-      for_a_while([&replica] { replica.faults().drop_per_mille = 0; });
-      break;
     case Fault::kBadBlocks:
-      replica.faults().bad_block_per_mille = static_cast<uint32_t>(dice_.Below(300));
-      for_a_while([&replica] { replica.faults().bad_block_per_mille = 0; });
-      break;
     case Fault::kErrors:
-      replica.faults().error_per_mille = static_cast<uint32_t>(dice_.Below(30));
-      for_a_while([&replica] { replica.faults().error_per_mille = 0; });
+      Misbehave(fault, replica.faults(), until);
       break;
     case Fault::kSyncFails:
       FailSync(r);
@@ -111,6 +101,20 @@ void Cluster::Inject(Fault fault) {
     case Fault::kFaultKinds:
       break;
   }
+}
+
+// The replica answers some clones wrongly for a while.
+void Cluster::Misbehave(Fault fault, ReplicaFaults& faults, Time until) {
+  uint32_t* chance = &faults.error_per_mille;
+  uint64_t most = 30;
+  if (fault == Fault::kRequeues || fault == Fault::kBadBlocks) {
+    chance = fault == Fault::kRequeues ? &faults.requeue_per_mille : &faults.bad_block_per_mille;
+    most = 300;
+  } else if (fault == Fault::kDrops) {
+    chance = &faults.drop_per_mille;
+  }
+  *chance = static_cast<uint32_t>(dice_.Below(most));
+  agenda_.At(until, [chance] { *chance = 0; });
 }
 
 void Cluster::Down(uint32_t r, bool power_cut) {

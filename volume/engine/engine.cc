@@ -108,6 +108,7 @@ void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply rep
 void Engine::State::CheckAllDeadlines() {
   if (fenced_) return;
   for (Target& target : targets_) CheckDeadlines(target);
+  if (HeldTooLong()) FailHeldWrites();
   if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
     UndoSuspend(Result(ETIMEDOUT),
                 "the suspend did not finish in time and was undone; clones are still in "

@@ -247,6 +247,16 @@ void Engine::State::FailOpenWrites(const Target& target, Which which, Result res
   }
 }
 
+void Engine::State::FailHeldWrites() {
+  for (Lane& lane : lanes_) {
+    for (uint64_t n = lane.trimmed() + 1; n <= lane.last(); ++n) {
+      if (!lane.At(n).open) continue;
+      lane.failed = std::max(lane.failed, n);
+      EntryDone(lane.At(n), Result(EIO), kTooFewMembers);
+    }
+  }
+}
+
 void Engine::State::FailWritesOfNobody() {
   const Target* condemned = FirstCondemned();
   const bool somebody = std::any_of(targets_.begin(), targets_.end(),

@@ -177,6 +177,8 @@ class Engine::State {
   enum class Which { kLacking, kLackingFua, kAll };
   void FailOpenWrites(const Target& target, Which which, Result result,
                       const std::string& reason);
+  // Numbered, and not acknowledged for want of members.
+  void FailHeldWrites();
   // With the last member that could complete them, open writes fail too.
   void FailWritesOfNobody();
 
