@@ -265,7 +265,7 @@ absl::StatusOr<store::Tail> FakeStore::ReadTail(VolumeId id, LaneId lane, Positi
   if (found == volumes_.end()) return NoSuchVolume();
   const Volume& volume = found->second;
   if (absl::Status whole = CheckWhole(volume, lane); !whole.ok()) return whole;
-  store::Tail tail{.lane = lane, .from = from, .to = to, .lineage = {}, .changes = {},
+  store::Tail tail{.lane = lane, .from = from, .to = to, .expected = from, .lineage = {}, .changes = {},
                    .versions = {}};
   std::set<uint64_t> blocks;
   for (const auto& [change, made_after] : volume.changes) {
@@ -288,7 +288,7 @@ absl::Status FakeStore::AdoptTail(VolumeId id, const store::Tail& tail) {
   if (absl::Status whole = CheckWhole(found->second, tail.lane); !whole.ok()) return whole;
   store::LaneState& lane = found->second.state.lanes[Index(tail.lane)];
   if (lane.position == tail.to) return absl::OkStatus();
-  if (lane.position != tail.from) return absl::AbortedError("not at from");
+  if (lane.position != tail.expected) return absl::AbortedError("not where expected");
   for (const store::BlockVersion& version : tail.versions) {
     found->second.blocks[version.block][version.position] = {version.data, version.crc};
   }

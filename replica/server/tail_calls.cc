@@ -103,6 +103,9 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
     tail_.lane = LaneId{message_.lane()};
     tail_.from = Position::FromBits(message_.from_position());
     tail_.to = Position::FromBits(message_.to_position());
+    tail_.expected = message_.expected_position() == 0
+                         ? tail_.from
+                         : Position::FromBits(message_.expected_position());
     tail_.lineage = LineageFromProto(message_.lineage());
     return absl::OkStatus();
   }

@@ -166,6 +166,8 @@ class DiskStore : public Store {
 
   // --- tails; tail.cc. REQUIRES: the lane is claimed ---
   absl::Status ReadTailVersions(const Volume& volume, Tail* tail) const;
+  absl::Status CheckNothingAbove(const Lane& lane, const Lane::State& state,
+                                 Position from) const;
 
   // --- joins; join.cc ---
   // Calls `visit` with each stripe that has marks, from `stripe` on, until it says false.

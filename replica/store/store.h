@@ -133,8 +133,9 @@ struct ChangeEntry {
 // One lane's tail, as one atomic batch.
 struct Tail {
   LaneId lane{};
-  Position from;  // where the lane must be
-  Position to;    // where it will be
+  Position from;      // where both histories part, or this one ends
+  Position to;        // where the lane will be
+  Position expected;  // where it must be: `from`, or what has no writes above it
   std::vector<LineageEntry> lineage;
   std::vector<ChangeEntry> changes;
   std::vector<BlockVersion> versions;
@@ -211,7 +212,8 @@ class Store {
   // Memory: the caller's tail limit bounds it.
   virtual absl::StatusOr<Tail> ReadTail(VolumeId id, LaneId lane, Position from,
                                         Position to) const = 0;
-  // All or nothing, checksums verified. ABORTED unless the lane is at tail.from; OK if it is at tail.to already.
+  // All or nothing, checksums verified. OK if the lane is at tail.to already. ABORTED unless it is
+  // at tail.expected, and FAILED_PRECONDITION if it was written to above tail.from.
   virtual absl::Status AdoptTail(VolumeId id, const Tail& tail) = 0;
   // Every lane takes (epoch, 0) with its lineage, without what lies above
   // `act_epoch`, the last epoch that served; every domain is synced. ABORTED

@@ -79,7 +79,7 @@ absl::StatusOr<Tail> DiskStore::ReadTail(VolumeId id, LaneId lane_id,
         "changes of lane ", Index(lane_id), " are trimmed up to ",
         state.known.ToString(), ", past ", from.ToString()));
   }
-  Tail tail{.lane = lane_id, .from = from, .to = to, .lineage = state.lineage};
+  Tail tail{.lane = lane_id, .from = from, .to = to, .expected = from, .lineage = state.lineage};
   RETURN_IF_ERROR(ForEachChange(NewChangesIterator(*lane).get(), *lane, from,
                                 [&](const ChangeEntry& change, Position) {
                                   tail.changes.push_back(change);
@@ -117,6 +117,19 @@ absl::Status DiskStore::ReadTailVersions(const Volume& volume,
   return absl::OkStatus();
 }
 
+// Bases without writes are all that may be given up for another history.
+absl::Status DiskStore::CheckNothingAbove(const Lane& lane, const Lane::State& state,
+                                          Position from) const {
+  if (state.position == from) return absl::OkStatus();
+  bool written = !OnHistory(state.lineage, state.position, from) || state.known > from;
+  RETURN_IF_ERROR(ForEachChange(NewChangesIterator(lane).get(), lane, from,
+                                [&](const ChangeEntry&, Position) { return !(written = true); }));
+  if (!written) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the lane is at ", state.position.ToString(), " and was written to after ",
+      from.ToString()));
+}
+
 absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
   if (Index(tail.lane) >= volume->lanes.size()) {
@@ -130,11 +143,12 @@ absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
   RETURN_IF_ERROR(CheckNoneInvalid(*volume, *lane));
   Lane::State state = lane->state();
   if (state.position == tail.to) return absl::OkStatus();
-  if (state.position != tail.from) {
+  if (state.position != tail.expected) {
     return absl::AbortedError(
         absl::StrCat("lane ", Index(tail.lane), " is at ", state.position.ToString(),
-                     ", not ", tail.from.ToString()));
+                     ", not ", tail.expected.ToString()));
   }
+  RETURN_IF_ERROR(CheckNothingAbove(*lane, state, tail.from));
   if (!admission_[lane->domain]->Admit(tail.versions.size() * kBlockBytes)) {
     return ErrnoToStatus(ENOSPC, absl::StrCat(DomainOf(*lane)->directory(),
                                               " has no space left"));

@@ -91,8 +91,13 @@ void Frontend::TakeOver(CatalogRecord record) {
   record_ = std::move(record);
   sealed_.assign(record_.volume.members.size(), {});
   const std::string owner = absl::StrCat("f", index_, ".", life_, ".", ++attempts_);
-  takeover_ = std::make_unique<engine::Takeover>(record_.volume, parts_.engine.lanes.lanes, owner,
-                                                 parts_.attach_deadline, Clock());
+  engine::TakeoverOptions options;
+  options.lanes = parts_.engine.lanes.lanes;
+  options.owner = owner;
+  options.deadline = parts_.attach_deadline;
+  options.give_up_after = parts_.give_up_after;
+  options.lease = parts_.engine.lease;
+  takeover_ = std::make_unique<engine::Takeover>(record_.volume, options, Clock());
   engine::TakeoverEffects effects;
   takeover_->Start(effects);
   CarryOutTakeover(effects);
@@ -115,6 +120,10 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
       Copy(*copy);
     } else if (const auto* take = std::get_if<engine::TakeBaseOn>(&effect)) {
       TakeBase(*take);
+    } else if (const auto* wait = std::get_if<engine::WaitFor>(&effect)) {
+      Later(wait->delay / clock_rate_, [this, owner = record_.volume.owner] { Wake(owner); });
+    } else if (const auto* given_up = std::get_if<engine::GiveUpMember>(&effect)) {
+      Trace(absl::StrCat("gives up ", given_up->member, ": ", given_up->reason));
     } else if (const auto* failed = std::get_if<engine::TakeoverFailed>(&effect)) {
       const absl::Status why = failed->status;
       Trace(absl::StrCat("attach failed: ", why.ToString()));
@@ -170,7 +179,7 @@ void Frontend::Copy(const engine::CopyLane& copy) {
   auto fail = [this, copy](const absl::Status& status) {
     if (takeover_ == nullptr) return;
     engine::TakeoverEffects effects;
-    takeover_->LaneCopied(copy, status, effects);
+    takeover_->LaneCopied(copy, status, Clock(), effects);
     CarryOutTakeover(effects);
   };
   Call<absl::StatusOr<store::Tail>>(
@@ -181,20 +190,21 @@ void Frontend::Copy(const engine::CopyLane& copy) {
       [this, copy, fail](absl::StatusOr<store::Tail> tail) {
         if (takeover_ == nullptr) return;
         if (!tail.ok()) return fail(tail.status());
-        Adopt(copy, *tail);
+        Adopt(copy, *std::move(tail));
       });
 }
 
-void Frontend::Adopt(const engine::CopyLane& copy, const store::Tail& tail) {
+void Frontend::Adopt(const engine::CopyLane& copy, store::Tail tail) {
+  tail.expected = copy.expected;
   Call<absl::Status>(
       copy.target,
-      [tail, fence = FenceOf(copy.target, copy.target_incarnation)](ReplicaNode& node) {
+      [tail = std::move(tail), fence = FenceOf(copy.target, copy.target_incarnation)](ReplicaNode& node) {
         return node.AdoptTail(fence, tail);
       },
       [this, copy](absl::Status status) {
         if (takeover_ == nullptr) return;
         engine::TakeoverEffects effects;
-        takeover_->LaneCopied(copy, status, effects);
+        takeover_->LaneCopied(copy, status, Clock(), effects);
         CarryOutTakeover(effects);
       });
 }
@@ -211,9 +221,16 @@ void Frontend::TakeBase(const engine::TakeBaseOn& take) {
       [this, member = take.member](absl::Status status) {
         if (takeover_ == nullptr) return;
         engine::TakeoverEffects effects;
-        takeover_->BaseTaken(member, status, effects);
+        takeover_->BaseTaken(member, status, Clock(), effects);
         CarryOutTakeover(effects);
       });
+}
+
+void Frontend::Wake(const std::string& owner) {
+  if (takeover_ == nullptr || record_.volume.owner != owner) return;
+  engine::TakeoverEffects effects;
+  takeover_->Woken(Clock(), effects);
+  CarryOutTakeover(effects);
 }
 
 // --- the catalog: as host::VolumeRecordHolder ---

@@ -38,6 +38,7 @@ class Frontend {
     CatalogModel* catalog = nullptr;
     engine::Options engine;        // all but the epoch
     absl::Duration attach_deadline = absl::Seconds(5);
+    absl::Duration give_up_after = absl::Milliseconds(400);
     std::function<void(std::string)> trace;  // empty: none
   };
 
@@ -85,7 +86,8 @@ class Frontend {
   void CarryOutTakeover(const engine::TakeoverEffects& effects);
   void Seal(const engine::SealMember& seal);
   void Copy(const engine::CopyLane& copy);
-  void Adopt(const engine::CopyLane& copy, const store::Tail& tail);
+  void Adopt(const engine::CopyLane& copy, store::Tail tail);
+  void Wake(const std::string& owner);
   void TakeBase(const engine::TakeBaseOn& take);
   // Compare-and-swap; what cannot be known is read back.
   void Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done);

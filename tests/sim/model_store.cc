@@ -276,7 +276,7 @@ absl::StatusOr<store::Tail> ModelStore::ReadTail(VolumeId, LaneId id, Position f
   if (lane.position != to) return absl::FailedPreconditionError("the lane is elsewhere");
   if (!OnHistory(lane, from)) return absl::OutOfRangeError("not on the lane's history");
   if (from < lane.trimmed) return absl::OutOfRangeError("changes are trimmed");
-  store::Tail tail{.lane = id, .from = from, .to = to, .lineage = lane.lineage};
+  store::Tail tail{.lane = id, .from = from, .to = to, .expected = from, .lineage = lane.lineage};
   std::vector<bool> seen(now_.blocks.size());
   for (const Change& change : lane.changes) {
     if (change.position <= from) continue;
@@ -303,7 +303,12 @@ absl::Status ModelStore::AdoptTail(VolumeId, const store::Tail& tail) {
   if (HasInvalid(Index(tail.lane))) return absl::FailedPreconditionError("blocks are to be copied");
   const Position at = now_.lanes[Index(tail.lane)].position;
   if (at == tail.to) return absl::OkStatus();
-  if (at != tail.from) return absl::AbortedError("the lane is elsewhere");
+  if (at != tail.expected) return absl::AbortedError("the lane is elsewhere");
+  for (const Change& change : now_.lanes[Index(tail.lane)].changes) {
+    if (change.position > tail.from) {
+      return absl::FailedPreconditionError("it was written to above the tail");
+    }
+  }
   Batch batch;
   batch.lane = Index(tail.lane);
   batch.to = tail.to;

@@ -1,10 +1,15 @@
 // Becoming the volume's frontend: DESIGN.md, "Takeover".
 //
-// A deterministic state machine like the engine, used once an attach. The
-// membership is static: every in_sync member must be sealed.
+// A deterministic state machine like the engine, used once an attach.
 //
 //   Start -> COMMITTING_EPOCH -> SEALING -> LEVELLING -> TAKING_BASE
-//         -> ACTIVATING -> DONE          (any state -> FAILED)
+//         -> AWAITING_LEASE -> ACTIVATING -> DONE          (any state -> FAILED)
+//
+// A member that cannot be reached, or does not have what it must have, is
+// given up: out of the volume, to be brought back later. One good member is
+// enough, since each has all that was flushed; fewer than min_in_sync are
+// taken only at the deadline. One that was given up unsealed may still answer
+// the frontend before, so its lease must pass first.
 //
 // What was interrupted is harmless at every step: the next takeover takes a
 // higher epoch and starts over; only what was written under act_epoch counts.
@@ -42,6 +47,21 @@ struct TakeoverRecord {
   std::string owner;
   std::vector<TakeoverMember> members;
   std::vector<Position> floor;  // by lane; empty: none yet
+  uint32_t min_in_sync = 1;
+  bool detached = false;        // no frontend has served since a clean detach
+  // Of the frontend of act_epoch: how long after a member was sealed it may still read from
+  // others. Infinite: not known, or for ever.
+  absl::Duration lease = absl::InfiniteDuration();
+};
+
+struct TakeoverOptions {
+  uint32_t lanes = 1;
+  std::string owner;  // a nonce of this attempt
+  // For members that cannot be reached while there are min_in_sync without them; else `deadline`.
+  absl::Duration give_up_after = absl::Seconds(2);
+  absl::Duration deadline = absl::Seconds(30);
+  // What this frontend's engine will hold to.
+  absl::Duration lease = absl::InfiniteDuration();
 };
 
 // --- effects. Member indices are those of the record's members ---
@@ -54,6 +74,7 @@ struct CopyLane {
   LaneId lane{};
   Position from;
   Position to;
+  Position expected;  // where the target is: `from`, or a base that was taken there in vain
   uint64_t source_incarnation = 0;
   uint64_t target_incarnation = 0;
 };
@@ -63,19 +84,24 @@ struct TakeBaseOn {                                  // -> BaseTaken
   std::vector<Position> expected;  // by lane
   Epoch act_epoch = 0;             // ends of later epochs leave the lineage
 };
+// It is out of the volume; for the log.
+struct GiveUpMember {
+  uint32_t member = 0;
+  std::string reason;
+};
+struct WaitFor { absl::Duration delay; };            // -> Woken
 struct TakeoverDone { TakeoverRecord record; };
 struct TakeoverFailed { absl::Status status; };
 
 using TakeoverEffect = std::variant<CommitRecord, SealMember, CopyLane,
-                                    TakeBaseOn, TakeoverDone, TakeoverFailed>;
+                                    TakeBaseOn, GiveUpMember, WaitFor, TakeoverDone,
+                                    TakeoverFailed>;
 using TakeoverEffects = std::vector<TakeoverEffect>;
 
 class Takeover {
  public:
-  // `record` as just read from the catalog; `owner` a nonce of this attempt.
-  // After `deadline` members that still cannot be reached fail the takeover.
-  Takeover(TakeoverRecord record, uint32_t lanes, std::string owner,
-           absl::Duration deadline, Time now);
+  // `record` as just read from the catalog.
+  Takeover(TakeoverRecord record, TakeoverOptions options, Time now);
 
   void Start(TakeoverEffects& effects);
   // OK: committed. ABORTED: somebody else changed the record: this takeover
@@ -83,32 +109,62 @@ class Takeover {
   void RecordCommitted(const absl::Status& status, Time now, TakeoverEffects& effects);
   void MemberSealed(uint32_t member, const absl::StatusOr<SealedState>& state,
                     Time now, TakeoverEffects& effects);
-  void LaneCopied(const CopyLane& copy, const absl::Status& status, TakeoverEffects& effects);
-  void BaseTaken(uint32_t member, const absl::Status& status, TakeoverEffects& effects);
+  void LaneCopied(const CopyLane& copy, const absl::Status& status, Time now,
+                  TakeoverEffects& effects);
+  void BaseTaken(uint32_t member, const absl::Status& status, Time now,
+                 TakeoverEffects& effects);
+  void Woken(Time now, TakeoverEffects& effects);
 
  private:
   enum class State {
     kCommittingEpoch,  // until the catalog has the new epoch
-    kSealing,          // until every in_sync member has promised it
+    kSealing,          // until every in_sync member has promised it, or was given up
     kLevelling,        // until every lane is equal on all members
     kTakingBase,       // until every member has taken and synced (epoch, 0)
+    kAwaitingLease,    // until the frontend before cannot read any more
     kActivating,       // until the catalog says ACTIVE
     kDone,
     kFailed,
   };
+  struct Member {
+    enum class State {
+      kOut,      // by the record, or given up
+      kAwaited,  // its seal is
+      kGood,     // sealed, and has all that it must have
+    } state = State::kOut;
+    SealedState sealed;          // kGood; a lane's position follows its copies
+    std::vector<Position> ends;  // kGood: by lane, within act_epoch
+    absl::Status last_error;     // kAwaited
+  };
+
+  bool Good(uint32_t member) const { return members_[member].state == Member::State::kGood; }
+  uint32_t Count(Member::State state) const;
+  uint32_t enough() const { return record_.min_in_sync > 1 ? record_.min_in_sync : 1; }
+  bool MayGiveUpUnsealed() const;
+  void GiveUp(uint32_t member, absl::Status why, TakeoverEffects& effects);
+  // Fails if too few would be left; `what` has gone wrong.
+  void GiveUpOrFail(uint32_t member, const absl::Status& status, const std::string& what,
+                    TakeoverEffects& effects);
+  void EndSealing(Time now, TakeoverEffects& effects);
+  void Level(Time now, TakeoverEffects& effects);
+  void TakeBases(Time now, TakeoverEffects& effects);
+  void Activate(Time now, TakeoverEffects& effects);
   void Fail(absl::Status status, TakeoverEffects& effects);
-  void Level(TakeoverEffects& effects);
-  void TakeBases(TakeoverEffects& effects);
+  // Notes where its lanes ended. Not OK: it must not be a member any more.
+  absl::Status Examine(const TakeoverMember& known, Member& member) const;
   // Where `lane` ended within act_epoch, and whether it has such an end at all.
   absl::StatusOr<Position> EndWithinActEpoch(const SealedState::Lane& lane) const;
 
   TakeoverRecord record_;
-  const uint32_t lanes_;
-  const Time deadline_;
+  const TakeoverOptions options_;
+  const bool nobody_serves_;
+  const Time begun_;
   State state_ = State::kCommittingEpoch;
-  // By member, valid where sealed_ok_; a lane's position follows its copies.
-  std::vector<SealedState> sealed_;
-  std::vector<bool> sealed_ok_;
+  Time sealing_since_{};
+  std::vector<Member> members_;
+  absl::Status first_refusal_;        // why a member was given up
+  bool may_be_served_ = false;        // by a member that was given up unsealed
+  Time first_sealed_ = absl::InfiniteDuration();
   uint32_t pending_ = 0;              // answers awaited in this state
 };
 

@@ -1,6 +1,7 @@
 #include "volume/engine/takeover.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <random>
 #include <string>
@@ -11,12 +12,23 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "proto/base/check.h"
+#include "proto/base/errno.h"
 
 namespace weir::engine {
 namespace {
 
 constexpr Time kStart = absl::Seconds(50);
 constexpr absl::Duration kDeadline = absl::Seconds(10);
+constexpr absl::Duration kGiveUpAfter = absl::Seconds(2);
+constexpr absl::Duration kLease = absl::Seconds(4);
+
+TakeoverOptions OptionsOf(uint32_t lanes) {
+  return {.lanes = lanes,
+          .owner = "me",
+          .give_up_after = kGiveUpAfter,
+          .deadline = kDeadline,
+          .lease = kLease};
+}
 
 TakeoverRecord RecordOf(Epoch epoch, Epoch act_epoch, size_t members) {
   TakeoverRecord record;
@@ -39,26 +51,31 @@ SealedState StateOf(const std::string& name, std::vector<SealedState::Lane> lane
 }
 
 SealedState::Lane LaneAt(Position position, std::vector<LineageEntry> lineage = {}) {
-  return SealedState::Lane{position, position, std::move(lineage)};
+  return SealedState::Lane{position, position, std::move(lineage), 0};
+}
+
+template <typename T>
+std::vector<T> Of(const TakeoverEffects& effects) {
+  std::vector<T> found;
+  for (const TakeoverEffect& effect : effects) {
+    if (const T* t = std::get_if<T>(&effect)) found.push_back(*t);
+  }
+  return found;
 }
 
 // A takeover of members a, b, c with one lane, unless said otherwise, with what it asked for.
 class Script {
  public:
   explicit Script(TakeoverRecord record, uint32_t lanes = 1)
-      : takeover_(std::move(record), lanes, "me", kDeadline, kStart) {
+      : takeover_(std::move(record), OptionsOf(lanes), kStart) {
     takeover_.Start(effects_);
   }
 
   template <typename T>
   std::vector<T> Take() {
-    std::vector<T> taken;
-    for (const TakeoverEffect& effect : effects_) {
-      if (const T* t = std::get_if<T>(&effect)) taken.push_back(*t);
-    }
-    effects_.clear();
-    return taken;
+    return Of<T>(TakeAll());
   }
+  TakeoverEffects TakeAll() { return std::exchange(effects_, {}); }
   size_t pending() const { return effects_.size(); }
   std::string failure() {
     const auto failed = Take<TakeoverFailed>();
@@ -80,11 +97,12 @@ class Script {
     }
   }
   void Copied(const CopyLane& copy, absl::Status status = absl::OkStatus()) {
-    takeover_.LaneCopied(copy, status, effects_);
+    takeover_.LaneCopied(copy, status, kStart, effects_);
   }
-  void Based(uint32_t member, absl::Status status = absl::OkStatus()) {
-    takeover_.BaseTaken(member, status, effects_);
+  void Based(uint32_t member, absl::Status status = absl::OkStatus(), Time now = kStart) {
+    takeover_.BaseTaken(member, status, now, effects_);
   }
+  void Woken(Time now) { takeover_.Woken(now, effects_); }
 
  private:
   Takeover takeover_;
@@ -173,6 +191,10 @@ TEST(TakeoverTest, AShorterMemberDoesNotWinByTheEpochOfAnUnfinishedRecovery) {
   const auto copies = script.Take<CopyLane>();
   ASSERT_EQ(copies.size(), 1u);
   EXPECT_EQ(copies[0].source, 1u);
+  // The base that it took in vain is not what it has in common with the other.
+  EXPECT_EQ(copies[0].from, Position(4, 7));
+  EXPECT_EQ(copies[0].expected, Position(5, 0));
+  EXPECT_EQ(copies[0].to, Position(4, 10));
 }
 
 TEST(TakeoverTest, AnActEpochWithoutWritesIsAnEndLikeAnyOther) {
@@ -188,10 +210,43 @@ TEST(TakeoverTest, AVolumeThatNeverWasActiveHoldsNothingThatCounts) {
   EXPECT_EQ(script.Take<TakeBaseOn>().size(), 3u);
 }
 
-TEST(TakeoverTest, AMemberWithNoPartInTheActEpochIsAnOlderCopy) {
-  Script script(RecordOf(5, 5, 2));
+TEST(TakeoverTest, AMemberWithNoPartInTheActEpochIsAnOlderCopyAndIsGivenUp) {
+  TakeoverRecord record = RecordOf(5, 5, 2);
+  record.floor = {Position(5, 1)};
+  Script script(record);
   script.SealedAt({LaneAt(Position(4, 99)), LaneAt(Position(5, 3), {{4, 50}})});
-  EXPECT_TRUE(absl::StrContains(script.failure(), "replica a, lane 0: is at 4.99"));
+  const auto effects = script.TakeAll();
+  ASSERT_EQ(Of<GiveUpMember>(effects).size(), 1u);
+  EXPECT_TRUE(absl::StrContains(Of<GiveUpMember>(effects)[0].reason, "lane 0: is at 4.99"));
+  ASSERT_EQ(Of<TakeBaseOn>(effects).size(), 1u);
+  EXPECT_EQ(Of<TakeBaseOn>(effects)[0].member, 1u);
+  // It has promised the new epoch, so it serves nobody: no lease to wait for.
+  script.Based(1);
+  const auto commits = script.Take<CommitRecord>();
+  ASSERT_EQ(commits.size(), 1u);
+  EXPECT_FALSE(commits[0].record.members[0].in_sync);
+  EXPECT_FALSE(commits[0].record.members[0].stays_out);
+  EXPECT_EQ(commits[0].record.members[0].left_at, std::vector<Position>{Position(5, 1)});
+  EXPECT_TRUE(commits[0].record.members[1].in_sync);
+  EXPECT_EQ(commits[0].record.lease, kLease);
+}
+
+TEST(TakeoverTest, WithoutAGoodMemberItHaltsAndSaysWhatIsWrongWithTheFirst) {
+  TakeoverRecord record = RecordOf(5, 5, 2);
+  record.floor = {Position(5, 4)};
+  Script script(record);
+  script.SealedAt({LaneAt(Position(5, 3)), LaneAt(Position(4, 9))});
+  EXPECT_TRUE(absl::StrContains(script.failure(), "replica a lane 0: ends at 5.3, below the floor"));
+}
+
+TEST(TakeoverTest, AMemberWithBlocksThatAJoinHadStillToCopyIsGivenUp) {
+  Script script(RecordOf(4, 4, 2));
+  SealedState::Lane half = LaneAt(Position(4, 9));
+  half.invalid_blocks = 3;
+  script.SealedAt({half, LaneAt(Position(4, 2))});
+  const auto gone = script.Take<GiveUpMember>();
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_EQ(gone[0].reason, "lane 0: lacks 3 blocks");
 }
 
 TEST(TakeoverTest, AMemberBelowTheFloorHasLostWhatItHadSynced) {
@@ -199,7 +254,9 @@ TEST(TakeoverTest, AMemberBelowTheFloorHasLostWhatItHadSynced) {
   record.floor = {Position(5, 4)};
   Script script(record);
   script.SealedAt({LaneAt(Position(5, 3)), LaneAt(Position(5, 9))});
-  EXPECT_TRUE(absl::StrContains(script.failure(), "ends at 5.3, below the floor 5.4"));
+  const auto gone = script.Take<GiveUpMember>();
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_TRUE(absl::StrContains(gone[0].reason, "ends at 5.3, below the floor 5.4"));
 }
 
 TEST(TakeoverTest, TheBaseOfAnUnfinishedRecoveryDoesNotLiftAMemberOverTheFloor) {
@@ -207,11 +264,13 @@ TEST(TakeoverTest, TheBaseOfAnUnfinishedRecoveryDoesNotLiftAMemberOverTheFloor) 
   record.floor = {Position(5, 4)};
   Script script(record);
   script.SealedAt({LaneAt(Position(6, 0), {{5, 3}}), LaneAt(Position(5, 9))});
-  EXPECT_TRUE(absl::StrContains(script.failure(), "below the floor"));
+  const auto gone = script.Take<GiveUpMember>();
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_TRUE(absl::StrContains(gone[0].reason, "below the floor"));
 }
 
 TEST(TakeoverTest, AnotherStoreUnderTheNameOfAMemberIsRefused) {
-  Script script(RecordOf(4, 4, 2));
+  Script script(RecordOf(4, 4, 1));
   script.Committed();
   script.Sealed(0, StateOf("z", {LaneAt(Position(4, 1))}));
   EXPECT_TRUE(absl::StrContains(script.failure(), "store-z"));
@@ -235,7 +294,7 @@ TEST(TakeoverTest, ASealIsRepeatedUntilTheDeadline) {
   script.Sealed(0, absl::DeadlineExceededError("slow"), kStart + kDeadline / 2);
   EXPECT_EQ(script.Take<SealMember>().size(), 1u);
   script.Sealed(0, absl::UnavailableError("refused"), kStart + kDeadline);
-  EXPECT_TRUE(absl::StrContains(script.failure(), "every replica in sync is needed to attach"));
+  EXPECT_TRUE(absl::StrContains(script.failure(), "replica a could not be sealed: refused"));
 }
 
 TEST(TakeoverTest, AMemberThatComesBackBeforeTheDeadlineIsTaken) {
@@ -249,7 +308,7 @@ TEST(TakeoverTest, AMemberThatComesBackBeforeTheDeadlineIsTaken) {
 TEST(TakeoverTest, AMemberThatHasPromisedANewerEpochEndsItAtOnce) {
   Script script(RecordOf(4, 4, 2));
   script.Committed();
-  script.Sealed(1, absl::FailedPreconditionError("promised 9"));
+  script.Sealed(1, ErrnoToStatus(ESTALE, "promised 9"));
   EXPECT_TRUE(absl::StrContains(script.failure(), "promised 9"));
   script.Sealed(0, StateOf("a", {LaneAt(Position(4, 1))}));
   EXPECT_EQ(script.pending(), 0u);
@@ -286,18 +345,128 @@ TEST(TakeoverTest, OneThatHasLostTheCompareAndSwapGivesUp) {
   EXPECT_TRUE(absl::StrContains(last.failure(), "ABORTED"));
 }
 
-TEST(TakeoverTest, AFailedCopyOrBaseEndsIt) {
-  Script copy(RecordOf(4, 4, 2));
+TEST(TakeoverTest, AFailedCopyOrBaseGivesItsMemberUpIfEnoughRemain) {
+  TakeoverRecord two = RecordOf(4, 4, 2);
+  two.min_in_sync = 2;
+  Script copy(two);
   copy.SealedAt({LaneAt(Position(4, 1)), LaneAt(Position(4, 2))});
   copy.Copied(copy.Take<CopyLane>()[0], absl::AbortedError("restarted"));
   EXPECT_TRUE(absl::StrContains(copy.failure(), "from b to a: restarted"));
 
-  Script base(RecordOf(4, 4, 2));
+  Script base(two);
   base.SealedAt({LaneAt(Position(4, 1)), LaneAt(Position(4, 1))});
   base.Based(1, absl::AbortedError("restarted"));
   EXPECT_TRUE(absl::StrContains(base.failure(), "replica b could not take the new epoch"));
   base.Based(0);
   EXPECT_EQ(base.pending(), 0u);
+
+  TakeoverRecord three = RecordOf(4, 4, 3);
+  three.min_in_sync = 1;
+  Script goes_on(three);
+  goes_on.SealedAt({LaneAt(Position(4, 1)), LaneAt(Position(4, 2)), LaneAt(Position(4, 2))});
+  goes_on.Copied(goes_on.Take<CopyLane>()[0], absl::AbortedError("restarted"));
+  ASSERT_EQ(goes_on.Take<TakeBaseOn>().size(), 2u);
+  goes_on.Based(2, absl::UnavailableError("killed"));
+  goes_on.Based(1);
+  const auto commits = goes_on.Take<CommitRecord>();
+  ASSERT_EQ(commits.size(), 1u);
+  EXPECT_FALSE(commits[0].record.members[0].in_sync);
+  EXPECT_TRUE(commits[0].record.members[1].in_sync);
+  EXPECT_FALSE(commits[0].record.members[2].in_sync);
+}
+
+TEST(TakeoverTest, ANewerEpochEndsItAtAnyStep) {
+  Script base(RecordOf(4, 4, 3));
+  base.SealedAt({LaneAt(Position(4, 1)), LaneAt(Position(4, 1)), LaneAt(Position(4, 1))});
+  base.Based(1, ErrnoToStatus(ESTALE, "promised 9"));
+  EXPECT_TRUE(absl::StrContains(base.failure(), "promised 9"));
+}
+
+// --- members that cannot be reached ---
+
+// Of a, b and c the last cannot be reached; the frontend before may still live.
+TakeoverRecord RecordOfThree(uint32_t min_in_sync) {
+  TakeoverRecord record = RecordOf(4, 4, 3);
+  record.min_in_sync = min_in_sync;
+  record.lease = kLease;
+  return record;
+}
+
+TEST(TakeoverTest, AMemberThatCannotBeReachedIsGivenUpIfEnoughAreSealed) {
+  Script script(RecordOfThree(2));
+  script.SealedAt({LaneAt(Position(4, 5)), LaneAt(Position(4, 5))});
+  script.Sealed(2, absl::UnavailableError("refused"), kStart + absl::Seconds(1));
+  script.TakeAll();
+  script.Woken(kStart + kGiveUpAfter);
+  const auto effects = script.TakeAll();
+  ASSERT_EQ(Of<GiveUpMember>(effects).size(), 1u);
+  EXPECT_EQ(Of<GiveUpMember>(effects)[0].reason, "refused");
+  EXPECT_EQ(Of<TakeBaseOn>(effects).size(), 2u);
+}
+
+TEST(TakeoverTest, ItsLeaseMustPassSinceTheFirstSealBeforeAnybodyServes) {
+  Script script(RecordOfThree(2));
+  script.SealedAt({LaneAt(Position(4, 5)), LaneAt(Position(4, 5))});
+  script.Woken(kStart + kGiveUpAfter);
+  script.TakeAll();
+  const Time based = kStart + kGiveUpAfter + absl::Milliseconds(10);
+  script.Based(0, absl::OkStatus(), based);
+  script.Based(1, absl::OkStatus(), based);
+  const auto waits = script.Take<WaitFor>();
+  ASSERT_EQ(waits.size(), 1u);
+  const Time free = kStart + kLease * 1.25;
+  EXPECT_EQ(based + waits[0].delay, free);
+  script.Woken(free - absl::Milliseconds(1));  // a timer that is early
+  EXPECT_TRUE(script.Take<CommitRecord>().empty());
+  script.Woken(free);
+  EXPECT_EQ(script.Take<CommitRecord>().size(), 1u);
+}
+
+TEST(TakeoverTest, AfterACleanDetachNobodyCanRead) {
+  TakeoverRecord record = RecordOfThree(2);
+  record.detached = true;
+  record.lease = absl::InfiniteDuration();
+  Script script(record);
+  script.SealedAt({LaneAt(Position(4, 5)), LaneAt(Position(4, 5))});
+  script.Woken(kStart + kGiveUpAfter);
+  script.TakeAll();
+  script.Based(0);
+  script.Based(1);
+  EXPECT_EQ(script.Take<CommitRecord>().size(), 1u);
+}
+
+TEST(TakeoverTest, FewerThanMinInSyncAreTakenOnlyAtTheDeadline) {
+  Script script(RecordOfThree(3));
+  script.SealedAt({LaneAt(Position(4, 5)), LaneAt(Position(4, 5))});
+  script.TakeAll();
+  script.Woken(kStart + kGiveUpAfter);
+  auto waits = script.Take<WaitFor>();
+  ASSERT_EQ(waits.size(), 1u);
+  EXPECT_EQ(waits[0].delay, kDeadline - kGiveUpAfter);
+  script.Woken(kStart + kDeadline);
+  EXPECT_EQ(script.Take<TakeBaseOn>().size(), 2u);
+}
+
+TEST(TakeoverTest, WhereNoLeaseIsKnownEveryMemberMustBeSealed) {
+  TakeoverRecord record = RecordOfThree(2);
+  record.lease = absl::InfiniteDuration();
+  Script script(record);
+  script.SealedAt({LaneAt(Position(4, 5)), LaneAt(Position(4, 5))});
+  script.Sealed(2, absl::InternalError("cannot promise"), kStart + absl::Seconds(1));
+  script.Woken(kStart + kGiveUpAfter);
+  EXPECT_TRUE(script.Take<TakeBaseOn>().empty());
+  script.Woken(kStart + kDeadline);
+  EXPECT_TRUE(absl::StrContains(script.failure(), "replica c could not be sealed: cannot promise"));
+}
+
+TEST(TakeoverTest, AMemberThatRefusesItsSealIsGivenUpAtOnceAndItsLeaseIsWaitedFor) {
+  Script script(RecordOfThree(2));
+  script.SealedAt({LaneAt(Position(4, 5)), LaneAt(Position(4, 5))});
+  script.Sealed(2, absl::NotFoundError("no such volume"));
+  EXPECT_EQ(script.Take<TakeBaseOn>().size(), 2u);
+  script.Based(0);
+  script.Based(1);
+  EXPECT_EQ(script.Take<WaitFor>().size(), 1u);
 }
 
 TEST(TakeoverTest, EpochsThatAreUsedUpAreRefused) {
@@ -337,18 +506,21 @@ class Stores {
     }
   }
 
-  // One takeover; stops dead before a random effect if `may_crash`. True: done.
+  // One takeover; if `may_crash` it stops dead before a random effect, or cannot reach a member. True: done.
   bool TakeOver(bool may_crash);
   // A session writes, and is cut off with some writes on some members only.
   void Write();
   // Some members lose what they have not synced, or a part of it.
   void Power();
+  // Who was given up is made equal to a member, as a join does.
+  void Rejoin();
   std::string violation() const { return violation_; }
 
  private:
   uint64_t Below(uint64_t n) { return random_() % n; }
   void CarryOut(const TakeoverEffect& effect, Takeover& takeover, TakeoverEffects& effects);
   void CheckLevel();
+  bool OnlyTimeIsLeft(const TakeoverEffects& due) const;
 
   std::mt19937_64 random_;
   const uint32_t lanes_;
@@ -356,18 +528,23 @@ class Stores {
   std::vector<ModelStore> stores_;
   std::vector<std::vector<uint64_t>> longest_;  // by lane, as sealed
   uint64_t next_value_ = 1;
+  size_t unreachable_ = 0;
+  Time now_{};
   bool done_ = false;
   std::string violation_;
 };
 
 bool Stores::TakeOver(bool may_crash) {
-  Takeover takeover(record_, lanes_, "me", kDeadline, kStart);
+  Takeover takeover(record_, OptionsOf(lanes_), kStart);
+  now_ = kStart;
+  unreachable_ = may_crash && Below(3) == 0 ? Below(stores_.size()) : stores_.size();
   TakeoverEffects due;
   takeover.Start(due);
   done_ = false;
   while (!due.empty() && violation_.empty()) {
     if (may_crash && Below(12) == 0) return false;
     const size_t pick = Below(due.size());  // answers come in any order
+    if (std::holds_alternative<WaitFor>(due[pick]) && !OnlyTimeIsLeft(due)) continue;
     const TakeoverEffect effect = due[pick];
     due.erase(due.begin() + static_cast<ptrdiff_t>(pick));
     CarryOut(effect, takeover, due);
@@ -375,13 +552,24 @@ bool Stores::TakeOver(bool may_crash) {
   return done_;
 }
 
+bool Stores::OnlyTimeIsLeft(const TakeoverEffects& due) const {
+  return std::all_of(due.begin(), due.end(), [this](const TakeoverEffect& effect) {
+    const auto* seal = std::get_if<SealMember>(&effect);
+    return std::holds_alternative<WaitFor>(effect) || (seal && seal->member == unreachable_);
+  });
+}
+
 void Stores::CarryOut(const TakeoverEffect& effect, Takeover& takeover, TakeoverEffects& effects) {
   if (const auto* commit = std::get_if<CommitRecord>(&effect)) {
     record_ = commit->record;
+    record_.lease = kLease;
     // What the members hold now is what there is to choose from.
     if (record_.recovering) longest_.assign(lanes_, {});
-    takeover.RecordCommitted(absl::OkStatus(), kStart, effects);
+    takeover.RecordCommitted(absl::OkStatus(), now_, effects);
   } else if (const auto* seal = std::get_if<SealMember>(&effect)) {
+    if (seal->member == unreachable_) {
+      return takeover.MemberSealed(seal->member, absl::UnavailableError("away"), now_, effects);
+    }
     ModelStore& store = stores_[seal->member];
     store.promised = record_.epoch;
     SealedState state;
@@ -389,19 +577,21 @@ void Stores::CarryOut(const TakeoverEffect& effect, Takeover& takeover, Takeover
     state.incarnation = store.incarnation;
     for (uint32_t lane = 0; lane < lanes_; ++lane) {
       const ModelLane& at = store.now[lane];
-      state.lanes.push_back({at.position, at.position, at.lineage});
+      state.lanes.push_back({at.position, at.position, at.lineage, 0});
       if (at.values.size() > longest_[lane].size()) longest_[lane] = at.values;
     }
-    takeover.MemberSealed(seal->member, state, kStart, effects);
+    takeover.MemberSealed(seal->member, state, now_, effects);
   } else if (const auto* copy = std::get_if<CopyLane>(&effect)) {
     const ModelLane& source = stores_[copy->source].now[Index(copy->lane)];
     ModelLane& target = stores_[copy->target].now[Index(copy->lane)];
-    if (target.position != copy->from || source.position != copy->to ||
-        !source.OnLineage(copy->from)) {
+    const bool prefix = target.values.size() <= source.values.size() &&
+                        std::equal(target.values.begin(), target.values.end(), source.values.begin());
+    if (target.position != copy->expected || source.position != copy->to || !prefix ||
+        !source.OnLineage(copy->from) || !target.OnLineage(copy->from)) {
       violation_ = absl::StrCat("cannot copy (", copy->from.ToString(), ", ", copy->to.ToString(), "]");
     }
     target = source;
-    takeover.LaneCopied(*copy, absl::OkStatus(), effects);
+    takeover.LaneCopied(*copy, absl::OkStatus(), now_, effects);
   } else if (const auto* base = std::get_if<TakeBaseOn>(&effect)) {
     ModelStore& store = stores_[base->member];
     for (uint32_t lane = 0; lane < lanes_; ++lane) {
@@ -413,10 +603,16 @@ void Stores::CarryOut(const TakeoverEffect& effect, Takeover& takeover, Takeover
       at.position = Position(record_.epoch, 0);
     }
     store.synced = store.now;
-    takeover.BaseTaken(base->member, absl::OkStatus(), effects);
+    takeover.BaseTaken(base->member, absl::OkStatus(), now_, effects);
+  } else if (const auto* wait = std::get_if<WaitFor>(&effect)) {
+    now_ += wait->delay;
+    takeover.Woken(now_, effects);
   } else if (const auto* failed = std::get_if<TakeoverFailed>(&effect)) {
-    violation_ = failed->status.ToString();
-  } else {
+    for (size_t i = 0; i < stores_.size(); ++i) {
+      const bool sealed = i != unreachable_ && record_.members[i].in_sync;
+      if (sealed) violation_ = failed->status.ToString();
+    }
+  } else if (std::holds_alternative<TakeoverDone>(effect)) {
     done_ = true;
     CheckLevel();
   }
@@ -424,12 +620,24 @@ void Stores::CarryOut(const TakeoverEffect& effect, Takeover& takeover, Takeover
 
 void Stores::CheckLevel() {
   for (uint32_t lane = 0; lane < lanes_; ++lane) {
-    for (const ModelStore& store : stores_) {
+    for (size_t i = 0; i < stores_.size(); ++i) {
+      const ModelStore& store = stores_[i];
+      if (!record_.members[i].in_sync) continue;
       if (store.now[lane].values != longest_[lane]) {
         violation_ = "a member is not equal to the longest prefix";
       }
       if (store.now[lane].position != Position(record_.epoch, 0)) violation_ = "a base is missing";
     }
+  }
+}
+
+void Stores::Rejoin() {
+  size_t good = 0;
+  while (!record_.members[good].in_sync) ++good;
+  for (size_t i = 0; i < stores_.size(); ++i) {
+    if (record_.members[i].in_sync) continue;
+    stores_[i].now = stores_[i].synced = stores_[good].now;
+    record_.members[i].in_sync = true;
   }
 }
 
@@ -476,6 +684,7 @@ TEST(TakeoverPropertyTest, AfterAnyHistoryAllMembersEqualTheLongestPrefix) {
         ASSERT_EQ(stores.violation(), "") << "seed " << seed;
       }
       ASSERT_EQ(stores.violation(), "") << "seed " << seed;
+      stores.Rejoin();
       stores.Write();
       stores.Power();
     }

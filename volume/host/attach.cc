@@ -96,6 +96,8 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     TakeoverRunner::Config config;
     config.cluster_id = catalog_->cluster_id();
     config.deadline = options_.attach_deadline;
+    config.give_up_after = options_.give_up_after;
+    config.lease = options_.lease;
     const absl::Status status =
         TakeoverRunner(config, &attached->holder, cancellation).Run();
     *takeover = MonotonicNow() - start;

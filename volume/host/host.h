@@ -37,6 +37,8 @@ struct HostOptions {
   std::string metrics_listen;  // Prometheus text at /metrics; empty: none
   std::vector<std::string> attach;  // in the background, once the servers run
   absl::Duration attach_deadline = absl::Seconds(30);
+  // How long an attach waits for a replica while min_in_sync others are there.
+  absl::Duration give_up_after = absl::Seconds(2);
   // Passed on to every engine; see engine::Options.
   absl::Duration leave_after = absl::InfiniteDuration();
   absl::Duration hold_deadline = absl::Seconds(30);

@@ -37,8 +37,13 @@ TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder,
     : config_(std::move(config)),
       holder_(holder),
       cancellation_(cancellation),
-      takeover_(ToTakeover(holder->record()), holder->record().lanes(),
-                NewNonce(), config_.deadline, MonotonicNow()),
+      takeover_(ToTakeover(holder->record()),
+                {.lanes = holder->record().lanes(),
+                 .owner = NewNonce(),
+                 .give_up_after = config_.give_up_after,
+                 .deadline = config_.deadline,
+                 .lease = config_.lease},
+                MonotonicNow()),
       sealed_(static_cast<size_t>(holder->record().members_size())) {
   for (const v1::Member& member : holder->record().members()) {
     clients_.push_back(std::make_unique<ReplicaClient>(
@@ -75,6 +80,13 @@ void TakeoverRunner::CarryOut(const engine::TakeoverEffect& effect) {
     Copy(*copy);
   } else if (auto* take = std::get_if<engine::TakeBaseOn>(&effect)) {
     TakeBase(*take);
+  } else if (auto* wait = std::get_if<engine::WaitFor>(&effect)) {
+    Wait(wait->delay);
+  } else if (auto* given_up = std::get_if<engine::GiveUpMember>(&effect)) {
+    LOG(WARNING) << "takeover: volume=" << holder_->record().name()
+                 << " epoch=" << holder_->record().epoch()
+                 << " replica=" << clients_[given_up->member]->replica()
+                 << " is given up, it is out of the volume: " << given_up->reason;
   } else if (auto* failed = std::get_if<engine::TakeoverFailed>(&effect)) {
     finished_ = true;
     result_ = failed->status;
@@ -140,6 +152,7 @@ void TakeoverRunner::Copy(const engine::CopyLane& copy) {
   adopt.set_lane(Index(copy.lane));
   adopt.set_from_position(copy.from.bits());
   adopt.set_to_position(copy.to.bits());
+  adopt.set_expected_position(copy.expected.bits());
   for (const LineageEntry& entry :
        sealed_[copy.source].lanes[Index(copy.lane)].lineage) {
     v1::LineageEntry* wire = adopt.add_lineage();
@@ -157,7 +170,7 @@ void TakeoverRunner::Copy(const engine::CopyLane& copy) {
         *clients_[copy.source], read, adopt, config_.copy_deadline);
     return [copy, status](engine::Takeover& takeover,
                           engine::TakeoverEffects& effects) {
-      takeover.LaneCopied(copy, status, effects);
+      takeover.LaneCopied(copy, status, MonotonicNow(), effects);
     };
   });
 }
@@ -176,7 +189,16 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
         clients_[member]->TakeBase(request, config_.call_deadline);
     return [member, status](engine::Takeover& takeover,
                             engine::TakeoverEffects& effects) {
-      takeover.BaseTaken(member, status, effects);
+      takeover.BaseTaken(member, status, MonotonicNow(), effects);
+    };
+  });
+}
+
+void TakeoverRunner::Wait(absl::Duration delay) {
+  InBackground([this, delay]() -> Event {
+    cancellation_->WaitFor(delay);
+    return [](engine::Takeover& takeover, engine::TakeoverEffects& effects) {
+      takeover.Woken(MonotonicNow(), effects);
     };
   });
 }

@@ -30,7 +30,10 @@ class TakeoverRunner {
  public:
   struct Config {
     std::string cluster_id;
-    absl::Duration deadline;                           // for members that cannot be reached
+    // See engine::TakeoverOptions.
+    absl::Duration deadline;
+    absl::Duration give_up_after;
+    absl::Duration lease;
     absl::Duration call_deadline = absl::Seconds(10);  // of a seal or a base
     absl::Duration copy_deadline = absl::Minutes(2);   // of a lane's tail
   };
@@ -55,6 +58,7 @@ class TakeoverRunner {
   void Seal(const engine::SealMember& seal);
   void Copy(const engine::CopyLane& copy);
   void TakeBase(const engine::TakeBaseOn& take);
+  void Wait(absl::Duration delay);
   // Runs `call` on a thread; the event it answers goes to the machine.
   void InBackground(std::function<Event()> call);
   void Push(uint64_t thread, Event event);

@@ -78,6 +78,9 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
       one.left_at.push_back(Position::FromBits(position));
     }
   }
+  takeover.min_in_sync = record.min_in_sync();
+  takeover.detached = record.state() == v1::VolumeRecord::DETACHED;
+  if (record.lease_ms() > 0) takeover.lease = absl::Milliseconds(record.lease_ms());
   if (record.floor_size() > 0) takeover.floor.resize(record.lanes());
   for (const v1::LanePosition& floor : record.floor()) {
     if (floor.lane() >= takeover.floor.size()) continue;
@@ -93,11 +96,18 @@ v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
   record.set_epoch(takeover.epoch);
   record.set_act_epoch(takeover.act_epoch);
   record.set_owner(takeover.owner);
+  record.set_lease_ms(takeover.lease == absl::InfiniteDuration()
+                          ? 0
+                          : static_cast<uint64_t>(absl::ToInt64Milliseconds(takeover.lease)));
   for (size_t i = 0; i < takeover.members.size(); ++i) {
+    const engine::TakeoverMember& from = takeover.members[i];
     v1::Member* member = record.mutable_members(static_cast<int>(i));
-    member->set_store_id(takeover.members[i].store_id);
-    member->set_boot_id(takeover.members[i].boot_id);
-    member->set_in_sync(takeover.members[i].in_sync);
+    member->set_store_id(from.store_id);
+    member->set_boot_id(from.boot_id);
+    member->set_in_sync(from.in_sync);
+    member->set_stays_out(from.stays_out);
+    member->clear_left_at();
+    for (Position position : from.left_at) member->add_left_at(position.bits());
   }
   record.clear_floor();
   for (size_t lane = 0; lane < takeover.floor.size(); ++lane) {
