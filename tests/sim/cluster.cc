@@ -116,6 +116,7 @@ void Cluster::MakeFrontends() {
   parts.network = network_.get();
   parts.catalog = catalog_.get();
   parts.engine = engine_options_;
+  parts.give_up_after = absl::Milliseconds(dice_.Percent(50) ? 20 : 400);
   if (options_.trace) parts.trace = [this](std::string line) { Trace(line); };
   for (uint32_t i = 0; i < 3; ++i) {
     Frontend::Events events;

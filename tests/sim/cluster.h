@@ -41,6 +41,7 @@ enum class Fault {
   kCrashFrontend,
   kPauseFrontend,
   kAttachElsewhere,
+  kSplit,
   kSuspend,
   kReclaim,
   kFaultKinds,
@@ -114,6 +115,8 @@ class Cluster {
   void FailSync(uint32_t replica);
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
+  // The frontend keeps one replica and is deaf to the others; another one attaches without that.
+  void Split(uint32_t frontend, uint32_t replica, Time until);
   void Heal();
   uint32_t AnyReplica() { return static_cast<uint32_t>(dice_.Below(replicas_.size())); }
   uint32_t AnyFrontend() { return static_cast<uint32_t>(dice_.Below(frontends_.size())); }

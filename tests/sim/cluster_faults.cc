@@ -12,7 +12,7 @@ const char* NameOf(Fault fault) {
       "kill replica",  "power cut",       "power cut of all", "cut to replica", "cut to frontend",
       "cut both ways", "slow replica",    "requeues",         "dropped replies", "bad blocks",
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
-      "kill frontend", "pause frontend",  "attach elsewhere", "suspend",        "reclaim"};
+      "kill frontend", "pause frontend",  "attach elsewhere", "split",            "suspend",        "reclaim"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
@@ -92,6 +92,9 @@ void Cluster::Inject(Fault fault) {
     case Fault::kAttachElsewhere:
       AttachAt(f);
       break;
+    case Fault::kSplit:
+      Split(f, r, until);
+      break;
     case Fault::kSuspend:
       SuspendSome(f);
       break;
@@ -101,6 +104,16 @@ void Cluster::Inject(Fault fault) {
     case Fault::kFaultKinds:
       break;
   }
+}
+
+void Cluster::Split(uint32_t f, uint32_t r, Time until) {
+  const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
+  network_->CutToReplica(elsewhere, r, until);
+  network_->CutToFrontend(elsewhere, r, until);
+  for (uint32_t other = 0; other < replicas_.size(); ++other) {
+    if (other != r) network_->CutToFrontend(f, other, until);
+  }
+  AttachAt(elsewhere);
 }
 
 // The replica answers some clones wrongly for a while.
