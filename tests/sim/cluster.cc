@@ -150,7 +150,7 @@ ClusterResult Cluster::Run() {
     if (agenda_.empty()) {
       Violated("nothing is due and requests are open");
     } else if (agenda_.next() > heal_at_ + kHealedWithin) {
-      if (!store_failed_ && options_.survivable) {
+      if (options_.survivable && CanBeWell()) {
         Violated("I8: the volume is not well long after the last fault");
       }
       break;
@@ -161,6 +161,18 @@ ClusterResult Cluster::Run() {
   }
   if (result_.violation.empty()) CompareReplicas();
   return result_;
+}
+
+// As many stores are whole as the volume asks for, and one of them has all that was flushed.
+bool Cluster::CanBeWell() const {
+  uint32_t whole = 0;
+  bool good = false;
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    if (!replicas_[i]->store().health().ok()) continue;
+    ++whole;
+    good |= catalog_->record().volume.members[i].in_sync;
+  }
+  return good && whole >= engine_options_.min_in_sync;
 }
 
 // --- frontends ---
@@ -353,14 +365,18 @@ void Cluster::CheckFlushed(uint32_t, const Op& op) {
 
 // --- the end ---
 
-// Once healed: a healthy frontend has answered all that it was asked, and has then read every
-// block.
+// Once healed: whoever can be is in sync, and a healthy frontend has answered all that it was
+// asked, and has then read every block.
 bool Cluster::Finished() {
   if (!healed_ || submitted_ < options_.requests) return false;
   const auto healthy = std::find_if(
       frontends_.begin(), frontends_.end(),
       [this](const auto& f) { return f->healthy() && f->epoch() == active_epoch_; });
   if (healthy == frontends_.end()) return false;
+  for (size_t i = 0; i < replicas_.size(); ++i) {
+    const bool in_sync = catalog_->record().volume.members[i].in_sync;
+    if (!in_sync && replicas_[i]->store().health().ok()) return false;
+  }
   for (const Op& op : ops_) {
     if (!op.done && op.epoch == active_epoch_ && op.epoch != 0) return false;
   }

@@ -123,6 +123,7 @@ class Cluster {
 
   // --- the end ---
   bool Finished();
+  bool CanBeWell() const;
   void ReadBack(uint32_t frontend);
   void CompareReplicas();
   void Violated(std::string what);

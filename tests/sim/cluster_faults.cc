@@ -183,14 +183,15 @@ void Cluster::Heal() {
     SetFull(r, false);
     replicas_[r]->Start();
   }
+  // A session whose last good member has failed is over, and its operator attaches anew.
   for (const auto& frontend : frontends_) {
     if (!frontend->healthy()) continue;
     const engine::EngineView view = frontend->engine().View();
-    const bool failed = std::any_of(
-        view.targets.begin(), view.targets.end(),
-        [](const auto& t) { return t.health == engine::TargetView::Health::kFailed; });
-    // Membership is static: only an attach takes a failed target back.
-    if (failed) frontend->Crash();
+    const bool over = std::all_of(view.targets.begin(), view.targets.end(), [](const auto& t) {
+      return t.config.state != engine::TargetState::kInSync ||
+             t.health == engine::TargetView::Health::kFailed;
+    });
+    if (over) frontend->Crash();
   }
 }
 

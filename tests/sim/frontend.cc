@@ -14,6 +14,8 @@
 namespace weir::sim {
 namespace {
 
+constexpr absl::Duration kConnectDeadline = absl::Milliseconds(300);
+
 bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b) {
   return a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
          a.owner == b.owner &&
@@ -371,6 +373,18 @@ void Frontend::Connect(const engine::ConnectTarget& connect) {
     if (engine_ == nullptr || sessions_[target].number != number) return;
     sessions_[target].stream = parts_.network->Open(
         index_, target, FenceOf(target, 0), next_session_++, EventsOf(target, number));
+    sessions_[target].connected = false;
+    Later(kConnectDeadline, [this, target, number] { GiveUpConnecting(target, number); });
+  });
+}
+
+// As host::TargetSession does.
+void Frontend::GiveUpConnecting(uint32_t target, uint64_t number) {
+  if (engine_ == nullptr || sessions_[target].number != number || sessions_[target].connected) {
+    return;
+  }
+  FeedSession(target, number, "not connected", [&](auto& engine, auto& effects) {
+    engine.TargetLost(engine::TargetId{target}, engine::Result(EIO), "no answer", Clock(), effects);
   });
 }
 
@@ -379,6 +393,7 @@ Network::StreamEvents Frontend::EventsOf(uint32_t target, uint64_t number) {
   Network::StreamEvents events;
   events.connected = [this, life = life_, target, number, id](const engine::TargetHello& hello) {
     Enter(life, [this, target, number, id, hello] {
+      if (sessions_[target].number == number) sessions_[target].connected = true;
       FeedSession(target, number, "connected", [&](auto& engine, auto& effects) {
         engine.TargetConnected(id, hello, Clock(), effects);
       });

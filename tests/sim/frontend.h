@@ -71,6 +71,7 @@ class Frontend {
   struct Session {
     uint64_t number = 0;  // raised by each connect and disconnect
     std::shared_ptr<Network::Stream> stream;
+    bool connected = false;
   };
   using Event = std::function<void(engine::Engine&, engine::Effects&)>;
 
@@ -104,6 +105,7 @@ class Frontend {
   void FeedSession(uint32_t target, uint64_t number, const char* name, const Event& event);
   void CarryOut(engine::Effect& effect);
   void Connect(const engine::ConnectTarget& connect);
+  void GiveUpConnecting(uint32_t target, uint64_t number);
   Network::StreamEvents EventsOf(uint32_t target, uint64_t number);
   void Disconnect(engine::TargetId target);
   void CommitMembers(const engine::CommitMembers& commit);
