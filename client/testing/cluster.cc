@@ -95,10 +95,12 @@ Cluster::~Cluster() {
 }
 
 absl::StatusOr<std::unique_ptr<Volume>> Cluster::CreateAndOpenVolume(const std::string& name,
-                                                                     uint64_t size_bytes) {
+                                                                     uint64_t size_bytes,
+                                                                     uint32_t min_in_sync) {
   v1::CreateVolumeRequest request;
   request.set_name(name);
   request.set_size_bytes(size_bytes);
+  request.set_min_in_sync(min_in_sync);
   for (const Replica& replica : replicas_) request.add_replicas(replica.name);
   RETURN_IF_ERROR(client_->CreateVolume(request).status());
   return client_->OpenVolume(name);

@@ -50,9 +50,11 @@ class Cluster {
   Cluster& operator=(const Cluster&) = delete;
 
   Client& client() { return *client_; }
-  // Of that size, on all replicas, attached.
+  // Of that size, on all replicas, attached. min_in_sync 0: the default. With as many as there
+  // are replicas none may leave: what one answers reaches the client.
   absl::StatusOr<std::unique_ptr<Volume>> CreateAndOpenVolume(const std::string& name,
-                                                              uint64_t size_bytes);
+                                                              uint64_t size_bytes,
+                                                              uint32_t min_in_sync = 0);
 
   const std::string& dir() const { return dir_; }
   // For clients of your own: "unix:PATH". Stays the same over restarts.

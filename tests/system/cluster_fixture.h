@@ -31,11 +31,11 @@ class ClusterTest : public ::testing::Test {
     return options;
   }
 
-  void Start(ClusterOptions options = {}) {
+  void Start(ClusterOptions options = {}, uint32_t min_in_sync = 0) {
     auto cluster = Cluster::Start(std::move(options));
     ASSERT_TRUE(cluster.ok()) << cluster.status();
     cluster_ = *std::move(cluster);
-    auto volume = cluster_->CreateAndOpenVolume("demo", kSizeBytes);
+    auto volume = cluster_->CreateAndOpenVolume("demo", kSizeBytes, min_in_sync);
     ASSERT_TRUE(volume.ok()) << volume.status();
     volume_ = *std::move(volume);
   }

@@ -15,7 +15,8 @@ constexpr uint32_t kStepMs = 40;
 
 class ClusterFoldingTest : public ClusterTest {
  protected:
-  void SetUp() override { Start(QuietOptions()); }
+  // Nobody may leave, so that the client is told what the rule says.
+  void SetUp() override { Start(QuietOptions(), /*min_in_sync=*/3); }
 
   // Replica i answers its next flush with errors[i]; order[k] is the replica
   // that answers k-th. An error of 0 is no fault.

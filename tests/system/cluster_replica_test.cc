@@ -77,7 +77,7 @@ TEST_F(ClusterReplicaTest, ReadsGoOnWhileAReplicaIsAway) {
 TEST_F(ClusterReplicaTest, AfterTheDeadlineAReplicaThatIsAwayIsAnIoError) {
   ClusterOptions options;
   options.frontend.hold_deadline = absl::Milliseconds(300);
-  Start(std::move(options));
+  Start(std::move(options), /*min_in_sync=*/3);
   cluster_->StopReplica(2);
   absl::Status status = volume_->Write(0, Blocks('x'));
   EXPECT_EQ(StatusToErrno(status), EIO) << status;
@@ -87,8 +87,8 @@ TEST_F(ClusterReplicaTest, AfterTheDeadlineAReplicaThatIsAwayIsAnIoError) {
   EXPECT_THAT(explain->summary() + explain->ShortDebugString(), ::testing::HasSubstr("replica3"));
 }
 
-TEST_F(ClusterReplicaTest, AnIoErrorOfAReplicaIsTheRequestsAndNamesIt) {
-  Start(QuietOptions());
+TEST_F(ClusterReplicaTest, AnIoErrorOfAReplicaThatMayNotLeaveIsTheRequestsAndNamesIt) {
+  Start(QuietOptions(), /*min_in_sync=*/3);
   v1::Fault fault;
   fault.set_op(v1::FAULT_OP_WRITE);
   fault.set_error(EIO);

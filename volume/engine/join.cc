@@ -93,6 +93,8 @@ const Target* Engine::State::ChooseSource() const {
 void Engine::State::RunStep(RunJoinStep step) {
   step.step = next_step_++;
   step.join_id = join_->id;
+  step.target_config = Find(step.target)->config;
+  step.source_config = Find(step.source)->config;
   join_->awaited.push_back({step.step, step.target, Index(step.lane)});
   join_->step_begun = now_ + step.delay;
   join_->clients_came = false;

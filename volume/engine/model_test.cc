@@ -359,6 +359,7 @@ Table World::RandomTable(const EngineView& view) {
     const bool bad = target.health == TargetView::Health::kFailed || target.overdue;
     if (target.health == TargetView::Health::kOut || dice_.Percent(bad ? 70 : 5)) {
       config.state = TargetState::kOut;
+      config.stays_out = true;
     } else if (dice_.Percent(10)) {
       config.address += "1";
     }

@@ -113,7 +113,8 @@ void Engine::State::LoadTable(ControlId id, Table table) {
     if (config.state != TargetState::kInSync) continue;
     if (!same->member()) {
       return refuse(EINVAL, absl::StrCat("replica ", config.replica,
-                                         " has left the volume and has missed writes since"));
+                                         " has left the volume and has missed writes since; "
+                                         "give it the state joining to bring it back"));
     }
     ++in_sync;
     if (same->member() && same->waited_for()) ++good;
@@ -151,10 +152,11 @@ void Engine::State::Resume(ControlId id) {
     for (const Target& target : targets_) {
       TargetConfig config = target.config;
       config.state = TargetState::kOut;
+      config.stays_out = true;
       for (const TargetConfig& next : next_table_->targets) {
         if (next.replica != config.replica) continue;
         config.state = next.state;
-        config.stays_out = next.state == TargetState::kOut;
+        config.stays_out = next.stays_out;
         if (!next.address.empty()) config.address = next.address;
       }
       full.targets.push_back(std::move(config));

@@ -325,7 +325,8 @@ class Player {
       TargetConfig target;
       target.replica = parts[0];
       if (address.size() > 1) target.address = address[1];
-      if (parts.size() > 1 && parts[1] == "out") target.state = TargetState::kOut;
+      if (parts.size() > 1 && parts[1] != "in_sync") target.state = TargetState::kOut;
+      target.stays_out = parts.size() > 1 && parts[1] == "out";
       table.targets.push_back(std::move(target));
     }
     engine_->LoadTable(ControlId{Number(command.words[1])}, table, now_, effects);

@@ -219,8 +219,10 @@ struct RunJoinStep {
   Kind kind = Kind::kSeal;
   uint64_t join_id = 0;
   TargetId target{};
+  TargetConfig target_config;
   uint64_t incarnation = 0;  // its; 0: not known yet
   TargetId source{};         // kCopy
+  TargetConfig source_config;
   uint64_t source_incarnation = 0;
   LaneId lane{};
   Position expected;     // kBegin: where the lane must be

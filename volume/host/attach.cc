@@ -15,6 +15,7 @@
 namespace weir::host {
 namespace {
 
+constexpr absl::Duration kLookAgainAfter = absl::Milliseconds(100);
 constexpr absl::Duration kDetachDeadline = absl::Seconds(30);
 constexpr absl::Duration kForcedDetachDeadline = absl::Seconds(2);
 constexpr absl::Duration kExitDetachDeadline = absl::Seconds(5);
@@ -168,6 +169,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.table = ToTable(record);
   config.timer = timer_.get();
   config.background = background_.get();
+  config.joins = joins_.get();
   config.channels = &channels_;
   config.metrics = metrics_.get();
   // Weak: the runner belongs to `attached`.
@@ -194,7 +196,17 @@ absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
     waiting->outcome = std::move(outcome);
     waiting->done.Notify();
   });
-  if (!waiting->done.WaitForNotificationWithTimeout(options_.attach_deadline)) {
+  bool done = false;
+  const engine::Time deadline = MonotonicNow() + options_.attach_deadline;
+  while (!done && MonotonicNow() < deadline) {
+    done = waiting->done.WaitForNotificationWithTimeout(kLookAgainAfter);
+    if (!done && runner.View().held) {
+      LOG(WARNING) << "volume=" << runner.name() << " epoch=" << runner.epoch()
+                   << " is held: too few replicas are in sync";
+      return absl::OkStatus();
+    }
+  }
+  if (!done) {
     return absl::DeadlineExceededError(absl::StrCat(
         "volume ", runner.name(), " was taken over, but its first flush did "
         "not come back in ", absl::FormatDuration(options_.attach_deadline),

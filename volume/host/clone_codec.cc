@@ -145,4 +145,22 @@ absl::StatusOr<engine::TargetHello> DecodeHello(const v1::HelloReply& hello,
   return decoded;
 }
 
+engine::SealedState DecodeSeal(const v1::SealResponse& response) {
+  engine::SealedState state;
+  state.store_id = response.store_id();
+  state.boot_id = response.boot_id();
+  state.incarnation = response.incarnation();
+  state.flush_supported = response.flush_supported();
+  for (const v1::LaneState& lane : response.lanes()) {
+    engine::SealedState::Lane& sealed = state.lanes.emplace_back();
+    sealed.position = Position::FromBits(lane.position());
+    sealed.durable = Position::FromBits(lane.durable_position());
+    for (const v1::LineageEntry& entry : lane.lineage()) {
+      sealed.lineage.push_back({entry.epoch(), entry.n()});
+    }
+    sealed.invalid_blocks = lane.invalid_blocks();
+  }
+  return state;
+}
+
 }  // namespace weir::host

@@ -29,6 +29,8 @@ absl::StatusOr<engine::CloneReply> DecodeReply(const v1::IoReply& reply,
 absl::StatusOr<engine::TargetHello> DecodeHello(const v1::HelloReply& hello,
                                                 uint32_t lanes);
 
+engine::SealedState DecodeSeal(const v1::SealResponse& response);
+
 }  // namespace weir::host
 
 #endif  // WEIR_VOLUME_HOST_CLONE_CODEC_H_

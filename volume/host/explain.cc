@@ -22,7 +22,7 @@ const char* HealthName(Health health) {
     case Health::kFailed:
       return "failed";
     case Health::kOut:
-      return "detached";
+      return "away";
   }
   return "unknown";
 }
@@ -47,17 +47,24 @@ const char* StateName(const v1::VolumeRecord& record,
   return "DETACHED";
 }
 
+const char* StateOf(bool in_sync, bool stays_out) {
+  if (in_sync) return "in_sync";
+  return stays_out ? "out" : "joining";
+}
+
 void DescribeTarget(const engine::TargetView& view, v1::Target* target) {
   target->set_replica(view.config.replica);
   target->set_address(view.config.address);
   target->set_store_id(view.config.store_id);
-  target->set_state(
-      view.config.state == engine::TargetState::kInSync ? "in_sync" : "out");
+  target->set_state(StateOf(view.config.state == engine::TargetState::kInSync,
+                            view.config.stays_out));
   target->set_health(HealthName(view.health));
   target->set_health_reason(view.reason);
   target->set_num_flush_requests(view.num_flush_requests);
   target->set_inflight_clones(view.inflight_clones);
   target->set_errors(view.errors);
+  target->set_join_bytes_left(view.join_blocks_left * kBlockBytes);
+  target->set_join_bytes_copied(view.join_bytes_copied);
 }
 
 void AddPositions(
@@ -70,6 +77,52 @@ void AddPositions(
   }
 }
 
+std::string Seconds(absl::Duration duration) {
+  return absl::FormatDuration(absl::Ceil(std::max(duration, absl::ZeroDuration()),
+                                         absl::Seconds(1)));
+}
+
+// What happens with requests that need a member which is away.
+std::string UnlessItComes(const engine::TargetView& target, const HostOptions& options,
+                          engine::Time now) {
+  if (target.leaving) {
+    return "the volume goes on without it as soon as the catalog says so, and brings it back "
+           "once it is there again";
+  }
+  if (target.overdue) return "until it is back, requests that need it fail with EIO";
+  if (options.hold_deadline == absl::InfiniteDuration()) return "requests are held for it";
+  return absl::StrCat("requests are held for it and fail with EIO in ",
+                      Seconds(target.since + options.hold_deadline - now),
+                      " unless it comes back or may leave");
+}
+
+void ExplainJoining(const engine::TargetView& target, v1::ExplainResponse* out) {
+  const std::string copied = FormatSize(target.join_bytes_copied);
+  out->add_facts(absl::StrCat(
+      "replica ", target.config.replica, " is being brought back: ", copied, " copied, ",
+      target.join_blocks_left > 0
+          ? absl::StrCat("at least ", FormatSize(target.join_blocks_left * kBlockBytes), " to go")
+          : "the rest is being looked at"));
+  out->add_next(absl::StrCat("replica ", target.config.replica,
+                             " is in sync again once it has everything and has synced it"));
+}
+
+void ExplainOut(const engine::TargetView& target, engine::Time now, const std::string& because,
+                v1::ExplainResponse* out) {
+  const std::string& name = target.config.replica;
+  if (target.joining) return ExplainJoining(target, out);
+  out->add_facts(absl::StrCat("replica ", name, " has left and misses what is written now",
+                              because));
+  if (target.config.stays_out) {
+    out->add_actions(absl::StrCat("to bring replica ", name, " back, suspend the volume, load a "
+                                  "table that says it is joining, and resume"));
+    return;
+  }
+  out->add_next(absl::StrCat("bringing replica ", name, " back is tried in ",
+                             Seconds(target.next_join - now)));
+  out->add_actions(absl::StrCat("see that replica ", name, " runs at ", target.config.address));
+}
+
 // What one target adds to the explanation.
 void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
                    engine::Time now, v1::ExplainResponse* out) {
@@ -77,6 +130,7 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
   const absl::Duration since = absl::Trunc(now - target.since, absl::Seconds(1));
   const std::string because =
       target.reason.empty() ? "" : absl::StrCat(": ", target.reason);
+  if (target.joining) return ExplainJoining(target, out);
   switch (target.health) {
     case Health::kConnected:
       if (target.requeues > 0) {
@@ -95,41 +149,32 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
                                       " by one whose store can flush"));
       }
       return;
-    case Health::kConnecting: {
-      out->add_facts(absl::StrCat("replica ", name, " at ",
-                                  target.config.address,
-                                  " is not connected since ",
-                                  absl::FormatDuration(since), because));
-      const absl::Duration left =
-          target.since + options.hold_deadline - now;
-      out->add_next(absl::StrCat(
-          "connecting to replica ", name, " is tried again every moment; ",
-          left > absl::ZeroDuration()
-              ? absl::StrCat("requests are held for it and, unless it comes back, fail with EIO ",
-                             left == absl::InfiniteDuration()
-                                 ? "never"
-                                 : absl::StrCat("in ", absl::FormatDuration(absl::Trunc(
-                                                           left, absl::Seconds(1)))))
-              : "until it is back, requests that need it fail with EIO"));
-      out->add_actions(absl::StrCat("start replica ", name,
-                                    ", or mend the network to ",
+    case Health::kConnecting:
+      out->add_facts(absl::StrCat("replica ", name, " at ", target.config.address,
+                                  " is not connected since ", absl::FormatDuration(since),
+                                  because));
+      out->add_next(absl::StrCat("connecting to replica ", name, " is tried again every moment; ",
+                                 UnlessItComes(target, options, now)));
+      out->add_actions(absl::StrCat("start replica ", name, ", or mend the network to ",
                                     target.config.address));
       return;
-    }
     case Health::kFailed:
-      out->add_facts(absl::StrCat("replica ", name, " failed ",
-                                  absl::FormatDuration(since), " ago", because));
-      out->add_next(absl::StrCat("requests that need replica ", name,
-                                 " fail until the next attach"));
+      out->add_facts(absl::StrCat("replica ", name, " failed ", absl::FormatDuration(since),
+                                  " ago", because));
+      if (target.leaving) {
+        out->add_next(absl::StrCat("replica ", name, " leaves as soon as the catalog says so, "
+                                   "and is then brought back"));
+        return;
+      }
+      out->add_next(absl::StrCat(
+          "too few others are good for it to leave: requests that need replica ", name,
+          " are held while one of those that are out may come back, else they fail until the "
+          "next attach"));
       out->add_actions(absl::StrCat(
-          "mend replica ", name, ", then detach the volume (with force) and "
-          "attach it again; or suspend it, load a table without ", name,
-          " and resume"));
+          "mend replica ", name, ", then detach the volume (with force) and attach it again"));
       return;
     case Health::kOut:
-      out->add_facts(absl::StrCat("replica ", name,
-                                  " is out of the table and misses what is "
-                                  "written now"));
+      ExplainOut(target, now, because, out);
       return;
   }
 }
@@ -141,9 +186,8 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching,
     out->set_summary(absl::StrCat("volume ", name, " is being attached"));
     out->add_facts(absl::StrCat("epoch ", record.epoch(),
                                 " has been taken; every in_sync replica must "
-                                "promise it and be made equal"));
-    out->add_next("it is served when that is done, or the attach fails with "
-                  "the replica that could not be reached");
+                                "promise it and be made equal, or is given up"));
+    out->add_next("it is served when that is done, or the attach fails and says why");
     return;
   }
   switch (record.state()) {
@@ -190,7 +234,7 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
       target->set_replica(member.replica());
       target->set_address(member.address());
       target->set_store_id(member.store_id());
-      target->set_state(member.in_sync() ? "in_sync" : "out");
+      target->set_state(StateOf(member.in_sync(), member.stays_out()));
       target->set_health("detached");
     }
     return volume;
@@ -222,7 +266,7 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
   size_t well = 0, members = 0;
   for (const engine::TargetView& target : view->targets) {
     if (target.config.state == engine::TargetState::kInSync) ++members;
-    if (target.health == Health::kConnected) ++well;
+    if (target.health == Health::kConnected && !target.joining) ++well;
     ExplainTarget(target, options, now, &out);
   }
   const std::string name = absl::StrCat("volume ", record.name());
@@ -249,11 +293,17 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
       break;
     case State::kActive:
       out.set_summary(
-          well == members
-              ? absl::StrCat(name, " is active, all ", members,
-                             " replicas are connected")
-              : absl::StrCat(name, " is active and waits: ", well, " of ",
-                             members, " replicas are connected"));
+          view->held
+              ? absl::StrCat(name, " is held: ", members, " replicas are in sync, it needs ",
+                             record.min_in_sync(), "; requests wait")
+          : well < members
+              ? absl::StrCat(name, " is active and waits: ", well, " of ",
+                             members, " replicas in sync are connected")
+          : members < view->targets.size()
+              ? absl::StrCat(name, " is active, degraded: ", members, " of ",
+                             view->targets.size(), " replicas are in sync")
+              : absl::StrCat(name, " is active, all ", members,
+                             " replicas are connected"));
       break;
   }
   if (view->barrier_running) {

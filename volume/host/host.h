@@ -40,8 +40,8 @@ struct HostOptions {
   // How long an attach waits for a replica while min_in_sync others are there.
   absl::Duration give_up_after = absl::Seconds(2);
   // Passed on to every engine; see engine::Options.
-  absl::Duration leave_after = absl::InfiniteDuration();
-  absl::Duration hold_deadline = absl::Seconds(30);
+  absl::Duration leave_after = absl::Milliseconds(700);
+  absl::Duration hold_deadline = absl::Minutes(5);
   absl::Duration lease = absl::Seconds(3);
   absl::Duration requeue_deadline = absl::Seconds(30);
   absl::Duration clone_deadline = absl::Seconds(10);

@@ -179,16 +179,27 @@ TEST_F(HostTest, ManyAttachesAtOnceGiveOneVolume) {
   EXPECT_GT(epochs[0], 0u);
 }
 
-TEST_F(HostTest, AttachWithADeadReplicaFailsAtItsDeadlineAndNamesIt) {
+TEST_F(HostTest, AttachGivesUpADeadReplica) {
+  HostOptions options = Options();
+  options.give_up_after = absl::Milliseconds(200);
+  StartHost(options);
+  ASSERT_TRUE(host_->CreateVolume(CreateRequest()).ok());
+  replicas_[2]->Stop();
+  Attach();
+  EXPECT_EQ(Write(0, 'a'), 0);
+  EXPECT_EQ(host_->GetVolume("demo")->table().targets(2).state(), "joining");
+}
+
+TEST_F(HostTest, AttachFailsAtItsDeadlineWithoutAnyReplicaAndNamesOne) {
   HostOptions options = Options();
   options.attach_deadline = absl::Milliseconds(400);
   StartHost(options);
   ASSERT_TRUE(host_->CreateVolume(CreateRequest()).ok());
-  replicas_[2]->Stop();
+  for (auto& replica : replicas_) replica->Stop();
   const absl::Status status = host_->Attach("demo").status();
   EXPECT_FALSE(status.ok());
-  EXPECT_TRUE(absl::StrContains(Text(status), "r3")) << status;
-  replicas_[2]->Start();
+  EXPECT_TRUE(absl::StrContains(Text(status), "r1")) << status;
+  for (auto& replica : replicas_) replica->Start();
   Attach();
   EXPECT_EQ(Write(0, 'a'), 0);
 }
@@ -456,7 +467,7 @@ TEST_F(HostTest, AResumeDuringADetachIsRefusedSoThatNoWriteGoesUnflushed) {
 }
 
 TEST_F(HostTest, AVolumeThatCouldNotBeDetachedCanBeSuspendedAgain) {
-  StartAttached();
+  StartAttached(/*min_in_sync=*/3);
   EXPECT_EQ(Write(0, 'a'), 0);
   replicas_[1]->FailNext(v1::IO_KIND_FLUSH, EIO, 1000);
   EXPECT_FALSE(host_->Detach("demo", false).ok());
@@ -469,7 +480,7 @@ TEST_F(HostTest, AVolumeThatCouldNotBeDetachedCanBeSuspendedAgain) {
 }
 
 TEST_F(HostTest, DetachFailsWithTheFlushAndIsForcedOnRequest) {
-  StartAttached();
+  StartAttached(/*min_in_sync=*/3);
   EXPECT_EQ(Write(0, 'a'), 0);
   replicas_[1]->FailNext(v1::IO_KIND_FLUSH, EIO, 1000);
   EXPECT_FALSE(host_->Detach("demo", false).ok());

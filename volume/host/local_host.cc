@@ -24,6 +24,8 @@ namespace {
 
 constexpr int kControlThreads = 16;
 constexpr int kBackgroundThreads = 4;
+constexpr int kJoinThreads = 4;
+constexpr size_t kJoinWaitingMax = 4096;
 constexpr size_t kControlWaitingMax = 256;
 constexpr size_t kBackgroundWaitingMax = 4096;
 constexpr size_t kMessageBytesMax = 8 << 20;
@@ -77,6 +79,7 @@ LocalHost::LocalHost(HostOptions options,
       background_(std::make_unique<WorkQueue>("weir-background",
                                               kBackgroundThreads,
                                               kBackgroundWaitingMax)),
+      joins_(std::make_unique<WorkQueue>("weir-join", kJoinThreads, kJoinWaitingMax)),
       control_(std::make_unique<WorkQueue>("weir-control", kControlThreads,
                                            kControlWaitingMax)),
       service_(std::make_unique<VolumeService>(this, control_.get())) {
@@ -172,8 +175,9 @@ LocalHost::~LocalHost() {
     server_.reset();
   }
   control_.reset();
+  timer_.reset();  // its events give the others work
+  joins_.reset();
   background_.reset();
-  timer_.reset();
 }
 
 void LocalHost::RefreshMetrics() {

@@ -127,6 +127,7 @@ class LocalHost final : public Host {
   ReplicaChannels channels_;  // outlives every runner's sessions
   std::unique_ptr<Timer> timer_;
   std::unique_ptr<WorkQueue> background_;  // dispatch, catalog commits
+  std::unique_ptr<WorkQueue> joins_;       // blocking calls to replicas that are brought back
   std::unique_ptr<WorkQueue> control_;     // blocking control calls
   std::unique_ptr<VolumeService> service_;
   std::unique_ptr<grpc::Server> server_;

@@ -97,7 +97,16 @@ Metrics::Metrics()
                              "1: the session to this replica stands.")),
       target_failed_(WEIR_FAMILY(
           BuildGauge, "weir_volume_target_failed",
-          "1: this replica has failed and is not used until the next attach.")),
+          "1: this replica has failed, and too few others are good for it to leave.")),
+      held_(WEIR_FAMILY(BuildGauge, "weir_volume_held",
+                        "1: fewer replicas than min_in_sync are in sync, requests wait.")),
+      target_in_sync_(WEIR_FAMILY(BuildGauge, "weir_volume_target_in_sync",
+                                  "1: this replica has all that was acknowledged.")),
+      join_left_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_join_left_bytes",
+          "Still to be copied to this replica that is brought back, as far as is known.")),
+      join_copied_(WEIR_FAMILY(BuildGauge, "weir_volume_join_copied_bytes",
+                               "Copied to this replica by the join under way.")),
       target_inflight_(WEIR_FAMILY(BuildGauge,
                                    "weir_volume_target_inflight_clones",
                                    "Clones this replica has not answered.")) {}
@@ -174,12 +183,17 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
   inflight_.Add(labels).Set(static_cast<double>(view.inflight_requests));
   replay_bytes_.Add(labels).Set(static_cast<double>(view.replay_bytes));
   flush_supported_.Add(labels).Set(view.flush_supported ? 1 : 0);
+  held_.Add(labels).Set(view.held ? 1 : 0);
   using Health = engine::TargetView::Health;
   for (const engine::TargetView& target : view.targets) {
     const std::map<std::string, std::string> of_target = {
         {"volume", volume}, {"replica", target.config.replica}};
     target_up_.Add(of_target).Set(target.health == Health::kConnected ? 1 : 0);
     target_failed_.Add(of_target).Set(target.health == Health::kFailed ? 1 : 0);
+    target_in_sync_.Add(of_target).Set(
+        target.config.state == engine::TargetState::kInSync ? 1 : 0);
+    join_left_.Add(of_target).Set(static_cast<double>(target.join_blocks_left * kBlockBytes));
+    join_copied_.Add(of_target).Set(static_cast<double>(target.join_bytes_copied));
     target_inflight_.Add(of_target).Set(
         static_cast<double>(target.inflight_clones));
   }

@@ -101,6 +101,10 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& flush_supported_;
   Family<prometheus::Gauge>& target_up_;
   Family<prometheus::Gauge>& target_failed_;
+  Family<prometheus::Gauge>& held_;
+  Family<prometheus::Gauge>& target_in_sync_;
+  Family<prometheus::Gauge>& join_left_;
+  Family<prometheus::Gauge>& join_copied_;
   Family<prometheus::Gauge>& target_inflight_;
 };
 

@@ -83,9 +83,16 @@ constexpr HostOptionKey kKeys[] = {
      "Volumes to attach at start, NAME,NAME... Others are attached when they "
      "are first used."},
     {"attach_deadline",
-     "How long attaching a volume waits for all of its replicas, such as 30s."},
+     "How long attaching a volume waits for its replicas, such as 30s; then one is enough."},
+    {"give_up_after",
+     "How long attaching a volume waits for a replica that it can do without: min_in_sync "
+     "others are there."},
+    {"leave_after",
+     "How long a replica may be away before the volume goes on without it, if min_in_sync "
+     "others remain; it is brought back by itself."},
     {"hold_deadline",
-     "How long requests are held for a lost replica before they fail with EIO; 0: for ever."},
+     "How long requests are held, for want of replicas or of the catalog, before they fail "
+     "with EIO; 0: for ever."},
     {"lease",
      "Reads are served only while every replica has said within this time that it serves "
      "this frontend."},
@@ -130,6 +137,10 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->attach = absl::StrSplit(value, ',', absl::SkipWhitespace());
   } else if (key == "attach_deadline") {
     return SetDuration(key, value, &options->attach_deadline);
+  } else if (key == "give_up_after") {
+    return SetDuration(key, value, &options->give_up_after);
+  } else if (key == "leave_after") {
+    return SetDuration(key, value, &options->leave_after);
   } else if (key == "hold_deadline") {
     return SetDurationOrEver(key, value, &options->hold_deadline);
   } else if (key == "lease") {

@@ -9,29 +9,9 @@
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
+#include "volume/host/clone_codec.h"
 
 namespace weir::host {
-namespace {
-
-engine::SealedState FromSeal(const v1::SealResponse& response) {
-  engine::SealedState state;
-  state.store_id = response.store_id();
-  state.boot_id = response.boot_id();
-  state.incarnation = response.incarnation();
-  state.flush_supported = response.flush_supported();
-  for (const v1::LaneState& lane : response.lanes()) {
-    engine::SealedState::Lane& sealed = state.lanes.emplace_back();
-    sealed.position = Position::FromBits(lane.position());
-    sealed.durable = Position::FromBits(lane.durable_position());
-    for (const v1::LineageEntry& entry : lane.lineage()) {
-      sealed.lineage.push_back({entry.epoch(), entry.n()});
-    }
-  }
-  return state;
-}
-
-}  // namespace
-
 TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder,
                                Cancellation* cancellation)
     : config_(std::move(config)),
@@ -128,7 +108,7 @@ void TakeoverRunner::Seal(const engine::SealMember& seal) {
       absl::StatusOr<v1::SealResponse> response =
           clients_[seal.member]->Seal(request, config_.call_deadline);
       if (response.ok()) {
-        state = FromSeal(*response);
+        state = DecodeSeal(*response);
       } else {
         state = response.status();
       }

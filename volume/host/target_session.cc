@@ -27,6 +27,15 @@ wire::FrameBatcher::Options BatcherOptions() {
   return options;
 }
 
+void AddPositions(const std::vector<std::pair<LaneId, Position>>& positions,
+                  google::protobuf::RepeatedPtrField<v1::LanePosition>* field) {
+  for (const auto& [lane, position] : positions) {
+    v1::LanePosition* point = field->Add();
+    point->set_lane(Index(lane));
+    point->set_position(position.bits());
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<TargetSession> TargetSession::Make(Config config, Events events,
@@ -123,16 +132,16 @@ void TargetSession::Queue(const engine::Clone& clone) {
   }
 }
 
-void TargetSession::QueueDurablePoints(
-    const std::vector<std::pair<LaneId, Position>>& points) {
+void TargetSession::QueueDurablePoints(const engine::SendDurablePoints& news) {
   part_.Clear();
-  for (const auto& [lane, position] : points) {
-    v1::LanePosition* point = part_.add_durable_points();
-    point->set_lane(Index(lane));
-    point->set_position(position.bits());
+  AddPositions(news.points, part_.mutable_durable_points());
+  const bool keeps_other = kept_after_ != news.keep_after;
+  if (keeps_other) {
+    AddPositions(news.keep_after, part_.mutable_keep_changes()->mutable_after());
   }
   // May be lost: the next one tells more.
   if (!batcher_.Queue(part_, {})) return;
+  if (keeps_other) kept_after_ = news.keep_after;
 }
 
 void TargetSession::QueuePing(uint64_t ping) {

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,8 +79,7 @@ class TargetSession final
   void End(engine::Result result, std::string reason);
 
   void Queue(const engine::Clone& clone);
-  void QueueDurablePoints(
-      const std::vector<std::pair<LaneId, Position>>& points);
+  void QueueDurablePoints(const engine::SendDurablePoints& news);
   void QueuePing(uint64_t ping);
   // Sends what was queued, at once or when the present write is done.
   void Kick();
@@ -117,6 +117,8 @@ class TargetSession final
   grpc::ClientContext context_;
   wire::FrameBatcher batcher_;
   v1::IoFrame part_;  // of the dispatcher; kept for its memory
+  // Of the dispatcher: what this session was last told to keep.
+  std::optional<std::vector<std::pair<LaneId, Position>>> kept_after_;
 
   // Of gRPC's reading thread; one reaction at a time.
   grpc::ByteBuffer received_;

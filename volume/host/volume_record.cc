@@ -176,15 +176,16 @@ absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,
     if (!seen.insert(target.replica()).second) {
       return absl::InvalidArgumentError(who + "' is named twice");
     }
-    if (target.state() != "in_sync" && target.state() != "out") {
+    if (target.state() != "in_sync" && target.state() != "joining" && target.state() != "out") {
       return absl::InvalidArgumentError(
           absl::StrCat(who, "': the state '", target.state(),
-                       "' is neither in_sync nor out"));
+                       "' is none of in_sync, joining and out"));
     }
     const bool in_sync = target.state() == "in_sync";
     if (in_sync && !member->in_sync()) {
       return absl::InvalidArgumentError(absl::StrCat(
-          who, "' has left and misses what was written since; it stays out"));
+          who, "' has left and misses what was written since; give it the state joining to "
+          "bring it back"));
     }
     if (!target.store_id().empty() && target.store_id() != member->store_id()) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -195,6 +196,7 @@ absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,
     next.address = target.address().empty() ? member->address() : target.address();
     next.store_id = member->store_id();
     next.state = in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut;
+    next.stays_out = target.state() == "out";
   }
   return table;
 }

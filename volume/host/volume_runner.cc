@@ -60,6 +60,17 @@ int CheckShape(const IoRequest& request, uint64_t size_bytes) {
   return 0;
 }
 
+JoinRunner::Config JoinConfig(const VolumeRunner::Config& of) {
+  JoinRunner::Config config;
+  config.cluster_id = of.cluster_id;
+  config.volume_id = of.id;
+  config.epoch = of.engine.epoch;
+  config.lanes = of.engine.lanes;
+  config.timer = of.timer;
+  config.queue = of.joins;
+  return config;
+}
+
 IoOutcome Refusal(int error, std::string message) {
   IoOutcome outcome;
   outcome.result = engine::Result(error);
@@ -97,7 +108,8 @@ std::shared_ptr<VolumeRunner> VolumeRunner::Start(Config config) {
 
 VolumeRunner::VolumeRunner(Config config)
     : config_(std::move(config)),
-      volume_metrics_(config_.metrics->ForVolume(config_.name)) {}
+      volume_metrics_(config_.metrics->ForVolume(config_.name)),
+      joins_(std::make_shared<JoinRunner>(JoinConfig(config_))) {}
 
 VolumeRunner::~VolumeRunner() {
   absl::MutexLock lock(&mu_);
@@ -364,6 +376,7 @@ void VolumeRunner::Stop(const std::string& reason) {
       dispatch = BecomeDispatcherLocked();
     }
   }
+  joins_->Cancel();
   if (dispatch) Dispatch();
   for (auto& [request, pending] : held) pending.done(Refusal(ESTALE, reason));
   for (const auto& resume : resumed) resume();
@@ -462,7 +475,7 @@ void VolumeRunner::CarryOut(Round& round, engine::Effect& effect) {
   } else if (auto* points = std::get_if<engine::SendDurablePoints>(&effect)) {
     DispatchedTarget& target = dispatched_[points->target];
     if (target.stream == nullptr) return;
-    target.stream->QueueDurablePoints(points->points);
+    target.stream->QueueDurablePoints(*points);
     target.kick = true;
   } else if (auto* ping = std::get_if<engine::PingTarget>(&effect)) {
     DispatchedTarget& target = dispatched_[ping->target];
@@ -477,6 +490,14 @@ void VolumeRunner::CarryOut(Round& round, engine::Effect& effect) {
     FinishControl(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     Commit(*commit);
+  } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
+    joins_->Run(*step, [weak = weak_from_this()](uint64_t number, engine::JoinStepResult result) {
+      auto self = weak.lock();
+      if (self == nullptr) return;
+      self->Run([&](auto& engine, auto now, auto& effects) {
+        engine.JoinStepDone(number, std::move(result), now, effects);
+      });
+    });
   }
 }
 

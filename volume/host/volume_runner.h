@@ -40,6 +40,7 @@
 #include "volume/engine/engine.h"
 #include "volume/engine/types.h"
 #include "volume/host/host.h"
+#include "volume/host/join_runner.h"
 #include "volume/host/metrics.h"
 #include "volume/host/replica_channel.h"
 #include "volume/host/target_session.h"
@@ -65,6 +66,7 @@ class VolumeRunner final : public HostedVolume,
     // All outlive the runner's Stop.
     Timer* timer = nullptr;
     WorkQueue* background = nullptr;
+    WorkQueue* joins = nullptr;
     ReplicaChannels* channels = nullptr;
     Metrics* metrics = nullptr;
   };
@@ -175,6 +177,7 @@ class VolumeRunner final : public HostedVolume,
 
   const Config config_;
   const Metrics::Volume volume_metrics_;
+  const std::shared_ptr<JoinRunner> joins_;
   std::atomic<bool> flush_supported_{true};
 
   mutable absl::Mutex mu_;

@@ -63,10 +63,12 @@ class HostFixture : public testing::Test {
     return request;
   }
 
-  // A host with the volume "demo", attached.
-  void StartAttached() {
+  // A host with the volume "demo", attached. min_in_sync 0: the default.
+  void StartAttached(uint32_t min_in_sync = 0) {
     StartHost();
-    auto created = host_->CreateVolume(CreateRequest());
+    v1::CreateVolumeRequest request = CreateRequest();
+    request.set_min_in_sync(min_in_sync);
+    auto created = host_->CreateVolume(request);
     ASSERT_TRUE(created.ok()) << created.status();
     Attach();
   }

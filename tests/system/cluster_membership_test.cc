@@ -1,0 +1,166 @@
+// Replicas that leave by themselves and are brought back, while clients go on.
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "grpcpp/create_channel.h"
+#include "tests/system/cluster_fixture.h"
+#include "weir/v1/replica.grpc.pb.h"
+
+namespace weir::testing {
+namespace {
+
+class ClusterMembershipTest : public ClusterTest {
+ protected:
+  std::string StateOf(int i) {
+    auto volume = cluster_->client().GetVolume("demo");
+    return volume.ok() ? volume->table().targets(i).state() : volume.status().ToString();
+  }
+  // Whether replica `i` has come to be `state` within half a minute.
+  bool Becomes(int i, const std::string& state) {
+    for (const absl::Time start = absl::Now(); absl::Now() - start < absl::Seconds(30);
+         absl::SleepFor(absl::Milliseconds(20))) {
+      if (StateOf(i) == state) return true;
+    }
+    return false;
+  }
+  bool AllBecomeInSync() {
+    bool all = true;
+    for (int i = 0; i < cluster_->replicas(); ++i) all = Becomes(i, "in_sync") && all;
+    return all;
+  }
+  std::string Summary() { return cluster_->client().Explain("demo")->summary(); }
+  void Fault(int i, v1::FaultOp op, int error, uint64_t count) {
+    v1::Fault fault;
+    fault.set_op(op);
+    fault.set_error(error);
+    fault.set_count(count);
+    ASSERT_TRUE(cluster_->SetFault(i, fault).ok());
+  }
+  void WriteAll(char c, size_t blocks) {
+    for (size_t i = 0; i < blocks; ++i) {
+      ASSERT_TRUE(volume_->Write(i * 4096, Blocks(static_cast<char>(c + i % 20))).ok()) << i;
+    }
+  }
+  // What replica `i` itself holds: the others answer reads as if their blocks were damaged.
+  void ExpectReplicaHas(int i, char c, size_t blocks) {
+    for (int other = 0; other < cluster_->replicas(); ++other) {
+      if (other != i) Fault(other, v1::FAULT_OP_READ, EBADMSG, 0);
+    }
+    for (size_t b = 0; b < blocks; ++b) {
+      auto data = volume_->Read(b * 4096, 4096);
+      ASSERT_TRUE(data.ok()) << data.status();
+      EXPECT_TRUE(*data == Blocks(static_cast<char>(c + b % 20))) << "block " << b;
+    }
+    ASSERT_TRUE(cluster_->ClearFaults().ok());
+  }
+};
+
+TEST_F(ClusterMembershipTest, AReplicaThatGoesAwayLeavesAndIsBroughtBackWithWhatItMissed) {
+  Start(QuietOptions());
+  WriteAll('a', 200);
+  ASSERT_TRUE(volume_->Flush().ok());
+  cluster_->StopReplica(1);
+  const absl::Time start = absl::Now();
+  ASSERT_TRUE(volume_->Write(0, Blocks('x')).ok());
+  EXPECT_LT(absl::Now() - start, absl::Seconds(3));
+  EXPECT_EQ(StateOf(1), "joining");
+  EXPECT_TRUE(absl::StrContains(Summary(), "degraded: 2 of 3")) << Summary();
+  WriteAll('b', 100);
+  ASSERT_TRUE(volume_->Flush().ok());
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(1, 'b', 100);
+  EXPECT_TRUE(absl::StrContains(Summary(), "all 3 replicas")) << Summary();
+}
+
+TEST_F(ClusterMembershipTest, AnErrorOfOneReplicaIsNotTheClients) {
+  Start(QuietOptions());
+  WriteAll('a', 40);
+  Fault(2, v1::FAULT_OP_WRITE, EIO, 1);
+  EXPECT_TRUE(volume_->Write(0, Blocks('a')).ok());
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(2, 'a', 40);
+}
+
+TEST_F(ClusterMembershipTest, AFlushThatFailedOnOneRunsAgainOnTheRest) {
+  Start(QuietOptions());
+  WriteAll('a', 10);
+  FaultNextFlush(0, EIO, 0);
+  IoResult flushed = StartFlush().get();
+  EXPECT_TRUE(flushed.status.ok()) << flushed.status;
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  EXPECT_TRUE(volume_->Flush().ok());
+}
+
+TEST_F(ClusterMembershipTest, BelowMinInSyncRequestsAreHeldAndNotFailed) {
+  Start(QuietOptions());
+  WriteAll('a', 10);
+  cluster_->StopReplica(0);
+  ASSERT_TRUE(Becomes(0, "joining"));
+  cluster_->StopReplica(1);
+  std::future<IoResult> write = StartWrite(0, Blocks('a'));
+  EXPECT_EQ(write.wait_for(std::chrono::seconds(2)), std::future_status::timeout);
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+  EXPECT_TRUE(write.get().status.ok());
+  ASSERT_TRUE(cluster_->StartReplica(0).ok());
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(0, 'a', 10);
+}
+
+TEST_F(ClusterMembershipTest, TheOneThatLeftComesBackThoughOneOfTheOthersIsAway) {
+  Start(QuietOptions());
+  WriteAll('a', 10);
+  cluster_->StopReplica(0);
+  ASSERT_TRUE(Becomes(0, "joining"));
+  WriteAll('b', 10);
+  cluster_->StopReplica(1);
+  std::future<IoResult> write = StartWrite(0, Blocks('b'));
+  ASSERT_TRUE(cluster_->StartReplica(0).ok());
+  EXPECT_TRUE(write.get().status.ok());
+  EXPECT_EQ(StateOf(0), "in_sync");
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(0, 'b', 10);
+}
+
+TEST_F(ClusterMembershipTest, AnAttachGivesUpAReplicaThatIsAwayAndBringsItBack) {
+  Start(QuietOptions());
+  WriteAll('a', 50);
+  volume_.reset();
+  ASSERT_TRUE(cluster_->client().Detach("demo").ok());
+  cluster_->StopReplica(2);
+  auto volume = cluster_->client().OpenVolume("demo");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  volume_ = *std::move(volume);
+  EXPECT_EQ(StateOf(2), "joining");
+  WriteAll('b', 50);
+  ASSERT_TRUE(cluster_->StartReplica(2).ok());
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(2, 'b', 50);
+}
+
+TEST_F(ClusterMembershipTest, WhatAnOperatorTakesOutStaysOutUntilATableSaysJoining) {
+  Start(QuietOptions());
+  Client& client = cluster_->client();
+  auto load = [&](const std::string& state) {
+    v1::Table table = client.GetVolume("demo")->table();
+    table.mutable_targets(1)->set_state(state);
+    ASSERT_TRUE(client.Suspend("demo").ok());
+    const absl::Status loaded = client.LoadTable("demo", table);
+    EXPECT_TRUE(loaded.ok()) << loaded;
+    ASSERT_TRUE(client.Resume("demo").ok());
+  };
+  load("out");
+  WriteAll('a', 10);
+  absl::SleepFor(absl::Seconds(3));
+  EXPECT_EQ(StateOf(1), "out");
+  load("joining");
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(1, 'a', 10);
+}
+
+}  // namespace
+}  // namespace weir::testing

@@ -1,0 +1,203 @@
+#include "volume/host/join_runner.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "volume/host/clock.h"
+#include "volume/host/clone_codec.h"
+
+namespace weir::host {
+namespace {
+
+using Kind = engine::RunJoinStep::Kind;
+
+void AddRanges(const std::vector<BlockRange>& ranges,
+               google::protobuf::RepeatedPtrField<v1::BlockRun>* field) {
+  for (const BlockRange& range : ranges) {
+    v1::BlockRun* run = field->Add();
+    run->set_first_block(range.first);
+    run->set_block_count(range.count);
+  }
+}
+
+}  // namespace
+
+void JoinRunner::Run(const engine::RunJoinStep& step, Done done) {
+  if (step.delay <= absl::ZeroDuration()) return Start(step, std::move(done));
+  config_.timer->At(MonotonicNow() + step.delay,
+                    [self = shared_from_this(), step, done = std::move(done)] {
+                      self->Start(step, done);
+                    });
+}
+
+void JoinRunner::Start(engine::RunJoinStep step, Done done) {
+  const bool queued = config_.queue->Run([self = shared_from_this(), step, done] {
+    done(step.step, self->Carry(step));
+  });
+  if (queued) return;
+  engine::JoinStepResult result;
+  result.status = absl::UnavailableError("too many joins are under way in this frontend");
+  done(step.step, std::move(result));
+}
+
+engine::JoinStepResult JoinRunner::Carry(const engine::RunJoinStep& step) {
+  engine::JoinStepResult result;
+  switch (step.kind) {
+    case Kind::kSeal:
+      result.status = Seal(step, &result);
+      break;
+    case Kind::kChanges:
+      result.status = Changes(step, &result);
+      break;
+    case Kind::kBegin:
+      result.status = Begin(step);
+      break;
+    case Kind::kCopy:
+      result.status = Copy(step, &result);
+      break;
+    case Kind::kFinish:
+      result.status = Finish(step);
+      break;
+  }
+  return result;
+}
+
+absl::Status JoinRunner::Seal(const engine::RunJoinStep& step, engine::JoinStepResult* result) {
+  v1::SealRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  ASSIGN_OR_RETURN(const v1::SealResponse response,
+                   ClientOf(step.target_config)->Seal(request, config_.call_deadline));
+  result->sealed = DecodeSeal(response);
+  return absl::OkStatus();
+}
+
+absl::Status JoinRunner::Changes(const engine::RunJoinStep& step,
+                                 engine::JoinStepResult* result) {
+  v1::GetChangesRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  request.set_lane(Index(step.lane));
+  request.set_from_position(step.common.bits());
+  request.set_to_position(step.to.bits());
+  ASSIGN_OR_RETURN(const v1::GetChangesResponse response,
+                   ClientOf(step.target_config)->GetChanges(request, config_.copy_deadline));
+  for (const v1::BlockRun& run : response.changes()) {
+    result->changes.push_back({run.first_block(), run.block_count()});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JoinRunner::Begin(const engine::RunJoinStep& step) {
+  v1::BeginJoinRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  request.set_lane(Index(step.lane));
+  request.set_join_id(step.join_id);
+  request.set_expected_position(step.expected.bits());
+  request.set_to_position(step.to.bits());
+  for (const LineageEntry& entry : step.lineage) {
+    v1::LineageEntry* wire = request.add_lineage();
+    wire->set_epoch(entry.epoch);
+    wire->set_n(entry.n);
+  }
+  request.set_everything(step.everything);
+  if (!step.everything) {
+    request.set_common_position(step.common.bits());
+    AddRanges(step.changes, request.mutable_changes());
+  }
+  return ClientOf(step.target_config)->BeginJoin(request, config_.copy_deadline);
+}
+
+absl::StatusOr<v1::GetJoinResponse> JoinRunner::GetJoin(const engine::RunJoinStep& step) {
+  v1::GetJoinRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  request.set_lane(Index(step.lane));
+  return ClientOf(step.target_config)->GetJoin(request, config_.call_deadline);
+}
+
+void JoinRunner::Limit(const engine::RunJoinStep& step, v1::GetJoinResponse* join) const {
+  const uint64_t blocks_max = std::max<uint64_t>(step.bytes_max / kBlockBytes, 1);
+  uint64_t blocks = 0;
+  google::protobuf::RepeatedPtrField<v1::BlockRun> limited;
+  for (const v1::BlockRun& run : join->invalid()) {
+    const uint64_t end = run.first_block() + run.block_count();
+    uint64_t at = run.first_block();
+    // Stripe by stripe, since those of other lanes do not count.
+    while (at < end && blocks < blocks_max) {
+      const uint64_t stripe_end =
+          (at / config_.lanes.stripe_blocks + 1) * config_.lanes.stripe_blocks;
+      uint64_t next = std::min(stripe_end, end);
+      if (config_.lanes.LaneOf(at) == step.lane) {
+        next = std::min(next, at + (blocks_max - blocks));
+        blocks += next - at;
+      }
+      at = next;
+    }
+    if (at > run.first_block()) {
+      v1::BlockRun* kept = limited.Add();
+      kept->set_first_block(run.first_block());
+      kept->set_block_count(at - run.first_block());
+    }
+    if (blocks >= blocks_max) break;
+  }
+  join->mutable_invalid()->Swap(&limited);
+}
+
+absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepResult* result) {
+  ASSIGN_OR_RETURN(v1::GetJoinResponse join, GetJoin(step));
+  if (join.join_id() != step.join_id) {
+    return absl::AbortedError(absl::StrCat("replica ", step.target_config.replica,
+                                           " has another join"));
+  }
+  if (join.invalid_blocks() == 0) return absl::OkStatus();
+  Limit(step, &join);
+  v1::ReadVersionsRequest read;
+  *read.mutable_fence() = FenceOf(step.source_config, step.source_incarnation);
+  read.set_lane(Index(step.lane));
+  read.set_at_most_position(step.to.bits());
+  read.mutable_ranges()->Swap(join.mutable_invalid());
+  v1::CopyInRequest copy;
+  *copy.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  copy.set_lane(Index(step.lane));
+  copy.set_join_id(step.join_id);
+  copy.set_to_position(step.to.bits());
+  std::atomic<uint64_t> copied{0};
+  ASSIGN_OR_RETURN(result->whole_at,
+                   ClientOf(step.target_config)
+                       ->CopyBlocks(*ClientOf(step.source_config), read, copy,
+                                    config_.copy_deadline, &copied));
+  result->bytes_copied = copied;
+  ASSIGN_OR_RETURN(join, GetJoin(step));
+  result->blocks_left = join.invalid_blocks();
+  return absl::OkStatus();
+}
+
+absl::Status JoinRunner::Finish(const engine::RunJoinStep& step) {
+  v1::FinishJoinRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  request.set_join_id(step.join_id);
+  return ClientOf(step.target_config)->FinishJoin(request, config_.call_deadline);
+}
+
+v1::Fence JoinRunner::FenceOf(const engine::TargetConfig& target, uint64_t incarnation) const {
+  v1::Fence fence;
+  fence.set_cluster_id(config_.cluster_id);
+  fence.set_volume_id(config_.volume_id);
+  fence.set_store_id(target.store_id);
+  fence.set_incarnation(incarnation);
+  fence.set_epoch(config_.epoch);
+  return fence;
+}
+
+JoinRunner::Client JoinRunner::ClientOf(const engine::TargetConfig& target) {
+  absl::MutexLock lock(&mu_);
+  auto& [address, client] = clients_[target.replica];
+  if (client == nullptr || address != target.address) {
+    address = target.address;
+    client = std::make_shared<ReplicaClient>(target.replica, target.address, &cancellation_);
+  }
+  return client;
+}
+
+}  // namespace weir::host
