@@ -194,7 +194,8 @@ class Cluster:
         name, size = self.settings.volume, self.settings.size
         if self.weirctl("volume", "show", name, timeout=60).returncode == 0:
             return
-        made = self.weirctl("volume", "create", name, f"--size={size}", timeout=60)
+        made = self.weirctl("volume", "create", name, f"--size={size}",
+                            f"--min-in-sync={self.settings.min_in_sync}", timeout=60)
         if made.returncode != 0:
             raise Refused(f"cannot create volume {name}: {made.stderr.strip()}")
         self.say(f"volume {name} of {size} created")

@@ -19,6 +19,7 @@ class Settings:
     data_dirs: int = 2
     volume: str = "demo"
     size: str = "1GiB"
+    min_in_sync: int = 0
     # Two ports a process from here on: gRPC, metrics. 0: not chosen yet.
     port_base: int = 0
     replica_flags: list = dataclasses.field(default_factory=list)
@@ -29,6 +30,8 @@ class Settings:
         for what, value in (("--replicas", self.replicas), ("--data-dirs", self.data_dirs)):
             if not 1 <= value <= 16:
                 raise Refused(f"{what}={value}: give a number from 1 to 16")
+        if not 0 <= self.min_in_sync <= self.replicas:
+            raise Refused(f"--min-in-sync={self.min_in_sync}: give a number from 0 to {self.replicas}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", self.volume):
             raise Refused(f"--volume={self.volume}: small letters, digits, '.', '_', '-', at most 63")
         last = self.port_base + 2 * (self.replicas + 1) - 1
@@ -50,6 +53,8 @@ def save(settings, path):
 
 # Data and positions depend on these; a directory keeps them for life.
 FIXED = ("replicas", "data_dirs")
+# These are for a volume that is still to be created.
+OF_THE_VOLUME = {"volume", "size", "min_in_sync"}
 
 
 def merge(old, asked, something_runs):
@@ -64,8 +69,8 @@ def merge(old, asked, something_runs):
                     f"this directory was made with {key}={getattr(old, key)}; "
                     f"use another --dir for {key}={changed[key]}"
                 )
-        if something_runs and set(changed) - {"volume", "size"}:
-            names = ", ".join(sorted(set(changed) - {"volume", "size"}))
+        if something_runs and set(changed) - OF_THE_VOLUME:
+            names = ", ".join(sorted(set(changed) - OF_THE_VOLUME))
             raise Refused(f"processes are running with other settings ({names}): `ops/cluster down` first")
         merged = dataclasses.replace(old, **changed)
     merged.validate()

@@ -79,7 +79,7 @@ RULES = [
     Rule("", r"\b(class|struct) \w+(Impl|Manager|Util|Utils|Helper)\b", "a name that says what it is"),
     Rule("", r"\b(rand|srand)\(", "chance is seeded: <random> with a seed that is printed"),
     Rule("", r"\bsleep_for\b|\bSleepFor\(|\busleep\(", "a test waits for what it waits for, not for time",
-         but=("volume/", "replica/", "client/", "proto/", "tests/bench/")),
+         but=("volume/", "replica/", "client/", "proto/", "tests/bench/", "tests/system/cluster_fixture.h")),
     Rule("", r"\b(TODO|FIXME|XXX)\b", "do it, or open an issue", comments=True, kinds=EVERY_KIND, but=("tests/lint/",)),
     Rule("", r"/(work/main|work/shared|home/\w+|root/)", "no path of one machine", comments=True, kinds=EVERY_KIND,
          but=("tests/lint/",)),

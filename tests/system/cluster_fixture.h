@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/testing/cluster.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -38,6 +40,16 @@ class ClusterTest : public ::testing::Test {
     auto volume = cluster_->CreateAndOpenVolume("demo", kSizeBytes, min_in_sync);
     ASSERT_TRUE(volume.ok()) << volume.status();
     volume_ = *std::move(volume);
+  }
+
+  // Whether `condition` has come to hold within half a minute.
+  static bool Eventually(const std::function<bool()>& condition) {
+    const absl::Time start = absl::Now();
+    while (!condition()) {
+      if (absl::Now() - start > absl::Seconds(30)) return false;
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    return true;
   }
 
   void TearDown() override { volume_.reset(); }  // before the cluster

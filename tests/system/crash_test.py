@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 import harness
@@ -161,8 +163,29 @@ class ReplicaCrashTest(harness.ClusterTest):
                 expected = 100 + round_number if i < 8 else round_number + 1
                 self.assertEqual(handle.pread(BLOCK, i * BLOCK), bytes([expected]) * BLOCK)
 
+    def test_each_replica_in_turn_is_killed_and_brought_back_while_a_client_writes(self):
+        handle = self.cluster.connect()
+        longest = 0
+        for i in range(3):
+            name = f"replica{i + 1}"
+            self.cluster.kill9(name)
+            for block in range(200):
+                start = time.monotonic()
+                handle.pwrite(bytes([i + 1]) * BLOCK, block * BLOCK)
+                longest = max(longest, time.monotonic() - start)
+            handle.flush()
+            self.cluster.ops("start", name)
+            wait_until(lambda: self.all_in_sync(), 30, f"{name} is in sync again")
+        self.assertLess(longest, 2)
+        for block in range(200):
+            self.assertEqual(handle.pread(BLOCK, block * BLOCK), bytes([3]) * BLOCK)
+
+    def all_in_sync(self):
+        shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
+        return all(t["state"] == "in_sync" for t in shown["table"]["targets"])
+
     def test_a_replica_that_stays_away_ends_in_an_io_error_not_in_silence(self):
-        cluster = harness.RealCluster("--volume-flags=--hold_deadline=2s --attach_deadline=5s")
+        cluster = harness.RealCluster("--min-in-sync=3", "--volume-flags=--hold_deadline=2s --attach_deadline=5s")
         self.addCleanup(cluster.close)
         cluster.up()
         handle = cluster.connect()

@@ -12,6 +12,7 @@ STEP_MS = 150
 class FlushFoldingTest(harness.ClusterTest):
     # The engine's own flushes would use up the injected errors.
     up_flags = ("--replica-flags=--enable_fault_injection", "--size=64MiB",
+                "--min-in-sync=3",  # nobody may leave: clients are told what the rule says
                 "--volume-flags=--flush_interval=1h --requeue_deadline=3s --hold_deadline=5s")
 
     def setUp(self):
