@@ -37,6 +37,13 @@ std::string FlushSupport(const v1::Volume& volume) {
   return volume.flush_supported() ? "yes" : "no: FLUSH fails with EOPNOTSUPP";
 }
 
+// How far it has been brought back, or what is wrong with it.
+std::string JoinProgress(const v1::Target& target) {
+  if (target.join_bytes_copied() + target.join_bytes_left() == 0) return target.health_reason();
+  return absl::StrCat(FormatSize(target.join_bytes_copied()), " copied, ",
+                      FormatSize(target.join_bytes_left()), " or more to go");
+}
+
 std::string VolumeText(const v1::Volume& volume) {
   std::string text =
       absl::StrCat("name             ", volume.name(), "\nstate            ", volume.state(),
@@ -57,7 +64,7 @@ std::string VolumeText(const v1::Volume& volume) {
     targets.AddRow({target.replica(), target.address(), target.state(), target.health(),
                     absl::StrCat(target.num_flush_requests()),
                     absl::StrCat(target.inflight_clones()), absl::StrCat(target.errors()),
-                    target.health_reason()});
+                    JoinProgress(target)});
   }
   return text + "\n" + targets.ToString();
 }
