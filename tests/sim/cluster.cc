@@ -170,7 +170,7 @@ bool Cluster::CanBeWell() const {
   for (size_t i = 0; i < replicas_.size(); ++i) {
     if (!replicas_[i]->store().health().ok()) continue;
     ++whole;
-    good |= catalog_->record().volume.members[i].in_sync;
+    good |= catalog_->record().volume.members[i].in_sync && !HasOtherStore(i);
   }
   return good && whole >= engine_options_.min_in_sync;
 }
@@ -339,6 +339,7 @@ void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
     if (record.epoch != op.epoch) continue;
     for (size_t i = 0; i < replicas_.size(); ++i) {
       if (!record.members[i].in_sync || replicas_[i]->power_cut_at() >= op.invoked) continue;
+      if (HasOtherStore(i)) continue;
       if (replicas_[i]->store().position(lane) >= at) continue;
       Violated(absl::StrCat("I2: write ", id, " was acknowledged at ", at.ToString(),
                             ", replica ", replicas_[i]->name(), " is at ",
@@ -352,7 +353,7 @@ void Cluster::CheckFlushed(uint32_t, const Op& op) {
   const engine::TakeoverRecord& record = catalog_->record().volume;
   if (record.epoch != op.epoch) return;
   for (size_t i = 0; i < replicas_.size(); ++i) {
-    if (!record.members[i].in_sync) continue;
+    if (!record.members[i].in_sync || HasOtherStore(i)) continue;
     for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
       if (replicas_[i]->store().durable(lane) >= op.covers[lane]) continue;
       Violated(absl::StrCat("I3: a flush was acknowledged that covers ",

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,7 @@ enum class Fault {
   kSplit,
   kSuspend,
   kReclaim,
+  kReplaceDisk,
   kFaultKinds,
 };
 const char* NameOf(Fault fault);
@@ -115,6 +117,13 @@ class Cluster {
   void FailSync(uint32_t replica);
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
+  void ReplaceDisk(uint32_t replica);
+  // Whether the catalog has another store for the replica than it has itself.
+  bool HasOtherStore(uint32_t replica) const;
+  // An operator tells whoever serves of disks that were replaced, until it has understood.
+  void TellOfDisks();
+  // Nothing if it has them all.
+  std::optional<engine::Table> TableWithNewStores(const engine::EngineView& view) const;
   // The frontend keeps one replica and is deaf to the others; another one attaches without that.
   void Split(uint32_t frontend, uint32_t replica, Time until);
   void Heal();

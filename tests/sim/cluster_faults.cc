@@ -1,5 +1,6 @@
 // The faults of a simulated cluster, and how they end.
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +13,8 @@ const char* NameOf(Fault fault) {
       "kill replica",  "power cut",       "power cut of all", "cut to replica", "cut to frontend",
       "cut both ways", "slow replica",    "requeues",         "dropped replies", "bad blocks",
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
-      "kill frontend", "pause frontend",  "attach elsewhere", "split",            "suspend",        "reclaim"};
+      "kill frontend", "pause frontend",  "attach elsewhere", "split",            "suspend",        "reclaim",
+      "replace disk"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
@@ -21,7 +23,8 @@ void Cluster::FaultSome() {
   if (healed_ || faults_left_ == 0) return;
   --faults_left_;
   // What is final for a store is rare, or there would be nothing left to judge.
-  static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll};
+  static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
+                                    Fault::kReplaceDisk};
   auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
   if (std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare) &&
       dice_.Percent(70)) {
@@ -101,6 +104,9 @@ void Cluster::Inject(Fault fault) {
     case Fault::kReclaim:
       replica.store().Reclaim(dice_);
       break;
+    case Fault::kReplaceDisk:
+      ReplaceDisk(r);
+      break;
     case Fault::kFaultKinds:
       break;
   }
@@ -149,6 +155,54 @@ void Cluster::FailSync(uint32_t r) {
       static_cast<uint32_t>(dice_.Below(replicas_[r]->store().num_domains())));
 }
 
+// Another good copy is there, and none was lost before.
+void Cluster::ReplaceDisk(uint32_t r) {
+  bool another = false;
+  for (uint32_t i = 0; i < replicas_.size(); ++i) {
+    another |= i != r && catalog_->record().volume.members[i].in_sync &&
+               replicas_[i]->store().health().ok() && !HasOtherStore(i);
+  }
+  if (options_.survivable && (store_failed_ || !another)) return;
+  store_failed_ = true;
+  network_->ReplicaGone(r);
+  replicas_[r]->ReplaceDisk(agenda_.now());
+  agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
+  TellOfDisks();
+}
+
+bool Cluster::HasOtherStore(uint32_t r) const {
+  return catalog_->record().volume.members[r].store_id !=
+         replicas_[r]->store().identity().store_id;
+}
+
+void Cluster::TellOfDisks() {
+  for (const auto& frontend : frontends_) {
+    if (!frontend->healthy() || !TableWithNewStores(frontend->engine().View())) continue;
+    frontend->Suspend(engine::ControlId{next_control_++}, /*noflush=*/true,
+                      absl::Milliseconds(500));
+  }
+  agenda_.After(dice_.Micros(100000, 600000), [this] { TellOfDisks(); });
+}
+
+std::optional<engine::Table> Cluster::TableWithNewStores(const engine::EngineView& view) const {
+  if (view.targets.empty()) return std::nullopt;
+  engine::Table table;
+  bool other = false;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    engine::TargetConfig config = view.targets[r].config;
+    const std::string store_id = replicas_[r]->store().identity().store_id;
+    if (config.store_id != store_id) {
+      other = true;
+      config.replaces = config.replica;
+      config.store_id = store_id;
+      config.state = engine::TargetState::kOut;
+    }
+    table.targets.push_back(std::move(config));
+  }
+  if (!other) return std::nullopt;
+  return table;
+}
+
 void Cluster::SetFull(uint32_t r, bool full) {
   replicas_[r]->store().set_full(full);
   network_->TellSpace(r);
@@ -161,11 +215,23 @@ void Cluster::SuspendSome(uint32_t f) {
                          dice_.Micros(1000, 1500000));
 }
 
-void Cluster::ControlDone(uint32_t f, const engine::CompleteControl&) {
+void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
+  // The table with a new disk was refused: no member is good any more in this session.
+  if (healed_ && done.result == engine::Result(EINVAL)) {
+    agenda_.After(absl::Microseconds(1), [this, f] { frontends_[f]->Crash(); });
+    return;
+  }
   const engine::EngineView view = frontends_[f]->engine().View();
   if (view.state != engine::EngineView::State::kSuspended) return;
   for (const engine::TargetView& target : view.targets) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
+  }
+  if (dice_.Percent(50)) {
+    agenda_.After(absl::Microseconds(1), [this, f] {
+      if (!frontends_[f]->healthy()) return;
+      const auto table = TableWithNewStores(frontends_[f]->engine().View());
+      if (table) frontends_[f]->LoadTable(engine::ControlId{next_control_++}, *table);
+    });
   }
   agenda_.After(dice_.Micros(0, 300000), [this, f] {
     if (frontends_[f]->serving()) frontends_[f]->Resume(engine::ControlId{next_control_++});

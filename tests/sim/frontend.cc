@@ -445,6 +445,7 @@ void Frontend::CommitMembers(const engine::CommitMembers& commit) {
   engine::TakeoverRecord next = record_.volume;
   for (size_t i = 0; i < next.members.size(); ++i) {
     const engine::TargetConfig& target = commit.table.targets[i];
+    next.members[i].store_id = target.store_id;
     next.members[i].in_sync = target.state == engine::TargetState::kInSync;
     next.members[i].stays_out = target.stays_out;
     next.members[i].left_at = target.left_at;

@@ -138,7 +138,7 @@ class ModelStore final : public store::Store {
   bool HasInvalid(uint32_t lane) const;
   bool AnyInvalid(BlockRange range) const;
 
-  const uint32_t domains_;
+  uint32_t domains_;
   store::Identity identity_;
   absl::Status health_;
   Epoch promised_ = 0;  // each is synced before it is answered

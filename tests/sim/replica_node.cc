@@ -56,6 +56,16 @@ void ReplicaNode::CutPower(Dice& dice, Time now) {
   power_cut_at_ = now;
 }
 
+void ReplicaNode::ReplaceDisk(Time now) {
+  if (up_) Kill();
+  const store::VolumeGeometry geometry = store_.GetVolume(kVolume)->geometry;
+  const auto domains = static_cast<uint32_t>(store_.num_domains());
+  store_ = ModelStore(absl::StrCat("store-", name_, ++disks_), domains);
+  CHECK_OK(store_.BindCluster(kCluster));
+  CHECK_OK(store_.CreateVolume(kVolume, geometry));
+  power_cut_at_ = now;
+}
+
 void ReplicaNode::Start() {
   if (up_) return;
   up_ = true;

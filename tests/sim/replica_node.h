@@ -50,6 +50,8 @@ class ReplicaNode {
   void Kill();
   // With everything on its host: unsynced data may be lost, the host gets a new boot id.
   void CutPower(Dice& dice, Time now);
+  // The disk is replaced by an empty one, which has the volume but nothing of it.
+  void ReplaceDisk(Time now);
   Time power_cut_at() const { return power_cut_at_; }
   void Start();
 
@@ -106,6 +108,7 @@ class ReplicaNode {
   bool up_ = true;
   uint64_t life_ = 1;
   uint64_t boot_ = 1;
+  uint64_t disks_ = 1;
   Time power_cut_at_ = -absl::InfiniteDuration();
 };
 

@@ -35,6 +35,7 @@ void Engine::State::DecideWhoLeaves() {
     if ((away || failed) && !target.leaving && MayLeave(target)) target.leaving = true;
     const bool waits = failed && !target.leaving;
     target.has_hope = waits && HasHope();
+    if (target.has_hope) target.told_condemned = false;  // what comes meanwhile is to be told
     if (waits && !target.has_hope && !target.told_condemned) Condemn(target);
   }
 }

@@ -97,18 +97,30 @@ void Engine::State::LoadTable(ControlId id, Table table) {
   uint32_t good = 0;
   for (size_t i = 0; i < table.targets.size(); ++i) {
     const TargetConfig& config = table.targets[i];
-    if (std::any_of(table.targets.begin(), table.targets.begin() + i,
-                    [&](const TargetConfig& t) { return t.replica == config.replica; })) {
+    if (std::any_of(table.targets.begin(), table.targets.begin() + i, [&](const TargetConfig& t) {
+          return t.replica == config.replica || t.place() == config.place();
+        })) {
       return refuse(EINVAL, absl::StrCat("replica ", config.replica, " is in the table twice"));
     }
     auto same = std::find_if(targets_.begin(), targets_.end(), [&](const Target& t) {
-      return t.config.replica == config.replica;
+      return t.config.replica == config.place();
     });
-    if (same == targets_.end() ||
-        (!config.store_id.empty() && config.store_id != same->config.store_id)) {
+    const bool other_store = same != targets_.end() && !config.store_id.empty() &&
+                             config.store_id != same->config.store_id;
+    if (same == targets_.end() || other_store == config.replaces.empty()) {
       return refuse(EINVAL, absl::StrCat("replica ", config.replica,
-                                         " is not a member of the volume; members may "
-                                         "leave a table, none may come"));
+                                         " is not a member of the volume; members may leave a "
+                                         "table, and others take their place"));
+    }
+    if (!config.replaces.empty()) {
+      const bool another = std::any_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+        return t.id != same->id && t.config.replica == config.replica;
+      });
+      if (another || config.state != TargetState::kOut || config.stays_out) {
+        return refuse(EINVAL, absl::StrCat("replica ", config.replica,
+                                           " can take another one's place only as joining, and "
+                                           "only if it is no member itself"));
+      }
     }
     if (config.state != TargetState::kInSync) continue;
     if (!same->member()) {
@@ -119,14 +131,21 @@ void Engine::State::LoadTable(ControlId id, Table table) {
     ++in_sync;
     if (same->member() && same->waited_for()) ++good;
   }
-  const uint32_t needed = std::max<uint32_t>(options_.min_in_sync, 1);
-  const bool somebody_leaves =
-      in_sync < std::count_if(targets_.begin(), targets_.end(), [](const Target& t) {
-        return t.member();
-      });
   // One that has failed or stays away may have lost what the others hold: it does not
-  // count as one that remains when others leave.
-  if (in_sync < needed || (somebody_leaves && good < needed)) {
+  // count as one that remains when others leave. Whose place is taken is gone already; if too few
+  // are left then, I/O is held until the new one is in sync.
+  uint32_t needed = 0;
+  for (const Target& target : targets_) {
+    if (!target.member()) continue;
+    const auto next = std::find_if(
+        table.targets.begin(), table.targets.end(),
+        [&](const TargetConfig& t) { return t.place() == target.config.replica; });
+    const bool stays = next != table.targets.end() && next->state == TargetState::kInSync;
+    const bool is_replaced = next != table.targets.end() && !next->replaces.empty();
+    if (stays) continue;
+    needed = std::max<uint32_t>(needed, is_replaced ? 1 : std::max<uint32_t>(options_.min_in_sync, 1));
+  }
+  if (std::min(in_sync, good) < needed) {
     return refuse(EINVAL, absl::StrCat("the table has ", in_sync, " members in sync, ", good,
                                        " of them good, the volume needs at least ", needed));
   }
@@ -154,7 +173,13 @@ void Engine::State::Resume(ControlId id) {
       config.state = TargetState::kOut;
       config.stays_out = true;
       for (const TargetConfig& next : next_table_->targets) {
-        if (next.replica != config.replica) continue;
+        if (next.place() != config.replica) continue;
+        if (!next.replaces.empty()) {
+          config = next;
+          config.replaces.clear();
+          config.left_at.clear();
+          break;
+        }
         config.state = next.state;
         config.stays_out = next.stays_out;
         if (!next.address.empty()) config.address = next.address;
@@ -172,6 +197,13 @@ void Engine::State::FinishResume() {
   const Table table = *std::exchange(next_table_, std::nullopt);
   for (Target& target : targets_) {
     const TargetConfig& next = table.targets[static_cast<size_t>(target.id)];
+    if (next.store_id != target.config.store_id) {
+      const std::string before = target.config.replica;
+      target = Target{.id = target.id, .config = next, .health = Target::Health::kOut,
+                      .since = now_, .join_not_before = now_,
+                      .reason = absl::StrCat("takes the place of ", before)};
+      continue;
+    }
     const bool moved = next.address != target.config.address;
     target.config.address = next.address;
     target.config.stays_out = next.stays_out;

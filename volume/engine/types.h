@@ -107,6 +107,11 @@ struct TargetConfig {
   std::vector<Position> left_at;
   // Of its host when it last became in_sync in this epoch; empty: not since the takeover.
   std::string boot_id;
+  // In a table that is loaded: the member whose place it takes for good, with an empty store;
+  // it has that one's name if only the store is another. Empty: it is a member itself.
+  std::string replaces;
+
+  const std::string& place() const { return replaces.empty() ? replica : replaces; }
 };
 
 // Immutable once loaded; swapped whole.
