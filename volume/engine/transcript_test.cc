@@ -202,6 +202,7 @@ class Player {
     }
     if (verb == "resume") return engine_->Resume(ControlId{Number(words[1])}, now_, effects);
     if (verb == "load") return Load(command, effects);
+    if (verb == "step") return Step(command, effects);
     if (verb == "committed") {
       absl::Status status;
       if (command.Has("fail")) status = absl::UnavailableError("no catalog");
@@ -317,13 +318,44 @@ class Player {
     engine_->CloneCompleted(ids_.at(command.words[1]), clone, reply, now_, effects);
   }
 
+  // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, changes=FIRST+COUNT,...,
+  // fail=unavailable or fail=unknown (OUT_OF_RANGE).
+  void Step(const Command& command, Effects& effects) {
+    JoinStepResult result;
+    const std::string fail = command.Named("fail", "");
+    if (fail == "unavailable") result.status = absl::UnavailableError("not there");
+    if (fail == "unknown") result.status = absl::OutOfRangeError("no longer known");
+    const Epoch epoch = Number(command.Named("epoch", "7"));
+    for (absl::string_view at : absl::StrSplit(command.Named("at", ""), ',', absl::SkipEmpty())) {
+      const uint64_t n = Number(at);
+      SealedState::Lane lane;
+      lane.position = lane.durable = Position(epoch, n);
+      lane.lineage = {{5, 9}};
+      if (epoch == 7) lane.lineage.push_back({6, 4});
+      result.sealed.lanes.push_back(lane);
+    }
+    result.blocks_left = Number(command.Named("left", "0"));
+    for (absl::string_view range :
+         absl::StrSplit(command.Named("changes", ""), ',', absl::SkipEmpty())) {
+      std::vector<std::string> parts = absl::StrSplit(range, '+');
+      result.changes.push_back({Number(parts[0]), Number(parts[1])});
+    }
+    engine_->JoinStepDone(Number(command.words[1]), std::move(result), now_, effects);
+  }
+
+  // Members as NAME[:in_sync|joining|out][@ADDRESS]; NEW/OLD:joining takes OLD's place.
   void Load(const Command& command, Effects& effects) {
     Table table;
     for (size_t i = 2; i < command.words.size(); ++i) {
       std::vector<std::string> address = absl::StrSplit(command.words[i], '@');
       std::vector<std::string> parts = absl::StrSplit(address[0], ':');
+      std::vector<std::string> place = absl::StrSplit(parts[0], '/');
       TargetConfig target;
-      target.replica = parts[0];
+      target.replica = place[0];
+      if (place.size() > 1) {
+        target.replaces = place[1];
+        target.store_id = "store-" + place[0];
+      }
       if (address.size() > 1) target.address = address[1];
       if (parts.size() > 1 && parts[1] != "in_sync") target.state = TargetState::kOut;
       target.stays_out = parts.size() > 1 && parts[1] == "out";
@@ -419,7 +451,8 @@ class Player {
         " replay=", view.replay_bytes, "\n");
     for (const TargetView& target : view.targets) {
       absl::StrAppend(&out, target.config.replica, " ", kHealth[static_cast<int>(target.health)],
-                      target.leaving ? " leaving" : "", target.overdue ? " overdue" : "", " clones=", target.inflight_clones,
+                      target.leaving ? " leaving" : "", target.overdue ? " overdue" : "",
+                      target.joining ? " joining" : "", " clones=", target.inflight_clones,
                       " errors=", target.errors, " requeues=", target.requeues, "\n");
     }
     return out;
