@@ -1,10 +1,14 @@
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/cli/commands.h"
 #include "client/cli/output.h"
 #include "proto/base/position.h"
@@ -16,8 +20,11 @@
 namespace weir::cli {
 namespace {
 
+constexpr absl::Duration kLookEvery = absl::Milliseconds(200);
+constexpr absl::Duration kShowEvery = absl::Seconds(2);
 constexpr char kExamples[] =
     "  weirctl replica list\n"
+    "  weirctl replica replace demo replica2 --wait\n"
     "  weirctl replica show replica1 --output=json";
 
 void AddList(CLI::App* group, Context& context) {
@@ -85,12 +92,100 @@ void AddShow(CLI::App* group, Context& context) {
   command->footer("Asks the replica itself, so it works without a frontend.");
 }
 
+// How far the replicas are that are brought back; empty: all are in sync or out for good.
+std::string Joining(const v1::Volume& volume) {
+  std::vector<std::string> joining;
+  for (const v1::Target& target : volume.table().targets()) {
+    if (target.state() != "joining") continue;
+    joining.push_back(absl::StrCat(target.replica(), " ", FormatSize(target.join_bytes_copied()),
+                                   " copied, ", FormatSize(target.join_bytes_left()),
+                                   " or more to go"));
+  }
+  return absl::StrJoin(joining, "; ");
+}
+
+// Says how far it is while it waits.
+absl::Status AwaitInSync(Client& client, const std::string& volume, Context& context) {
+  for (absl::Time shown = absl::Now();; absl::SleepFor(kLookEvery)) {
+    ASSIGN_OR_RETURN(const v1::Volume now, client.GetVolume(volume));
+    const std::string joining = Joining(now);
+    if (joining.empty()) return absl::OkStatus();
+    if (absl::Now() - shown < kShowEvery) continue;
+    shown = absl::Now();
+    context.err << volume << ": " << joining << std::endl;
+  }
+}
+
+absl::Status Replace(Client& client, const std::string& volume, const std::string& replica,
+                     const std::string& with, bool wait, Context& context) {
+  ASSIGN_OR_RETURN(const std::string taken, client.ReplaceMember(volume, replica, with));
+  context.err << volume << ": " << taken << " has taken the place of " << replica << std::endl;
+  return wait ? AwaitInSync(client, volume, context) : absl::OkStatus();
+}
+
+void AddReplace(CLI::App* group, Context& context) {
+  struct Flags {
+    std::string volume, replica, with;
+    bool wait = false;
+  };
+  auto flags = std::make_shared<Flags>();
+  auto body = [&context, flags]() -> absl::Status {
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    return Replace(*client, flags->volume, flags->replica, flags->with, flags->wait, context);
+  };
+  CLI::App* command = AddCommand(
+      group, context, "replace", "give a member's place in a volume to another replica", body);
+  command->add_option("volume", flags->volume, "its name")->required();
+  command->add_option("replica", flags->replica, "the member that goes")->required();
+  command->add_option("--with", flags->with,
+                      "who takes its place; else itself, if it has a new, empty store, or the "
+                      "replica with most free space");
+  command->add_flag("--wait", flags->wait, "until all are in sync again");
+  command->footer("The new one gets everything while clients go on. Nothing is deleted on the old "
+                  "one.\nExample, after a disk was replaced and replica2 was started on the empty "
+                  "one:\n  weirctl replica replace demo replica2 --wait");
+}
+
+absl::Status Drain(Client& client, const std::string& replica, Context& context) {
+  ASSIGN_OR_RETURN(const std::vector<v1::Volume> volumes, client.ListVolumes());
+  size_t moved = 0;
+  for (const v1::Volume& volume : volumes) {
+    const auto& targets = volume.table().targets();
+    if (std::none_of(targets.begin(), targets.end(),
+                     [&](const v1::Target& t) { return t.replica() == replica; })) {
+      continue;
+    }
+    RETURN_IF_ERROR(client.Attach(volume.name()));
+    RETURN_IF_ERROR(AwaitInSync(client, volume.name(), context));
+    RETURN_IF_ERROR(Replace(client, volume.name(), replica, "", /*wait=*/true, context));
+    ++moved;
+  }
+  context.err << replica << ": " << moved << " of " << volumes.size()
+              << " volumes were on it, none is any more" << std::endl;
+  return absl::OkStatus();
+}
+
+void AddDrain(CLI::App* group, Context& context) {
+  auto replica = std::make_shared<std::string>();
+  auto body = [&context, replica]() -> absl::Status {
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    return Drain(*client, *replica, context);
+  };
+  CLI::App* command = AddCommand(
+      group, context, "drain", "replace a replica in every volume, one after the other", body);
+  command->add_option("replica", *replica, "its name")->required();
+  command->footer("Waits until each volume has all its replicas in sync, before and after. Stopped "
+                  "half-way it can be called again.");
+}
+
 }  // namespace
 
 void AddReplicaCommands(CLI::App& app, Context& context) {
-  CLI::App* group = AddGroup(app, "replica", "list and show replicas", kExamples);
+  CLI::App* group = AddGroup(app, "replica", "list, show, replace and drain replicas", kExamples);
   AddList(group, context);
   AddShow(group, context);
+  AddReplace(group, context);
+  AddDrain(group, context);
 }
 
 }  // namespace weir::cli

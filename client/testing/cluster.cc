@@ -10,6 +10,7 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
+#include "proto/base/check.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/status.h"
 #include "weir/v1/replica.grpc.pb.h"
@@ -121,6 +122,11 @@ absl::Status Cluster::StartFrontend() {
 }
 
 void Cluster::StopReplica(int i) { replicas_[i].server.reset(); }
+
+void Cluster::LoseDisks(int i) {
+  CHECK(replicas_[i].server == nullptr);
+  for (const std::string& dir : replicas_[i].data_dirs) std::filesystem::remove_all(dir);
+}
 
 absl::Status Cluster::StartReplica(int i) {
   Replica& replica = replicas_[i];

@@ -72,6 +72,8 @@ class Cluster {
   // In an orderly way. Its data stays, and StartReplica serves them again.
   void StopReplica(int i);
   absl::Status StartReplica(int i);
+  // Its disks are replaced by empty ones. REQUIRES: it is stopped.
+  void LoseDisks(int i);
 
   // REQUIRES: enable_fault_injection, and the replica runs.
   absl::Status SetFault(int i, const v1::Fault& fault);

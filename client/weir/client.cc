@@ -125,6 +125,16 @@ class RemoteClient : public Client {
     return Call(&Stub::LoadTable, request).status();
   }
 
+  absl::StatusOr<std::string> ReplaceMember(const std::string& name, const std::string& replica,
+                                            const std::string& with) override {
+    v1::ReplaceMemberRequest request;
+    request.set_name(name);
+    request.set_replica(replica);
+    request.set_with(with);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::ReplaceMember, request));
+    return response.with();
+  }
+
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override {
     v1::ExplainRequest request;
     request.set_name(name);

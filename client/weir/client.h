@@ -124,6 +124,10 @@ class Client {
                                absl::Duration deadline = absl::Seconds(30)) = 0;
   virtual absl::Status Resume(const std::string& name) = 0;
   virtual absl::Status LoadTable(const std::string& name, const v1::Table& table) = 0;
+  // Gives a member's place to another replica; `with` empty: chosen. Answers who took it.
+  virtual absl::StatusOr<std::string> ReplaceMember(const std::string& name,
+                                                    const std::string& replica,
+                                                    const std::string& with = "") = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
   // With per-target details, also on success.

@@ -40,11 +40,11 @@ class ClusterMembershipTest : public ClusterTest {
     }
   }
   // What replica `i` itself holds: the others answer reads as if their blocks were damaged.
-  void ExpectReplicaHas(int i, char c, size_t blocks) {
+  void ExpectReplicaHas(int i, char c, size_t blocks, size_t from = 0) {
     for (int other = 0; other < cluster_->replicas(); ++other) {
       if (other != i) Fault(other, v1::FAULT_OP_READ, EBADMSG, 0);
     }
-    for (size_t b = 0; b < blocks; ++b) {
+    for (size_t b = from; b < blocks; ++b) {
       auto data = volume_->Read(b * 4096, 4096);
       ASSERT_TRUE(data.ok()) << data.status();
       EXPECT_TRUE(*data == Blocks(static_cast<char>(c + b % 20))) << "block " << b;
@@ -135,6 +135,50 @@ TEST_F(ClusterMembershipTest, AnAttachGivesUpAReplicaThatIsAwayAndBringsItBack) 
   ASSERT_TRUE(cluster_->StartReplica(2).ok());
   ASSERT_TRUE(AllBecomeInSync()) << Summary();
   ExpectReplicaHas(2, 'b', 50);
+}
+
+TEST_F(ClusterMembershipTest, AReplicaWithANewStoreTakesItsOldPlaceAndGetsEverything) {
+  Start(QuietOptions());
+  WriteAll('a', 300);
+  ASSERT_TRUE(volume_->Flush().ok());
+  Client& client = cluster_->client();
+  EXPECT_TRUE(absl::IsFailedPrecondition(client.ReplaceMember("demo", "replica2").status()))
+      << "it has its own store, and there is no other replica";
+  cluster_->StopReplica(1);
+  cluster_->LoseDisks(1);
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+  WriteAll('b', 100);
+  auto with = client.ReplaceMember("demo", "replica2");
+  ASSERT_TRUE(with.ok()) << with.status();
+  EXPECT_EQ(*with, "replica2");
+  ASSERT_TRUE(AllBecomeInSync()) << Summary();
+  ExpectReplicaHas(1, 'b', 100);
+  ExpectReplicaHas(1, 'a', 300, /*from=*/100);
+}
+
+TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
+  ClusterOptions options = QuietOptions();
+  options.replicas = 4;
+  options.frontend.replace_after = absl::Seconds(2);
+  auto cluster = Cluster::Start(std::move(options));
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  cluster_ = *std::move(cluster);
+  v1::CreateVolumeRequest request;
+  request.set_name("demo");
+  request.set_size_bytes(kSizeBytes);
+  for (const char* name : {"replica1", "replica2", "replica3"}) request.add_replicas(name);
+  ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
+  auto volume = cluster_->client().OpenVolume("demo");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  volume_ = *std::move(volume);
+  WriteAll('a', 100);
+  cluster_->StopReplica(2);
+  ASSERT_TRUE(Eventually([&] {
+    const v1::Table table = cluster_->client().GetVolume("demo")->table();
+    return table.targets(2).replica() == "replica4" && table.targets(2).state() == "in_sync";
+  })) << Summary();
+  for (int i : {0, 1}) Fault(i, v1::FAULT_OP_READ, EBADMSG, 0);
+  EXPECT_TRUE(*volume_->Read(40 * 4096, 4096) == Blocks('a'));
 }
 
 TEST_F(ClusterMembershipTest, WhatAnOperatorTakesOutStaysOutUntilATableSaysJoining) {

@@ -56,7 +56,7 @@ void Engine::State::ConnectAll() {
   last_auto_flush_ = now_;
   run_not_before_ = change_not_before_ = held_since_ = now_;
   for (Target& target : targets_) {
-    target.since = target.asked_to_connect = target.join_not_before = now_;
+    target.since = target.asked_to_connect = target.left = target.join_not_before = now_;
     target.backoff_until = now_;
     if (!target.counts()) continue;
     Emit(ConnectTarget{target.id, target.config, absl::ZeroDuration()});
@@ -208,6 +208,7 @@ EngineView Engine::State::View() const {
       }
     }
     seen.next_join = target.join_not_before;
+    seen.left = target.left;
     seen.overdue = target.overdue;
     seen.reason = target.reason;
     seen.since = target.since;

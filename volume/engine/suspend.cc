@@ -200,7 +200,7 @@ void Engine::State::FinishResume() {
     if (next.store_id != target.config.store_id) {
       const std::string before = target.config.replica;
       target = Target{.id = target.id, .config = next, .health = Target::Health::kOut,
-                      .since = now_, .join_not_before = now_,
+                      .since = now_, .left = now_, .join_not_before = now_,
                       .reason = absl::StrCat("takes the place of ", before)};
       continue;
     }

@@ -77,6 +77,7 @@ struct Target {
   // Being brought back: it gets all writes after the join's position and is kept account of, but is no member.
   bool joining = false;
   bool joint = false;         // ... and acknowledgements need it already
+  Time left{};                // it is no member since
   Time join_not_before{};
   absl::Duration join_delay;  // after the next failure
   Result failure;             // kFailed, overdue: what requests that need it get

@@ -268,6 +268,7 @@ struct TargetView {
   uint64_t join_blocks_left = 0;   // still to be copied, as far as is known
   uint64_t join_bytes_copied = 0;
   Time next_join{};                // kOut: when it is tried, at the earliest
+  Time left{};                     // kOut, joining: since when it is no member, as far as is known
   std::string reason;              // why failed, lost or out
   Time since{};                    // when health last changed
   uint32_t num_flush_requests = 0;

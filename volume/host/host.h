@@ -42,6 +42,8 @@ struct HostOptions {
   // Passed on to every engine; see engine::Options.
   absl::Duration leave_after = absl::Milliseconds(700);
   absl::Duration hold_deadline = absl::Minutes(5);
+  // How long a member may be out before another replica takes its place; infinite: never.
+  absl::Duration replace_after = absl::Minutes(10);
   absl::Duration lease = absl::Seconds(3);
   absl::Duration requeue_deadline = absl::Seconds(30);
   absl::Duration clone_deadline = absl::Seconds(10);
@@ -119,6 +121,8 @@ class Host {
   virtual absl::Status Suspend(const v1::SuspendRequest& request) = 0;
   virtual absl::Status Resume(const std::string& name) = 0;
   virtual absl::Status LoadTable(const v1::LoadTableRequest& request) = 0;
+  virtual absl::StatusOr<v1::ReplaceMemberResponse> ReplaceMember(
+      const v1::ReplaceMemberRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
 };

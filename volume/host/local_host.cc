@@ -90,6 +90,7 @@ absl::Status LocalHost::Start() {
   RETURN_IF_ERROR(provision_.RegisterReplicas(options_.replicas));
   RETURN_IF_ERROR(StartService());
   RETURN_IF_ERROR(StartMetrics());
+  if (options_.replace_after < absl::InfiniteDuration()) ReplaceLostLater();
   for (const std::string& name : options_.attach) {
     const bool accepted = control_->Run([this, name] {
       const absl::Status status = Attach(name).status();

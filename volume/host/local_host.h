@@ -56,6 +56,8 @@ class LocalHost final : public Host {
   absl::Status Suspend(const v1::SuspendRequest& request) override;
   absl::Status Resume(const std::string& name) override;
   absl::Status LoadTable(const v1::LoadTableRequest& request) override;
+  absl::StatusOr<v1::ReplaceMemberResponse> ReplaceMember(
+      const v1::ReplaceMemberRequest& request) override;
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
 
@@ -88,6 +90,11 @@ class LocalHost final : public Host {
     LocalHost* host_;
     Entry* entry_;
   };
+
+  // replace.cc
+  absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with);
+  void ReplaceLostLater();
+  void ReplaceLost();
 
   absl::Status StartService();
   absl::Status StartMetrics();
@@ -123,6 +130,7 @@ class LocalHost final : public Host {
   absl::Mutex mu_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<std::string, engine::Time> replace_not_before_ ABSL_GUARDED_BY(mu_);  // by volume
 
   ReplicaChannels channels_;  // outlives every runner's sessions
   std::unique_ptr<Timer> timer_;

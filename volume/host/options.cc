@@ -90,6 +90,9 @@ constexpr HostOptionKey kKeys[] = {
     {"leave_after",
      "How long a replica may be away before the volume goes on without it, if min_in_sync "
      "others remain; it is brought back by itself."},
+    {"replace_after",
+     "How long a replica may be out of a volume before another one, with most free space, takes "
+     "its place; 0: never."},
     {"hold_deadline",
      "How long requests are held, for want of replicas or of the catalog, before they fail "
      "with EIO; 0: for ever."},
@@ -141,6 +144,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     return SetDuration(key, value, &options->give_up_after);
   } else if (key == "leave_after") {
     return SetDuration(key, value, &options->leave_after);
+  } else if (key == "replace_after") {
+    return SetDurationOrEver(key, value, &options->replace_after);
   } else if (key == "hold_deadline") {
     return SetDurationOrEver(key, value, &options->hold_deadline);
   } else if (key == "lease") {

@@ -299,25 +299,88 @@ absl::StatusOr<v1::VolumeRecord> Provision::Create(
 
 absl::Status Provision::CreateOnMembers(v1::VolumeRecord* record) {
   for (v1::Member& member : *record->mutable_members()) {
-    v1::CreateReplicaVolumeRequest request;
-    *request.mutable_fence() = FenceOf(*record, member, catalog_->cluster_id());
-    request.set_size_bytes(record->size_bytes());
-    request.set_lanes(record->lanes());
-    request.set_stripe_blocks(record->stripe_blocks());
-    ASSIGN_OR_RETURN(const v1::CreateReplicaVolumeResponse response,
-                     ReplicaClient(member.replica(), member.address())
-                         .CreateVolume(request, kChangeDeadline));
-    member.set_store_id(response.store_id());
-    member.set_boot_id(response.boot_id());
-    absl::StatusOr<catalog::VersionedReplica> replica =
-        catalog_->GetReplica(member.replica());
-    RETURN_IF_ERROR(replica.status());
-    if (replica->record.store_id() == response.store_id()) continue;
-    replica->record.set_store_id(response.store_id());
-    RETURN_IF_ERROR(
-        catalog_->PutReplica(replica->record, replica->revision).status());
+    RETURN_IF_ERROR(CreateOnMember(*record, &member));
   }
   return absl::OkStatus();
+}
+
+absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, v1::Member* member) {
+  v1::CreateReplicaVolumeRequest request;
+  *request.mutable_fence() = FenceOf(record, *member, catalog_->cluster_id());
+  request.set_size_bytes(record.size_bytes());
+  request.set_lanes(record.lanes());
+  request.set_stripe_blocks(record.stripe_blocks());
+  ASSIGN_OR_RETURN(const v1::CreateReplicaVolumeResponse response,
+                   ReplicaClient(member->replica(), member->address())
+                       .CreateVolume(request, kChangeDeadline));
+  member->set_store_id(response.store_id());
+  member->set_boot_id(response.boot_id());
+  absl::StatusOr<catalog::VersionedReplica> replica = catalog_->GetReplica(member->replica());
+  RETURN_IF_ERROR(replica.status());
+  if (replica->record.store_id() == response.store_id()) return absl::OkStatus();
+  replica->record.set_store_id(response.store_id());
+  return catalog_->PutReplica(replica->record, replica->revision).status();
+}
+
+absl::StatusOr<v1::Member> Provision::PrepareReplacement(const v1::VolumeRecord& record,
+                                                         const std::string& replica,
+                                                         const std::string& with) {
+  const auto member =
+      std::find_if(record.members().begin(), record.members().end(),
+                   [&](const v1::Member& one) { return one.replica() == replica; });
+  if (member == record.members().end()) {
+    return absl::NotFoundError(
+        absl::StrCat("replica ", replica, " is no member of volume ", record.name()));
+  }
+  ASSIGN_OR_RETURN(const Found found, ChooseReplacement(record, *member, with));
+  v1::Member next;
+  next.set_replica(found.record.name());
+  next.set_address(found.record.address());
+  next.set_store_id(found.answer->store_id());
+  RETURN_IF_ERROR(CreateOnMember(record, &next));
+  return next;
+}
+
+absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRecord& record,
+                                                              const v1::Member& member,
+                                                              const std::string& with) {
+  ASSIGN_OR_RETURN(std::vector<Found> found, AskReplicas(kAskDeadline));
+  // The same name first, then who has most space.
+  std::stable_sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
+    const bool a_is_it = a.record.name() == member.replica();
+    if (a_is_it || b.record.name() == member.replica()) return a_is_it;
+    return a.answer.ok() && (!b.answer.ok() || AvailableBytes(*a.answer) > AvailableBytes(*b.answer));
+  });
+  std::vector<std::string> unusable;
+  for (Found& one : found) {
+    const std::string& name = one.record.name();
+    if (!with.empty() && name != with) continue;
+    absl::Status status = one.answer.status();
+    if (one.answer.ok()) {
+      one.record.clear_store_id();  // it may have another one
+      status = CheckIdentity(one.record, *one.answer, catalog_->cluster_id());
+    }
+    for (const v1::Member& other : record.members()) {
+      if (!status.ok()) break;
+      if (other.store_id() == one.answer->store_id()) {
+        status = absl::FailedPreconditionError(absl::StrCat(
+            "replica ", name, " has the store of member ", other.replica(),
+            other.replica() == name ? ", so it can be brought back as it is" : ""));
+      } else if (other.replica() == name && name != member.replica()) {
+        status = absl::FailedPreconditionError(
+            absl::StrCat("replica ", name, " is a member already"));
+      }
+    }
+    if (status.ok()) return one;
+    unusable.push_back(std::string(status.message()));
+  }
+  if (!with.empty() && unusable.empty()) {
+    return absl::NotFoundError(absl::StrCat("no replica ", with, " is known; register it with "
+                                            "--replicas"));
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("no replica can take the place of ", member.replica(), ": ",
+                   absl::StrJoin(unusable, "; ")));
 }
 
 absl::Status Provision::DeleteOnMembers(const v1::VolumeRecord& record) {

@@ -40,6 +40,12 @@ class Provision {
   // REQUIRES: not attached.
   absl::Status Delete(const std::string& name);
 
+  // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says. Makes the volume
+  // there. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
+  absl::StatusOr<v1::Member> PrepareReplacement(const v1::VolumeRecord& record,
+                                                const std::string& replica,
+                                                const std::string& with);
+
   // What each known replica says of itself, asked in parallel.
   struct Found {
     v1::ReplicaRecord record;
@@ -54,6 +60,10 @@ class Provision {
       const v1::CreateVolumeRequest& request);
   // Creates the volume on every member and fills in their store ids.
   absl::Status CreateOnMembers(v1::VolumeRecord* record);
+  absl::Status CreateOnMember(const v1::VolumeRecord& record, v1::Member* member);
+  // Of those found, the one to take the member's place.
+  absl::StatusOr<Found> ChooseReplacement(const v1::VolumeRecord& record, const v1::Member& member,
+                                          const std::string& with);
   absl::Status DeleteOnMembers(const v1::VolumeRecord& record);
   absl::Status DeleteHeld(VolumeRecordHolder& holder);
 

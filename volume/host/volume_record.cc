@@ -137,17 +137,19 @@ engine::Table ToTable(const v1::VolumeRecord& record) {
 }
 
 v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit) {
-  for (v1::Member& member : *record.mutable_members()) {
-    member.set_in_sync(false);
-    for (const engine::TargetConfig& target : commit.table.targets) {
-      if (target.replica != member.replica()) continue;
-      member.set_in_sync(target.state == engine::TargetState::kInSync);
-      member.set_address(target.address);
-      member.set_stays_out(target.stays_out);
-      member.clear_left_at();
-      for (Position position : target.left_at) member.add_left_at(position.bits());
-      if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
-    }
+  // Slot by slot: a member's place may have been given to another replica or store.
+  for (size_t i = 0; i < commit.table.targets.size(); ++i) {
+    const engine::TargetConfig& target = commit.table.targets[i];
+    v1::Member& member = *record.mutable_members(static_cast<int>(i));
+    if (member.store_id() != target.store_id) member.clear_boot_id();
+    member.set_replica(target.replica);
+    member.set_store_id(target.store_id);
+    member.set_in_sync(target.state == engine::TargetState::kInSync);
+    member.set_address(target.address);
+    member.set_stays_out(target.stays_out);
+    member.clear_left_at();
+    for (Position position : target.left_at) member.add_left_at(position.bits());
+    if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
   }
   record.clear_floor();
   for (size_t lane = 0; lane < commit.floor.size(); ++lane) {

@@ -99,6 +99,15 @@ VolumeService::Reactor* VolumeService::LoadTable(
                  [this, request] { return host_->LoadTable(*request); });
 }
 
+VolumeService::Reactor* VolumeService::ReplaceMember(Context* context,
+                                                     const v1::ReplaceMemberRequest* request,
+                                                     v1::ReplaceMemberResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response, host_->ReplaceMember(*request));
+    return absl::OkStatus();
+  });
+}
+
 VolumeService::Reactor* VolumeService::Explain(Context* context,
                                                const v1::ExplainRequest* request,
                                                v1::ExplainResponse* response) {

@@ -40,9 +40,10 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_Suspend<
     v1::VolumeService::WithCallbackMethod_Resume<
     v1::VolumeService::WithCallbackMethod_LoadTable<
+    v1::VolumeService::WithCallbackMethod_ReplaceMember<
     v1::VolumeService::WithCallbackMethod_Explain<
     v1::VolumeService::WithCallbackMethod_ListReplicas<
-    VolumeServiceIo>>>>>>>>>>>;
+    VolumeServiceIo>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -70,6 +71,8 @@ class VolumeService final : public VolumeServiceBase {
                   v1::ResumeResponse* response) override;
   Reactor* LoadTable(Context* context, const v1::LoadTableRequest* request,
                      v1::LoadTableResponse* response) override;
+  Reactor* ReplaceMember(Context* context, const v1::ReplaceMemberRequest* request,
+                         v1::ReplaceMemberResponse* response) override;
   Reactor* Explain(Context* context, const v1::ExplainRequest* request,
                    v1::ExplainResponse* response) override;
   Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,

@@ -1,0 +1,118 @@
+// LocalHost's replacing of members: asked for, or because they have been out for long.
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+#include "volume/host/clock.h"
+#include "volume/host/local_host.h"
+
+namespace weir::host {
+namespace {
+
+constexpr absl::Duration kSuspendDeadline = absl::Seconds(10);
+constexpr absl::Duration kLookEvery = absl::Seconds(1);
+// After a replacement that could not be.
+constexpr absl::Duration kRetryAfter = absl::Minutes(1);
+
+// The first that has been out for `replace_after`; empty: none.
+std::string LostMember(const engine::EngineView& view, absl::Duration replace_after,
+                       engine::Time now) {
+  if (view.state != engine::EngineView::State::kActive) return "";
+  for (const engine::TargetView& target : view.targets) {
+    const bool out = target.config.state == engine::TargetState::kOut &&
+                     !target.config.stays_out && !target.joining;
+    if (out && now - target.left >= replace_after) return target.config.replica;
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
+    const v1::ReplaceMemberRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
+  v1::VolumeRecord record;
+  {
+    absl::MutexLock lock(&attached->mu);
+    record = attached->holder.record();
+  }
+  ASSIGN_OR_RETURN(const v1::Member with,
+                   provision_.PrepareReplacement(record, request.replica(), request.with()));
+  RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with));
+  LOG(INFO) << "volume=" << request.name() << " replica=" << with.replica()
+            << " has taken the place of " << request.replica();
+  v1::ReplaceMemberResponse response;
+  response.set_with(with.replica());
+  return response;
+}
+
+absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,
+                               const v1::Member& with) {
+  const engine::EngineView view = runner.View();
+  if (view.state != engine::EngineView::State::kActive) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("volume ", runner.name(), " is suspended, or about to be; resume it first"));
+  }
+  engine::Table table;
+  for (const engine::TargetView& target : view.targets) {
+    engine::TargetConfig config = target.config;
+    if (config.replica == replica) {
+      config = engine::TargetConfig();
+      config.replica = with.replica();
+      config.address = with.address();
+      config.store_id = with.store_id();
+      config.state = engine::TargetState::kOut;
+      config.replaces = replica;
+    }
+    table.targets.push_back(std::move(config));
+  }
+  RETURN_IF_ERROR(runner.Suspend(/*noflush=*/true, kSuspendDeadline));
+  absl::Status status = runner.LoadTable(std::move(table));
+  const absl::Status resumed = runner.Resume();
+  if (status.ok()) status = resumed;
+  // The catalog did not take it: on with the members as they were.
+  if (!resumed.ok()) (void)runner.Resume();
+  return status;
+}
+
+// Closures run only while this lives: the destructor ends the timer and the queue.
+void LocalHost::ReplaceLostLater() {
+  timer_->At(MonotonicNow() + kLookEvery, [this] {
+    // When too much waits already it is looked at next time.
+    if (!control_->Run([this] { ReplaceLost(); })) return ReplaceLostLater();
+    ReplaceLostLater();
+  });
+}
+
+void LocalHost::ReplaceLost() {
+  std::vector<std::pair<std::string, std::shared_ptr<Attached>>> all;
+  const engine::Time now = MonotonicNow();
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return;
+    for (auto& [name, entry] : entries_) {
+      const auto wait = replace_not_before_.find(name);
+      if (wait != replace_not_before_.end() && now < wait->second) continue;
+      if (entry.attached != nullptr) all.emplace_back(name, entry.attached);
+    }
+  }
+  for (const auto& [name, attached] : all) {
+    const std::string lost = LostMember(attached->runner->View(), options_.replace_after, now);
+    if (lost.empty()) continue;
+    v1::ReplaceMemberRequest request;
+    request.set_name(name);
+    request.set_replica(lost);
+    const absl::Status status = ReplaceMember(request).status();
+    if (status.ok()) continue;
+    LOG(WARNING) << "volume=" << name << " replica=" << lost << " is out for "
+                 << absl::FormatDuration(options_.replace_after)
+                 << " and could not be replaced: " << status;
+    absl::MutexLock lock(&mu_);
+    replace_not_before_[name] = MonotonicNow() + kRetryAfter;
+  }
+}
+
+}  // namespace weir::host
