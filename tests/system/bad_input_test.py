@@ -51,6 +51,12 @@ class BadInputTest(harness.ClusterTest):
         self.assertRegex(said, "in use|lock")
         self.still_serves()
 
+    def test_a_frontend_names_the_option_whose_value_makes_no_sense(self):
+        for option in ("leave_after", "give_up_after", "replace_after", "hold_deadline", "lease"):
+            said = self.refused(self.binary("weir-volume"), f"--catalog=embedded:{self.folder}",
+                                "--listen=127.0.0.1:0", f"--{option}=soon")
+            self.assertIn(f"{option}=soon: give a duration", said)
+
     def test_a_replica_refuses_a_directory_that_is_not_there_for_it(self):
         blocked = os.path.join(self.folder, "file")
         open(blocked, "w").close()

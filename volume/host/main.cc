@@ -10,10 +10,12 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "absl/flags/reflection.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
 #include "proto/base/log.h"
 #include "volume/host/host.h"
 #include "volume/host/nbdkit.h"
@@ -28,6 +30,9 @@ ABSL_FLAG(std::string, listen, "", HostOptionHelp("listen"));
 ABSL_FLAG(std::string, metrics_listen, "", HostOptionHelp("metrics_listen"));
 ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));
 ABSL_FLAG(std::string, attach_deadline, "", HostOptionHelp("attach_deadline"));
+ABSL_FLAG(std::string, give_up_after, "", HostOptionHelp("give_up_after"));
+ABSL_FLAG(std::string, leave_after, "", HostOptionHelp("leave_after"));
+ABSL_FLAG(std::string, replace_after, "", HostOptionHelp("replace_after"));
 ABSL_FLAG(std::string, hold_deadline, "", HostOptionHelp("hold_deadline"));
 ABSL_FLAG(std::string, lease, "", HostOptionHelp("lease"));
 ABSL_FLAG(std::string, requeue_deadline, "", HostOptionHelp("requeue_deadline"));
@@ -74,25 +79,12 @@ int Fail(int code, const absl::Status& status) {
 
 // (key, value) of each host option that was given.
 std::vector<std::pair<std::string, std::string>> GivenOptions() {
-  const std::pair<const char*, std::string> all[] = {
-      {"catalog", absl::GetFlag(FLAGS_catalog)},
-      {"replicas", absl::GetFlag(FLAGS_replicas)},
-      {"listen", absl::GetFlag(FLAGS_listen)},
-      {"metrics_listen", absl::GetFlag(FLAGS_metrics_listen)},
-      {"attach", absl::GetFlag(FLAGS_attach)},
-      {"attach_deadline", absl::GetFlag(FLAGS_attach_deadline)},
-      {"hold_deadline", absl::GetFlag(FLAGS_hold_deadline)},
-      {"lease", absl::GetFlag(FLAGS_lease)},
-      {"requeue_deadline", absl::GetFlag(FLAGS_requeue_deadline)},
-      {"clone_deadline", absl::GetFlag(FLAGS_clone_deadline)},
-      {"flush_interval", absl::GetFlag(FLAGS_flush_interval)},
-      {"flush_bytes", absl::GetFlag(FLAGS_flush_bytes)},
-      {"replay_bytes_max", absl::GetFlag(FLAGS_replay_bytes_max)},
-      {"unanswered_bytes_max", absl::GetFlag(FLAGS_unanswered_bytes_max)},
-  };
   std::vector<std::pair<std::string, std::string>> given;
-  for (const auto& [key, value] : all) {
-    if (!value.empty()) given.emplace_back(key, value);
+  for (const weir::host::HostOptionKey& option : weir::host::HostOptionKeys()) {
+    const absl::CommandLineFlag* flag = absl::FindCommandLineFlag(option.key);
+    CHECK(flag != nullptr);  // no option without its flag
+    const std::string value = flag->CurrentValue();
+    if (!value.empty()) given.emplace_back(option.key, value);
   }
   return given;
 }
