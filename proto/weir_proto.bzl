@@ -1,6 +1,6 @@
 """C++ libraries from .proto files, with Debian's protoc and gRPC plugin."""
 
-def weir_proto_library(name, srcs, deps = [], grpc = False, visibility = None):
+def weir_proto_library(name, srcs, deps = [], grpc = False, visibility = None, module_map = True):
     """Generates and compiles .proto files whose import root is this package.
 
     Args:
@@ -9,6 +9,7 @@ def weir_proto_library(name, srcs, deps = [], grpc = False, visibility = None):
       deps: other weir_proto_library targets of this package.
       grpc: whether to generate gRPC services too.
       visibility: as usual.
+      module_map: False: users of its users need not name it, and may not be checked for it.
     """
     hdrs = []
     ccs = []
@@ -38,6 +39,7 @@ def weir_proto_library(name, srcs, deps = [], grpc = False, visibility = None):
         srcs = ccs,
         hdrs = hdrs,
         copts = ["-Wno-error", "-w"],
+        features = [] if module_map else ["-layering_check", "-module_maps"],
         includes = ["."],
         visibility = visibility,
         deps = deps + ["@system//:protobuf"] + (["@system//:grpc"] if grpc else []),

@@ -29,8 +29,9 @@ using VersionedReplica = Versioned<v1::ReplicaRecord>;
 
 class Catalog {
  public:
-  // "embedded:DIR". INVALID_ARGUMENT for another scheme. FAILED_PRECONDITION: DIR is in use
-  // by another frontend (names its pid), or of a newer format.
+  // "embedded:DIR", or "etcd:HOST:PORT,...", see EtcdConfig::Parse. INVALID_ARGUMENT for
+  // another scheme. FAILED_PRECONDITION: DIR is in use by another frontend (names its pid), of
+  // a newer format, or not what it should be. UNAVAILABLE: etcd does not answer.
   static absl::StatusOr<std::unique_ptr<Catalog>> Open(const std::string& spec);
 
   virtual ~Catalog() = default;

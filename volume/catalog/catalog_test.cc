@@ -1,40 +1,43 @@
+// What every catalog must do, embedded or in etcd.
 #include "volume/catalog/catalog.h"
 
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
-#include "rocksdb/db.h"
+#include "volume/catalog/testing/fake_etcd.h"
 
 namespace weir::catalog {
 namespace {
 
-class CatalogTest : public testing::Test {
+class CatalogTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    dir_ = absl::StrCat(
-        testing::TempDir(), "/catalog_",
-        testing::UnitTest::GetInstance()->current_test_info()->name(), "_",
-        ::getpid());
+    if (GetParam() == std::string("etcd")) {
+      etcd_ = std::make_unique<FakeEtcd>(3);
+      etcd_->set_page_keys_max(2);
+      spec_ = absl::StrCat("etcd:", absl::StrJoin(etcd_->endpoints(), ","));
+      return;
+    }
+    dir_ = absl::StrCat(testing::TempDir(), "/conformance_", ::getpid());
     std::filesystem::remove_all(dir_);
+    spec_ = "embedded:" + dir_;
   }
   void TearDown() override {
     catalog_.reset();
-    std::filesystem::remove_all(dir_);
+    if (!dir_.empty()) std::filesystem::remove_all(dir_);
   }
 
   absl::Status Open() {
     catalog_.reset();
-    absl::StatusOr<std::unique_ptr<Catalog>> opened =
-        Catalog::Open("embedded:" + dir_);
+    absl::StatusOr<std::unique_ptr<Catalog>> opened = Catalog::Open(spec_);
     if (!opened.ok()) return opened.status();
     catalog_ = *std::move(opened);
     return absl::OkStatus();
@@ -47,31 +50,13 @@ class CatalogTest : public testing::Test {
     return record;
   }
 
-  // Puts a few records and closes the catalog.
-  void MakeAndClose() {
-    ASSERT_TRUE(Open().ok());
-    for (int i = 0; i < 20; ++i) {
-      ASSERT_TRUE(
-          catalog_->PutVolume(Volume(absl::StrCat("v", i), 1), 0).ok());
-    }
-    catalog_.reset();
-  }
-
-  // The database's write-ahead logs.
-  std::vector<std::filesystem::path> Logs() {
-    std::vector<std::filesystem::path> logs;
-    for (const auto& entry :
-         std::filesystem::directory_iterator(dir_ + "/db")) {
-      if (entry.path().extension() == ".log") logs.push_back(entry.path());
-    }
-    return logs;
-  }
-
+  std::unique_ptr<FakeEtcd> etcd_;
   std::string dir_;
+  std::string spec_;
   std::unique_ptr<Catalog> catalog_;
 };
 
-TEST_F(CatalogTest, KeepsRecordsAndClusterIdOverAReopen) {
+TEST_P(CatalogTest, KeepsRecordsAndClusterIdOverAReopen) {
   ASSERT_TRUE(Open().ok());
   const std::string cluster = catalog_->cluster_id();
   EXPECT_EQ(cluster.size(), 32u);
@@ -95,7 +80,7 @@ TEST_F(CatalogTest, KeepsRecordsAndClusterIdOverAReopen) {
   EXPECT_TRUE(absl::IsNotFound(catalog_->GetVolume("other").status()));
 }
 
-TEST_F(CatalogTest, APutAtAnotherRevisionIsAborted) {
+TEST_P(CatalogTest, APutAtAnotherRevisionIsAborted) {
   ASSERT_TRUE(Open().ok());
   auto first = catalog_->PutVolume(Volume("demo", 1), 0);
   ASSERT_TRUE(first.ok());
@@ -108,7 +93,7 @@ TEST_F(CatalogTest, APutAtAnotherRevisionIsAborted) {
   EXPECT_EQ(catalog_->GetVolume("demo")->record.epoch(), 2u);
 }
 
-TEST_F(CatalogTest, ADeletedAndRemadeRecordHasANewRevision) {
+TEST_P(CatalogTest, ADeletedAndRemadeRecordHasANewRevision) {
   ASSERT_TRUE(Open().ok());
   auto first = catalog_->PutVolume(Volume("demo", 1), 0);
   ASSERT_TRUE(first.ok());
@@ -120,7 +105,7 @@ TEST_F(CatalogTest, ADeletedAndRemadeRecordHasANewRevision) {
   EXPECT_GT(*again, *first);
 }
 
-TEST_F(CatalogTest, OfManyRacingPutsAtOneRevisionExactlyOneWins) {
+TEST_P(CatalogTest, OfManyRacingPutsAtOneRevisionExactlyOneWins) {
   ASSERT_TRUE(Open().ok());
   auto revision = catalog_->PutVolume(Volume("demo", 0), 0);
   ASSERT_TRUE(revision.ok());
@@ -135,74 +120,36 @@ TEST_F(CatalogTest, OfManyRacingPutsAtOneRevisionExactlyOneWins) {
   EXPECT_EQ(wins, 1);
 }
 
-TEST_F(CatalogTest, ASecondFrontendIsRefusedWithThePidOfTheFirst) {
+TEST_P(CatalogTest, ListsAllOfOneKindAndNoOthers) {
   ASSERT_TRUE(Open().ok());
-  auto second = Catalog::Open("embedded:" + dir_);
-  EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
-  EXPECT_TRUE(absl::StrContains(second.status().message(),
-                                absl::StrCat("(pid ", ::getpid(), ")")))
-      << second.status();
-  // From another process, too.
-  const pid_t child = ::fork();
-  if (child == 0) {
-    auto opened = Catalog::Open("embedded:" + dir_);
-    ::_exit(absl::IsFailedPrecondition(opened.status()) ? 0 : 1);
+  EXPECT_TRUE(catalog_->ListVolumes()->empty());
+  for (int i = 0; i < 7; ++i) {
+    ASSERT_TRUE(catalog_->PutVolume(Volume(absl::StrCat("v", i), 1), 0).ok());
   }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
-}
-
-TEST_F(CatalogTest, ANewerFormatIsRefused) {
-  MakeAndClose();
-  rocksdb::DB* db = nullptr;
-  ASSERT_TRUE(rocksdb::DB::Open(rocksdb::Options(), dir_ + "/db", &db).ok());
-  ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "format", "2").ok());
-  delete db;
-  const absl::Status status = Open();
-  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_TRUE(absl::StrContains(status.message(), "newer")) << status;
-}
-
-TEST_F(CatalogTest, ALogCutShortIsRefusedNotOpenedWithLess) {
-  MakeAndClose();
-  ASSERT_EQ(Logs().size(), 1u);
-  const auto size = std::filesystem::file_size(Logs()[0]);
-  for (auto keep = size / 2; keep < size; keep += size / 16 + 1) {
-    std::filesystem::resize_file(Logs()[0], keep);
-    EXPECT_TRUE(absl::IsDataLoss(Open())) << keep;
+  v1::ReplicaRecord replica;
+  replica.set_name("v3");
+  ASSERT_TRUE(catalog_->PutReplica(replica, 0).ok());
+  const auto volumes = catalog_->ListVolumes();
+  ASSERT_TRUE(volumes.ok()) << volumes.status();
+  ASSERT_EQ(volumes->size(), 7u);
+  for (size_t i = 0; i < 7; ++i) {
+    EXPECT_EQ((*volumes)[i].record.name(), absl::StrCat("v", i));
+    EXPECT_EQ((*volumes)[i].revision, catalog_->GetVolume(absl::StrCat("v", i))->revision);
   }
+  EXPECT_EQ(catalog_->ListReplicas()->size(), 1u);
 }
 
-TEST_F(CatalogTest, AFlippedBitInTheLogIsRefused) {
-  MakeAndClose();
-  std::fstream log(Logs()[0], std::ios::in | std::ios::out | std::ios::binary);
-  const auto at =
-      static_cast<std::streamoff>(std::filesystem::file_size(Logs()[0]) / 2);
-  log.seekg(at);
-  const char byte = static_cast<char>(log.get() ^ 0x10);
-  log.seekp(at);
-  log.put(byte);
-  log.close();
-  EXPECT_TRUE(absl::IsDataLoss(Open()));
-}
+INSTANTIATE_TEST_SUITE_P(Every, CatalogTest, testing::Values("embedded", "etcd"),
+                         [](const auto& info) { return std::string(info.param); });
 
-TEST_F(CatalogTest, AMissingLogDatabaseOrFloorIsRefused) {
-  MakeAndClose();
-  std::filesystem::rename(dir_ + "/floor", dir_ + "/floor.kept");
-  EXPECT_TRUE(absl::IsDataLoss(Open()));
-  std::filesystem::rename(dir_ + "/floor.kept", dir_ + "/floor");
-  ASSERT_TRUE(Open().ok());
-  catalog_.reset();
-  std::filesystem::remove_all(dir_ + "/db");
-  EXPECT_TRUE(absl::IsDataLoss(Open()));
-}
-
-TEST_F(CatalogTest, AnUnknownSchemeOrUnwritableFolderSaysWhatToDo) {
-  EXPECT_TRUE(absl::IsInvalidArgument(Catalog::Open("etcd:x").status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(Catalog::Open("embedded:").status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(
-      Catalog::Open("embedded:/proc/nowhere").status()));
+TEST(CatalogSpecTest, AnUnknownSchemeSaysWhatToGive) {
+  for (const char* spec : {"", "consul:x", "embedded:", "etcd:", "etcd:x", "etcd:a:1,", "etcd:a:0",
+                           "etcd:http://a:1", "etcd:a:1?ca=", "etcd:a:1?color=red",
+                           "etcd:a:1?ca=f&cert=f", "etcd:a:1?cert=f&key=f"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(Catalog::Open(spec).status())) << spec;
+  }
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(Catalog::Open("etcd:a:1?ca=/proc/nowhere").status()));
 }
 
 }  // namespace

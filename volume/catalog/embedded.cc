@@ -3,20 +3,19 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <random>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "proto/base/check.h"
 #include "proto/base/status_macros.h"
 #include "rocksdb/options.h"
 #include "rocksdb/write_batch.h"
 #include "volume/catalog/floor.h"
+#include "volume/catalog/unique_id.h"
 
 namespace weir::catalog {
 namespace {
@@ -65,13 +64,6 @@ rocksdb::WriteOptions Synced() {
   return options;
 }
 
-std::string NewClusterId() {
-  std::random_device random;
-  std::string id;
-  for (int i = 0; i < 4; ++i) absl::StrAppendFormat(&id, "%08x", random());
-  return id;
-}
-
 absl::Status Damaged(const std::string& dir, absl::string_view what) {
   return absl::DataLossError(absl::StrCat(
       "catalog ", dir, " is damaged: ", what,
@@ -81,18 +73,6 @@ absl::Status Damaged(const std::string& dir, absl::string_view what) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(
-    const std::string& spec) {
-  absl::string_view dir = spec;
-  if (!absl::ConsumePrefix(&dir, "embedded:") || dir.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("catalog '", spec, "': give embedded:DIR"));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<Catalog> catalog,
-                   EmbeddedCatalog::Open(std::string(dir)));
-  return catalog;
-}
 
 absl::StatusOr<std::unique_ptr<EmbeddedCatalog>> EmbeddedCatalog::Open(
     const std::string& dir) {
@@ -170,7 +150,7 @@ absl::Status EmbeddedCatalog::Make() {
     return Damaged(dir_, "the database is empty although it has been in use");
   }
   v1::ClusterRecord cluster;
-  cluster.set_cluster_id(NewClusterId());
+  cluster.set_cluster_id(NewUniqueId());
   cluster_id_ = cluster.cluster_id();
   revision_ = 1;
   rocksdb::WriteBatch batch;

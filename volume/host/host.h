@@ -30,7 +30,7 @@ namespace weir::host {
 inline constexpr uint32_t kRequestBytesMax = 4 << 20;
 
 struct HostOptions {
-  std::string catalog;  // "embedded:DIR"
+  std::string catalog;  // as catalog::Catalog::Open takes it
   // (name, address) of the replicas of this cluster, registered in the catalog at start.
   std::vector<std::pair<std::string, std::string>> replicas;
   std::string listen;          // VolumeService, health, reflection; empty: none

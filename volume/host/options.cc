@@ -67,8 +67,9 @@ absl::Status SetReplicas(
 
 constexpr HostOptionKey kKeys[] = {
     {"catalog",
-     "Where volumes and replicas are recorded: embedded:DIR. One frontend at a "
-     "time may use a DIR. Required."},
+     "Where volumes and replicas are recorded. embedded:DIR: one frontend at a time may use a "
+     "DIR. etcd:HOST:PORT,HOST:PORT...[?ca=FILE&cert=FILE&key=FILE&prefix=TEXT]: any number of "
+     "frontends; ca turns TLS on, keys begin with prefix (weir/). Required."},
     {"replicas",
      "The cluster's replicas, NAME=ADDRESS,NAME=ADDRESS... (address: HOST:PORT "
      "or unix:PATH). Those registered before need not be repeated; an address "
@@ -171,7 +172,7 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
 absl::Status HostOptions::Validate() const {
   if (catalog.empty()) {
     return absl::InvalidArgumentError(
-        "catalog is missing; give catalog=embedded:DIR");
+        "catalog is missing; give catalog=embedded:DIR or catalog=etcd:HOST:PORT,...");
   }
   std::set<std::string> names, addresses;
   for (const auto& [name, address] : replicas) {

@@ -21,6 +21,7 @@ namespace {
 constexpr absl::Duration kAskDeadline = absl::Seconds(3);
 constexpr absl::Duration kChangeDeadline = absl::Seconds(10);
 constexpr uint32_t kReplicasMax = 7;
+constexpr int kRegisterAttemptsMax = 16;
 constexpr uint32_t kLanesMax = 64;
 
 absl::Status CheckName(const std::string& name) {
@@ -143,20 +144,30 @@ absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
 absl::Status Provision::RegisterReplicas(
     const std::vector<std::pair<std::string, std::string>>& replicas) {
   for (const auto& [name, address] : replicas) {
-    absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(name);
-    if (!known.ok() && !absl::IsNotFound(known.status())) return known.status();
-    v1::ReplicaRecord record;
-    uint64_t revision = 0;
-    if (known.ok()) {
-      if (known->record.address() == address) continue;
-      record = known->record;
-      revision = known->revision;
+    absl::Status status = absl::AbortedError("not tried");
+    // Each time another frontend was first, and there are few.
+    for (int i = 0; i < kRegisterAttemptsMax && absl::IsAborted(status); ++i) {
+      status = RegisterReplica(name, address);
     }
-    record.set_name(name);
-    record.set_address(address);
-    RETURN_IF_ERROR(catalog_->PutReplica(record, revision).status());
-    LOG(INFO) << "replica=" << name << " is registered at " << address;
+    RETURN_IF_ERROR(status);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Provision::RegisterReplica(const std::string& name, const std::string& address) {
+  absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(name);
+  if (!known.ok() && !absl::IsNotFound(known.status())) return known.status();
+  v1::ReplicaRecord record;
+  uint64_t revision = 0;
+  if (known.ok()) {
+    if (known->record.address() == address) return absl::OkStatus();
+    record = known->record;
+    revision = known->revision;
+  }
+  record.set_name(name);
+  record.set_address(address);
+  RETURN_IF_ERROR(catalog_->PutReplica(record, revision).status());
+  LOG(INFO) << "replica=" << name << " is registered at " << address;
   return absl::OkStatus();
 }
 

@@ -32,7 +32,7 @@ class Provision {
   // `catalog` outlives this.
   explicit Provision(catalog::Catalog* catalog) : catalog_(catalog) {}
 
-  // Makes the replicas known, or changes their addresses.
+  // Makes the replicas known, or changes their addresses. Other frontends may do so at once.
   absl::Status RegisterReplicas(
       const std::vector<std::pair<std::string, std::string>>& replicas);
 
@@ -54,6 +54,8 @@ class Provision {
   absl::StatusOr<std::vector<Found>> AskReplicas(absl::Duration deadline);
 
  private:
+  // ABORTED: another frontend has just changed it.
+  absl::Status RegisterReplica(const std::string& name, const std::string& address);
   absl::StatusOr<v1::VolumeRecord> NewRecord(
       const v1::CreateVolumeRequest& request);
   absl::StatusOr<std::vector<Found>> Choose(
