@@ -21,6 +21,7 @@
 #include "client/nbd/export.h"
 #include "client/nbd/hang_up.h"
 #include "client/nbd/reply_errno.h"
+#include "client/nbd/socket_calls.h"
 #include "proto/base/errno.h"
 #include "proto/base/position.h"
 #include "proto/base/size.h"
@@ -84,8 +85,8 @@ const char* Help() {
 }
 
 void Load() {
-  if (!CorrectReplies()) {
-    nbdkit_debug("weir: replies cannot be corrected: EOPNOTSUPP reaches clients as EINVAL");
+  if (!RedirectSocketCalls()) {
+    nbdkit_debug("weir: EOPNOTSUPP reaches clients as EINVAL, and a client that dies may end nbdkit");
   }
 }
 
@@ -190,6 +191,7 @@ void* Open(int) {
     Fail(volume.status());
     return nullptr;
   }
+  ConnectionOpened();
   return new Export(*std::move(volume));
 }
 

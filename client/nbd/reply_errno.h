@@ -16,20 +16,12 @@ namespace weir::nbd {
 // ESTALE, which means that another frontend has taken over, is ESHUTDOWN.
 int ErrorForClient(int error);
 
-// Makes nbdkit send EOPNOTSUPP where a callback of this plugin failed with it.
-// nbdkit offers no way, so this redirects the `send` that its executable calls
-// to one that corrects the error field of the reply. Nothing else is redirected: not
-// this plugin's own sends, nor gRPC's. Returns false, and changes nothing, where
-// the executable has no such call: clients then see EINVAL.
-// REQUIRES: no other thread yet. Over TLS nbdkit does not use `send`: EINVAL.
-bool CorrectReplies();
-
 // To be called by a data callback that is about to fail, on its own thread, on
 // which nbdkit sends the reply; a success needs no call.
 void NoteReplyError(int error);
 
-// Exposed for the test. If `bytes` is a simple reply with EINVAL, and the last
-// error noted on this thread was EOPNOTSUPP, writes the corrected reply to
+// To be asked about all that nbdkit sends. If `bytes` is a simple reply with EINVAL, and
+// the last error noted on this thread was EOPNOTSUPP, writes the corrected reply to
 // `corrected` and returns true. The note is used up by any reply.
 inline constexpr size_t kSimpleReplyBytes = 16;
 bool CorrectReply(const void* bytes, size_t size, unsigned char corrected[kSimpleReplyBytes]);

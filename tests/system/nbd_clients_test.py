@@ -125,7 +125,7 @@ class NbdClientsTest(harness.ClusterTest):
             "while h.aio_in_flight() > 60: h.poll(-1)\n"
             "os._exit(0)\n")
         other = self.cluster.connect()
-        for _ in range(3):
+        for _ in range(10):
             run(sys.executable, "-c", dying, self.uri)
             other.pwrite(b"z" * BLOCK, 0)
             other.flush()
