@@ -1,0 +1,217 @@
+// Is every deliberate bug found by the simulator? See ops/simulate --mutations --help.
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "proto/base/check.h"
+#include "tests/mutation/copy/tests/sim/cluster.h"
+#include "tests/mutation/mutant.h"
+
+namespace weir::sim {
+namespace {
+
+struct Mutant {
+  const char* name;
+  const char* rule;
+};
+constexpr Mutant kMutants[] = {
+#include "tests/mutation/mutants.inc"
+};
+
+constexpr unsigned kClusterSecondsMax = 20;  // one takes a few ms; a mutant may never end
+constexpr rlim_t kMemoryBytesMax = rlim_t{4} << 30;
+
+struct Flags {
+  uint64_t seeds = 100000;
+  int jobs = 1;
+  uint64_t seed = 0;
+  std::vector<std::string> only;
+  std::string table;
+};
+
+// Odd seeds keep a good copy, so that liveness is judged; with even ones anything goes.
+ClusterOptions OptionsOf(uint64_t seed) {
+  ClusterOptions options;
+  if (seed % 2 != 0) return options;
+  options.survivable = false;
+  options.faults = 30;
+  return options;
+}
+
+// What a child has come to; shared with its parent, so that it outlives a crash.
+struct Progress {
+  uint64_t seed = 0;
+  char violation[300] = "";
+};
+
+struct Finding {
+  bool found = false;
+  uint64_t seed = 0;
+  std::string violation;
+};
+
+// In a process of its own: a mutant may crash, loop, or eat all memory.
+void Try(int mutant, uint64_t seeds, Progress* progress) {
+  active_mutant = mutant;
+  const rlimit limit{kMemoryBytesMax, kMemoryBytesMax};
+  setrlimit(RLIMIT_AS, &limit);
+  for (progress->seed = 1; progress->seed <= seeds; ++progress->seed) {
+    alarm(kClusterSecondsMax);
+    const ClusterResult result = Cluster(progress->seed, OptionsOf(progress->seed)).Run();
+    if (result.violation.empty()) continue;
+    std::snprintf(progress->violation, sizeof(progress->violation), "%s", result.violation.c_str());
+    _exit(1);
+  }
+  _exit(0);
+}
+
+Finding FindingOf(const Progress& progress, int status) {
+  Finding finding{.found = true, .seed = progress.seed, .violation = progress.violation};
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) finding.found = false;
+  if (WIFSIGNALED(status)) {
+    const int signal = WTERMSIG(status);
+    finding.violation = signal == SIGALRM  ? "it does not end"
+                        : signal == SIGABRT ? "a CHECK of the code itself"
+                                            : absl::StrCat("it crashes with signal ", signal);
+  }
+  return finding;
+}
+
+class Check {
+ public:
+  explicit Check(Flags flags) : flags_(std::move(flags)), findings_(std::size(kMutants)) {}
+
+  int Run() {
+    for (size_t i = 0; i < std::size(kMutants); ++i) {
+      if (!Wanted(i)) continue;
+      while (children_.size() >= static_cast<size_t>(flags_.jobs)) Await();
+      Begin(i);
+    }
+    while (!children_.empty()) Await();
+    if (!flags_.table.empty()) WriteTable();
+    const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
+    std::printf("%lu mutants, %lu survived, %.0f s\n", tried_, survived_, seconds);
+    return survived_ == 0 ? 0 : 1;
+  }
+
+ private:
+  struct Child {
+    size_t mutant = 0;
+    Progress* progress = nullptr;
+  };
+
+  bool Wanted(size_t index) const {
+    return flags_.only.empty() ||
+           std::find(flags_.only.begin(), flags_.only.end(), kMutants[index].name) !=
+               flags_.only.end();
+  }
+
+  void Begin(size_t index) {
+    void* shared = mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(shared != MAP_FAILED);
+    auto* progress = new (shared) Progress();
+    std::fflush(stdout);
+    const pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) Try(static_cast<int>(index + 1), flags_.seeds, progress);
+    children_[pid] = {index, progress};
+  }
+
+  void Await() {
+    int status = 0;
+    const pid_t pid = wait(&status);
+    const auto child = children_.find(pid);
+    CHECK(child != children_.end());
+    const size_t index = child->second.mutant;
+    const Finding finding = findings_[index] = FindingOf(*child->second.progress, status);
+    munmap(child->second.progress, sizeof(Progress));
+    children_.erase(child);
+    ++tried_;
+    if (!finding.found) ++survived_;
+    std::printf("%-42s %s\n", kMutants[index].name,
+                finding.found
+                    ? absl::StrCat("seed ", finding.seed, ": ", finding.violation).c_str()
+                    : "SURVIVED");
+    std::fflush(stdout);
+  }
+
+  void WriteTable() const {
+    std::ofstream out(flags_.table);
+    out << "# Mutations: deliberate bugs, and the schedule that finds each\n\n"
+           "Written by `ops/simulate --mutations`; the bugs are in `tests/mutation/mutants.txt`. "
+           "Seeds are tried from 1, so a\nseed's number is how many schedules it took. Replay "
+           "one: `ops/simulate --mutations --only=NAME --seed=N`.\n\n"
+           "| rule | mutant | seed | found by |\n| --- | --- | --- | --- |\n";
+    for (size_t i = 0; i < std::size(kMutants); ++i) {
+      const Finding& finding = findings_[i];
+      out << "| " << kMutants[i].rule << " | `" << kMutants[i].name << "` | "
+          << (finding.found ? absl::StrCat(finding.seed) : "-") << " | "
+          << (finding.found ? finding.violation : "**survived**") << " |\n";
+    }
+  }
+
+  const Flags flags_;
+  const absl::Time start_ = absl::Now();
+  std::vector<Finding> findings_;
+  std::map<pid_t, Child> children_;
+  uint64_t tried_ = 0;
+  uint64_t survived_ = 0;
+};
+
+// 0: there is no such mutant.
+int IndexOf(const std::string& name) {
+  for (size_t i = 0; i < std::size(kMutants); ++i) {
+    if (name == kMutants[i].name) return static_cast<int>(i + 1);
+  }
+  return 0;
+}
+
+int Replay(const Flags& flags) {
+  if (!flags.only.empty()) active_mutant = IndexOf(flags.only[0]);
+  ClusterOptions options = OptionsOf(flags.seed);
+  options.trace = true;
+  Cluster cluster(flags.seed, options);
+  const ClusterResult result = cluster.Run();
+  for (const std::string& line : cluster.trace()) std::printf("%s\n", line.c_str());
+  std::printf("seed %lu: %s\n", flags.seed,
+              result.violation.empty() ? "nothing is wrong" : result.violation.c_str());
+  return result.violation.empty() ? 0 : 1;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Does the simulator find every deliberate bug of tests/mutation/mutants.txt?");
+  app.add_option("--seeds", flags.seeds, "clusters for each, at most")->capture_default_str();
+  app.add_option("--jobs", flags.jobs, "processes")->capture_default_str();
+  app.add_option("--only", flags.only, "these mutants only");
+  app.add_option("--seed", flags.seed, "replay this one with the one mutant of --only (or none)");
+  app.add_option("--table", flags.table, "write the table there");
+  CLI11_PARSE(app, argc, argv);
+  for (const std::string& name : flags.only) {
+    if (IndexOf(name) != 0) continue;
+    std::fprintf(stderr, "there is no mutant %s\n", name.c_str());
+    return 2;
+  }
+  return flags.seed != 0 ? Replay(flags) : Check(flags).Run();
+}
+
+}  // namespace
+}  // namespace weir::sim
+
+int main(int argc, char** argv) { return weir::sim::Main(argc, argv); }

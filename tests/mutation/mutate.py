@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+"""Copies sources with the deliberate bugs of a list built in, each behind a switch.
+
+    mutate.py LIST OUT TABLE FILE...
+
+Each FILE is copied to OUT/FILE, and its #includes of other copied files name the copies. TABLE
+gets one C++ initializer a mutant: {"name", "rule"}. A mutant reads in LIST:
+
+    [name] The rule of the design that it breaks.
+    path/of/file.cc
+    -  lines of that file, which must occur there once (spaces at their ends do not matter)
+    +  what stands in their place; MUTANT is true while this mutant is the active one
+
+It may have several such changes. One that fits its file no more is an error: mend the list.
+"""
+
+import os
+import re
+import sys
+
+
+class Edit:
+    def __init__(self, path, number):
+        self.path, self.number, self.old, self.new = path, number, [], []
+
+
+def parse(text):
+    mutants, edits, path = [], [], None
+    for number, line in enumerate(text.split("\n"), 1):
+        head = re.match(r"\[([a-z0-9-]+)\] (.+)$", line)
+        if head:
+            mutants.append(head.groups())
+        elif re.match(r"\S+\.(cc|h)$", line):
+            path = line
+            edits.append((len(mutants), Edit(path, number)))
+        elif line.startswith("-"):
+            if edits[-1][1].new:
+                edits.append((len(mutants), Edit(path, number)))
+            edits[-1][1].old.append(line[1:].strip())
+        elif line.startswith("+"):
+            edits[-1][1].new.append(line[1:])
+        elif line.strip() and not line.startswith("#"):
+            sys.exit(f"line {number}: not understood: {line}")
+    return mutants, edits
+
+
+def places(lines, old):
+    stripped = [line.strip() for line in lines]
+    return [i for i in range(len(lines)) if stripped[i:i + len(old)] == old]
+
+
+def main():
+    list_path, out, table, *files = sys.argv[1:]
+    with open(list_path) as f:
+        mutants, edits = parse(f.read())
+    texts = {}
+    for path in files:
+        with open(path) as f:
+            texts[path] = f.read().split("\n")
+    for index, edit in edits:
+        lines = texts.get(edit.path)
+        found = places(lines, edit.old) if lines else []
+        if len(found) != 1:
+            sys.exit(f"{list_path}:{edit.number}: [{mutants[index - 1][0]}] no longer fits "
+                     f"{edit.path}: its lines occur {len(found)} times there")
+        active = f"::weir::MutantIs({index})"
+        lines[found[0]:found[0] + len(edit.old)] = [n.replace("MUTANT", active) for n in edit.new]
+    for path, lines in texts.items():
+        text = "\n".join(['#include "tests/mutation/mutant.h"'] + lines)
+        for header in files:
+            text = text.replace(f'#include "{header}"', f'#include "tests/mutation/copy/{header}"')
+        target = os.path.join(out, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w") as f:
+            f.write(text)
+    with open(table, "w") as f:
+        for name, rule in mutants:
+            f.write(f'{{"{name}", R"({rule})"}},\n')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The simulator's files: for itself, and for the mutation check, which builds a copy of them."""
+
+SIM_SRCS = [
+    "catalog_model.cc",
+    "cluster.cc",
+    "cluster_faults.cc",
+    "contract_judge.cc",
+    "frontend.cc",
+    "model_store.cc",
+    "model_store_join.cc",
+    "network.cc",
+    "replica_node.cc",
+    "show.cc",
+]
+
+SIM_HDRS = [
+    "agenda.h",
+    "catalog_model.h",
+    "cluster.h",
+    "contract_judge.h",
+    "dice.h",
+    "frontend.h",
+    "model_store.h",
+    "network.h",
+    "replica_node.h",
+    "show.h",
+]

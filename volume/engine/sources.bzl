@@ -1,0 +1,28 @@
+"""The engine's files: for the engine, and for the mutation check, which builds a copy of them."""
+
+ENGINE_SRCS = [
+    "barrier.cc",
+    "dispatch.cc",
+    "engine.cc",
+    "flush_run.cc",
+    "flush_run.h",
+    "join.cc",
+    "join.h",
+    "lane.cc",
+    "lane.h",
+    "leave.cc",
+    "membership.cc",
+    "result.cc",
+    "state.h",
+    "suspend.cc",
+    "takeover.cc",
+    "target.cc",
+    "target.h",
+]
+
+ENGINE_HDRS = [
+    "engine.h",
+    "result.h",
+    "takeover.h",
+    "types.h",
+]
