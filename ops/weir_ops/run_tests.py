@@ -97,18 +97,39 @@ def system(full, count):
     return count.add(*(int(group) for group in summary.groups()))
 
 
+def fuzz(full, count):
+    seconds = 60 if full else 2
+    print(f"ops/test: fuzz targets, {seconds} s each", flush=True)
+    child = subprocess.Popen([os.path.join(ROOT, "ops", "fuzz"), f"--seconds={seconds}"],
+                             stdout=subprocess.PIPE, text=True, errors="replace")
+    summary = None
+    for line in child.stdout:
+        print(line, end="", flush=True)
+        summary = re.match(r"ops/fuzz: (\d+) targets, (\d+) with a finding", line) or summary
+    code = child.wait()
+    if summary is None:
+        print(f"FAIL ops/fuzz: exit code {code}")
+        return count.add(0, 1)
+    targets, findings = (int(group) for group in summary.groups())
+    return count.add(targets - findings, findings)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="ops/test")
     parser.add_argument("--unit", action="store_true")
     parser.add_argument("--system", action="store_true")
+    parser.add_argument("--fuzz", action="store_true")
     parser.add_argument("--config", choices=["asan", "tsan"])
     parser.add_argument("--full", action="store_true")
     arguments = parser.parse_args()
     count = Count()
     begun = time.monotonic()
-    if arguments.unit or arguments.config or not arguments.system:
+    everything = not (arguments.unit or arguments.fuzz or arguments.system or arguments.config)
+    if everything or arguments.unit or arguments.config:
         unit([f"--config={arguments.config}"] if arguments.config else [], count)
-    if arguments.system or not (arguments.unit or arguments.config):
+    if everything or arguments.fuzz:
+        fuzz(arguments.full, count)
+    if everything or arguments.system:
         system(arguments.full, count)
     minutes, seconds = divmod(int(time.monotonic() - begun), 60)
     print(f"ops/test: {minutes} min {seconds} s, {count.skipped} skipped")

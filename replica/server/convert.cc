@@ -88,6 +88,39 @@ void VersionToProto(store::BlockVersion version, v1::BlockVersion* out) {
   out->set_data(std::move(version.data));
 }
 
+store::JoinLane JoinLaneFromProto(const v1::BeginJoinRequest& request) {
+  store::JoinLane join;
+  join.lane = LaneId{request.lane()};
+  join.join_id = request.join_id();
+  join.expected = Position::FromBits(request.expected_position());
+  join.to = Position::FromBits(request.to_position());
+  join.lineage = LineageFromProto(request.lineage());
+  join.common = Position::FromBits(request.common_position());
+  join.changes = RangesFromProto(request.changes());
+  join.invalid = RangesFromProto(request.invalid());
+  join.everything = request.everything();
+  return join;
+}
+
+store::CopyPart CopyPartFromProto(const v1::CopyInRequest& request) {
+  return {.lane = LaneId{request.lane()},
+          .join_id = request.join_id(),
+          .to = Position::FromBits(request.to_position()),
+          .ranges = RangesFromProto(request.ranges()),
+          .versions = VersionsFromProto(request.versions())};
+}
+
+store::Tail TailFromProto(const v1::AdoptTailRequest& first) {
+  store::Tail tail;
+  tail.lane = LaneId{first.lane()};
+  tail.from = Position::FromBits(first.from_position());
+  tail.to = Position::FromBits(first.to_position());
+  tail.expected = first.expected_position() == 0 ? tail.from
+                                                 : Position::FromBits(first.expected_position());
+  tail.lineage = LineageFromProto(first.lineage());
+  return tail;
+}
+
 void AppendChunk(const v1::TailChunk& chunk, store::Tail* tail) {
   for (const v1::ChangeEntry& change : chunk.changes()) {
     tail->changes.push_back({Position::FromBits(change.position()),

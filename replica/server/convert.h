@@ -34,6 +34,11 @@ std::vector<store::BlockVersion> VersionsFromProto(
     const google::protobuf::RepeatedPtrField<v1::BlockVersion>& versions);
 void VersionToProto(store::BlockVersion version, v1::BlockVersion* out);
 
+store::JoinLane JoinLaneFromProto(const v1::BeginJoinRequest& request);
+store::CopyPart CopyPartFromProto(const v1::CopyInRequest& request);
+
+// What the first message of a tail says of it, without its chunk.
+store::Tail TailFromProto(const v1::AdoptTailRequest& first);
 // Appends a chunk to a tail that is being put together.
 void AppendChunk(const v1::TailChunk& chunk, store::Tail* tail);
 

@@ -111,16 +111,7 @@ absl::Status GetChanges(Replica& replica, const v1::GetChangesRequest& request,
 }
 
 absl::Status BeginJoin(Replica& replica, const v1::BeginJoinRequest& request) {
-  store::JoinLane join;
-  join.lane = LaneId{request.lane()};
-  join.join_id = request.join_id();
-  join.expected = PositionOf(request.expected_position());
-  join.to = PositionOf(request.to_position());
-  join.lineage = LineageFromProto(request.lineage());
-  join.common = PositionOf(request.common_position());
-  join.changes = RangesFromProto(request.changes());
-  join.invalid = RangesFromProto(request.invalid());
-  join.everything = request.everything();
+  const store::JoinLane join = JoinLaneFromProto(request);
   return FencedStep(replica, request.fence(), [&](VolumeId id) {
     // So that a stream may be opened once every lane has begun.
     if (join.to.epoch() != request.fence().epoch()) {
@@ -143,11 +134,7 @@ grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(
 }
 
 absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {
-  const store::CopyPart part{.lane = LaneId{request.lane()},
-                             .join_id = request.join_id(),
-                             .to = PositionOf(request.to_position()),
-                             .ranges = RangesFromProto(request.ranges()),
-                             .versions = VersionsFromProto(request.versions())};
+  const store::CopyPart part = CopyPartFromProto(request);
   return FencedStep(replica, request.fence(), [&](VolumeId id) {
     RETURN_IF_ERROR(replica.store().CopyIn(id, part));
     uint64_t bytes = 0;

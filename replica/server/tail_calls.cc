@@ -100,13 +100,7 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
     RETURN_IF_ERROR(
         CheckIdentity(replica_.store().identity(), message_.fence(), Acquaintance::kProcess));
     first_ = message_.fence();
-    tail_.lane = LaneId{message_.lane()};
-    tail_.from = Position::FromBits(message_.from_position());
-    tail_.to = Position::FromBits(message_.to_position());
-    tail_.expected = message_.expected_position() == 0
-                         ? tail_.from
-                         : Position::FromBits(message_.expected_position());
-    tail_.lineage = LineageFromProto(message_.lineage());
+    tail_ = TailFromProto(message_);
     return absl::OkStatus();
   }
 

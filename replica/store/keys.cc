@@ -234,10 +234,12 @@ std::string EncodeGeometry(const VolumeGeometry& geometry) {
 bool ParseGeometry(absl::string_view value, VolumeGeometry* geometry) {
   if (value.size() != 24) return false;
   geometry->size_blocks = Load64(value, 0);
-  geometry->lanes.lanes = static_cast<uint32_t>(Load64(value, 8));
-  geometry->lanes.stripe_blocks = static_cast<uint32_t>(Load64(value, 16));
-  return geometry->lanes.lanes > 0 && geometry->lanes.lanes <= kLanesMax &&
-         geometry->lanes.stripe_blocks > 0;
+  const uint64_t lanes = Load64(value, 8);
+  const uint64_t stripe_blocks = Load64(value, 16);
+  geometry->lanes.lanes = static_cast<uint32_t>(lanes);
+  geometry->lanes.stripe_blocks = static_cast<uint32_t>(stripe_blocks);
+  return geometry->size_blocks <= kBlocksMax && lanes > 0 && lanes <= kLanesMax &&
+         stripe_blocks > 0 && stripe_blocks == geometry->lanes.stripe_blocks;
 }
 
 std::string EncodeLineage(const std::vector<LineageEntry>& lineage) {

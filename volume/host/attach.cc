@@ -132,6 +132,7 @@ absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
     return absl::FailedPreconditionError(absl::StrCat(
         "volume ", name, " is being deleted; delete it again to finish that"));
   }
+  RETURN_IF_ERROR(CheckRecord(volume.record));
   // A replica may have moved; its store id shows that it is the same one.
   for (v1::Member& member : *volume.record.mutable_members()) {
     absl::StatusOr<catalog::VersionedReplica> replica =

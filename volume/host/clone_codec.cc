@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
 #include "proto/base/crc32c.h"
+#include "proto/base/status_macros.h"
 
 namespace weir::host {
 namespace {
@@ -113,6 +114,44 @@ absl::StatusOr<engine::CloneReply> DecodeReply(const v1::IoReply& reply,
     }
   }
   return decoded;
+}
+
+absl::StatusOr<std::vector<std::pair<engine::CloneId, engine::CloneReply>>> DecodeReplies(
+    const v1::IoReplyFrame& frame, const Payload& payload,
+    absl::FunctionRef<std::optional<AskedFor>(uint64_t clone_id)> take) {
+  std::vector<std::pair<engine::CloneId, engine::CloneReply>> replies;
+  replies.reserve(static_cast<size_t>(frame.replies_size()));
+  size_t offset = 0;
+  for (const v1::IoReply& reply : frame.replies()) {
+    const size_t bytes = size_t{reply.payload_blocks()} * kBlockBytes;
+    if (bytes > payload.size() - offset) {
+      return absl::InvalidArgumentError("a frame's payload is too short");
+    }
+    const Payload data = payload.Slice(offset, bytes);
+    offset += bytes;
+    const std::optional<AskedFor> asked = take(reply.id());
+    if (!asked.has_value()) continue;
+    ASSIGN_OR_RETURN(engine::CloneReply decoded,
+                     DecodeReply(reply, asked->kind, asked->blocks, data));
+    replies.emplace_back(engine::CloneId{reply.id()}, std::move(decoded));
+  }
+  return replies;
+}
+
+absl::StatusOr<std::vector<BlockRange>> DecodeRuns(
+    const google::protobuf::RepeatedPtrField<v1::BlockRun>& runs, uint64_t size_blocks) {
+  std::vector<BlockRange> ranges;
+  ranges.reserve(static_cast<size_t>(runs.size()));
+  for (const v1::BlockRun& run : runs) {
+    if (run.first_block() >= size_blocks ||
+        run.block_count() > size_blocks - run.first_block()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "blocks ", run.first_block(), "+", run.block_count(),
+          " reach past the volume's ", size_blocks));
+    }
+    ranges.push_back({run.first_block(), run.block_count()});
+  }
+  return ranges;
 }
 
 absl::StatusOr<engine::TargetHello> DecodeHello(const v1::HelloReply& hello,

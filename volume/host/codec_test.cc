@@ -57,6 +57,39 @@ TEST(CloneCodecTest, RepliesThatDoNotFitTheirCloneAreRefused) {
   EXPECT_FALSE(DecodeReply(extents, RequestKind::kExtents, 3, {}).ok());
 }
 
+TEST(CloneCodecTest, RepliesShareTheFramesPayloadAndUnknownOnesOnlyTakeTheirPart) {
+  const std::string data = std::string(kBlockBytes, 'a') + std::string(kBlockBytes, 'b');
+  v1::IoReplyFrame frame;
+  *frame.add_replies() = ReadReply(data.substr(0, kBlockBytes));
+  *frame.add_replies() = ReadReply(data.substr(kBlockBytes));
+  frame.mutable_replies(1)->set_id(1);
+  const auto only_second = [](uint64_t id) -> std::optional<AskedFor> {
+    if (id != 1) return std::nullopt;
+    return AskedFor{RequestKind::kRead, 1};
+  };
+  const auto replies = DecodeReplies(frame, Payload::CopyOf(data), only_second);
+  ASSERT_TRUE(replies.ok());
+  ASSERT_EQ(replies->size(), 1u);
+  EXPECT_EQ((*replies)[0].second.data.bytes(), data.substr(kBlockBytes));
+  EXPECT_FALSE(DecodeReplies(frame, Payload::CopyOf(data.substr(kBlockBytes)), only_second).ok());
+  frame.mutable_replies(0)->set_payload_blocks(~0u);
+  EXPECT_FALSE(DecodeReplies(frame, Payload::CopyOf(data), only_second).ok());
+}
+
+TEST(CloneCodecTest, RunsOutsideOfTheVolumeAreRefused) {
+  v1::GetChangesResponse changes;
+  v1::BlockRun* run = changes.add_changes();
+  const auto decoded = [&](uint64_t first, uint64_t count) {
+    run->set_first_block(first);
+    run->set_block_count(count);
+    return DecodeRuns(changes.changes(), 64);
+  };
+  EXPECT_EQ(*decoded(60, 4), (std::vector<BlockRange>{{60, 4}}));
+  EXPECT_FALSE(decoded(60, 5).ok());
+  EXPECT_FALSE(decoded(64, 0).ok());
+  EXPECT_FALSE(decoded(1, ~uint64_t{0}).ok()) << "its end is before its beginning";
+}
+
 TEST(CloneCodecTest, AHelloMustHaveEveryLaneInADomainThatExists) {
   v1::HelloReply hello;
   hello.set_num_flush_requests(2);

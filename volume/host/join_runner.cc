@@ -83,9 +83,7 @@ absl::Status JoinRunner::Changes(const engine::RunJoinStep& step,
   request.set_to_position(step.to.bits());
   ASSIGN_OR_RETURN(const v1::GetChangesResponse response,
                    ClientOf(step.target_config)->GetChanges(request, config_.copy_deadline));
-  for (const v1::BlockRun& run : response.changes()) {
-    result->changes.push_back({run.first_block(), run.block_count()});
-  }
+  ASSIGN_OR_RETURN(result->changes, DecodeRuns(response.changes(), config_.size_blocks));
   return absl::OkStatus();
 }
 
@@ -116,32 +114,28 @@ absl::StatusOr<v1::GetJoinResponse> JoinRunner::GetJoin(const engine::RunJoinSte
   return ClientOf(step.target_config)->GetJoin(request, config_.call_deadline);
 }
 
-void JoinRunner::Limit(const engine::RunJoinStep& step, v1::GetJoinResponse* join) const {
+std::vector<BlockRange> JoinRunner::Limit(const engine::RunJoinStep& step,
+                                          const std::vector<BlockRange>& invalid) const {
   const uint64_t blocks_max = std::max<uint64_t>(step.bytes_max / kBlockBytes, 1);
   uint64_t blocks = 0;
-  google::protobuf::RepeatedPtrField<v1::BlockRun> limited;
-  for (const v1::BlockRun& run : join->invalid()) {
-    const uint64_t end = run.first_block() + run.block_count();
-    uint64_t at = run.first_block();
+  std::vector<BlockRange> limited;
+  for (const BlockRange& range : invalid) {
+    uint64_t at = range.first;
     // Stripe by stripe, since those of other lanes do not count.
-    while (at < end && blocks < blocks_max) {
+    while (at < range.end() && blocks < blocks_max) {
       const uint64_t stripe_end =
           (at / config_.lanes.stripe_blocks + 1) * config_.lanes.stripe_blocks;
-      uint64_t next = std::min(stripe_end, end);
+      uint64_t next = std::min(stripe_end, range.end());
       if (config_.lanes.LaneOf(at) == step.lane) {
         next = std::min(next, at + (blocks_max - blocks));
         blocks += next - at;
       }
       at = next;
     }
-    if (at > run.first_block()) {
-      v1::BlockRun* kept = limited.Add();
-      kept->set_first_block(run.first_block());
-      kept->set_block_count(at - run.first_block());
-    }
+    if (at > range.first) limited.push_back({range.first, at - range.first});
     if (blocks >= blocks_max) break;
   }
-  join->mutable_invalid()->Swap(&limited);
+  return limited;
 }
 
 absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepResult* result) {
@@ -151,12 +145,13 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
                                            " has another join"));
   }
   if (join.invalid_blocks() == 0) return absl::OkStatus();
-  Limit(step, &join);
+  ASSIGN_OR_RETURN(const std::vector<BlockRange> invalid,
+                   DecodeRuns(join.invalid(), config_.size_blocks));
   v1::ReadVersionsRequest read;
   *read.mutable_fence() = FenceOf(step.source_config, step.source_incarnation);
   read.set_lane(Index(step.lane));
   read.set_at_most_position(step.to.bits());
-  read.mutable_ranges()->Swap(join.mutable_invalid());
+  AddRanges(Limit(step, invalid), read.mutable_ranges());
   v1::CopyInRequest copy;
   *copy.mutable_fence() = FenceOf(step.target_config, step.incarnation);
   copy.set_lane(Index(step.lane));

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -31,6 +32,7 @@ class JoinRunner : public std::enable_shared_from_this<JoinRunner> {
     std::string cluster_id;
     uint64_t volume_id = 0;
     Epoch epoch = 0;
+    uint64_t size_blocks = 0;
     LaneGeometry lanes;
     absl::Duration call_deadline = absl::Seconds(5);
     absl::Duration copy_deadline = absl::Seconds(30);
@@ -59,7 +61,8 @@ class JoinRunner : public std::enable_shared_from_this<JoinRunner> {
   absl::Status Finish(const engine::RunJoinStep& step);
   absl::StatusOr<v1::GetJoinResponse> GetJoin(const engine::RunJoinStep& step);
   // The first ranges, up to about `bytes_max` of the lane's blocks.
-  void Limit(const engine::RunJoinStep& step, v1::GetJoinResponse* join) const;
+  std::vector<BlockRange> Limit(const engine::RunJoinStep& step,
+                                const std::vector<BlockRange>& invalid) const;
 
   v1::Fence FenceOf(const engine::TargetConfig& target, uint64_t incarnation) const;
   Client ClientOf(const engine::TargetConfig& target) ABSL_LOCKS_EXCLUDED(mu_);

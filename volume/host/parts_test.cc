@@ -2,7 +2,9 @@
 #include <cerrno>
 #include <deque>
 #include <functional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
@@ -298,6 +300,42 @@ TEST(VolumeRecordTest, ATakeoverIsNotBuiltUponWhatItHasNotRead) {
   next.set_owner("me");
   EXPECT_TRUE(absl::IsAborted(holder.Commit(next)));
   EXPECT_EQ(catalog.stored.record.epoch(), 5u);
+}
+
+TEST(VolumeRecordTest, ARecordThatCannotBeRightIsRefused) {
+  v1::VolumeRecord good;
+  good.set_size_bytes(1 << 20);
+  good.set_lanes(2);
+  good.set_stripe_blocks(64);
+  good.set_epoch(3);
+  good.set_act_epoch(2);
+  good.set_min_in_sync(1);
+  good.add_members()->set_replica("r1");
+  good.add_members()->set_replica("r2");
+  good.add_floor()->set_lane(1);
+  ASSERT_TRUE(CheckRecord(good).ok()) << CheckRecord(good);
+  const std::vector<std::pair<const char*, std::function<void(v1::VolumeRecord&)>>> damages = {
+      {"no size", [](auto& r) { r.set_size_bytes(0); }},
+      {"half a block", [](auto& r) { r.set_size_bytes(2048); }},
+      {"no lanes", [](auto& r) { r.set_lanes(0); }},
+      {"lanes that would fill the memory", [](auto& r) { r.set_lanes(~0u); }},
+      {"no stripe", [](auto& r) { r.set_stripe_blocks(0); }},
+      {"a large stripe", [](auto& r) { r.set_stripe_blocks(1 << 20); }},
+      {"active in a later epoch", [](auto& r) { r.set_act_epoch(4); }},
+      {"no epoch that a position has", [](auto& r) { r.set_epoch(1 << 24); }},
+      {"nobody", [](auto& r) { r.clear_members(); }},
+      {"too many", [](auto& r) { for (int i = 0; i < 8; ++i) r.add_members()->set_replica(std::to_string(i)); }},
+      {"more in sync than there are", [](auto& r) { r.set_min_in_sync(3); }},
+      {"a member twice", [](auto& r) { r.mutable_members(1)->set_replica("r1"); }},
+      {"a member without a name", [](auto& r) { r.mutable_members(1)->clear_replica(); }},
+      {"left in one lane of two", [](auto& r) { r.mutable_members(1)->add_left_at(7); }},
+      {"a floor of another lane", [](auto& r) { r.mutable_floor(0)->set_lane(2); }},
+  };
+  for (const auto& [what, damage] : damages) {
+    v1::VolumeRecord record = good;
+    damage(record);
+    EXPECT_TRUE(absl::IsDataLoss(CheckRecord(record))) << what;
+  }
 }
 
 TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {

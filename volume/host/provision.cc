@@ -20,9 +20,7 @@ namespace {
 
 constexpr absl::Duration kAskDeadline = absl::Seconds(3);
 constexpr absl::Duration kChangeDeadline = absl::Seconds(10);
-constexpr uint32_t kReplicasMax = 7;
 constexpr int kRegisterAttemptsMax = 16;
-constexpr uint32_t kLanesMax = 64;
 
 absl::Status CheckName(const std::string& name) {
   const auto allowed = [](char c) {
@@ -102,7 +100,7 @@ absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
   }
   if (request.stripe_bytes() == 0) request.set_stripe_bytes(256 << 10);
   if (request.stripe_bytes() % kBlockBytes != 0 ||
-      request.stripe_bytes() > (4 << 20)) {
+      request.stripe_bytes() > uint64_t{kStripeBlocksMax} * kBlockBytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("stripe_bytes ", request.stripe_bytes(),
                      ": must be a multiple of 4096, at most 4 MiB"));

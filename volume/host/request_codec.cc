@@ -1,11 +1,15 @@
 #include "volume/host/request_codec.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "proto/base/crc32c.h"
 #include "proto/base/errno.h"
 #include "proto/base/position.h"
 #include "proto/wire/status.h"
@@ -53,6 +57,67 @@ std::optional<engine::RequestKind> KindFromWire(v1::RequestKind kind) {
     default:
       return std::nullopt;
   }
+}
+
+absl::Status CheckFrame(const v1::VolumeIoFrame& frame, size_t payload_bytes) {
+  size_t wanted = 0;
+  for (const v1::VolumeIo& io : frame.ios()) {
+    const std::optional<engine::RequestKind> kind = KindFromWire(io.kind());
+    if (!kind.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("request ", io.id(), " has the unknown kind ", io.kind()));
+    }
+    if (HasData(*kind)) wanted += io.length_bytes();
+  }
+  if (wanted != payload_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("a frame's payload has ", payload_bytes,
+                                                   " bytes, its writes say ", wanted));
+  }
+  return absl::OkStatus();
+}
+
+IoRequest RequestFromWire(const v1::VolumeIo& io, Payload data) {
+  IoRequest request;
+  request.kind = *KindFromWire(io.kind());
+  request.offset_bytes = io.offset_bytes();
+  request.length_bytes = io.length_bytes();
+  request.fua = io.fua();
+  request.data = std::move(data);
+  return request;
+}
+
+int CheckShape(const IoRequest& request, uint64_t size_bytes) {
+  if (request.kind == engine::RequestKind::kFlush) return 0;
+  if (request.length_bytes == 0 || request.length_bytes > kRequestBytesMax ||
+      request.length_bytes % kBlockBytes != 0 ||
+      request.offset_bytes % kBlockBytes != 0) {
+    return EINVAL;
+  }
+  if (request.data.size() !=
+      (HasData(request.kind) ? request.length_bytes : 0)) {
+    return EINVAL;
+  }
+  if (request.offset_bytes > size_bytes ||
+      request.length_bytes > size_bytes - request.offset_bytes) {
+    const bool writes =
+        HasData(request.kind) || request.kind == engine::RequestKind::kWriteZeroes;
+    return writes ? ENOSPC : EINVAL;
+  }
+  return 0;
+}
+
+engine::Request RequestInBlocks(const IoRequest& request) {
+  engine::Request submitted;
+  submitted.kind = request.kind;
+  submitted.fua = request.fua;
+  if (request.kind != engine::RequestKind::kFlush) {
+    submitted.range = {request.offset_bytes / kBlockBytes, request.length_bytes / kBlockBytes};
+  }
+  if (HasData(request.kind)) {
+    submitted.crcs = BlockChecksums(request.data.bytes());
+    submitted.data = request.data;
+  }
+  return submitted;
 }
 
 void EncodeTargets(const std::vector<engine::TargetError>& targets,

@@ -124,7 +124,7 @@ void TargetSession::Queue(const engine::Clone& clone) {
     absl::MutexLock lock(&mu_);
     if (ended_) return;
     unanswered_[static_cast<uint64_t>(clone.id)] = {
-        clone.kind, clone.range.count, MonotonicNow()};
+        {clone.kind, clone.range.count}, MonotonicNow()};
   }
   if (!batcher_.Queue(part_, absl::MakeConstSpan(&clone.data, 1))) {
     End(engine::Result(EIO),
@@ -216,29 +216,20 @@ absl::Status TargetSession::TakeHello(const v1::HelloReply& hello) {
 absl::Status TargetSession::TakeReplies(const v1::IoReplyFrame& frame,
                                         const Payload& payload) {
   if (frame.replies_size() == 0) return absl::OkStatus();
+  std::vector<Unanswered> answered;
+  answered.reserve(static_cast<size_t>(frame.replies_size()));
+  ASSIGN_OR_RETURN(std::vector<CompletedClone> completed,
+                   DecodeReplies(frame, payload, [&](uint64_t id) -> std::optional<AskedFor> {
+                     absl::MutexLock lock(&mu_);
+                     auto found = unanswered_.find(id);
+                     if (found == unanswered_.end()) return std::nullopt;
+                     answered.push_back(found->second);
+                     unanswered_.erase(found);
+                     return answered.back().asked;
+                   }));
   const engine::Time now = MonotonicNow();
-  std::vector<CompletedClone> completed;
-  completed.reserve(static_cast<size_t>(frame.replies_size()));
-  size_t offset = 0;
-  for (const v1::IoReply& reply : frame.replies()) {
-    const size_t bytes = size_t{reply.payload_blocks()} * kBlockBytes;
-    if (bytes > payload.size() - offset) {
-      return absl::InvalidArgumentError("a frame's payload is too short");
-    }
-    const Payload data = payload.Slice(offset, bytes);
-    offset += bytes;
-    Unanswered clone;
-    {
-      absl::MutexLock lock(&mu_);
-      auto found = unanswered_.find(reply.id());
-      if (found == unanswered_.end()) continue;  // answered twice; once counts
-      clone = found->second;
-      unanswered_.erase(found);
-    }
-    ASSIGN_OR_RETURN(engine::CloneReply decoded,
-                     DecodeReply(reply, clone.kind, clone.blocks, data));
-    CountReply(decoded, clone, now);
-    completed.emplace_back(engine::CloneId{reply.id()}, std::move(decoded));
+  for (size_t i = 0; i < completed.size(); ++i) {
+    CountReply(completed[i].second, answered[i], now);
   }
   if (!completed.empty()) events_.replied(std::move(completed));
   return absl::OkStatus();
@@ -246,7 +237,7 @@ absl::Status TargetSession::TakeReplies(const v1::IoReplyFrame& frame,
 
 void TargetSession::CountReply(const engine::CloneReply& reply,
                                const Unanswered& clone, engine::Time now) {
-  target_metrics_.clone_seconds[static_cast<size_t>(clone.kind)]->Observe(
+  target_metrics_.clone_seconds[static_cast<size_t>(clone.asked.kind)]->Observe(
       absl::ToDoubleSeconds(now - clone.sent));
   if (reply.result.ok()) return;
   if (reply.result.error() == EAGAIN) {

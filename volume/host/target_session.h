@@ -35,6 +35,7 @@
 #include "grpcpp/support/client_callback.h"
 #include "proto/wire/frame_batcher.h"
 #include "volume/engine/types.h"
+#include "volume/host/clone_codec.h"
 #include "volume/host/metrics.h"
 #include "volume/host/replica_channel.h"
 #include "weir/v1/replica.pb.h"
@@ -92,8 +93,7 @@ class TargetSession final
  private:
   // What an answer is checked against.
   struct Unanswered {
-    engine::RequestKind kind = engine::RequestKind::kRead;
-    uint64_t blocks = 0;
+    AskedFor asked;
     engine::Time sent{};
   };
 

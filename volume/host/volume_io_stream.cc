@@ -17,11 +17,6 @@ namespace weir::host {
 
 namespace {
 
-bool CarriesData(const v1::VolumeIo& io) {
-  return io.kind() == v1::REQUEST_KIND_WRITE ||
-         io.kind() == v1::REQUEST_KIND_BARRIER;
-}
-
 wire::FrameBatcher::Options BatcherOptions(
     const VolumeIoStream::Options& options) {
   wire::FrameBatcher::Options batcher;
@@ -117,7 +112,8 @@ absl::Status VolumeIoStream::TakeFrame() {
     return absl::InvalidArgumentError(
         "`open` is for the first frame only; use a stream a volume");
   }
-  RETURN_IF_ERROR(CheckRequests(payload));
+  // The whole frame is checked before any of it runs.
+  RETURN_IF_ERROR(CheckFrame(frame_, payload.size()));
   payload_ = std::move(payload);
   payload_offset_ = 0;
   next_io_ = 0;
@@ -149,28 +145,10 @@ absl::Status VolumeIoStream::Open(const v1::VolumeOpen& open) {
   return absl::OkStatus();
 }
 
-// The whole frame is checked before any of it runs.
-absl::Status VolumeIoStream::CheckRequests(const Payload& payload) const {
-  size_t wanted = 0;
-  for (const v1::VolumeIo& io : frame_.ios()) {
-    if (!KindFromWire(io.kind()).has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "request ", io.id(), " has the unknown kind ", io.kind()));
-    }
-    if (CarriesData(io)) wanted += io.length_bytes();
-  }
-  if (wanted != payload.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a frame's payload has ", payload.size(),
-                     " bytes, its writes say ", wanted));
-  }
-  return absl::OkStatus();
-}
-
 void VolumeIoStream::SubmitNext() {
   const v1::VolumeIo& io = frame_.ios(next_io_++);
   Payload data;
-  if (CarriesData(io)) {
+  if (HasData(*KindFromWire(io.kind()))) {
     data = payload_.Slice(payload_offset_, io.length_bytes());
     payload_offset_ += io.length_bytes();
   }
@@ -183,12 +161,7 @@ void VolumeIoStream::CutOff() {
 }
 
 void VolumeIoStream::Submit(const v1::VolumeIo& io, Payload data) {
-  IoRequest request;
-  request.kind = *KindFromWire(io.kind());
-  request.offset_bytes = io.offset_bytes();
-  request.length_bytes = io.length_bytes();
-  request.fua = io.fua();
-  request.data = std::move(data);
+  IoRequest request = RequestFromWire(io, std::move(data));
   const bool is_read = request.kind == engine::RequestKind::kRead;
   // What a read will bring is held here too until the client takes it.
   const uint64_t bytes = is_read ? std::min<uint64_t>(request.length_bytes,

@@ -67,7 +67,6 @@ class VolumeIoStream final
 
   absl::Status TakeFrame();
   absl::Status Open(const v1::VolumeOpen& open);
-  absl::Status CheckRequests(const Payload& payload) const;
   // Submits what is left of the frame, then reads the next. REQUIRES: the turn.
   void Advance();
   void Resume();

@@ -61,6 +61,39 @@ absl::Status VolumeRecordHolder::Delete() {
   return catalog_->DeleteVolume(stored_.record.name(), stored_.revision);
 }
 
+absl::Status CheckRecord(const v1::VolumeRecord& record) {
+  const auto wrong = [&record](absl::string_view what) {
+    return absl::DataLossError(
+        absl::StrCat("the catalog's record of volume '", record.name(), "' cannot be right: ", what,
+                     "; the catalog is damaged, or not this cluster's; nothing was changed"));
+  };
+  const uint64_t lanes = record.lanes();
+  if (record.size_bytes() == 0 || record.size_bytes() % kBlockBytes != 0) return wrong("its size");
+  if (lanes == 0 || lanes > kLanesMax) return wrong("its lanes");
+  if (record.stripe_blocks() == 0 || record.stripe_blocks() > kStripeBlocksMax) {
+    return wrong("its stripe");
+  }
+  if (record.epoch() > Position::kEpochMax || record.act_epoch() > record.epoch()) {
+    return wrong("its epochs");
+  }
+  const uint32_t members = static_cast<uint32_t>(record.members_size());
+  if (members == 0 || members > kReplicasMax || record.min_in_sync() > members) {
+    return wrong("its members");
+  }
+  std::set<absl::string_view> names;
+  for (const v1::Member& member : record.members()) {
+    const uint64_t left_at = static_cast<uint64_t>(member.left_at_size());
+    if (member.replica().empty() || !names.insert(member.replica()).second) {
+      return wrong("a member's name");
+    }
+    if (left_at != 0 && left_at != lanes) return wrong("where a member left");
+  }
+  for (const v1::LanePosition& floor : record.floor()) {
+    if (floor.lane() >= lanes) return wrong("its floor");
+  }
+  return absl::OkStatus();
+}
+
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   engine::TakeoverRecord takeover;
   takeover.recovering = record.state() == v1::VolumeRecord::RECOVERING;
@@ -83,7 +116,6 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   if (record.lease_ms() > 0) takeover.lease = absl::Milliseconds(record.lease_ms());
   if (record.floor_size() > 0) takeover.floor.resize(record.lanes());
   for (const v1::LanePosition& floor : record.floor()) {
-    if (floor.lane() >= takeover.floor.size()) continue;
     takeover.floor[floor.lane()] = Position::FromBits(floor.position());
   }
   return takeover;

@@ -18,6 +18,11 @@
 
 namespace weir::host {
 
+// Limits of a volume, and of what a record may say.
+inline constexpr uint32_t kReplicasMax = 7;
+inline constexpr uint32_t kLanesMax = 64;
+inline constexpr uint32_t kStripeBlocksMax = 1024;  // 4 MiB
+
 class VolumeRecordHolder {
  public:
   // `catalog` outlives the holder.
@@ -41,7 +46,11 @@ class VolumeRecordHolder {
   catalog::VersionedVolume stored_;
 };
 
-// The takeover's part of a record, and back into it.
+// Whether a record can be one of ours: a catalog that is damaged, or another's, must not be served
+// from. DATA_LOSS says what is wrong.
+absl::Status CheckRecord(const v1::VolumeRecord& record);
+
+// The takeover's part of a record, and back into it. REQUIRES: CheckRecord has passed.
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
 v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
                               const engine::TakeoverRecord& takeover);

@@ -6,11 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
-#include "proto/base/crc32c.h"
 #include "proto/base/errno.h"
 #include "proto/base/log.h"
 #include "proto/base/position.h"
 #include "volume/host/clock.h"
+#include "volume/host/request_codec.h"
 
 namespace weir::host {
 namespace {
@@ -29,35 +29,9 @@ constexpr size_t kHeldRequestsMax = 16384;
 // The wire's 64-bit session numbers rise over all volumes of this process.
 std::atomic<uint64_t> next_session_number{1};
 
-bool HasData(engine::RequestKind kind) {
-  return kind == engine::RequestKind::kWrite ||
-         kind == engine::RequestKind::kBarrier;
-}
-
 // What the frontend holds in memory for an unanswered request.
 uint64_t HeldBytes(engine::RequestKind kind, uint64_t length_bytes) {
   return HasData(kind) || kind == engine::RequestKind::kRead ? length_bytes : 0;
-}
-
-// What is wrong with the request's shape; 0: nothing.
-int CheckShape(const IoRequest& request, uint64_t size_bytes) {
-  if (request.kind == engine::RequestKind::kFlush) return 0;
-  if (request.length_bytes == 0 || request.length_bytes > kRequestBytesMax ||
-      request.length_bytes % kBlockBytes != 0 ||
-      request.offset_bytes % kBlockBytes != 0) {
-    return EINVAL;
-  }
-  if (request.data.size() !=
-      (HasData(request.kind) ? request.length_bytes : 0)) {
-    return EINVAL;
-  }
-  if (request.offset_bytes > size_bytes ||
-      request.length_bytes > size_bytes - request.offset_bytes) {
-    const bool writes = HasData(request.kind) ||
-                        request.kind == engine::RequestKind::kWriteZeroes;
-    return writes ? ENOSPC : EINVAL;
-  }
-  return 0;
 }
 
 JoinRunner::Config JoinConfig(const VolumeRunner::Config& of) {
@@ -65,6 +39,7 @@ JoinRunner::Config JoinConfig(const VolumeRunner::Config& of) {
   config.cluster_id = of.cluster_id;
   config.volume_id = of.id;
   config.epoch = of.engine.epoch;
+  config.size_blocks = of.engine.size_blocks;
   config.lanes = of.engine.lanes;
   config.timer = of.timer;
   config.queue = of.joins;
@@ -160,17 +135,7 @@ void VolumeRunner::Submit(IoRequest request, IoCallback done) {
   const int wrong = CheckShape(request, size_bytes());
   if (wrong != 0) return done(ShapeRefusal(wrong, request, size_bytes()));
 
-  engine::Request submitted;
-  submitted.kind = request.kind;
-  submitted.fua = request.fua;
-  if (request.kind != engine::RequestKind::kFlush) {
-    submitted.range = {request.offset_bytes / kBlockBytes,
-                       request.length_bytes / kBlockBytes};
-  }
-  if (HasData(request.kind)) {
-    submitted.crcs = BlockChecksums(request.data.bytes());
-    submitted.data = std::move(request.data);
-  }
+  engine::Request submitted = RequestInBlocks(request);
   PendingRequest pending{std::move(done), request.kind, request.length_bytes,
                          MonotonicNow()};
   const uint64_t held_bytes = HeldBytes(pending.kind, pending.bytes);

@@ -1,0 +1,67 @@
+// client/cli and proto/base: what people and scripts write: tables, sizes, faults, cluster.env.
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "client/cli/cluster_env.h"
+#include "client/cli/fault_spec.h"
+#include "client/cli/table_text.h"
+#include "proto/base/check.h"
+#include "proto/base/size.h"
+#include "tests/fuzz/input.h"
+
+namespace weir::cli {
+namespace {
+
+constexpr uint64_t kSizeBytes = uint64_t{1} << 30;
+
+// What `table show` prints `table load` takes back.
+void ReadTable(absl::string_view text) {
+  const absl::StatusOr<v1::Table> table = ParseTable(text, kSizeBytes);
+  if (!table.ok()) return;
+  for (const v1::Target& target : table->targets()) CHECK(!target.replica().empty());
+}
+
+void ReadSize(absl::string_view text) {
+  const absl::StatusOr<uint64_t> size = ParseSize(text);
+  if (!size.ok()) return;
+  const absl::StatusOr<uint64_t> again = ParseSize(FormatSize(*size));
+  // Exactly, but where the text has one decimal.
+  if (again.ok() && FormatSize(*size).find('.') == std::string::npos) CHECK_EQ(*again, *size);
+}
+
+// What a fault prints as is the same fault.
+void ReadFault(fuzz::Input input) {
+  const std::string op(input.Message());
+  const std::string error(input.Message());
+  const uint64_t flush_nr = input.Byte();
+  const uint64_t count = input.Number(8);
+  const std::optional<uint32_t> domain =
+      flush_nr == 0 ? std::nullopt : std::optional<uint32_t>(static_cast<uint32_t>(flush_nr - 1));
+  const absl::StatusOr<v1::Fault> fault = ParseFault(op, error, domain, count);
+  if (!fault.ok()) return;
+  const absl::StatusOr<v1::Fault> again =
+      ParseFault(FaultOpText(*fault), FaultErrorText(*fault), domain, count);
+  CHECK_OK(again);
+  CHECK(again->SerializeAsString() == fault->SerializeAsString());
+}
+
+}  // namespace
+}  // namespace weir::cli
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  weir::fuzz::Input input(data, size);
+  switch (input.Byte() % 5) {
+    case 0: weir::cli::ReadTable(input.Rest()); break;
+    case 1: weir::cli::ReadSize(input.Rest()); break;
+    case 2: weir::cli::ReadFault(input); break;
+    case 3: weir::cli::ParseClusterEnv(input.Rest()).status().IgnoreError(); break;
+    case 4: {
+      const absl::string_view text = input.Rest();
+      weir::cli::ParseNamedValues(text).status().IgnoreError();
+      weir::cli::ParseReplicaAddrs(text);
+      break;
+    }
+  }
+  return 0;
+}
