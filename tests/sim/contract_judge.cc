@@ -24,7 +24,8 @@ void ContractJudge::Violated(const char* predicate, const std::string& what) {
 void ContractJudge::Activated(SessionId session, bool resumed) {
   ++now_;
   active_ = session;
-  if (resumed) return;
+  activated_ = now_;
+  if (resumed) return CloseUnanswered(session);
   crashed_ = now_;
   for (Block& block : blocks_) {
     // Of what was not durably overwritten any one may be there.
@@ -37,6 +38,16 @@ void ContractJudge::Activated(SessionId session, bool resumed) {
       c.observed = 0;
       c.initial = c.durable = true;
       c.killers.clear();
+    }
+  }
+}
+
+void ContractJudge::CloseUnanswered(SessionId session) {
+  for (Block& block : blocks_) {
+    for (Candidate& c : block.candidates) {
+      if (c.closed != kNever || ops_[c.op].session >= session) continue;
+      c.effective = std::min(c.effective, now_);
+      c.closed = now_;
     }
   }
 }
@@ -91,7 +102,7 @@ void ContractJudge::Returned(OpId id, Outcome outcome, const std::vector<uint64_
   Op& op = ops_[index];
   CHECK(op.kind != Kind::kNone && !op.returned);
   op.returned = true;
-  if (outcome.ok && op.kind != Kind::kRead && op.session < active_ && !BeforeCrash(op)) {
+  if (outcome.ok && op.kind != Kind::kRead && op.session < active_ && op.invoked > activated_) {
     return Violated("C5", absl::StrCat("operation ", index, " of session ",
                                        static_cast<uint64_t>(op.session),
                                        " was begun after session ",
@@ -120,7 +131,7 @@ void ContractJudge::Returned(OpId id, Outcome outcome, const std::vector<uint64_
 void ContractJudge::WriteReturned(uint64_t id, Op& op, Outcome outcome) {
   for (uint64_t b = op.range.first; b < op.range.end(); ++b) {
     Block& block = blocks_[b];
-    if (outcome.ok && op.session < active_) {
+    if (outcome.ok && BeforeCrash(op)) {
       // Answered late: only what it promises to be durable binds a later session.
       if (op.fua) MakeDurableLate(b, id);
       continue;
@@ -192,7 +203,7 @@ void ContractJudge::MakeDurableLate(uint64_t b, uint64_t op) {
 }
 
 void ContractJudge::FlushReturned(const Op& flush) {
-  const bool late = flush.session < active_;
+  const bool late = BeforeCrash(flush);
   std::erase_if(undurable_, [&](const Undurable& y) {
     if (y.acked >= flush.invoked) return false;
     if (late && y.session != flush.session) return false;
@@ -207,7 +218,7 @@ void ContractJudge::FlushReturned(const Op& flush) {
 
 void ContractJudge::ReadReturned(uint64_t id, const Op& op, const std::vector<uint64_t>& values) {
   // It spans a crash: what it saw was decided before that.
-  if (op.session < active_ && BeforeCrash(op)) return;
+  if (BeforeCrash(op)) return;
   for (uint64_t i = 0; i < op.range.count; ++i) {
     CheckRead(id, op, op.range.first + i, values[i]);
   }

@@ -38,7 +38,8 @@ class ContractJudge {
 
   // The session's record is ACTIVE. Fresh: the clients of all earlier ones are gone, so from here
   // on each block may hold any value that was not overwritten durably. Resumed: the same
-  // clients go on, and nothing is lost.
+  // clients go on, and nothing that was answered or seen is lost. Either way what earlier
+  // sessions have left unanswered has taken effect by now, or never will.
   void Activated(SessionId session, bool resumed);
 
   // `value` is unique to the write, or 0 for zeros (WRITE_ZEROES, DISCARD).
@@ -105,9 +106,12 @@ class ContractJudge {
   void Overwrite(Block& block, const Candidate& by);
   void FlushReturned(const Op& op);
   void MakeDurable(uint64_t block, uint64_t op);
-  // The same for an operation of before the last crash that is answered after it.
+  // The same for an operation of before the last fresh activation that is answered after it.
   void MakeDurableLate(uint64_t block, uint64_t op);
-  bool BeforeCrash(const Op& op) const { return op.invoked < crashed_; }
+  // Of an earlier session and before the last fresh activation, which has settled its effect.
+  bool BeforeCrash(const Op& op) const { return op.session < active_ && op.invoked < crashed_; }
+  // Ends what no session can bring about any more.
+  void CloseUnanswered(SessionId session);
   void Violated(const char* predicate, const std::string& what);
 
   // Forgets what no read that is under way may still see.
@@ -115,6 +119,7 @@ class ContractJudge {
 
   Tick now_ = 1;
   Tick crashed_ = 0;           // the last fresh activation
+  Tick activated_ = 0;         // the last of either kind
   SessionId active_{};
   std::vector<Op> ops_;        // by id
   std::vector<Block> blocks_;

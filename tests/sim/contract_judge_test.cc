@@ -119,6 +119,25 @@ const Case kCases[] = {
      [](Script& s) { s.Write(kA); s.Activate(2, /*resumed=*/true); }, {kA}},
     {"in flight and seen, the frontend is replaced, the client lives",
      [](Script& s) { s.Begin(kA); s.Read(kA); s.Activate(2, /*resumed=*/true); }, {kA}},
+    {"answered only after the frontend was replaced, the client lives",
+     [](Script& s) {
+       const OpId write = s.Begin(kA);
+       s.Activate(2, /*resumed=*/true);
+       s.As(1);
+       s.Ok(write);
+       s.As(2);
+     },
+     {kA}},
+    {"flush answered only after the frontend was replaced, then a crash",
+     [](Script& s) {
+       s.Write(kA);
+       const OpId flush = s.BeginFlush();
+       s.Activate(2, /*resumed=*/true);
+       s.As(1);
+       s.Ok(flush);
+       s.Activate(3);
+     },
+     {kA}},
     {"barrier, crash", [](Script& s) { s.Ok(s.BeginBarrier(kA)); s.Activate(2); }, {kA}},
     {"barrier that wrote nothing",
      [](Script& s) { s.Fails(s.BeginBarrier(kA), /*nothing_written=*/true); }, {kFirst}},
@@ -185,6 +204,15 @@ const Illegal kIllegal[] = {
      [](Script& s) { s.Activate(2); s.As(1); s.Begin(kA); s.As(2); s.Read(kA); }},
     {"C1", "an acknowledged write is lost over a resume (C6)",
      [](Script& s) { s.Write(kA); s.Activate(2, /*resumed=*/true); s.Read(kFirst); }},
+    {"C1", "an unanswered write lands after the frontend was replaced and it was not there",
+     [](Script& s) {
+       s.Begin(kA);
+       s.Activate(2, /*resumed=*/true);
+       s.Read(kFirst);
+       s.Read(kA);
+     }},
+    {"C5", "a write begun after the resume by the session before is acknowledged",
+     [](Script& s) { s.Activate(2, /*resumed=*/true); s.As(1); s.Write(kA); }},
     {"C1", "a failed write lands after it was not there (C7)",
      [](Script& s) { s.Fails(s.Begin(kA)); s.Read(kFirst); s.Read(kA); }},
     {"C3", "a later flush does not cover what a failed one should have (C8)",

@@ -1,0 +1,147 @@
+"""Checks the contract of a volume from outside while its processes, networks and disks fail.
+
+A cluster of ops/cluster is started in a temporary folder, clients read and write through NBD and gRPC, and faults from
+a seeded schedule are caused one after the other. Each must pass: no answer may break the contract, no client may see
+an error, and all replicas must be in sync again soon. Prints what it did and when, and a verdict.
+Exit code 0: passed, 1: failed (the folder is kept), 2: wrong arguments.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+
+import faults
+from world import HEAL_SECONDS_MAX, Failed, World
+
+
+class Run:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.begun = time.monotonic()
+        self.world = None
+        self.problems = []
+        # name -> [how often, longest wait of a request in ms, longest time to heal in s]
+        self.done = {}
+
+    def say(self, text):
+        print(f"{time.monotonic() - self.begun:7.1f} s  {text}", flush=True)
+
+    def main(self):
+        directory = tempfile.mkdtemp(prefix="weir-chaos-")
+        self.say(f"seed {self.arguments.seed}, {self.arguments.minutes:g} minutes, folder {directory}")
+        self.world = World(directory, self.say)
+        try:
+            self.world.up(self.arguments.prefix)
+            self.world.start_clients(self.arguments.driver, self.arguments.seed, self.arguments.rate)
+            self.world.await_in_sync()
+            self.cause_faults()
+            self.read_without_each_replica()
+            self.end_clients()
+        except Failed as failed:
+            self.problems.append(str(failed))
+        finally:
+            if self.world.clients is not None:
+                self.world.clients.finish(5)
+            self.world.close()
+        self.report()
+        if self.problems:
+            print(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory)
+        return 1 if self.problems else 0
+
+    def cause_faults(self):
+        dice = random.Random(self.arguments.seed)
+        chosen = [f for f in faults.EVERY if not self.arguments.only or faults.name_of(f) in self.arguments.only]
+        for fault in faults.deck(dice, chosen):
+            if time.monotonic() - self.begun > self.arguments.minutes * 60:
+                return
+            self.cause(fault, dice)
+
+    def cause(self, fault, dice):
+        name = faults.name_of(fault)
+        self.say(f"[{name}]")
+        self.world.clients.take_longest()
+        before = self.world.clients.counts.get("unanswered", 0)
+        self.world.frontend_ended = False
+        fault(self.world, dice)
+        healed = self.world.await_in_sync()
+        longest = self.world.clients.take_longest()
+        unanswered = self.world.clients.counts["unanswered"] - before
+        if unanswered and not self.world.frontend_ended:
+            raise Failed(f"{name}: {unanswered} requests were not answered, though no frontend had ended")
+        count, longest_before, healed_before = self.done.get(name, (0, 0, 0.0))
+        self.done[name] = (count + 1, max(longest, longest_before), max(healed, healed_before))
+        self.say(f"healed in {healed:.1f} s, longest wait {longest} ms, {unanswered} unanswered")
+
+    def read_without_each_replica(self):
+        """So that what each of them holds is seen."""
+        for name in self.world.replicas:
+            self.world.kill(name)
+            self.world.clients.verify(HEAL_SECONDS_MAX)
+            self.world.start(name)
+            self.world.await_in_sync()
+
+    def end_clients(self):
+        self.say("all is read once more")
+        if not self.world.clients.finish(HEAL_SECONDS_MAX):
+            raise Failed("the clients did not end well")
+
+    def report(self):
+        clients = self.world.clients
+        print(f"\n{'FAULT':<44}{'TIMES':>6}{'LONGEST WAIT':>14}{'HEALED IN':>12}")
+        for name, (count, longest, healed) in sorted(self.done.items()):
+            print(f"{name:<44}{count:>6}{longest:>11} ms{healed:>10.1f} s")
+        counts = clients.counts if clients else {}
+        if clients and clients.violation:
+            self.problems.insert(0, clients.violation)
+        if counts.get("errors"):
+            self.problems.append(f"clients saw {counts['errors']} errors, the first: {clients.errors[0]}")
+        caused = sum(count for count, _, _ in self.done.values())
+        print(f"requests answered: {counts.get('answered', 0)} (reads {counts.get('reads', 0)}, "
+              f"writes {counts.get('writes', 0)}, flushes {counts.get('flushes', 0)}); unanswered, since their "
+              f"frontend ended: {counts.get('unanswered', 0)}; errors: {counts.get('errors', 0)}")
+        for problem in self.problems:
+            print(f"PROBLEM {problem}")
+        verdict = "FAILED" if self.problems else "passed"
+        print(f"chaos: {verdict}, {caused} faults of {len(self.done)} kinds in {time.monotonic() - self.begun:.0f} s; "
+              f"the same schedule: ops/chaos --minutes={self.arguments.minutes:g} --seed={self.arguments.seed}")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        prog="ops/chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1, help="for how long faults are begun (1); what follows "
+                        "takes half a minute")
+    parser.add_argument("--seed", type=int, help="of the schedule and of the requests (drawn, and printed)")
+    parser.add_argument("--rate", type=float, default=400, help="requests a second, at most (400)")
+    parser.add_argument("--only", action="append", metavar="FAULT", help="this fault only; again for more")
+    parser.add_argument("--list", action="store_true", help="name the faults")
+    parser.add_argument("--driver", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--prefix", required=True, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    names = [faults.name_of(fault) for fault in faults.EVERY]
+    for name in arguments.only or []:
+        if name not in names:
+            parser.error(f"no fault is called '{name}'; see --list")
+    if not arguments.minutes > 0 or not arguments.rate > 0:
+        parser.error("--minutes and --rate must be above 0")
+    if arguments.seed is None:
+        arguments.seed = random.SystemRandom().randrange(1, 1 << 31)
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.list:
+        print("\n".join(faults.name_of(fault) for fault in faults.EVERY))
+        return 0
+    return Run(arguments).main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

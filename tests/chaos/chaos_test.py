@@ -1,0 +1,31 @@
+"""A short ops/chaos with a fixed seed; longer ones are for people."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+# What a run may take beyond the minutes it is given: the last fault, healing, reading all of it.
+SECONDS_MAX = 280
+
+
+class ChaosTest(unittest.TestCase):
+    def chaos(self, *flags):
+        done = subprocess.run([os.path.join(ROOT, "ops", "chaos"), *flags], text=True, capture_output=True,
+                              timeout=SECONDS_MAX)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_the_contract_holds_and_no_client_sees_an_error_while_everything_fails_in_turn(self):
+        code, said = self.chaos("--minutes=0.7", "--seed=1")
+        self.assertEqual(code, 0, said)
+        sys.stdout.write(said[said.index("\nFAULT"):])
+
+    def test_an_unknown_fault_is_refused(self):
+        code, said = self.chaos("--only=meteorite")
+        self.assertEqual(code, 2, said)
+        self.assertIn("no fault is called 'meteorite'", said)
+
+
+if __name__ == "__main__":
+    unittest.main()

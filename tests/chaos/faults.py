@@ -1,0 +1,241 @@
+"""The faults of a chaos run. Each is a function of the world and of a seeded random.Random, and ends what it began.
+
+All of them are passing: while one lasts clients may have to wait, and no longer than that; none may see an error. A
+frontend that ends breaks its clients' connections, which is no error of the volume.
+"""
+
+import proxy
+from world import FRONTEND, REPLACE_AFTER_SECONDS
+
+# A replica is away for at most so long, unless its disk is gone.
+AWAY_SECONDS_MAX = 5
+
+
+def kill_replica(world, dice):
+    name = dice.choice(world.replicas)
+    world.kill(name)
+    world.pause(dice.uniform(0, AWAY_SECONDS_MAX))
+    world.start(name)
+
+
+def restart_replica(world, dice):
+    name = dice.choice(world.replicas)
+    world.terminate(name)
+    world.pause(dice.uniform(0, 2))
+    world.start(name)
+
+
+def kill_replica_while_it_joins(world, dice):
+    name = dice.choice(world.replicas)
+    for away in (2, 0):
+        world.kill(name)
+        world.pause(away)
+        world.start(name)
+        world.pause(dice.uniform(0, 0.5))
+
+
+def kill_another_while_one_joins(world, dice):
+    first, second = dice.sample(world.replicas, 2)
+    world.kill(first)
+    world.pause(2)
+    world.start(first)
+    world.pause(dice.uniform(0, 0.5))
+    world.kill(second)
+    world.pause(dice.uniform(0, 2))
+    world.start(second)
+
+
+def kill_two_replicas(world, dice):
+    names = dice.sample(world.replicas, 2)
+    world.kill(*names)
+    world.pause(dice.uniform(0, 3))
+    world.start(*names)
+
+
+def kill_all_replicas(world, dice):
+    world.kill(*world.replicas)
+    world.pause(dice.uniform(0, 2))
+    world.start(*dice.sample(world.replicas, len(world.replicas)))
+
+
+def freeze_replica(world, dice):
+    name = dice.choice(world.replicas)
+    world.freeze(name)
+    world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
+    world.thaw(name)
+
+
+def replace_disk(world, dice):
+    """The new store takes the old one's place by itself."""
+    name = dice.choice(world.replicas)
+    world.kill(name)
+    world.wipe(name)
+    world.start(name)
+    world.pause(REPLACE_AFTER_SECONDS)
+
+
+# --- the frontend ---
+
+
+def kill_frontend(world, dice):
+    world.kill(FRONTEND)
+    world.pause(dice.uniform(0, 2))
+    world.start(FRONTEND)
+
+
+def restart_frontend(world, dice):
+    world.terminate(FRONTEND)
+    world.start(FRONTEND)
+
+
+def freeze_frontend(world, dice):
+    """Longer than the lease, sometimes."""
+    world.freeze(FRONTEND)
+    world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
+    world.thaw(FRONTEND)
+
+
+def kill_frontend_while_a_replica_is_away(world, dice):
+    name = dice.choice(world.replicas)
+    world.kill(name)
+    world.pause(dice.uniform(0, 1.5))
+    world.kill(FRONTEND)
+    order = [name, FRONTEND]
+    dice.shuffle(order)
+    world.start(*order)
+
+
+def kill_everything(world, dice):
+    world.kill(FRONTEND, *world.replicas)
+    world.start(*dice.sample(world.replicas, len(world.replicas)), FRONTEND)
+
+
+# --- networks ---
+
+
+def partition(world, dice):
+    name = dice.choice(world.replicas)
+    for direction in proxy.DIRECTIONS:
+        world.link(name).hold(direction)
+    _heal_later(world, name, f"{name} is cut off", dice.uniform(0.1, AWAY_SECONDS_MAX))
+
+
+def partition_one_way(world, dice):
+    name = dice.choice(world.replicas)
+    direction = dice.choice(proxy.DIRECTIONS)
+    world.link(name).hold(direction)
+    _heal_later(world, name, f"{name}: nothing passes {direction}", dice.uniform(0.1, AWAY_SECONDS_MAX))
+
+
+def flapping_link(world, dice):
+    name = dice.choice(world.replicas)
+    for _ in range(4):
+        world.link(name).hold(dice.choice(proxy.DIRECTIONS))
+        _heal_later(world, name, f"{name} is cut off for a moment", dice.uniform(0.05, 0.8))
+        world.pause(dice.uniform(0, 0.5))
+
+
+def slow_network(world, dice):
+    name = dice.choice(world.replicas)
+    milliseconds = dice.randint(5, 150)
+    for direction in proxy.DIRECTIONS:
+        world.link(name).delay(direction, milliseconds / 1000)
+    _heal_later(world, name, f"{name}: bytes take {milliseconds} ms longer each way", 3)
+
+
+def connections_reset(world, dice):
+    name = dice.choice(world.replicas)
+    world.say(f"{name}: connections are reset")
+    world.link(name).reset()
+    world.pause(0.5)
+
+
+def half_open(world, dice):
+    name = dice.choice(world.replicas)
+    world.say(f"{name}: connections are half open")
+    world.link(name).half_open()
+    world.pause(dice.uniform(0, 1))
+
+
+def kill_frontend_while_a_replica_is_cut_off(world, dice):
+    name = dice.choice(world.replicas)
+    for direction in proxy.DIRECTIONS:
+        world.link(name).hold(direction)
+    world.say(f"{name} is cut off")
+    world.pause(dice.uniform(0, 1.5))
+    world.kill(FRONTEND)
+    world.start(FRONTEND)
+    _heal_later(world, name, "the new frontend may have given it up", 3)
+
+
+def _heal_later(world, name, what, seconds):
+    world.say(f"{what}, {seconds:.1f} s")
+    world.pause(seconds)
+    world.link(name).heal()
+
+
+# --- answers of a replica ---
+
+
+def flush_error(world, dice):
+    _inject(world, dice, "--op=flush", "--error=EIO", f"--count={dice.randint(1, 4)}")
+
+
+def write_error(world, dice):
+    _inject(world, dice, "--op=write", f"--error={dice.choice(['EIO', 'ENOSPC'])}", f"--count={dice.randint(1, 8)}")
+
+
+def read_error(world, dice):
+    _inject(world, dice, "--op=read", "--error=EIO", f"--count={dice.randint(1, 8)}")
+
+
+def requeue(world, dice):
+    delay = dice.choice(["", ",DELAY=50"])
+    _inject(world, dice, f"--op={dice.choice(['write', 'flush'])}", f"--error=REQUEUE{delay}",
+            f"--count={dice.randint(1, 30)}")
+
+
+def never_answered(world, dice):
+    _inject(world, dice, f"--op={dice.choice(['read', 'write', 'flush'])}", "--error=DROP", f"--count={dice.randint(1, 3)}")
+
+
+def slow_replica(world, dice):
+    _inject(world, dice, f"--op={dice.choice(['read', 'write', 'flush'])}", f"--error=DELAY={dice.randint(20, 300)}",
+            "--count=0")
+
+
+def _inject(world, dice, *flags):
+    name = dice.choice(world.replicas)
+    world.inject(name, *flags)
+    world.pause(3)
+    world.clear_injected(name)
+
+
+# --- an operator ---
+
+
+def suspend(world, dice):
+    world.control("volume", "suspend", "chaos", *dice.choice([(), ("--noflush",)]))
+    world.pause(dice.uniform(0, 2))
+    world.control("volume", "resume", "chaos")
+
+
+EVERY = (
+    kill_replica, restart_replica, kill_replica_while_it_joins, kill_another_while_one_joins, kill_two_replicas,
+    kill_all_replicas, freeze_replica, replace_disk,
+    kill_frontend, restart_frontend, freeze_frontend, kill_frontend_while_a_replica_is_away, kill_everything,
+    partition, partition_one_way, flapping_link, slow_network, connections_reset, half_open,
+    kill_frontend_while_a_replica_is_cut_off,
+    flush_error, write_error, read_error, requeue, never_answered, slow_replica,
+    suspend,
+)
+
+
+def name_of(fault):
+    return fault.__name__.replace("_", " ")
+
+
+def deck(dice, chosen=EVERY):
+    """Faults without end: every one in a random order, then every one in another."""
+    while True:
+        yield from dice.sample(chosen, len(chosen))

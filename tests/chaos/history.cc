@@ -1,0 +1,167 @@
+#include "tests/chaos/history.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "tests/chaos/block_contents.h"
+
+namespace weir::chaos {
+namespace {
+
+constexpr uint64_t kErrorsShownMax = 20;
+
+const char* NameOf(Kind kind) {
+  switch (kind) {
+    case Kind::kRead:
+      return "read";
+    case Kind::kWrite:
+      return "write";
+    case Kind::kZero:
+      return "zero";
+    case Kind::kDiscard:
+      return "discard";
+    case Kind::kFlush:
+      return "flush";
+    case Kind::kBarrier:
+      return "barrier";
+  }
+  return "?";
+}
+
+}  // namespace
+
+std::string ToString(const Request& request) {
+  if (request.kind == Kind::kFlush) return "flush";
+  return absl::StrCat(NameOf(request.kind), request.fua ? " with FUA" : "", " of blocks ",
+                      request.range.first, "+", request.range.count);
+}
+
+void History::Activated(Epoch epoch) {
+  absl::MutexLock lock(&mutex_);
+  if (epoch <= counts_.epoch) return;
+  counts_.epoch = epoch;
+  judge_.Activated(sim::SessionId{epoch}, /*resumed=*/true);
+}
+
+History::Call History::Begin(const Request& request, Epoch epoch, absl::string_view who) {
+  absl::MutexLock lock(&mutex_);
+  Call call{++last_id_, request, epoch, std::string(who), Clock::now()};
+  const sim::OpId op{call.id};
+  const sim::SessionId session{epoch};
+  switch (request.kind) {
+    case Kind::kRead:
+      judge_.ReadInvoked(op, session, request.range);
+      break;
+    case Kind::kWrite:
+      judge_.WriteInvoked(op, session, request.range, call.id, request.fua);
+      break;
+    case Kind::kZero:
+    case Kind::kDiscard:
+      judge_.WriteInvoked(op, session, request.range, 0, request.fua);
+      break;
+    case Kind::kFlush:
+      judge_.FlushInvoked(op, session);
+      break;
+    case Kind::kBarrier:
+      judge_.BarrierInvoked(op, session, request.range, call.id);
+      break;
+  }
+  waiting_[call.id] = {epoch, call.begun};
+  return call;
+}
+
+void History::Answered(const Call& call, const absl::Status& status, absl::string_view data) {
+  std::vector<uint64_t> values;
+  absl::Status contents;
+  if (call.request.kind == Kind::kRead && status.ok()) {
+    for (uint64_t i = 0; i < call.request.range.count; ++i) {
+      const size_t at = std::min(i * kBlockBytes, data.size());
+      const absl::StatusOr<uint64_t> value =
+          ValueOf(data.substr(at, kBlockBytes), call.request.range.first + i);
+      contents.Update(value.status());
+      values.push_back(value.value_or(0));
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  waiting_.erase(call.id);
+  if (!contents.ok()) return NoteViolation(call, absl::StrCat("C10: ", contents.message()));
+  judge_.Returned(sim::OpId{call.id}, {.ok = status.ok()}, values);
+  if (!judge_.violation().empty()) NoteViolation(call, judge_.violation());
+  if (status.ok()) return Count(call);
+  NoteError(call, status);
+}
+
+void History::Count(const Call& call) {
+  ++counts_.answered;
+  switch (call.request.kind) {
+    case Kind::kRead:
+      ++counts_.reads;
+      break;
+    case Kind::kFlush:
+      ++counts_.flushes;
+      break;
+    default:
+      ++counts_.writes;
+  }
+  counts_.longest = std::max(counts_.longest, Clock::now() - call.begun);
+}
+
+void History::NoteError(const Call& call, const absl::Status& status) {
+  if (call.epoch < counts_.epoch) {
+    ++counts_.refused;
+    return;
+  }
+  if (++counts_.errors > kErrorsShownMax) return;
+  news_.push_back(absl::StrCat("error ", ToString(call.request), " by ", call.who, " in epoch ",
+                               call.epoch, ": ", status.ToString()));
+}
+
+void History::NoteViolation(const Call& call, const std::string& what) {
+  if (violated_) return;
+  violated_ = true;
+  news_.push_back(absl::StrCat("violation ", what, "; shown by ", ToString(call.request),
+                               " (call ", call.id, ") by ", call.who, " in epoch ", call.epoch));
+}
+
+void History::Unanswered(const Call& call) {
+  absl::MutexLock lock(&mutex_);
+  waiting_.erase(call.id);
+  ++counts_.unanswered;
+  // A write may still take effect, until another session is active. Others have no effect.
+  const Kind kind = call.request.kind;
+  if (kind == Kind::kRead || kind == Kind::kFlush) {
+    judge_.Returned(sim::OpId{call.id}, {.ok = false}, {});
+  }
+}
+
+History::Counts History::TakeCounts() {
+  absl::MutexLock lock(&mutex_);
+  Counts taken = counts_;
+  counts_.longest = {};
+  taken.waiting = waiting_.size();
+  const Clock::time_point now = Clock::now();
+  for (const auto& [id, call] : waiting_) {
+    const auto& [epoch, begun] = call;
+    if (epoch < counts_.epoch) ++taken.stale;
+    taken.oldest = std::max(taken.oldest, now - begun);
+  }
+  return taken;
+}
+
+std::string History::NextNews() {
+  absl::MutexLock lock(&mutex_);
+  if (news_.empty()) return "";
+  std::string next = std::move(news_.front());
+  news_.pop_front();
+  return next;
+}
+
+bool History::violated() const {
+  absl::MutexLock lock(&mutex_);
+  return violated_;
+}
+
+}  // namespace weir::chaos

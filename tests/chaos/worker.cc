@@ -1,0 +1,75 @@
+#include "tests/chaos/worker.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "tests/chaos/block_contents.h"
+
+namespace weir::chaos {
+namespace {
+
+constexpr absl::Duration kReconnectAfter = absl::Milliseconds(100);
+// Most requests meet here, on the first stripe of each of four lanes, so that they overlap.
+constexpr uint64_t kHotBlocks = 256;
+constexpr uint64_t kLongBlocks = 256;  // a request of 1 MiB, across stripes
+
+}  // namespace
+
+bool DoRecorded(const Request& request, BlockClient& client, History& history) {
+  const History::Call call = history.Begin(request, client.epoch(), client.name());
+  const bool carries = request.kind == Kind::kWrite || request.kind == Kind::kBarrier;
+  const BlockClient::Answer answer =
+      client.Do(request, carries ? Contents(call.id, request.range) : std::string());
+  if (answer.broken) {
+    history.Unanswered(call);
+    return false;
+  }
+  history.Answered(call, answer.status, answer.data);
+  return true;
+}
+
+Worker::Worker(Options options, History& history, const absl::Notification& stop)
+    : options_(std::move(options)),
+      history_(history),
+      stop_(stop),
+      random_(options_.seed),
+      thread_([this] { Run(); }) {}
+
+void Worker::Run() {
+  std::unique_ptr<BlockClient> client;
+  while (!stop_.HasBeenNotified()) {
+    if (client == nullptr) {
+      absl::StatusOr<std::unique_ptr<BlockClient>> connected = options_.connect();
+      if (!connected.ok()) {
+        stop_.WaitForNotificationWithTimeout(kReconnectAfter);
+        continue;
+      }
+      client = *std::move(connected);
+      history_.Activated(client->epoch());
+    }
+    if (!DoRecorded(Draw(client->has_barriers()), *client, history_)) client.reset();
+    stop_.WaitForNotificationWithTimeout(options_.pause);
+  }
+}
+
+BlockRange Worker::DrawRange() {
+  const uint64_t dice = Below(100);
+  const uint64_t count = dice < 70 ? 1 : dice < 97 ? 2 + Below(15) : kLongBlocks;
+  const uint64_t area = Below(10) < 7 ? std::min(kHotBlocks, options_.blocks) : options_.blocks;
+  const uint64_t first = Below(area);
+  return {first, std::min(count, options_.blocks - first)};
+}
+
+Request Worker::Draw(bool barriers) {
+  const uint64_t dice = Below(100);
+  if (dice < 35) return {Kind::kRead, DrawRange(), false};
+  if (dice < 80) return {Kind::kWrite, DrawRange(), false};
+  if (dice < 85) return {Kind::kWrite, DrawRange(), true};
+  if (dice < 88) return {Kind::kZero, DrawRange(), Below(2) == 0};
+  if (dice < 90) return {Kind::kDiscard, DrawRange(), false};
+  if (dice < 92 && barriers) return {Kind::kBarrier, DrawRange(), false};
+  return {Kind::kFlush, {}, false};
+}
+
+}  // namespace weir::chaos

@@ -1,0 +1,256 @@
+"""The cluster of a chaos run, the clients that use it, and what can be done to it.
+
+Nothing here decides: faults.py says what is done and when, chaos.py judges.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.join(ROOT, "ops")]
+
+import proxy  # noqa: E402
+from weir_ops import cluster as cluster_lib  # noqa: E402
+from weir_ops import processes  # noqa: E402
+
+VOLUME = "chaos"
+SIZE_MIB = 64
+BLOCK = 4096
+FRONTEND = "volume"
+# Above what a fault keeps a replica away, so that a place is given away only if its disk is gone.
+REPLACE_AFTER_SECONDS = 8
+HEAL_SECONDS_MAX = 90
+
+
+class Failed(Exception):
+    """The run has shown something that must not be."""
+
+
+class Clients:
+    """tests/chaos:driver, and what it has said last."""
+
+    def __init__(self, argv, log_path, say):
+        self._say = say
+        self.counts = {}
+        self.reports = 0
+        self.errors = []
+        self.violation = None
+        self._longest = 0
+        self._verified = threading.Event()
+        with open(log_path, "w") as log:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            kind, _, rest = line.strip().partition(" ")
+            if kind == "counts":
+                self.counts = {k: int(v) for k, v in (item.split("=") for item in rest.split())}
+                self.reports += 1
+                self._longest = max(self._longest, self.counts["longest_ms"], self.counts["oldest_ms"])
+            elif kind == "verified":
+                self._verified.set()
+            elif kind == "violation":
+                self.violation = rest
+                self._say(f"VIOLATION {rest}")
+            elif kind == "error":
+                self.errors.append(rest)
+                self._say(f"ERROR {rest}")
+
+    def take_longest(self):
+        """The longest that a request has waited since the last call, in ms."""
+        longest, self._longest = self._longest, 0
+        return longest
+
+    def check(self):
+        if self.violation:
+            raise Failed(self.violation)
+        if self._process.poll() is not None:
+            raise Failed(f"the clients' program has ended with {self._process.returncode}")
+
+    def _tell(self, command):
+        try:
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self.check()
+
+    def verify(self, seconds):
+        self._verified.clear()
+        self._tell("verify")
+        if not self._verified.wait(seconds):
+            raise Failed(f"the volume could not be read as a whole within {seconds} s")
+
+    def finish(self, seconds):
+        """Ends them; True if they ended by themselves and well."""
+        if self._process.poll() is None:
+            self._tell("finish")
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
+        self._reader.join(10)
+        return code == 0
+
+
+class World:
+    """Three replicas, each behind a link of its own, and a frontend. close() stops all of it."""
+
+    def __init__(self, directory, say):
+        self.dir = directory
+        self.say = say
+        self.network = proxy.Network()
+        self.cluster = cluster_lib.Cluster(directory, say=lambda text: None)
+        self.replicas = []
+        self.links = {}
+        self.clients = None
+        # Killed or stopped by us, so that whoever else ends is noticed.
+        self._down = set()
+        self.frontend_ended = False
+
+    def up(self, prefix):
+        asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB",
+                 "replica_flags": ["--enable_fault_injection"]}
+        with self.cluster.locked():
+            self.cluster.configure(asked, prefix)
+            self.replicas = self.cluster.replica_names()
+            for name in self.replicas:
+                host, port = self.cluster.address(name).rsplit(":", 1)
+                self.links[name] = self.network.link(host, int(port))
+            ends = ",".join(f"{name}=127.0.0.1:{link.port}" for name, link in self.links.items())
+            # The last of two flags counts.
+            self.cluster.settings.volume_flags = [
+                f"--replicas={ends}", f"--replace_after={REPLACE_AFTER_SECONDS}s"]
+            self.cluster.up(120)
+
+    def start_clients(self, driver, seed, rate):
+        self.clients = Clients(
+            [driver, f"--grpc={self.cluster.address(FRONTEND)}", f"--nbd={self.cluster.nbd_uri()}",
+             f"--volume={VOLUME}", f"--blocks={SIZE_MIB * (1 << 20) // BLOCK}", f"--seed={seed}", f"--rate={rate}"],
+            self.cluster.path("log", "clients.log"), self.say)
+
+    def close(self):
+        for name in self.cluster.names():
+            self._signal(name, signal.SIGCONT)
+        self.cluster.down()
+        self.network.close()
+
+    # --- time ---
+
+    def pause(self, seconds):
+        """Lets the clients work; raises Failed as soon as they have seen what must not be."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.clients.check()
+            self._check_processes()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, 0.1))
+
+    def _check_processes(self):
+        running = self.cluster.running()
+        for name in self.cluster.names():
+            if name not in running and name not in self._down:
+                log = self.cluster.path("log", name + ".log")
+                raise Failed(f"{name} has ended by itself; the end of {log}:\n{processes.tail(log)}")
+
+    def volume(self):
+        """As `weirctl volume show` has it; None: the frontend does not answer."""
+        shown = self.cluster.weirctl("--timeout=5", "volume", "show", VOLUME, "--output=json")
+        return json.loads(shown.stdout) if shown.returncode == 0 else None
+
+    def await_in_sync(self):
+        """Until all members are in sync, and no client still waits or belongs to an earlier session."""
+        begun = time.monotonic()
+        while True:
+            self.pause(0.2)
+            volume = self.volume()
+            in_sync = volume and volume["state"] == "ACTIVE" and all(
+                t["state"] == "in_sync" for t in volume["table"]["targets"])
+            if in_sync and self._clients_follow(volume["epoch"]):
+                return time.monotonic() - begun
+            if time.monotonic() - begun > HEAL_SECONDS_MAX:
+                explained = self.cluster.weirctl("--timeout=5", "explain", VOLUME)
+                raise Failed(f"not healed {HEAL_SECONDS_MAX} s after the last fault: clients {self.clients.counts}\n"
+                             f"{volume}\n{explained.stdout}{explained.stderr}")
+
+    def _clients_follow(self, epoch):
+        # The second report from now on was begun after it.
+        seen = self.clients.reports
+        while self.clients.reports < seen + 2:
+            self.pause(0.05)
+        counts = self.clients.counts
+        return counts["epoch"] >= epoch and counts["stale"] == 0 and counts["oldest_ms"] < 1000
+
+    # --- processes ---
+
+    def _signal(self, name, number):
+        process = self.cluster.process(name)
+        if process is not None:
+            process.signal(number)
+        return process
+
+    def kill(self, *names):
+        """kill -9, all of them before any is waited for."""
+        self.say(f"kill -9 {' '.join(names)}")
+        self._down.update(names)
+        self.frontend_ended |= FRONTEND in names
+        for process in [self._signal(name, signal.SIGKILL) for name in names]:
+            if not process.wait(30):
+                raise Failed(f"{process} does not end")
+
+    def terminate(self, name):
+        self.say(f"SIGTERM {name}")
+        self._down.add(name)
+        self.frontend_ended |= name == FRONTEND
+        self.say(f"{name} {self.cluster.process(name).terminate(cluster_lib.STOP_SECONDS)}")
+
+    def start(self, *names):
+        self.say(f"start {' '.join(names)}")
+        for name in names:
+            self.cluster.start(name)
+            self._down.discard(name)
+
+    def freeze(self, name):
+        self.say(f"SIGSTOP {name}")
+        self._signal(name, signal.SIGSTOP)
+
+    def thaw(self, name):
+        self.say(f"SIGCONT {name}")
+        self._signal(name, signal.SIGCONT)
+
+    def wipe(self, name):
+        self.say(f"{name} has a new, empty disk")
+        shutil.rmtree(self.cluster.path(name))
+
+    # --- networks and injected answers ---
+
+    def link(self, name):
+        return self.links[name]
+
+    def inject(self, name, *flags):
+        self.say(f"fault set {name} {' '.join(flags)}")
+        done = self.cluster.weirctl("--timeout=20", "fault", "set", name, *flags)
+        if done.returncode != 0:
+            raise Failed(f"fault set {name}: {done.stderr}")
+
+    def clear_injected(self, name):
+        self.cluster.weirctl("--timeout=20", "fault", "clear", name)
+
+    def control(self, *arguments):
+        self.say(f"weirctl {' '.join(arguments)}")
+        done = self.cluster.weirctl("--timeout=60", *arguments)
+        if done.returncode != 0:
+            raise Failed(f"weirctl {' '.join(arguments)}: {done.stderr}")
