@@ -104,6 +104,7 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
   AddTableCommands(app, context);
   AddIoCommands(app, context);
   AddFaultCommands(app, context);
+  AddChaosCommand(app, context);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11's order
   try {
