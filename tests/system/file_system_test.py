@@ -1,0 +1,131 @@
+"""A file system on the NBD export works on, without an error, whatever happens to the replicas."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+import unittest
+
+import harness
+from harness import run, wait_until
+from mounted import MountedExport, why_no_block_device
+
+REPLACE_AFTER_SECONDS = 5
+
+
+class Files(threading.Thread):
+    """Writes, syncs, reads back and deletes files, until it is stopped. What goes wrong is in `error`."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        self.stopping = threading.Event()
+        self.error = None
+        self.written = 0
+        self.longest = 0.0
+        self.kept = {}  # path -> digest
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                begun = time.monotonic()
+                self._one()
+                self.longest = max(self.longest, time.monotonic() - begun)
+        except OSError as error:
+            self.error = error
+
+    def _one(self):
+        path = os.path.join(self.folder, f"file{self.written % 40}")
+        data = os.urandom(64 << 10)
+        with open(path, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        self.kept[path] = hashlib.sha256(data).hexdigest()
+        self.written += 1
+
+    def broken(self):
+        """The files that do not hold what was written."""
+        found = []
+        for path, digest in self.kept.items():
+            with open(path, "rb") as f:
+                if hashlib.sha256(f.read()).hexdigest() != digest:
+                    found.append(path)
+        return found
+
+
+@unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
+class FileSystemTest(unittest.TestCase):
+    def setUp(self):
+        self.cluster = harness.RealCluster("--size=256MiB", f"--volume-flags=--replace_after={REPLACE_AFTER_SECONDS}s")
+        self.addCleanup(self.cluster.close)
+        self.cluster.up()
+        folder = tempfile.mkdtemp(prefix="weir-mount-")
+        self.addCleanup(shutil.rmtree, folder, True)
+        self.device = MountedExport(self.cluster.uri, folder)
+        self.addCleanup(self.device.close)
+        run("mkfs.ext4", "-q", "-F", self.device.device)
+        self.device.mount()
+        self.files = Files(self.device.root)
+        self.files.start()
+        self.addCleanup(self.files.join)
+        self.addCleanup(self.files.stopping.set)
+        self.await_progress("the first files are written")
+
+    def await_progress(self, what):
+        """Some files more are written and synced, by whatever is left of the cluster."""
+        wanted = self.files.written + 5
+        wait_until(lambda: self.files.error or self.files.written >= wanted, 60, what)
+        self.assertIsNone(self.files.error, what)
+
+    def members(self):
+        shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
+        return shown["table"]["targets"]
+
+    def await_in_sync(self, what):
+        wait_until(lambda: all(t["state"] == "in_sync" for t in self.members()), 90, what)
+
+    def kernel_errors(self):
+        """What the kernel has said of this device since it was attached."""
+        name = os.path.basename(self.device.device)
+        said = run("dmesg", check=False).stdout
+        return [line for line in said.splitlines() if name in line and "error" in line.lower()]
+
+    def test_each_replica_is_killed_in_turn_and_one_disk_replaced_and_no_file_is_harmed(self):
+        known = len(self.kernel_errors())
+        for i in range(3):
+            name = f"replica{i + 1}"
+            self.cluster.kill9(name)
+            self.await_progress(f"{name} is away")
+            self.cluster.ops("start", name)
+            self.await_in_sync(f"{name} is in sync again")
+        lost = self.members()[1]["store_id"]
+        self.cluster.kill9("replica2")
+        shutil.rmtree(os.path.join(self.cluster.dir, "replica2"))
+        self.cluster.ops("start", "replica2")
+        self.await_progress("replica2 has a new disk")
+        wait_until(lambda: self.members()[1]["store_id"] != lost, 60, "the new store has taken the place")
+        self.await_in_sync("the new store is in sync")
+        # It holds everything: the other two may be without one of them.
+        self.cluster.kill9("replica1")
+        self.await_progress("replica1 is away, replica2 and its new disk serve")
+        self.cluster.ops("start", "replica1")
+
+        self.files.stopping.set()
+        self.files.join()
+        self.assertIsNone(self.files.error)
+        self.assertLess(self.files.longest, 10)
+        run("sync", "-f", self.device.root)
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("1")  # What is read below comes from the volume.
+        self.assertEqual(self.files.broken(), [])
+        run("umount", self.device.root)
+        run("e2fsck", "-f", "-n", self.device.device)
+        self.assertEqual(self.kernel_errors()[known:], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
