@@ -33,6 +33,9 @@ void AddCommonFlags(CLI::App& app, Context& context) {
       ->type_name("DIR");
   app.add_option("--volume_addr,--volume-addr", context.volume_addr, "the frontend's address")
       ->type_name("HOST:PORT");
+  app.add_option("--frontend", context.frontend,
+                 "which of the cluster's frontends; else the one that has the volume")
+      ->type_name("NAME");
   app.add_option("--replica_addrs,--replica-addrs", context.replica_addrs,
                  "the replicas' names and addresses")
       ->type_name("NAME=HOST:PORT,...");

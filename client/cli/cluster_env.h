@@ -20,6 +20,7 @@ using NamedValues = std::vector<std::pair<std::string, std::string>>;
 struct ClusterEnv {
   std::string nbd_uri;
   std::string volume_addr;
+  NamedValues volume_addrs;   // every frontend; "volume" -> "127.0.0.1:7700"
   NamedValues replica_addrs;  // "replica1" -> "127.0.0.1:7701"
   std::string metrics_urls;
   NamedValues pids;

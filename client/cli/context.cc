@@ -13,6 +13,13 @@
 #include "proto/wire/status.h"
 
 namespace weir::cli {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+// Where others may do as well, or the next step is an operator's.
+constexpr absl::Duration kConnectTimeoutOfMany = absl::Seconds(2);
+
+}  // namespace
 
 void Context::Print(const google::protobuf::Message& message, const std::string& text) {
   out << (json() ? ToJson(message) : text);
@@ -30,17 +37,63 @@ absl::StatusOr<ClusterEnv> Context::Environment() const {
   return env;
 }
 
-absl::StatusOr<std::unique_ptr<Client>> Context::ConnectFrontend() {
+// Name and address of those to try, in this order.
+absl::StatusOr<NamedValues> Context::Frontends() {
   ASSIGN_OR_RETURN(ClusterEnv env, Environment());
-  if (env.volume_addr.empty()) {
-    return Usage(absl::InvalidArgumentError(
-        "the frontend's address is not known; give --cluster=DIR (or WEIR_CLUSTER) or "
-        "--volume_addr=HOST:PORT"));
+  if (!volume_addr.empty()) return NamedValues{{"", volume_addr}};
+  if (frontend.empty() && !env.volume_addrs.empty()) return env.volume_addrs;
+  std::vector<std::string> names;
+  for (const auto& [name, address] : env.volume_addrs) {
+    if (name == frontend) return NamedValues{{name, address}};
+    names.push_back(name);
   }
+  if (!names.empty()) {
+    return Usage(absl::NotFoundError(absl::StrCat("no frontend ", frontend, "; there are ",
+                                                  absl::StrJoin(names, ", "))));
+  }
+  return Usage(absl::InvalidArgumentError(
+      "the frontend's address is not known; give --cluster=DIR (or WEIR_CLUSTER) or "
+      "--volume_addr=HOST:PORT"));
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Context::Connect(const std::string& address,
+                                                         absl::Duration connect_timeout) const {
   ClientOptions options;
   options.timeout = absl::Seconds(timeout_s);
-  options.connect_timeout = std::min(absl::Seconds(5), options.timeout);
-  return Client::Connect(env.volume_addr, options);
+  options.connect_timeout = std::min(connect_timeout, options.timeout);
+  return Client::Connect(address, options);
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Context::ConnectFrontend() {
+  ASSIGN_OR_RETURN(const NamedValues frontends, Frontends());
+  const absl::Duration timeout =
+      frontends.size() > 1 ? kConnectTimeoutOfMany : kConnectTimeout;
+  absl::StatusOr<std::unique_ptr<Client>> client = absl::UnavailableError("no frontend");
+  for (const auto& [name, address] : frontends) {
+    client = Connect(address, timeout);
+    if (client.ok()) break;
+  }
+  return client;
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Context::ConnectFrontendOf(const std::string& volume,
+                                                                   Purpose purpose) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Client> client, ConnectFrontend());
+  if (!volume_addr.empty() || !frontend.empty()) return client;
+  const absl::StatusOr<v1::Volume> found = client->GetVolume(volume);
+  // What is wrong with it, the command itself will say.
+  if (!found.ok() || (found->state() != "ELSEWHERE" && found->state() != "FENCED") ||
+      found->frontend_address().empty()) {
+    return client;
+  }
+  absl::StatusOr<std::unique_ptr<Client>> other =
+      Connect(found->frontend_address(), kConnectTimeoutOfMany);
+  if (other.ok()) return other;
+  if (purpose == Purpose::kLook) return client;
+  return absl::UnavailableError(absl::StrCat(
+      "volume ", volume, " is attached at frontend ", found->frontend(), ", which does not answer (",
+      other.status().message(), "); if that one is gone, take the volume over: weirctl volume "
+      "attach ", volume, " --frontend=NAME (or --volume_addr)"));
 }
 
 absl::StatusOr<std::vector<std::string>> Context::ReplicaNames() {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/cli/cluster_env.h"
 #include "client/weir/client.h"
 #include "google/protobuf/message.h"
@@ -28,6 +29,7 @@ class Context {
   // Flags, as parsed.
   std::string cluster_dir;
   std::string volume_addr;
+  std::string frontend;
   std::string replica_addrs;
   std::string output = "table";
   double timeout_s = 60;
@@ -50,7 +52,14 @@ class Context {
     return status;
   }
 
+  // The one that --volume_addr or --frontend names, else the first of the cluster's that answers.
   absl::StatusOr<std::unique_ptr<Client>> ConnectFrontend();
+  // The one that has the volume, unless --volume_addr or --frontend names one. If no frontend has
+  // it, as ConnectFrontend. If that one cannot be reached: another one, to look at what is known of
+  // the volume; else UNAVAILABLE.
+  enum class Purpose { kUse, kLook };
+  absl::StatusOr<std::unique_ptr<Client>> ConnectFrontendOf(const std::string& volume,
+                                                            Purpose purpose = Purpose::kUse);
   absl::StatusOr<std::vector<std::string>> ReplicaNames();
   // By name, as cluster.env or --replica_addrs has it, or a plain address.
   absl::StatusOr<std::string> ReplicaAddress(const std::string& replica);
@@ -74,6 +83,9 @@ class Context {
 
  private:
   absl::StatusOr<ClusterEnv> Environment() const;
+  absl::StatusOr<NamedValues> Frontends();
+  absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
+                                                  absl::Duration connect_timeout) const;
   absl::Status WithReplica(
       const std::string& replica,
       const std::function<grpc::Status(v1::ReplicaService::Stub&, grpc::ClientContext*)>& call);

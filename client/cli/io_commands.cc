@@ -52,7 +52,7 @@ void AddSource(CLI::App* command, Flags& flags) {
 }
 
 absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(Context& context, const std::string& name) {
-  ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+  ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(name));
   return client->OpenVolume(name);
 }
 

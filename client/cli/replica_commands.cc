@@ -130,7 +130,7 @@ void AddReplace(CLI::App* group, Context& context) {
   };
   auto flags = std::make_shared<Flags>();
   auto body = [&context, flags]() -> absl::Status {
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(flags->volume));
     return Replace(*client, flags->volume, flags->replica, flags->with, flags->wait, context);
   };
   CLI::App* command = AddCommand(
@@ -155,9 +155,10 @@ absl::Status Drain(Client& client, const std::string& replica, Context& context)
                      [&](const v1::Target& t) { return t.replica() == replica; })) {
       continue;
     }
-    RETURN_IF_ERROR(client.Attach(volume.name()));
-    RETURN_IF_ERROR(AwaitInSync(client, volume.name(), context));
-    RETURN_IF_ERROR(Replace(client, volume.name(), replica, "", /*wait=*/true, context));
+    ASSIGN_OR_RETURN(auto its, context.ConnectFrontendOf(volume.name()));
+    RETURN_IF_ERROR(its->Attach(volume.name()));
+    RETURN_IF_ERROR(AwaitInSync(*its, volume.name(), context));
+    RETURN_IF_ERROR(Replace(*its, volume.name(), replica, "", /*wait=*/true, context));
     ++moved;
   }
   context.err << replica << ": " << moved << " of " << volumes.size()

@@ -23,7 +23,7 @@ constexpr char kExamples[] =
 void AddShow(CLI::App* group, Context& context) {
   auto name = std::make_shared<std::string>();
   auto body = [&context, name]() -> absl::Status {
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*name));
     ASSIGN_OR_RETURN(v1::Volume volume, client->GetVolume(*name));
     context.Print(volume.table(), FormatTable(volume));
     return absl::OkStatus();
@@ -53,7 +53,7 @@ void AddLoad(CLI::App* group, Context& context) {
   auto flags = std::make_shared<Flags>();
   auto body = [&context, flags]() -> absl::Status {
     ASSIGN_OR_RETURN(std::string text, ReadAll(flags->file, context.in));
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(flags->name));
     ASSIGN_OR_RETURN(v1::Volume volume, client->GetVolume(flags->name));
     absl::StatusOr<v1::Table> table = ParseTable(text, volume.size_bytes());
     if (!table.ok()) {

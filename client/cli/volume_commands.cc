@@ -37,6 +37,11 @@ std::string FlushSupport(const v1::Volume& volume) {
   return volume.flush_supported() ? "yes" : "no: FLUSH fails with EOPNOTSUPP";
 }
 
+std::string Where(const v1::Volume& volume) {
+  if (volume.frontend().empty()) return "none";
+  return absl::StrCat(volume.frontend(), " ", volume.frontend_address());
+}
+
 // How far it has been brought back, or what is wrong with it.
 std::string JoinProgress(const v1::Target& target) {
   if (target.join_bytes_copied() + target.join_bytes_left() == 0) return target.health_reason();
@@ -47,7 +52,7 @@ std::string JoinProgress(const v1::Target& target) {
 std::string VolumeText(const v1::Volume& volume) {
   std::string text =
       absl::StrCat("name             ", volume.name(), "\nstate            ", volume.state(),
-                   "\nsize             ", FormatSize(volume.size_bytes()), "\nepoch            ",
+                   "\nfrontend         ", Where(volume), "\nsize             ", FormatSize(volume.size_bytes()), "\nepoch            ",
                    volume.epoch(), "\nlanes            ", volume.lanes(), "\nstripe           ",
                    FormatSize(volume.stripe_bytes()), "\nmin in sync      ", volume.min_in_sync(),
                    "\nflush supported  ", FlushSupport(volume), "\n");
@@ -117,11 +122,11 @@ void AddList(CLI::App* group, Context& context) {
     ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
     ASSIGN_OR_RETURN(auto volumes, client->ListVolumes());
     v1::ListVolumesResponse response;
-    TextTable table({"NAME", "SIZE", "STATE", "EPOCH", "REPLICAS"});
+    TextTable table({"NAME", "SIZE", "STATE", "EPOCH", "FRONTEND", "REPLICAS"});
     for (const v1::Volume& volume : volumes) {
       *response.add_volumes() = volume;
       table.AddRow({volume.name(), FormatSize(volume.size_bytes()), volume.state(),
-                    absl::StrCat(volume.epoch()), Replicas(volume)});
+                    absl::StrCat(volume.epoch()), volume.frontend(), Replicas(volume)});
     }
     context.Print(response, table.ToString());
     return absl::OkStatus();
@@ -132,7 +137,7 @@ void AddList(CLI::App* group, Context& context) {
 void AddShow(CLI::App* group, Context& context) {
   auto name = std::make_shared<std::string>();
   auto body = [&context, name]() -> absl::Status {
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*name, Context::Purpose::kLook));
     ASSIGN_OR_RETURN(v1::Volume volume, client->GetVolume(*name));
     context.Print(volume, VolumeText(volume));
     return absl::OkStatus();
@@ -148,7 +153,7 @@ CLI::App* AddSimple(CLI::App* group, Context& context, const std::string& name,
                     std::function<absl::Status(Client&, const std::string&)> call) {
   auto volume = std::make_shared<std::string>();
   auto body = [&context, volume, done, call]() -> absl::Status {
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*volume));
     RETURN_IF_ERROR(call(*client, *volume));
     if (!context.json()) context.out << done << " " << *volume << "\n";
     return absl::OkStatus();
@@ -161,7 +166,8 @@ CLI::App* AddSimple(CLI::App* group, Context& context, const std::string& name,
 void AddSimpleCommands(CLI::App* group, Context& context) {
   AddSimple(group, context, "delete", "delete a volume and free its space", "deleted",
             [](Client& client, const std::string& name) { return client.DeleteVolume(name); });
-  AddSimple(group, context, "attach", "become the volume's frontend and serve it", "attached",
+  AddSimple(group, context, "attach",
+            "become the volume's frontend and serve it; --frontend=NAME takes it over", "attached",
             [](Client& client, const std::string& name) { return client.Attach(name); });
 
   auto force = std::make_shared<bool>(false);
@@ -222,7 +228,7 @@ std::string FlushText(const v1::Volume& volume, const IoResult& result) {
 void AddFlush(CLI::App* group, Context& context) {
   auto name = std::make_shared<std::string>();
   auto body = [&context, name]() -> absl::Status {
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*name));
     IoResult result = client->Flush(*name);
     auto volume = client->GetVolume(*name);
     v1::WriteResponse details;
@@ -254,7 +260,7 @@ std::string ExplainText(const v1::ExplainResponse& explain) {
 void AddExplain(CLI::App& app, Context& context) {
   auto name = std::make_shared<std::string>();
   auto body = [&context, name]() -> absl::Status {
-    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*name, Context::Purpose::kLook));
     ASSIGN_OR_RETURN(v1::ExplainResponse explain, client->Explain(*name));
     context.Print(explain, ExplainText(explain));
     return absl::OkStatus();

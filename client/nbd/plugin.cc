@@ -186,7 +186,9 @@ void* Open(int) {
     nbdkit_error("which volume? Give its name as the export, or set default_volume");
     return nullptr;
   }
-  absl::StatusOr<std::shared_ptr<host::HostedVolume>> volume = TheServer().host->Attach(name);
+  // A client that connects uses a volume, it does not move it.
+  absl::StatusOr<std::shared_ptr<host::HostedVolume>> volume =
+      TheServer().host->Attach(name, host::AttachMode::kUnlessElsewhere);
   if (!volume.ok()) {
     Fail(volume.status());
     return nullptr;

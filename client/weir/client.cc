@@ -68,7 +68,10 @@ class RemoteClient : public Client {
         stub_(v1::VolumeService::NewStub(channel_)) {}
 
   absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& name) override {
-    RETURN_IF_ERROR(Attach(name));
+    v1::AttachRequest attach;
+    attach.set_name(name);
+    attach.set_unless_elsewhere(true);
+    RETURN_IF_ERROR(Call(&Stub::Attach, attach).status());
     ASSIGN_OR_RETURN(auto volume, RemoteVolume::Open(channel_, name, options_));
     return std::unique_ptr<Volume>(std::move(volume));
   }

@@ -111,13 +111,15 @@ class Client {
                                                          ClientOptions options = {});
   virtual ~Client() = default;
 
-  // Attaches the volume if it is not, and opens a stream.
+  // Attaches the volume if it is not, and opens a stream. FAILED_PRECONDITION: another frontend
+  // has it; the message says which.
   virtual absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& name) = 0;
 
   virtual absl::StatusOr<v1::Volume> CreateVolume(const v1::CreateVolumeRequest& request) = 0;
   virtual absl::Status DeleteVolume(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::Volume>> ListVolumes() = 0;
   virtual absl::StatusOr<v1::Volume> GetVolume(const std::string& name) = 0;
+  // Also takes it over from another frontend that has it, dead or alive.
   virtual absl::Status Attach(const std::string& name) = 0;
   virtual absl::Status Detach(const std::string& name, bool force = false) = 0;
   virtual absl::Status Suspend(const std::string& name, bool noflush = false,

@@ -90,6 +90,7 @@ RemoteVolume::RemoteVolume(std::shared_ptr<grpc::Channel> channel, const std::st
       budget_(options.inflight_bytes_max),
       delay_(options.reconnect_delay_min) {
   attach_request_.set_name(name);
+  attach_request_.set_unless_elsewhere(true);
 }
 
 absl::StatusOr<std::unique_ptr<RemoteVolume>> RemoteVolume::Open(

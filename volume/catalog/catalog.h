@@ -39,6 +39,9 @@ class Catalog {
   // Made with the catalog; never changes.
   virtual std::string cluster_id() const = 0;
 
+  // Whether other frontends may use it at the same time.
+  virtual bool shared() const = 0;
+
   // NOT_FOUND.
   virtual absl::StatusOr<VersionedVolume> GetVolume(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<VersionedVolume>> ListVolumes() = 0;

@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Every, CatalogTest, testing::Values("embedded", "etcd")
 TEST(CatalogSpecTest, AnUnknownSchemeSaysWhatToGive) {
   for (const char* spec : {"", "consul:x", "embedded:", "etcd:", "etcd:x", "etcd:a:1,", "etcd:a:0",
                            "etcd:http://a:1", "etcd:a:1?ca=", "etcd:a:1?color=red",
-                           "etcd:a:1?ca=f&cert=f", "etcd:a:1?cert=f&key=f"}) {
+                           "etcd:a:1?ca=f&cert=f", "etcd:a:1?timeout=0s", "etcd:a:1?cert=f&key=f"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(Catalog::Open(spec).status())) << spec;
   }
   EXPECT_TRUE(

@@ -36,6 +36,7 @@ class EmbeddedCatalog : public Catalog {
   ~EmbeddedCatalog() override;
 
   std::string cluster_id() const override { return cluster_id_; }
+  bool shared() const override { return false; }
   absl::StatusOr<VersionedVolume> GetVolume(const std::string& name) override;
   absl::StatusOr<std::vector<VersionedVolume>> ListVolumes() override;
   absl::StatusOr<uint64_t> PutVolume(const v1::VolumeRecord& record,

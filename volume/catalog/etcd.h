@@ -35,6 +35,7 @@ class EtcdCatalog : public Catalog {
   static absl::StatusOr<std::unique_ptr<EtcdCatalog>> Open(EtcdConfig config);
 
   std::string cluster_id() const override { return cluster_id_; }
+  bool shared() const override { return true; }
   absl::StatusOr<VersionedVolume> GetVolume(const std::string& name) override;
   absl::StatusOr<std::vector<VersionedVolume>> ListVolumes() override;
   absl::StatusOr<uint64_t> PutVolume(const v1::VolumeRecord& record, uint64_t revision) override;

@@ -41,6 +41,15 @@ absl::Status CheckEndpoint(absl::string_view endpoint) {
 absl::Status SetParameter(absl::string_view parameter, EtcdConfig* config) {
   const std::pair<std::string, std::string> pair =
       absl::StrSplit(parameter, absl::MaxSplits('=', 1));
+  if (pair.first == "timeout") {
+    if (absl::ParseDuration(pair.second, &config->call_deadline) &&
+        config->call_deadline > absl::ZeroDuration() &&
+        config->call_deadline <= absl::Minutes(10)) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("etcd ", parameter, ": give a duration, such as 6s, at most 10m"));
+  }
   std::string* field = pair.first == "ca"       ? &config->ca
                        : pair.first == "cert"   ? &config->cert
                        : pair.first == "key"    ? &config->key
@@ -48,7 +57,8 @@ absl::Status SetParameter(absl::string_view parameter, EtcdConfig* config) {
                                                 : nullptr;
   if (field == nullptr || pair.second.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "etcd parameter '", parameter, "': give ca=FILE, cert=FILE, key=FILE or prefix=TEXT"));
+        "etcd parameter '", parameter, "': give ca=FILE, cert=FILE, key=FILE, "
+        "prefix=TEXT or timeout=DURATION"));
   }
   *field = pair.second;
   return absl::OkStatus();

@@ -40,7 +40,8 @@ struct EtcdConfig {
   absl::Duration call_deadline = absl::Seconds(6);
   absl::Duration round_delay = absl::Milliseconds(100);  // between rounds over all members
 
-  // "HOST:PORT,HOST:PORT?ca=FILE&cert=FILE&key=FILE&prefix=TEXT". INVALID_ARGUMENT.
+  // "HOST:PORT,HOST:PORT?ca=FILE&cert=FILE&key=FILE&prefix=TEXT&timeout=DURATION"; `timeout` is
+  // call_deadline. INVALID_ARGUMENT.
   static absl::StatusOr<EtcdConfig> Parse(absl::string_view text);
 };
 

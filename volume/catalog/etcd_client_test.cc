@@ -50,7 +50,7 @@ TxnRequest Set(const std::string& key, const std::string& value) {
 
 TEST(EtcdConfigTest, ReadsEndpointsAndParameters) {
   const auto config =
-      EtcdConfig::Parse("10.0.0.1:2379,[::1]:2379,etcd.local:1?ca=/a&cert=/b&key=/c&prefix=w2/");
+      EtcdConfig::Parse("10.0.0.1:2379,[::1]:2379,etcd.local:1?ca=/a&cert=/b&key=/c&prefix=w2/&timeout=2s");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->endpoints,
             (std::vector<std::string>{"10.0.0.1:2379", "[::1]:2379", "etcd.local:1"}));
@@ -58,6 +58,7 @@ TEST(EtcdConfigTest, ReadsEndpointsAndParameters) {
   EXPECT_EQ(config->cert, "/b");
   EXPECT_EQ(config->key, "/c");
   EXPECT_EQ(config->prefix, "w2/");
+  EXPECT_EQ(config->call_deadline, absl::Seconds(2));
   EXPECT_EQ(EtcdConfig::Parse("a:1")->prefix, "weir/");
 }
 

@@ -1,4 +1,6 @@
 // LocalHost's attach and detach.
+#include <unistd.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -45,26 +47,33 @@ LocalHost::Exclusive::~Exclusive() {
   entry_->busy = false;
 }
 
-absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::Attach(
-    const std::string& name) {
+absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::Attach(const std::string& name,
+                                                                AttachMode mode) {
+  std::shared_ptr<Attached> attached = ServedOrNull(name);
+  // Who only wants to use it needs no catalog, which may be away: the engine finds out by itself
+  // that it was taken over, and until then serves nothing that is not so.
+  if (attached != nullptr && (mode == AttachMode::kUnlessElsewhere || IsStillOurs(*attached))) {
+    return std::static_pointer_cast<HostedVolume>(attached->runner);
+  }
   // Not to make an entry for each name that somebody asks for.
   RETURN_IF_ERROR(catalog_->GetVolume(name).status());
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   bool attaching = false;
-  std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
-  if (attached != nullptr && !attached->runner->fenced()) {
-    return std::static_pointer_cast<HostedVolume>(attached->runner);
+  attached = AttachedOrNull(name, &attaching);
+  if (attached == nullptr || attached->runner->fenced() || !IsStillOurs(*attached)) {
+    ASSIGN_OR_RETURN(attached, AttachAnew(name, mode));
   }
-  if (attached != nullptr) {
-    Drop(name);
-    attached->runner->Stop("volume " + name + " is being attached anew");
-  }
-  ASSIGN_OR_RETURN(attached, AttachAnew(name));
   return std::static_pointer_cast<HostedVolume>(attached->runner);
 }
 
+bool LocalHost::IsStillOurs(const Attached& attached) {
+  const absl::StatusOr<catalog::VersionedVolume> read =
+      catalog_->GetVolume(attached.runner->name());
+  return !read.ok() || read->record.epoch() == attached.runner->epoch();
+}
+
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
-    const std::string& name) {
+    const std::string& name, AttachMode mode) {
   Cancellation cancellation;
   {
     absl::MutexLock lock(&mu_);
@@ -76,7 +85,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
   const engine::Time start = MonotonicNow();
   absl::Duration takeover;
   absl::StatusOr<std::shared_ptr<Attached>> attached =
-      TakeOver(name, &cancellation, &takeover);
+      TakeOver(name, mode, &cancellation, &takeover);
   metrics_->ObserveAttach(name, attached.ok(), MonotonicNow() - start, takeover);
   absl::MutexLock lock(&mu_);
   Entry& entry = entries_[name];
@@ -86,9 +95,14 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
 }
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
-    const std::string& name, Cancellation* cancellation,
+    const std::string& name, AttachMode mode, Cancellation* cancellation,
     absl::Duration* takeover) {
-  ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name));
+  ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name, mode));
+  bool attaching = false;
+  if (const std::shared_ptr<Attached> before = AttachedOrNull(name, &attaching)) {
+    Drop(name);
+    before->runner->Stop("volume " + name + " is being attached anew");
+  }
   auto attached = std::make_shared<Attached>(catalog_.get(), std::move(read));
   const engine::Time start = MonotonicNow();
   {
@@ -96,6 +110,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     absl::MutexLock lock(&attached->mu);
     TakeoverRunner::Config config;
     config.cluster_id = catalog_->cluster_id();
+    config.frontend = self_;
     config.deadline = options_.attach_deadline;
     config.give_up_after = options_.give_up_after;
     config.lease = options_.lease;
@@ -106,6 +121,8 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
       LOG(WARNING) << "volume=" << name << " takeover failed: " << status;
       return status;
     }
+    absl::MutexLock seen_lock(&attached->seen_mu);
+    attached->seen = attached->holder.record();
   }
   RETURN_IF_ERROR(StartRunner(attached));
   const absl::Status status = FirstFlush(*attached->runner);
@@ -121,8 +138,13 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
 }
 
 absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
-    const std::string& name) {
+    const std::string& name, AttachMode mode) {
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  if (mode == AttachMode::kUnlessElsewhere) {
+    RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
+  } else if (IsElsewhere(volume.record, self_)) {
+    LOG(WARNING) << "volume=" << name << " is taken over from " << WhereItIs(volume.record);
+  }
   if (volume.record.state() == v1::VolumeRecord::CREATING) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the creation of volume ", name,
@@ -143,16 +165,12 @@ absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
 }
 
 absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
-  v1::VolumeRecord record;
-  {
-    absl::MutexLock lock(&attached->mu);
-    record = attached->holder.record();
-  }
+  const v1::VolumeRecord record = attached->Record();
   VolumeRunner::Config config;
   config.name = record.name();
   config.id = record.id();
   config.cluster_id = catalog_->cluster_id();
-  config.frontend = frontend_;
+  config.frontend = absl::StrCat(self_.name, ":", ::getpid());
   config.engine.size_blocks = record.size_bytes() / kBlockBytes;
   config.engine.lanes = {record.lanes(), record.stripe_blocks()};
   config.engine.epoch = record.epoch();
@@ -178,8 +196,9 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
                               const engine::CommitMembers& commit) -> absl::Status {
     const std::shared_ptr<Attached> held = weak.lock();
     if (held == nullptr) return absl::CancelledError("the volume was detached");
-    absl::MutexLock lock(&held->mu);
-    return held->holder.Commit(WithMembers(held->holder.record(), commit));
+    return held->Commit([&commit](v1::VolumeRecord record) {
+      return WithMembers(std::move(record), commit);
+    });
   };
   attached->runner = VolumeRunner::Start(std::move(config));
   return absl::OkStatus();
@@ -267,10 +286,12 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
   runner.set_detaching(true);
   absl::Status flushed = SuspendToDetach(runner, deadline);
   if (flushed.ok()) {
-    absl::MutexLock lock(&attached.mu);
-    v1::VolumeRecord record = attached.holder.record();
-    record.set_state(v1::VolumeRecord::DETACHED);
-    flushed = attached.holder.Commit(record);
+    flushed = attached.Commit([](v1::VolumeRecord record) {
+      record.set_state(v1::VolumeRecord::DETACHED);
+      record.clear_frontend();
+      record.clear_frontend_address();
+      return record;
+    });
   }
   if (!flushed.ok() && !force) {
     if (runner.View().state == engine::EngineView::State::kSuspended) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/position.h"
 #include "proto/base/size.h"
+#include "volume/host/frontend.h"
 
 namespace weir::host {
 namespace {
@@ -27,8 +28,9 @@ const char* HealthName(Health health) {
   return "unknown";
 }
 
-const char* StateName(const v1::VolumeRecord& record,
-                      const engine::EngineView* view, bool attaching) {
+const char* StateName(const v1::VolumeRecord& record, const engine::EngineView* view,
+                      bool attaching, bool elsewhere) {
+  if (view != nullptr && elsewhere) return "FENCED";
   if (view != nullptr) {
     switch (view->state) {
       case State::kActive:
@@ -42,6 +44,7 @@ const char* StateName(const v1::VolumeRecord& record,
     }
   }
   if (attaching) return "ATTACHING";
+  if (elsewhere) return "ELSEWHERE";
   if (record.state() == v1::VolumeRecord::CREATING) return "CREATING";
   if (record.state() == v1::VolumeRecord::DELETING) return "DELETING";
   return "DETACHED";
@@ -179,7 +182,7 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
   }
 }
 
-void ExplainDetached(const v1::VolumeRecord& record, bool attaching,
+void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewhere,
                      v1::ExplainResponse* out) {
   const std::string& name = record.name();
   if (attaching) {
@@ -188,6 +191,13 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching,
                                 " has been taken; every in_sync replica must "
                                 "promise it and be made equal, or is given up"));
     out->add_next("it is served when that is done, or the attach fails and says why");
+    return;
+  }
+  if (elsewhere) {
+    out->set_summary(absl::StrCat("volume ", name, " is attached at ", WhereItIs(record),
+                                  ", not here"));
+    out->add_actions("ask that frontend; or attach it here, which takes it over: every request there "
+                     "fails with ESTALE from then on");
     return;
   }
   switch (record.state()) {
@@ -214,11 +224,19 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching,
   out->add_actions("attach it; opening it over NBD does that too");
 }
 
+void ExplainFenced(const v1::VolumeRecord& record, bool elsewhere, v1::ExplainResponse* out) {
+  out->set_summary(absl::StrCat("volume ", record.name(), " was taken over by ",
+                                elsewhere ? WhereItIs(record) : "another frontend",
+                                "; every request here fails with ESTALE"));
+  out->add_actions("use the other frontend, or attach here again to take "
+                   "the volume back");
+}
+
 }  // namespace
 
 v1::Volume DescribeVolume(const v1::VolumeRecord& record,
                           const engine::EngineView* view, bool flush_supported,
-                          bool attaching) {
+                          bool attaching, bool elsewhere) {
   v1::Volume volume;
   volume.set_name(record.name());
   volume.set_id(record.id());
@@ -227,7 +245,11 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
   volume.set_stripe_bytes(record.stripe_blocks() * kBlockBytes);
   volume.set_min_in_sync(record.min_in_sync());
   volume.set_epoch(record.epoch());
-  volume.set_state(StateName(record, view, attaching));
+  volume.set_state(StateName(record, view, attaching, elsewhere));
+  if (record.state() != v1::VolumeRecord::DETACHED) {
+    volume.set_frontend(record.frontend());
+    volume.set_frontend_address(record.frontend_address());
+  }
   if (view == nullptr || view->targets.empty()) {
     for (const v1::Member& member : record.members()) {
       v1::Target* target = volume.mutable_table()->add_targets();
@@ -256,11 +278,15 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
 v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
                                   const engine::EngineView* view,
                                   bool flush_supported, bool attaching,
-                                  const HostOptions& options,
+                                  bool elsewhere, const HostOptions& options,
                                   engine::Time now) {
   v1::ExplainResponse out;
   if (view == nullptr) {
-    ExplainDetached(record, attaching, &out);
+    ExplainDetached(record, attaching, elsewhere, &out);
+    return out;
+  }
+  if (elsewhere || view->state == State::kFenced) {
+    ExplainFenced(record, elsewhere, &out);
     return out;
   }
   size_t well = 0, members = 0;
@@ -272,11 +298,7 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
   const std::string name = absl::StrCat("volume ", record.name());
   switch (view->state) {
     case State::kFenced:
-      out.set_summary(absl::StrCat(name, " was taken over by another frontend; "
-                                   "every request here fails with ESTALE"));
-      out.add_actions("use the other frontend, or attach here again to take "
-                      "the volume back");
-      break;
+      break;  // above
     case State::kSuspended:
       out.set_summary(absl::StrCat(name, " is suspended; ",
                                    view->queued_requests, " requests wait"));

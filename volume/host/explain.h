@@ -11,17 +11,18 @@
 
 namespace weir::host {
 
-// `view` null: not attached here. `attaching`: an attach is under way.
+// `view` null: not attached here. `attaching`: an attach is under way. `elsewhere`: the record
+// says that another frontend has it; if it is attached here too, it was taken over.
 v1::Volume DescribeVolume(const v1::VolumeRecord& record,
                           const engine::EngineView* view, bool flush_supported,
-                          bool attaching);
+                          bool attaching, bool elsewhere);
 
 // Why it is slow, degraded or waiting; what happens next and when; what can be
 // done. `now` is the clock of the view's times.
 v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
                                   const engine::EngineView* view,
                                   bool flush_supported, bool attaching,
-                                  const HostOptions& options, engine::Time now);
+                                  bool elsewhere, const HostOptions& options, engine::Time now);
 
 }  // namespace weir::host
 

@@ -33,6 +33,8 @@ struct HostOptions {
   std::string catalog;  // as catalog::Catalog::Open takes it
   // (name, address) of the replicas of this cluster, registered in the catalog at start.
   std::vector<std::pair<std::string, std::string>> replicas;
+  // The same over restarts, and no other frontend's of this catalog; empty: by host and `listen`.
+  std::string name;
   std::string listen;          // VolumeService, health, reflection; empty: none
   std::string metrics_listen;  // Prometheus text at /metrics; empty: none
   std::vector<std::string> attach;  // in the background, once the servers run
@@ -96,6 +98,12 @@ class HostedVolume {
   IoOutcome SubmitAndWait(IoRequest request);
 };
 
+// What an attach does if another frontend has the volume, or had it last without a clean detach.
+enum class AttachMode {
+  kTakeOver,         // takes it over; the other one is fenced
+  kUnlessElsewhere,  // FAILED_PRECONDITION: says where it is
+};
+
 class Host {
  public:
   // Opens the catalog, registers the replicas, starts the servers that
@@ -114,7 +122,8 @@ class Host {
   virtual absl::StatusOr<std::vector<v1::Volume>> ListVolumes() = 0;
   virtual absl::StatusOr<v1::Volume> GetVolume(const std::string& name) = 0;
   // Attaches unless attached already.
-  virtual absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(const std::string& name) = 0;
+  virtual absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(
+      const std::string& name, AttachMode mode = AttachMode::kTakeOver) = 0;
   // FAILED_PRECONDITION: not attached here.
   virtual absl::StatusOr<std::shared_ptr<HostedVolume>> GetAttached(const std::string& name) = 0;
   virtual absl::Status Detach(const std::string& name, bool force) = 0;

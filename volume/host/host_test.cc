@@ -399,6 +399,7 @@ class WatchedCatalog : public catalog::Catalog {
                  std::function<void()> before_detached)
       : real_(std::move(real)), before_detached_(std::move(before_detached)) {}
   std::string cluster_id() const override { return real_->cluster_id(); }
+  bool shared() const override { return real_->shared(); }
   absl::StatusOr<catalog::VersionedVolume> GetVolume(
       const std::string& name) override {
     return real_->GetVolume(name);

@@ -1,7 +1,5 @@
 #include "volume/host/local_host.h"
 
-#include <unistd.h>
-
 #include <exception>
 #include <utility>
 
@@ -31,12 +29,6 @@ constexpr size_t kBackgroundWaitingMax = 4096;
 constexpr size_t kMessageBytesMax = 8 << 20;
 constexpr absl::Duration kAskDeadline = absl::Seconds(2);
 constexpr absl::Duration kServerStopDeadline = absl::Seconds(3);
-
-std::string FrontendName() {
-  char host[256] = "localhost";
-  (void)::gethostname(host, sizeof(host) - 1);
-  return absl::StrCat(host, ":", ::getpid());
-}
 
 }  // namespace
 
@@ -71,8 +63,9 @@ IoOutcome HostedVolume::SubmitAndWait(IoRequest request) {
 LocalHost::LocalHost(HostOptions options,
                      std::unique_ptr<catalog::Catalog> catalog)
     : options_(std::move(options)),
-      frontend_(FrontendName()),
       catalog_(std::move(catalog)),
+      self_{options_.name.empty() ? DefaultFrontendName(options_.listen) : options_.name, "",
+            catalog_->shared()},
       provision_(catalog_.get()),
       metrics_(std::make_shared<Metrics>()),
       timer_(std::make_unique<Timer>()),
@@ -93,7 +86,7 @@ absl::Status LocalHost::Start() {
   if (options_.replace_after < absl::InfiniteDuration()) ReplaceLostLater();
   for (const std::string& name : options_.attach) {
     const bool accepted = control_->Run([this, name] {
-      const absl::Status status = Attach(name).status();
+      const absl::Status status = Attach(name, AttachMode::kUnlessElsewhere).status();
       if (status.ok()) return;
       LOG(ERROR) << "volume=" << name << " could not be attached at start: "
                  << status << "; it is tried again when the volume is used";
@@ -135,6 +128,7 @@ absl::Status LocalHost::StartService() {
         ": another process may be using it; stop that one or choose another "
         "--listen"));
   }
+  self_.address = AdvertisedAddress(options_.listen, port_);
   return absl::OkStatus();
 }
 
@@ -211,6 +205,8 @@ absl::Status LocalHost::DeleteVolume(const std::string& name) {
     return absl::FailedPreconditionError(absl::StrCat(
         "volume ", name, " is attached; detach it first, then delete it"));
   }
+  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   return provision_.Delete(name);
 }
 
@@ -225,36 +221,46 @@ absl::StatusOr<std::vector<v1::Volume>> LocalHost::ListVolumes() {
 }
 
 absl::StatusOr<v1::Volume> LocalHost::GetVolume(const std::string& name) {
-  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume,
-                   catalog_->GetVolume(name));
-  return Describe(volume.record);
+  ASSIGN_OR_RETURN(const v1::VolumeRecord record, RecordOf(name));
+  return Describe(record);
+}
+
+absl::StatusOr<v1::VolumeRecord> LocalHost::RecordOf(const std::string& name) {
+  absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(name);
+  if (read.ok()) return std::move(read->record);
+  bool attaching = false;
+  const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
+  if (attached == nullptr || absl::IsNotFound(read.status())) return read.status();
+  return attached->Record();
 }
 
 v1::Volume LocalHost::Describe(const v1::VolumeRecord& record) {
   bool attaching = false;
-  const std::shared_ptr<Attached> attached =
-      AttachedOrNull(record.name(), &attaching);
-  if (attached == nullptr) {
-    return DescribeVolume(record, nullptr, false, attaching);
-  }
+  const std::shared_ptr<Attached> attached = AttachedOrNull(record.name(), &attaching);
+  const bool elsewhere = IsElsewhere(record, self_);
+  if (attached == nullptr) return DescribeVolume(record, nullptr, false, attaching, elsewhere);
   const engine::EngineView view = attached->runner->View();
-  return DescribeVolume(record, &view, attached->runner->flush_supported(),
-                        attaching);
+  return DescribeVolume(record, &view, attached->runner->flush_supported(), attaching, elsewhere);
 }
 
 absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) {
-  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume,
-                   catalog_->GetVolume(name));
+  ASSIGN_OR_RETURN(const v1::VolumeRecord record, RecordOf(name));
   bool attaching = false;
   const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
+  const bool elsewhere = IsElsewhere(record, self_);
   if (attached == nullptr) {
-    return ExplainVolume(volume.record, nullptr, false, attaching, options_,
-                         MonotonicNow());
+    return ExplainVolume(record, nullptr, false, attaching, elsewhere, options_, MonotonicNow());
   }
   const engine::EngineView view = attached->runner->View();
-  return ExplainVolume(volume.record, &view,
-                       attached->runner->flush_supported(), attaching, options_,
-                       MonotonicNow());
+  v1::ExplainResponse out =
+      ExplainVolume(record, &view, attached->runner->flush_supported(), attaching, elsewhere,
+                    options_, MonotonicNow());
+  const std::string error = attached->CatalogError();
+  if (!error.empty()) {
+    out.add_facts(absl::StrCat("the catalog has not taken the last change of members: ", error));
+    out.add_next("it is tried again every moment; what needs the change is held until then");
+  }
+  return out;
 }
 
 absl::StatusOr<std::vector<v1::ReplicaSummary>> LocalHost::ListReplicas() {
@@ -306,12 +312,7 @@ absl::Status LocalHost::Resume(const std::string& name) {
 absl::Status LocalHost::LoadTable(const v1::LoadTableRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    FindAttached(request.name()));
-  v1::VolumeRecord record;
-  {
-    absl::MutexLock lock(&attached->mu);
-    record = attached->holder.record();
-  }
-  ASSIGN_OR_RETURN(engine::Table table, TableFromWire(request.table(), record));
+  ASSIGN_OR_RETURN(engine::Table table, TableFromWire(request.table(), attached->Record()));
   return attached->runner->LoadTable(std::move(table));
 }
 
@@ -327,7 +328,8 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttached(
   bool attaching = false;
   std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
   if (attached != nullptr) return attached;
-  RETURN_IF_ERROR(catalog_->GetVolume(name).status());
+  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   return absl::FailedPreconditionError(absl::StrCat(
       "volume ", name,
       attaching ? " is still being attached; try again in a moment"
@@ -341,6 +343,39 @@ std::shared_ptr<LocalHost::Attached> LocalHost::AttachedOrNull(
   if (found == entries_.end()) return nullptr;
   *attaching = found->second.attaching != nullptr;
   return found->second.attached;
+}
+
+std::shared_ptr<LocalHost::Attached> LocalHost::ServedOrNull(const std::string& name) {
+  std::shared_ptr<Attached> attached;
+  {
+    absl::MutexLock lock(&mu_);
+    auto found = entries_.find(name);
+    if (found == entries_.end() || found->second.busy) return nullptr;
+    attached = found->second.attached;
+  }
+  return attached == nullptr || attached->runner->fenced() ? nullptr : attached;
+}
+
+// --- the record of an attached volume ---
+
+absl::Status LocalHost::Attached::Commit(
+    const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change) {
+  absl::MutexLock lock(&mu);
+  const absl::Status status = holder.Commit(change(holder.record()));
+  absl::MutexLock seen_lock(&seen_mu);
+  seen = holder.record();
+  catalog_error = status.ok() ? "" : std::string(status.message());
+  return status;
+}
+
+v1::VolumeRecord LocalHost::Attached::Record() {
+  absl::MutexLock lock(&seen_mu);
+  return seen;
+}
+
+std::string LocalHost::Attached::CatalogError() {
+  absl::MutexLock lock(&seen_mu);
+  return catalog_error;
 }
 
 }  // namespace weir::host

@@ -9,6 +9,7 @@
 #ifndef WEIR_VOLUME_HOST_LOCAL_HOST_H_
 #define WEIR_VOLUME_HOST_LOCAL_HOST_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "grpcpp/server.h"
 #include "prometheus/exposer.h"
 #include "volume/catalog/catalog.h"
+#include "volume/host/frontend.h"
 #include "volume/host/host.h"
 #include "volume/host/metrics.h"
 #include "volume/host/provision.h"
@@ -48,8 +50,8 @@ class LocalHost final : public Host {
   absl::Status DeleteVolume(const std::string& name) override;
   absl::StatusOr<std::vector<v1::Volume>> ListVolumes() override;
   absl::StatusOr<v1::Volume> GetVolume(const std::string& name) override;
-  absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(
-      const std::string& name) override;
+  absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(const std::string& name,
+                                                       AttachMode mode) override;
   absl::StatusOr<std::shared_ptr<HostedVolume>> GetAttached(
       const std::string& name) override;
   absl::Status Detach(const std::string& name, bool force) override;
@@ -66,9 +68,19 @@ class LocalHost final : public Host {
   struct Attached {
     Attached(catalog::Catalog* catalog, catalog::VersionedVolume read)
         : holder(catalog, std::move(read)) {}
-    absl::Mutex mu;
-    VolumeRecordHolder holder ABSL_GUARDED_BY(mu);
+    // Blocks for the catalog. ABORTED: another frontend has changed the record.
+    absl::Status Commit(const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change);
+    // The record as of the last commit that is known to have come through; does not block.
+    v1::VolumeRecord Record();
+    // Why the catalog has not taken the last change; empty: it has.
+    std::string CatalogError();
+
     std::shared_ptr<VolumeRunner> runner;  // set before it is shared
+    absl::Mutex mu;                        // held while the catalog is asked
+    VolumeRecordHolder holder ABSL_GUARDED_BY(mu);
+    absl::Mutex seen_mu ABSL_ACQUIRED_AFTER(mu);
+    v1::VolumeRecord seen ABSL_GUARDED_BY(seen_mu);
+    std::string catalog_error ABSL_GUARDED_BY(seen_mu);
   };
   struct Entry {
     bool busy = false;
@@ -100,10 +112,10 @@ class LocalHost final : public Host {
   absl::Status StartMetrics();
   void RefreshMetrics();
 
-  absl::StatusOr<std::shared_ptr<Attached>> AttachAnew(const std::string& name);
+  absl::StatusOr<std::shared_ptr<Attached>> AttachAnew(const std::string& name, AttachMode mode);
   // The record, fit to be attached, with the replicas' present addresses.
-  absl::StatusOr<catalog::VersionedVolume> ReadToAttach(const std::string& name);
-  absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name,
+  absl::StatusOr<catalog::VersionedVolume> ReadToAttach(const std::string& name, AttachMode mode);
+  absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name, AttachMode mode,
                                                      Cancellation* cancellation,
                                                      absl::Duration* takeover);
   absl::Status StartRunner(const std::shared_ptr<Attached>& attached);
@@ -113,6 +125,12 @@ class LocalHost final : public Host {
                           absl::Duration deadline);
   absl::Status DetachAtExit(const std::string& name);
   void Drop(const std::string& name);
+  // Attached and not fenced, with nothing under way; else null.
+  std::shared_ptr<Attached> ServedOrNull(const std::string& name);
+  // Whether nobody has taken it over, as far as the catalog can tell.
+  bool IsStillOurs(const Attached& attached);
+  // The catalog's record; if the catalog does not answer, the one of an attached volume.
+  absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name);
   absl::Status SuspendToDetach(VolumeRunner& runner, absl::Duration deadline);
   absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
   std::shared_ptr<Attached> AttachedOrNull(const std::string& name,
@@ -120,8 +138,8 @@ class LocalHost final : public Host {
   v1::Volume Describe(const v1::VolumeRecord& record);
 
   const HostOptions options_;
-  const std::string frontend_;  // host:pid
   const std::unique_ptr<catalog::Catalog> catalog_;
+  Frontend self_;  // complete once the service listens
   Provision provision_;
   const std::shared_ptr<Metrics> metrics_;
   int port_ = 0;

@@ -26,6 +26,7 @@ using weir::host::HostOptionHelp;
 // One flag for each host option, of the same name and help; empty: the default.
 ABSL_FLAG(std::string, catalog, "", HostOptionHelp("catalog"));
 ABSL_FLAG(std::string, replicas, "", HostOptionHelp("replicas"));
+ABSL_FLAG(std::string, name, "", HostOptionHelp("name"));
 ABSL_FLAG(std::string, listen, "", HostOptionHelp("listen"));
 ABSL_FLAG(std::string, metrics_listen, "", HostOptionHelp("metrics_listen"));
 ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));

@@ -68,12 +68,16 @@ absl::Status SetReplicas(
 constexpr HostOptionKey kKeys[] = {
     {"catalog",
      "Where volumes and replicas are recorded. embedded:DIR: one frontend at a time may use a "
-     "DIR. etcd:HOST:PORT,HOST:PORT...[?ca=FILE&cert=FILE&key=FILE&prefix=TEXT]: any number of "
-     "frontends; ca turns TLS on, keys begin with prefix (weir/). Required."},
+     "DIR. etcd:HOST:PORT,HOST:PORT...[?ca=FILE&cert=FILE&key=FILE&prefix=TEXT&timeout=6s]: any "
+     "number of frontends; ca turns TLS on, keys begin with prefix (weir/), a call gives up after timeout. "
+     "Required."},
     {"replicas",
      "The cluster's replicas, NAME=ADDRESS,NAME=ADDRESS... (address: HOST:PORT "
      "or unix:PATH). Those registered before need not be repeated; an address "
      "given here replaces the one on record."},
+    {"name",
+     "This frontend's name, the same over restarts; no two frontends of a catalog may share one. Empty: the "
+     "host's name and --listen."},
     {"listen",
      "Address of the gRPC VolumeService, HOST:PORT or unix:PATH; port 0 takes "
      "a free one. Empty: none."},
@@ -81,8 +85,8 @@ constexpr HostOptionKey kKeys[] = {
      "HOST:PORT of Prometheus metrics at /metrics; port 0 takes a free one. "
      "Empty: none."},
     {"attach",
-     "Volumes to attach at start, NAME,NAME... Others are attached when they "
-     "are first used."},
+     "Volumes to attach at start, NAME,NAME..., unless another frontend has them. Others are "
+     "attached when they are first used."},
     {"attach_deadline",
      "How long attaching a volume waits for its replicas, such as 30s; then one is enough."},
     {"give_up_after",
@@ -133,6 +137,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->catalog = std::string(value);
   } else if (key == "replicas") {
     return SetReplicas(value, &options->replicas);
+  } else if (key == "name") {
+    options->name = std::string(value);
   } else if (key == "listen") {
     options->listen = std::string(value);
   } else if (key == "metrics_listen") {

@@ -215,6 +215,7 @@ TEST(ClientSessionsTest, ANewerSessionCutsTheOlderOffAndALateOlderOneIsRefused) 
 class FakeCatalog : public catalog::Catalog {
  public:
   std::string cluster_id() const override { return "c"; }
+  bool shared() const override { return false; }
   absl::StatusOr<catalog::VersionedVolume> GetVolume(
       const std::string&) override {
     return stored;

@@ -34,13 +34,9 @@ std::string LostMember(const engine::EngineView& view, absl::Duration replace_af
 absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     const v1::ReplaceMemberRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
-  v1::VolumeRecord record;
-  {
-    absl::MutexLock lock(&attached->mu);
-    record = attached->holder.record();
-  }
   ASSIGN_OR_RETURN(const v1::Member with,
-                   provision_.PrepareReplacement(record, request.replica(), request.with()));
+                   provision_.PrepareReplacement(attached->Record(), request.replica(),
+                                                 request.with()));
   RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with));
   LOG(INFO) << "volume=" << request.name() << " replica=" << with.replica()
             << " has taken the place of " << request.replica();

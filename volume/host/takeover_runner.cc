@@ -76,8 +76,10 @@ void TakeoverRunner::CarryOut(const engine::TakeoverEffect& effect) {
 }
 
 void TakeoverRunner::Commit(const engine::CommitRecord& commit) {
-  const absl::Status status =
-      holder_->Commit(WithTakeover(holder_->record(), commit.record));
+  v1::VolumeRecord next = WithTakeover(holder_->record(), commit.record);
+  next.set_frontend(config_.frontend.name);
+  next.set_frontend_address(config_.frontend.address);
+  const absl::Status status = holder_->Commit(next);
   LOG(INFO) << "takeover: volume=" << holder_->record().name()
             << " epoch=" << commit.record.epoch
             << (commit.record.recovering ? " RECOVERING: " : " ACTIVE: ")

@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "volume/engine/takeover.h"
+#include "volume/host/frontend.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/volume_record.h"
 
@@ -30,6 +31,7 @@ class TakeoverRunner {
  public:
   struct Config {
     std::string cluster_id;
+    Frontend frontend;  // who takes over
     // See engine::TakeoverOptions.
     absl::Duration deadline;
     absl::Duration give_up_after;

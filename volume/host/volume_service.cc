@@ -64,7 +64,9 @@ VolumeService::Reactor* VolumeService::Attach(Context* context,
                                               const v1::AttachRequest* request,
                                               v1::AttachResponse* response) {
   return Control(context, [this, request, response]() -> absl::Status {
-    RETURN_IF_ERROR(host_->Attach(request->name()).status());
+    const AttachMode mode = request->unless_elsewhere() ? AttachMode::kUnlessElsewhere
+                                                        : AttachMode::kTakeOver;
+    RETURN_IF_ERROR(host_->Attach(request->name(), mode).status());
     ASSIGN_OR_RETURN(*response->mutable_volume(),
                      host_->GetVolume(request->name()));
     return absl::OkStatus();

@@ -1,0 +1,186 @@
+// Several frontends on one catalog.
+#include "volume/host/frontend.h"
+
+#include <cerrno>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+#include "volume/catalog/testing/fake_etcd.h"
+#include "volume/host/testing/fixture.h"
+
+namespace weir::host {
+namespace {
+
+bool Says(const absl::Status& status, absl::string_view words) {
+  return absl::StrContains(status.message(), words);
+}
+
+// `host_` is frontend "one", with "demo" attached there as volume_; `two_` is the other.
+class FrontendsTest : public HostFixture {
+ protected:
+  FrontendsTest() : etcd_(3) {}
+  ~FrontendsTest() override {
+    for (auto& replica : replicas_) replica->Release();
+    two_.reset();
+    host_.reset();  // before the etcd
+  }
+
+  HostOptions OptionsOf(const std::string& name) {
+    HostOptions options = Options();
+    options.catalog =
+        absl::StrCat("etcd:", absl::StrJoin(etcd_.endpoints(), ","), "?timeout=500ms");
+    options.name = name;
+    return options;
+  }
+
+  void SetUp() override {
+    StartHost(OptionsOf("one"));
+    ASSERT_TRUE(host_->CreateVolume(CreateRequest()).ok());
+    Attach();
+    StartTwo();
+  }
+  void StartTwo() {
+    auto two = Host::Start(OptionsOf("two"));
+    ASSERT_TRUE(two.ok()) << two.status();
+    two_ = *std::move(two);
+  }
+  // Frontend two has it from now on; volume_ stays that of frontend one.
+  std::shared_ptr<HostedVolume> TakeOverByTwo() {
+    auto attached = two_->Attach("demo");
+    EXPECT_TRUE(attached.ok()) << attached.status();
+    return attached.ok() ? *std::move(attached) : nullptr;
+  }
+
+  catalog::FakeEtcd etcd_;
+  std::unique_ptr<Host> two_;
+};
+
+TEST_F(FrontendsTest, TheRecordSaysWhoHasAVolumeAndNobodyElseTakesItUnasked) {
+  const auto seen = two_->GetVolume("demo");
+  ASSERT_TRUE(seen.ok()) << seen.status();
+  EXPECT_EQ(seen->state(), "ELSEWHERE");
+  EXPECT_EQ(seen->frontend(), "one");
+  EXPECT_EQ(seen->frontend_address(), absl::StrCat("127.0.0.1:", host_->port()));
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "ACTIVE");
+
+  const std::string where = absl::StrCat("frontend one (127.0.0.1:", host_->port(), ")");
+  const absl::Status refused =
+      two_->Attach("demo", AttachMode::kUnlessElsewhere).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused) && Says(refused, where)) << refused;
+  v1::SuspendRequest suspend;
+  suspend.set_name("demo");
+  for (const absl::Status& status :
+       {two_->GetAttached("demo").status(), two_->Suspend(suspend), two_->Resume("demo"),
+        two_->Detach("demo", true), two_->DeleteVolume("demo")}) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(status) && Says(status, where)) << status;
+  }
+  EXPECT_TRUE(absl::StrContains(two_->Explain("demo")->summary(), where));
+  EXPECT_EQ(Write(0, 'a'), 0);
+}
+
+TEST_F(FrontendsTest, AnAttachTakesItOverAndTheOldOneRefusesEverything) {
+  ASSERT_EQ(Write(0, 'a'), 0);
+  const std::shared_ptr<HostedVolume> old = volume_;
+  volume_ = TakeOverByTwo();
+  ASSERT_NE(volume_, nullptr);
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  ASSERT_EQ(Write(0, 'b'), 0);
+  ASSERT_EQ(Flush(), 0);
+
+  volume_ = old;
+  EXPECT_EQ(Write(0, 'z'), ESTALE);
+  EXPECT_EQ(Read(0), absl::StrCat("errno ", ESTALE));
+  EXPECT_EQ(Flush(), ESTALE);
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "FENCED");
+  EXPECT_EQ(host_->GetVolume("demo")->frontend(), "two");
+  EXPECT_TRUE(absl::StrContains(host_->Explain("demo")->summary(), "taken over by frontend two"));
+  // Who only connects does not take it back; who asks for it does.
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      host_->Attach("demo", AttachMode::kUnlessElsewhere).status()));
+  Attach();
+  EXPECT_EQ(Read(0), std::string(4096, 'b'));
+  EXPECT_EQ(two_->GetVolume("demo")->state(), "FENCED");
+}
+
+TEST_F(FrontendsTest, AnAttachTakesItBackAlsoBeforeTheOldFrontendHasNoticed) {
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_NE(TakeOverByTwo(), nullptr);
+    Attach();
+    ASSERT_EQ(Write(0, 'a'), 0);
+  }
+}
+
+TEST_F(FrontendsTest, AfterACleanDetachAnyFrontendMayHaveIt) {
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  EXPECT_EQ(two_->GetVolume("demo")->frontend(), "");
+  EXPECT_TRUE(two_->Attach("demo", AttachMode::kUnlessElsewhere).ok());
+}
+
+TEST_F(FrontendsTest, AFrontendThatIsStartedAgainHasItsVolumesStill) {
+  ASSERT_EQ(Write(0, 'a'), 0);
+  // As after kill -9: another process of that name.
+  auto again = Host::Start(OptionsOf("one"));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->GetVolume("demo")->state(), "DETACHED");
+  auto attached = (*again)->Attach("demo", AttachMode::kUnlessElsewhere);
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  volume_ = *std::move(attached);
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  volume_.reset();
+  again->reset();
+}
+
+TEST_F(FrontendsTest, WithoutEtcdAVolumeIsServedOpenedAndExplainedButNotMoved) {
+  etcd_.Misbehave(catalog::EtcdFault::kNoLeader, 1'000'000);
+  EXPECT_EQ(Write(0, 'a'), 0);
+  EXPECT_EQ(Flush(), 0);
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  EXPECT_TRUE(host_->Attach("demo", AttachMode::kUnlessElsewhere).ok());
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "ACTIVE");
+  EXPECT_TRUE(host_->Explain("demo").ok());
+  EXPECT_TRUE(absl::IsUnavailable(two_->Attach("demo").status()));
+  EXPECT_TRUE(absl::IsUnavailable(host_->ListVolumes().status()));
+  etcd_.Behave();
+  EXPECT_NE(TakeOverByTwo(), nullptr);
+}
+
+TEST_F(FrontendsTest, AMemberThatFailsWhileEtcdIsAwayLeavesOnceItIsBack) {
+  etcd_.Misbehave(catalog::EtcdFault::kNoLeader, 1'000'000);
+  replicas_[2]->Stop();
+  absl::Notification written;
+  int error = -1;
+  volume_->Submit(WriteRequest(0, std::string(4096, 'c')), [&](IoOutcome outcome) {
+    error = outcome.result.error();
+    written.Notify();
+  });
+  const auto says_why = [this] {
+    const auto explained = host_->Explain("demo");
+    for (const std::string& fact : explained->facts()) {
+      if (absl::StrContains(fact, "the catalog has not taken")) return true;
+    }
+    return false;
+  };
+  while (!says_why()) ASSERT_FALSE(written.HasBeenNotified());
+  EXPECT_FALSE(written.HasBeenNotified());
+  etcd_.Behave();
+  written.WaitForNotification();
+  EXPECT_EQ(error, 0);
+  EXPECT_FALSE(says_why());
+}
+
+TEST(FrontendTest, TheAddressForOthersHasThePortAndNoWildcard) {
+  EXPECT_EQ(AdvertisedAddress("10.0.0.1:0", 77), "10.0.0.1:77");
+  EXPECT_EQ(AdvertisedAddress("unix:/run/w", 0), "unix:/run/w");
+  EXPECT_EQ(AdvertisedAddress("", 0), "");
+  for (const char* listen : {"0.0.0.0:7", "[::]:7", ":7"}) {
+    EXPECT_FALSE(absl::StartsWith(AdvertisedAddress(listen, 7), "0.0.0.0")) << listen;
+    EXPECT_FALSE(absl::StartsWith(AdvertisedAddress(listen, 7), "[")) << listen;
+    EXPECT_TRUE(absl::EndsWith(AdvertisedAddress(listen, 7), ":7")) << listen;
+  }
+}
+
+}  // namespace
+}  // namespace weir::host
