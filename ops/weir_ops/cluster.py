@@ -1,16 +1,18 @@
-"""A cluster on this machine: N replicas and one frontend, all of it in one directory.
+"""A cluster on this machine: replicas, frontends, perhaps etcd, all of it in one directory.
 
     DIR/cluster.json     what it was asked to be
     DIR/cluster.env      where everything is, for shells and for weirctl
     DIR/run/NAME.json    the process that NAME is, or was
     DIR/log/NAME.log     its output
     DIR/replicaI/dJ      data, one flush domain each
-    DIR/catalog          volumes and members
-    DIR/nbd.sock         every volume as an NBD export
+    DIR/catalog          volumes and members, with the embedded catalog
+    DIR/etcdI            data of an etcd member, with the other one
+    DIR/nbd.sock         every volume as an NBD export; DIR/nbd2.sock: that of frontend volume2
 """
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shlex
 import socket
@@ -25,6 +27,7 @@ from weir_ops.settings import Refused
 # sun_path, with its final zero.
 UNIX_PATH_MAX = 107
 STOP_SECONDS = 60
+ETCD = "/usr/bin/etcd"
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
@@ -58,11 +61,21 @@ class Cluster:
     def replica_names(self):
         return [f"replica{i + 1}" for i in range(self.settings.replicas)]
 
+    def etcd_names(self):
+        return [f"etcd{i + 1}" for i in range(self.settings.etcd_members())]
+
+    def frontend_names(self):
+        """The first is `volume`, the others volume2, volume3, ..."""
+        return ["volume"] + [f"volume{i}" for i in range(2, self.settings.frontends + 1)]
+
     def names(self):
-        return self.replica_names() + ["volume"]
+        """In the order in which they start: what the others need first."""
+        return self.etcd_names() + self.replica_names() + self.frontend_names()
 
     def _port(self, name):
-        return self.settings.port_base + 2 * self.names().index(name)
+        # Replicas and `volume` have the first ports, as without etcd.
+        by_port = self.replica_names() + self.frontend_names() + self.etcd_names()
+        return self.settings.port_base + 2 * by_port.index(name)
 
     def address(self, name):
         return f"127.0.0.1:{self._port(name)}"
@@ -71,23 +84,41 @@ class Cluster:
         return f"127.0.0.1:{self._port(name) + 1}"
 
     def metrics_url(self, name):
-        return f"http://{self.metrics_address(name)}/metrics"
+        # etcd has them at its clients' port.
+        address = self.address(name) if name in self.etcd_names() else self.metrics_address(name)
+        return f"http://{address}/metrics"
 
-    def nbd_uri(self):
-        socket_path = urllib.parse.quote(self.path("nbd.sock"))
+    def nbd_socket(self, frontend="volume"):
+        return self.path("nbd" + frontend.removeprefix("volume") + ".sock")
+
+    def nbd_uri(self, frontend="volume"):
+        socket_path = urllib.parse.quote(self.nbd_socket(frontend))
         return f"nbd+unix:///{self.settings.volume}?socket={socket_path}"
 
+    def catalog(self):
+        if self.settings.catalog == "etcd":
+            return "etcd:" + ",".join(self.address(e) for e in self.etcd_names())
+        return "embedded:" + self.path("catalog")
+
     def data_dirs(self, name):
-        return [self.path(name, f"d{i}") for i in range(self.settings.data_dirs)]
+        """The folders that `name` keeps its data in."""
+        if name in self.replica_names():
+            return [self.path(name, f"d{i}") for i in range(self.settings.data_dirs)]
+        if name in self.etcd_names():
+            return [self.path(name)]
+        return [self.path("catalog")] if self.settings.catalog == "embedded" else []
 
     def command_line(self, name):
+        if name in self.etcd_names():
+            return self._etcd_command_line(name)
         ends = [f"--listen={self.address(name)}", f"--metrics_listen={self.metrics_address(name)}"]
-        if name == "volume":
+        if name in self.frontend_names():
             replicas = ",".join(f"{r}={self.address(r)}" for r in self.replica_names())
             return [
                 self.binary("weir-volume"),
-                f"--nbd_socket={self.path('nbd.sock')}",
-                f"--catalog=embedded:{self.path('catalog')}",
+                f"--name={name}",
+                f"--nbd_socket={self.nbd_socket(name)}",
+                f"--catalog={self.catalog()}",
                 f"--replicas={replicas}",
                 *ends,
                 *self.settings.volume_flags,
@@ -98,6 +129,17 @@ class Cluster:
             f"--data_dirs={','.join(self.data_dirs(name))}",
             *ends,
             *self.settings.replica_flags,
+        ]
+
+    def _etcd_command_line(self, name):
+        # Its metrics port is free for its peers.
+        client, peer = (f"http://{end(name)}" for end in (self.address, self.metrics_address))
+        members = ",".join(f"{e}=http://{self.metrics_address(e)}" for e in self.etcd_names())
+        return [
+            ETCD, f"--name={name}", f"--data-dir={self.path(name)}",
+            f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster={members}", f"--initial-cluster-token={self.dir}",
         ]
 
     def binary(self, name):
@@ -123,8 +165,8 @@ class Cluster:
         if process is None:
             for directory in ["run", "log"]:
                 os.makedirs(self.path(directory), exist_ok=True)
-            for directory in self.data_dirs(name) if name != "volume" else [self.path("catalog")]:
-                os.makedirs(directory, exist_ok=True)
+            for directory in self.data_dirs(name):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
             process = processes.start(self.command_line(name), self.path("log", name + ".log"))
             processes.save(process, self.path("run", name + ".json"))
             self.say(f"{name}: started, pid {process.pid}")
@@ -163,17 +205,20 @@ class Cluster:
         self.settings = settings_lib.merge(self.settings, asked, bool(self.running()))
         if not self.settings.bin:
             self.settings.bin = os.path.join(os.path.abspath(prefix), "bin")
+        if self.settings.catalog == "etcd" and not os.path.exists(ETCD):
+            raise Refused(f"{ETCD} is missing: `ops/deps` installs Debian's etcd-server")
         if not self.settings.port_base:
-            self.settings.port_base = settings_lib.free_port_base(2 * len(self.names()))
+            self.settings.port_base = settings_lib.free_port_base(2 * self.settings.processes())
         settings_lib.save(self.settings, self.path("cluster.json"))
 
     def up(self, seconds):
+        """Starts what is missing; the NBD URI under which the volume was read."""
         started = [name for name in self.names() if name not in self.running()]
         try:
             for name in self.names():
                 self.start(name)
             self._ensure_volume()
-            self._wait_for_io(seconds)
+            return self._wait_for_io(seconds)
         except BaseException:
             # What this call has started goes again, so that a second try begins clean.
             for name in reversed(started):
@@ -182,7 +227,7 @@ class Cluster:
             raise
 
     def down(self):
-        """The frontend first: its flush needs the replicas."""
+        """The frontends first: their flush needs the replicas, their catalog etcd."""
         for name in reversed(self.names()):
             self.stop(name)
 
@@ -201,22 +246,24 @@ class Cluster:
         self.say(f"volume {name} of {size} created")
 
     def _wait_for_io(self, seconds):
-        """Reads one block as an NBD client does, which attaches the volume first."""
+        """Reads one block as an NBD client does, which attaches the volume first. The other
+        frontends' turns come too, since one of them may have it."""
         deadline = time.monotonic() + seconds
+        uris = itertools.cycle([self.nbd_uri(frontend) for frontend in self.frontend_names()])
         read = "import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); h.pread(4096, 0)"
-        while True:
+        for uri in uris:
             left = max(deadline - time.monotonic(), 1)
             try:
                 tried = subprocess.run(
-                    ["/usr/bin/python3", "-c", read, self.nbd_uri()],
+                    ["/usr/bin/python3", "-c", read, uri],
                     text=True, capture_output=True, timeout=left)
                 if tried.returncode == 0:
-                    return
+                    return uri
                 why = tried.stderr.strip().splitlines()[-1]
             except subprocess.TimeoutExpired:
                 why = "no answer"
             if time.monotonic() > deadline:
-                raise Refused(f"{self.nbd_uri()} cannot be read after {seconds} s: {why}; "
+                raise Refused(f"{uri} cannot be read after {seconds} s: {why}; "
                               + self._log_tail("volume"))
             time.sleep(0.2)
 
@@ -224,9 +271,13 @@ class Cluster:
         running = self.running()
         values = {
             "NBD_URI": self.nbd_uri(),
+            "NBD_URIS": " ".join(f"{n}={self.nbd_uri(n)}" for n in self.frontend_names()),
             "VOLUME_ADDR": self.address("volume"),
+            "VOLUME_ADDRS": " ".join(f"{n}={self.address(n)}" for n in self.frontend_names()),
+            "CATALOG": self.catalog(),
             "REPLICA_ADDRS": " ".join(self.address(r) for r in self.replica_names()),
-            "METRICS_URLS": " ".join(self.metrics_url(n) for n in self.names()),
+            "METRICS_URLS": " ".join(
+                self.metrics_url(n) for n in self.replica_names() + self.frontend_names()),
             "PIDS": " ".join(f"{n}={p.pid}" for n, p in running.items()),
             "BIN": self.settings.bin,
         }

@@ -20,21 +20,36 @@ class Settings:
     volume: str = "demo"
     size: str = "1GiB"
     min_in_sync: int = 0
-    # Two ports a process from here on: gRPC, metrics. 0: not chosen yet.
+    catalog: str = "embedded"
+    frontends: int = 1
+    # Two ports a process from here on: gRPC and metrics, or etcd's for clients and for its peers.
+    # 0: not chosen yet.
     port_base: int = 0
     replica_flags: list = dataclasses.field(default_factory=list)
     volume_flags: list = dataclasses.field(default_factory=list)
     bin: str = ""
 
+    def etcd_members(self):
+        return 3 if self.catalog == "etcd" else 0
+
+    def processes(self):
+        return self.etcd_members() + self.replicas + self.frontends
+
     def validate(self):
         for what, value in (("--replicas", self.replicas), ("--data-dirs", self.data_dirs)):
             if not 1 <= value <= 16:
                 raise Refused(f"{what}={value}: give a number from 1 to 16")
+        if self.catalog not in ("embedded", "etcd"):
+            raise Refused(f"--catalog={self.catalog}: give embedded or etcd")
+        if not 1 <= self.frontends <= 16:
+            raise Refused(f"--frontends={self.frontends}: give a number from 1 to 16")
+        if self.frontends > 1 and self.catalog != "etcd":
+            raise Refused(f"--frontends={self.frontends}: more than one need --catalog=etcd")
         if not 0 <= self.min_in_sync <= self.replicas:
             raise Refused(f"--min-in-sync={self.min_in_sync}: give a number from 0 to {self.replicas}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", self.volume):
             raise Refused(f"--volume={self.volume}: small letters, digits, '.', '_', '-', at most 63")
-        last = self.port_base + 2 * (self.replicas + 1) - 1
+        last = self.port_base + 2 * self.processes() - 1
         if self.port_base and not 1024 <= self.port_base <= last <= 65535:
             raise Refused(f"--port-base={self.port_base}: ports up to {last} must lie in 1024..65535")
 
@@ -52,7 +67,7 @@ def save(settings, path):
 
 
 # Data and positions depend on these; a directory keeps them for life.
-FIXED = ("replicas", "data_dirs")
+FIXED = ("replicas", "data_dirs", "catalog", "frontends")
 # These are for a volume that is still to be created.
 OF_THE_VOLUME = {"volume", "size", "min_in_sync"}
 
