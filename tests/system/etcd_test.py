@@ -1,0 +1,210 @@
+"""A real etcd of three members as the catalog, and volumes that move between frontends."""
+
+import json
+import signal
+import threading
+import time
+
+import harness
+from harness import run, wait_until
+
+BLOCK = 4096
+TAKEOVER_SECONDS_MAX = 2
+
+
+class Writer(threading.Thread):
+    """Writes block after block, reads each back, flushes now and then, until stop(). Any error ends it."""
+
+    def __init__(self, cluster):
+        super().__init__()
+        self.handle = cluster.connect()
+        self.ending = threading.Event()
+        self.error = None
+        self.writes = 0
+        self.longest = 0.0
+        self.start()
+
+    def run(self):
+        try:
+            while not self.ending.is_set():
+                self.write_one()
+        except (harness.nbd.Error, AssertionError) as error:
+            self.error = error
+
+    def write_one(self):
+        data = bytes([self.writes % 250 + 1]) * BLOCK
+        offset = self.writes % 4096 * BLOCK
+        begun = time.monotonic()
+        self.handle.pwrite(data, offset)
+        assert self.handle.pread(BLOCK, offset) == data
+        if self.writes % 64 == 0:
+            self.handle.flush()
+        self.longest = max(self.longest, time.monotonic() - begun)
+        self.writes += 1
+
+    def goes_on(self):
+        """Waits for some more writes."""
+        before = self.writes
+        wait_until(lambda: self.error or self.writes >= before + 50, 30, "I/O goes on")
+        assert self.error is None, self.error
+
+    def stop(self):
+        self.ending.set()
+        self.join(60)
+        assert not self.is_alive(), "a request hangs"
+        assert self.error is None, self.error
+
+
+class EtcdCatalogTest(harness.ClusterTest):
+    up_flags = ("--size=64MiB", "--catalog=etcd", "--frontends=2")
+
+    def setUp(self):
+        # Each test begins with everything running and the volume at `volume`.
+        self.cluster.start_all()
+        self.weirctl("volume", "attach", "demo", "--frontend=volume")
+        self.in_sync()
+
+    def weirctl(self, *arguments, **options):
+        return self.cluster.weirctl(*arguments, **options)
+
+    def show(self, *arguments):
+        return json.loads(self.weirctl("volume", "show", "demo", "--output=json", *arguments).stdout)
+
+    def in_sync(self):
+        wait_until(lambda: all(t["state"] == "in_sync" and t["health"] == "connected"
+                               for t in self.show()["table"]["targets"]), 60, "all are in sync")
+
+    def uri_at(self, frontend):
+        return harness.cluster_lib.Cluster(self.cluster.dir).nbd_uri(frontend)
+
+    def etcd_leader(self):
+        cluster = harness.cluster_lib.Cluster(self.cluster.dir)
+        for name in cluster.etcd_names():
+            text = run("curl", "-sf", cluster.metrics_url(name), check=False).stdout
+            if "\netcd_server_is_leader 1" in text:
+                return name
+        return None
+
+    def signal(self, number, *names):
+        cluster = harness.cluster_lib.Cluster(self.cluster.dir)
+        for name in names:
+            cluster.process(name).signal(number)
+
+    def test_etcds_leader_is_killed_under_io_and_membership_still_changes(self):
+        writer = Writer(self.cluster)
+        wait_until(self.etcd_leader, 30, "etcd has a leader")
+        leader = self.etcd_leader()
+        self.cluster.kill9(leader)
+        writer.goes_on()
+        # The catalog is asked at once, while the others still elect.
+        self.cluster.kill9("replica3")
+        writer.goes_on()
+        self.assertNotEqual(self.etcd_leader(), leader)
+        self.cluster.ops("start", "replica3")
+        self.in_sync()
+        self.cluster.ops("start", leader)
+        writer.goes_on()
+        writer.stop()
+        print(f"  leader killed: {writer.writes} writes, the longest took {writer.longest:.2f} s")
+
+    def test_without_etcd_io_goes_on_and_membership_waits_until_it_is_back(self):
+        etcds = ("etcd1", "etcd2", "etcd3")
+        writer = Writer(self.cluster)
+        self.cluster.kill9(*etcds)
+        writer.goes_on()
+        self.cluster.connect().pread(BLOCK, 0)  # another client may come
+        refused = self.weirctl("volume", "attach", "demo", "--frontend=volume2", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("etcd at", refused.stderr)
+        # A member fails: its requests are held, not failed, and explain says for what.
+        self.cluster.kill9("replica2")
+        wait_until(lambda: "the catalog has not taken" in self.weirctl(
+            "explain", "demo", "--frontend=volume").stdout, 60, "explain says what is waited for")
+        self.assertIsNone(writer.error)
+        before = writer.writes
+        for name in etcds:
+            self.cluster.ops("start", name)
+        writer.goes_on()
+        self.assertGreater(writer.writes, before)
+        self.cluster.ops("start", "replica2")
+        self.in_sync()
+        writer.stop()
+
+    def take_over(self, data):
+        """Attaches at volume2 and reads block 0 there; the seconds that took."""
+        begun = time.monotonic()
+        self.weirctl("volume", "attach", "demo", "--frontend=volume2")
+        handle = self.cluster.connect(self.uri_at("volume2"))
+        self.assertEqual(handle.pread(BLOCK, 0), data)
+        taken = time.monotonic() - begun
+        handle.pwrite(b"2" * BLOCK, 0)
+        handle.flush()
+        return taken
+
+    def check_taken(self, what, seconds):
+        print(f"  first I/O of the new frontend, old one {what}: {seconds:.2f} s")
+        self.assertLess(seconds, TAKEOVER_SECONDS_MAX)
+
+    def check_old_refuses(self, old):
+        """On a connection from before: neither reads nor writes, ever again."""
+        for call in (lambda: old.pread(BLOCK, 0), lambda: old.pwrite(b"1" * BLOCK, 0), old.flush):
+            self.assertEqual(self.nbd_error(call), "ESHUTDOWN")
+        # New ones are refused too, with words.
+        with self.assertRaises(harness.nbd.Error):
+            self.cluster.connect(self.uri_at("volume"))
+        shown = self.show("--frontend=volume")
+        self.assertIn(shown["state"], ("FENCED", "ELSEWHERE"))
+        self.assertEqual(shown["frontend"], "volume2")
+        self.assertIn("volume2", self.weirctl("explain", "demo", "--frontend=volume").stdout)
+        # Without --frontend the one that has it is found.
+        self.assertEqual(self.show()["state"], "ACTIVE")
+
+    def test_a_volume_moves_while_the_old_frontend_lives(self):
+        old = self.cluster.connect()
+        old.pwrite(b"1" * BLOCK, 0)
+        with self.assertRaises(harness.nbd.Error):
+            self.cluster.connect(self.uri_at("volume2"))
+        self.check_taken("alive", self.take_over(b"1" * BLOCK))
+        self.check_old_refuses(old)
+
+    def test_a_volume_moves_while_the_old_frontend_is_stopped_and_goes_on_later(self):
+        old = self.cluster.connect()
+        old.pwrite(b"1" * BLOCK, 0)
+        self.signal(signal.SIGSTOP, "volume")
+        try:
+            self.check_taken("frozen", self.take_over(b"1" * BLOCK))
+            # Asked while it sleeps: when it wakes this is the first thing that it sees.
+            buffer = harness.nbd.Buffer(BLOCK)
+            cookie = old.aio_pread(buffer, 0)
+        finally:
+            self.signal(signal.SIGCONT, "volume")
+        with self.assertRaises(harness.nbd.Error) as caught:
+            while not old.aio_command_completed(cookie):
+                old.poll(-1)
+        self.assertEqual(caught.exception.errno, "ESHUTDOWN")
+        self.check_old_refuses(old)
+
+    def test_a_volume_moves_when_the_old_frontend_is_killed(self):
+        old = self.cluster.connect()
+        old.pwrite(b"1" * BLOCK, 0)
+        self.cluster.kill9("volume")
+        found = self.weirctl("volume", "show", "demo").stdout
+        self.assertRegex(found, r"state +ELSEWHERE\nfrontend +volume 127")
+        self.assertIn("attached at frontend volume", self.weirctl("explain", "demo").stdout)
+        flush = self.weirctl("volume", "flush", "demo", check=False)
+        self.assertIn("--frontend=NAME", flush.stderr)
+        self.check_taken("killed", self.take_over(b"1" * BLOCK))
+        self.cluster.ops("start", "volume")
+        with self.assertRaises(harness.nbd.Error):
+            self.cluster.connect(self.uri_at("volume"))
+
+    def test_status_and_environment_know_every_process(self):
+        self.assertEqual(set(self.cluster.pids()),
+                         {"etcd1", "etcd2", "etcd3", "replica1", "replica2", "replica3", "volume", "volume2"})
+        self.assertRegex(self.cluster.env["CATALOG"], r"^etcd:127\.0\.0\.1:\d+,127\.0\.0\.1:\d+,")
+        self.cluster.kill9("etcd2")
+        status = self.cluster.ops("status", check=False)
+        self.assertEqual(status.returncode, 3)
+        self.assertRegex(status.stdout, r"etcd2 +- stopped")
+        listed = self.weirctl("volume", "list").stdout
+        self.assertRegex(listed, r"demo .* ACTIVE .* volume ")
