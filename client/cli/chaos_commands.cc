@@ -211,7 +211,7 @@ absl::Status Watch(Client& client, const Drill& drill, const HeldSignals& signal
 
 absl::Status Run(Drill drill, Context& context) {
   const HeldSignals signals;
-  ASSIGN_OR_RETURN(const auto client, context.ConnectFrontend());
+  ASSIGN_OR_RETURN(const auto client, context.ConnectFrontendOf(drill.volume));
   ASSIGN_OR_RETURN(const v1::Volume before, client->GetVolume(drill.volume));
   ASSIGN_OR_RETURN(drill.replica, Choose(before, drill));
   if (drill.fault != "out") RETURN_IF_ERROR(CheckInjection(context, drill.replica));

@@ -12,8 +12,9 @@
 
 namespace weir::chaos {
 
-// Where one frontend serves the volume.
+// Where one frontend serves the volume, if it has it.
 struct Frontend {
+  std::string name;
   std::string grpc_address;  // host:port
   std::string nbd_uri;
   std::string volume;
@@ -40,7 +41,7 @@ class BlockClient {
   virtual bool has_barriers() const = 0;
 };
 
-// Attach the volume if it is not; may block while its frontend does.
+// Attach the volume where no other frontend has it; fail where one has. May block while the frontend does.
 absl::StatusOr<std::unique_ptr<BlockClient>> ConnectNbd(const Frontend& frontend);
 absl::StatusOr<std::unique_ptr<BlockClient>> ConnectGrpc(const Frontend& frontend);
 

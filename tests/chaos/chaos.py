@@ -32,8 +32,8 @@ class Run:
 
     def main(self):
         directory = tempfile.mkdtemp(prefix="weir-chaos-")
-        self.say(f"seed {self.arguments.seed}, {self.arguments.minutes:g} minutes, folder {directory}")
-        self.world = World(directory, self.say)
+        self.say(f"{self.flags()}, folder {directory}")
+        self.world = World(directory, self.arguments.catalog, self.say)
         try:
             self.world.up(self.arguments.prefix)
             self.world.start_clients(self.arguments.driver, self.arguments.seed, self.arguments.rate)
@@ -54,9 +54,16 @@ class Run:
             shutil.rmtree(directory)
         return 1 if self.problems else 0
 
+    def flags(self):
+        """Those that give this schedule again."""
+        given = self.arguments
+        only = "".join(f" --only='{name}'" for name in given.only or [])
+        return f"--minutes={given.minutes:g} --seed={given.seed} --catalog={given.catalog}{only}"
+
     def cause_faults(self):
         dice = random.Random(self.arguments.seed)
-        chosen = [f for f in faults.EVERY if not self.arguments.only or faults.name_of(f) in self.arguments.only]
+        chosen = [f for f in faults.CATALOGS[self.arguments.catalog]
+                  if not self.arguments.only or faults.name_of(f) in self.arguments.only]
         for fault in faults.deck(dice, chosen):
             if time.monotonic() - self.begun > self.arguments.minutes * 60:
                 return
@@ -109,7 +116,7 @@ class Run:
             print(f"PROBLEM {problem}")
         verdict = "FAILED" if self.problems else "passed"
         print(f"chaos: {verdict}, {caused} faults of {len(self.done)} kinds in {time.monotonic() - self.begun:.0f} s; "
-              f"the same schedule: ops/chaos --minutes={self.arguments.minutes:g} --seed={self.arguments.seed}")
+              f"the same schedule: ops/chaos {self.flags()}")
 
 
 def parse_arguments():
@@ -118,16 +125,18 @@ def parse_arguments():
     parser.add_argument("--minutes", type=float, default=1, help="for how long faults are begun (1); what follows "
                         "takes half a minute")
     parser.add_argument("--seed", type=int, help="of the schedule and of the requests (drawn, and printed)")
+    parser.add_argument("--catalog", choices=list(faults.CATALOGS), default="embedded", help="etcd: three members, "
+                        "which fail too, and two frontends between which the volume moves (embedded)")
     parser.add_argument("--rate", type=float, default=400, help="requests a second, at most (400)")
     parser.add_argument("--only", action="append", metavar="FAULT", help="this fault only; again for more")
-    parser.add_argument("--list", action="store_true", help="name the faults")
+    parser.add_argument("--list", action="store_true", help="name the faults of that catalog")
     parser.add_argument("--driver", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--prefix", required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    names = [faults.name_of(fault) for fault in faults.EVERY]
+    names = [faults.name_of(fault) for fault in faults.CATALOGS[arguments.catalog]]
     for name in arguments.only or []:
         if name not in names:
-            parser.error(f"no fault is called '{name}'; see --list")
+            parser.error(f"no fault is called '{name}' with --catalog={arguments.catalog}; see --list")
     if not arguments.minutes > 0 or not arguments.rate > 0:
         parser.error("--minutes and --rate must be above 0")
     if arguments.seed is None:
@@ -138,7 +147,7 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     if arguments.list:
-        print("\n".join(faults.name_of(fault) for fault in faults.EVERY))
+        print("\n".join(faults.name_of(fault) for fault in faults.CATALOGS[arguments.catalog]))
         return 0
     return Run(arguments).main()
 

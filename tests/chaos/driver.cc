@@ -1,13 +1,13 @@
 // The clients of a chaos run: threads that read and write one volume through NBD and gRPC, and judge
 // all that they are answered by the contract. ops/chaos starts it and causes the faults.
 //
-// On stdin, a line each: "verify" reads the whole volume once more, "finish" ends the run, as does the end of
-// the input. On stdout, a line each: "counts KEY=N ..." every half second; "error ...", "violation ...",
-// "verified", "finished". Exit code 0: no violation; errors are for the caller to judge.
-#include <unistd.h>
-
+// On stdin, a line each: "use NAME", which frontend new connections go to; "verify" reads the whole
+// volume once more; "finish" ends the run, as does the end of the input. On stdout, a line each:
+// "counts KEY=N ..." every half second; "error ...", "violation ...", "verified", "finished".
+// Exit code 0: no violation; errors are for the caller to judge.
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -16,6 +16,9 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -32,7 +35,7 @@ constexpr uint64_t kVerifyBlocks = 256;  // a read
 constexpr int kVerifiers = 4;            // so that reads spread over the members
 
 struct Flags {
-  Frontend frontend;
+  std::vector<Frontend> frontends;
   uint64_t seed = 1;
   uint64_t blocks = 0;
   int nbd_clients = 4;
@@ -46,13 +49,19 @@ long Milliseconds(History::Clock::duration duration) {
 
 class Driver {
  public:
-  explicit Driver(const Flags& flags) : flags_(flags), history_(flags.blocks) {}
+  explicit Driver(const Flags& flags)
+      : flags_(flags), directory_(flags.frontends), history_(flags.blocks) {}
 
   int Run() {
     std::thread reporter([this] { Report(); });
     StartWorkers();
     for (std::string line; std::getline(std::cin, line) && line != "finish";) {
-      if (line == "verify") Verify();
+      absl::string_view command = line;
+      if (line == "verify") {
+        Verify();
+      } else if (!absl::ConsumePrefix(&command, "use ") || !directory_.Use(std::string(command))) {
+        Say(absl::StrCat("unknown ", line));
+      }
     }
     stop_.Notify();
     workers_.clear();
@@ -64,17 +73,20 @@ class Driver {
   }
 
  private:
+  // Each frontend has workers of its own: those of one that is frozen hang until it goes on.
   void StartWorkers() {
     const int clients = flags_.nbd_clients + flags_.grpc_clients;
-    for (int i = 0; i < clients; ++i) {
-      Worker::Options options;
-      options.connect = [this, nbd = i < flags_.nbd_clients] {
-        return nbd ? ConnectNbd(flags_.frontend) : ConnectGrpc(flags_.frontend);
-      };
-      options.seed = flags_.seed * 1000 + i;
-      options.blocks = flags_.blocks;
-      options.pause = absl::Seconds(clients / flags_.requests_per_second);
-      workers_.push_back(std::make_unique<Worker>(std::move(options), history_, stop_));
+    for (const Frontend& frontend : directory_.all()) {
+      for (int i = 0; i < clients; ++i) {
+        Worker::Options options;
+        options.frontend = frontend;
+        options.connect = i < flags_.nbd_clients ? ConnectNbd : ConnectGrpc;
+        options.seed = flags_.seed * 1000 + workers_.size();
+        options.blocks = flags_.blocks;
+        options.pause = absl::Seconds(clients / flags_.requests_per_second);
+        workers_.push_back(
+            std::make_unique<Worker>(std::move(options), directory_, history_, stop_));
+      }
     }
   }
 
@@ -86,7 +98,7 @@ class Driver {
         std::unique_ptr<BlockClient> client;
         for (uint64_t first = i * kVerifyBlocks; first < flags_.blocks;) {
           if (client == nullptr) {
-            auto connected = ConnectGrpc(flags_.frontend);
+            auto connected = ConnectGrpc(directory_.current());
             if (!connected.ok()) continue;  // it has waited for an answer
             client = *std::move(connected);
             history_.Activated(client->epoch());
@@ -128,6 +140,7 @@ class Driver {
   }
 
   const Flags flags_;
+  Directory directory_;
   History history_;
   absl::Notification stop_;      // the workers
   absl::Notification finished_;  // the reporter
@@ -138,10 +151,12 @@ class Driver {
 int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("Reads and writes one volume through NBD and gRPC, and judges the answers");
-  app.add_option("--grpc", flags.frontend.grpc_address, "the frontend's HOST:PORT")->required();
-  app.add_option("--nbd", flags.frontend.nbd_uri, "the volume's NBD URI")->required();
-  app.add_option("--volume", flags.frontend.volume, "its name; all of it reads as zeros")
+  std::vector<std::string> frontends;
+  std::string volume;
+  app.add_option("--frontend", frontends,
+                 "NAME,HOST:PORT,NBD_URI of a frontend; the first is used first")
       ->required();
+  app.add_option("--volume", volume, "its name; all of it reads as zeros")->required();
   app.add_option("--blocks", flags.blocks, "its size in blocks of 4096 bytes")->required();
   app.add_option("--seed", flags.seed, "of what is read and written")->capture_default_str();
   app.add_option("--nbd-clients", flags.nbd_clients, "threads")->capture_default_str();
@@ -149,6 +164,14 @@ int Main(int argc, char** argv) {
   app.add_option("--rate", flags.requests_per_second, "requests a second of all, at most")
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
+  for (const std::string& text : frontends) {
+    const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits(',', 2));
+    if (parts.size() != 3) {
+      std::cerr << "--frontend=" << text << " is not NAME,HOST:PORT,NBD_URI" << std::endl;
+      return 2;
+    }
+    flags.frontends.push_back({parts[0], parts[1], parts[2], volume});
+  }
   return Driver(flags).Run();
 }
 

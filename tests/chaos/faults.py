@@ -5,7 +5,7 @@ frontend that ends breaks its clients' connections, which is no error of the vol
 """
 
 import proxy
-from world import FRONTEND, REPLACE_AFTER_SECONDS
+from world import REPLACE_AFTER_SECONDS
 
 # A replica is away for at most so long, unless its disk is gone.
 AWAY_SECONDS_MAX = 5
@@ -78,36 +78,36 @@ def replace_disk(world, dice):
 
 
 def kill_frontend(world, dice):
-    world.kill(FRONTEND)
+    world.kill(world.frontend)
     world.pause(dice.uniform(0, 2))
-    world.start(FRONTEND)
+    world.start(world.frontend)
 
 
 def restart_frontend(world, dice):
-    world.terminate(FRONTEND)
-    world.start(FRONTEND)
+    world.terminate(world.frontend)
+    world.start(world.frontend)
 
 
 def freeze_frontend(world, dice):
     """Longer than the lease, sometimes."""
-    world.freeze(FRONTEND)
+    world.freeze(world.frontend)
     world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
-    world.thaw(FRONTEND)
+    world.thaw(world.frontend)
 
 
 def kill_frontend_while_a_replica_is_away(world, dice):
     name = dice.choice(world.replicas)
     world.kill(name)
     world.pause(dice.uniform(0, 1.5))
-    world.kill(FRONTEND)
-    order = [name, FRONTEND]
+    world.kill(world.frontend)
+    order = [name, world.frontend]
     dice.shuffle(order)
     world.start(*order)
 
 
 def kill_everything(world, dice):
-    world.kill(FRONTEND, *world.replicas)
-    world.start(*dice.sample(world.replicas, len(world.replicas)), FRONTEND)
+    world.kill(world.frontend, *world.replicas)
+    world.start(*dice.sample(world.replicas, len(world.replicas)), world.frontend)
 
 
 # --- networks ---
@@ -163,8 +163,8 @@ def kill_frontend_while_a_replica_is_cut_off(world, dice):
         world.link(name).hold(direction)
     world.say(f"{name} is cut off")
     world.pause(dice.uniform(0, 1.5))
-    world.kill(FRONTEND)
-    world.start(FRONTEND)
+    world.kill(world.frontend)
+    world.start(world.frontend)
     _heal_later(world, name, "the new frontend may have given it up", 3)
 
 
@@ -220,6 +220,94 @@ def suspend(world, dice):
     world.control("volume", "resume", "chaos")
 
 
+# --- several frontends and etcd ---
+
+
+def move(world, dice):
+    world.move(world.other_frontend())
+
+
+def move_from_a_frozen_frontend(world, dice):
+    """It goes on when another one has the volume, and must neither write nor read any more."""
+    old = world.frontend
+    world.freeze(old)
+    world.pause(dice.uniform(0, 1))
+    world.move(world.other_frontend())
+    world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
+    world.thaw(old)
+
+
+def move_from_a_killed_frontend(world, dice):
+    old = world.frontend
+    world.kill(old)
+    world.move(world.other_frontend())
+    world.pause(dice.uniform(0, 1))
+    world.start(old)
+
+
+def move_while_a_replica_is_away(world, dice):
+    name = dice.choice(world.replicas)
+    world.kill(name)
+    world.pause(dice.uniform(0, 1.5))
+    world.move(world.other_frontend())
+    world.start(name)
+
+
+def move_while_a_replica_is_cut_off(world, dice):
+    name = dice.choice(world.replicas)
+    direction = dice.choice(proxy.DIRECTIONS)
+    world.say(f"{name}: nothing passes {direction}")
+    world.link(name).hold(direction)
+    world.move(world.other_frontend())
+    _heal_later(world, name, f"{name} is still cut off", dice.uniform(0.1, 3))
+
+
+def two_frontends_at_once(world, dice):
+    world.move(*dice.sample(world.frontends, 2))
+
+
+def kill_an_etcd_member(world, dice):
+    name = dice.choice(world.etcds)
+    world.kill(name)
+    world.pause(dice.uniform(0.5, 3))
+    world.start(name)
+
+
+def kill_an_etcd_member_and_a_replica(world, dice):
+    """The change of membership is asked for while etcd may still elect."""
+    names = [dice.choice(world.etcds), dice.choice(world.replicas)]
+    world.kill(*names)
+    world.pause(dice.uniform(1, 4))
+    world.start(*names)
+
+
+def freeze_an_etcd_member(world, dice):
+    name = dice.choice(world.etcds)
+    world.freeze(name)
+    world.pause(dice.uniform(0.5, AWAY_SECONDS_MAX))
+    world.thaw(name)
+
+
+def kill_etcd(world, dice):
+    """Nobody needs it as long as all members are well."""
+    world.kill(*world.etcds)
+    world.pause(dice.uniform(0.5, 3))
+    world.start(*world.etcds)
+
+
+def kill_a_replica_while_etcd_is_frozen(world, dice):
+    """It cannot leave before etcd answers: requests are held."""
+    name = dice.choice(world.replicas)
+    for etcd in world.etcds:
+        world.freeze(etcd)
+    world.kill(name)
+    world.pause(dice.uniform(1, 3))
+    for etcd in world.etcds:
+        world.thaw(etcd)
+    world.pause(dice.uniform(0, 1))
+    world.start(name)
+
+
 EVERY = (
     kill_replica, restart_replica, kill_replica_while_it_joins, kill_another_while_one_joins, kill_two_replicas,
     kill_all_replicas, freeze_replica, replace_disk,
@@ -229,13 +317,20 @@ EVERY = (
     flush_error, write_error, read_error, requeue, never_answered, slow_replica,
     suspend,
 )
+WITH_ETCD = (
+    move, move_from_a_frozen_frontend, move_from_a_killed_frontend, move_while_a_replica_is_away,
+    move_while_a_replica_is_cut_off, two_frontends_at_once,
+    kill_an_etcd_member, kill_an_etcd_member_and_a_replica, freeze_an_etcd_member, kill_etcd,
+    kill_a_replica_while_etcd_is_frozen,
+)
+CATALOGS = {"embedded": EVERY, "etcd": EVERY + WITH_ETCD}
 
 
 def name_of(fault):
     return fault.__name__.replace("_", " ")
 
 
-def deck(dice, chosen=EVERY):
+def deck(dice, chosen):
     """Faults without end: every one in a random order, then every one in another."""
     while True:
         yield from dice.sample(chosen, len(chosen))

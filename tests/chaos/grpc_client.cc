@@ -69,6 +69,8 @@ class GrpcClient : public BlockClient {
 absl::StatusOr<std::unique_ptr<BlockClient>> ConnectGrpc(const Frontend& frontend) {
   ClientOptions options;
   options.connect_timeout = absl::Seconds(2);
+  // How long requests wait for a frontend that has ended: after a move it is of no use any more.
+  options.timeout = absl::Seconds(10);
   ASSIGN_OR_RETURN(const auto client, Client::Connect(frontend.grpc_address, options));
   ASSIGN_OR_RETURN(auto volume, client->OpenVolume(frontend.volume));
   return std::make_unique<GrpcClient>(std::move(volume));

@@ -39,7 +39,7 @@ class NbdClient : public BlockClient {
     }
     answer.status = LastError();
     // ESHUTDOWN: another frontend has the volume.
-    answer.broken = nbd_aio_is_ready(handle_.get()) != 1 || nbd_get_errno() == ESHUTDOWN;
+    answer.broken = StatusToErrno(answer.status) == ESHUTDOWN || nbd_aio_is_ready(handle_.get()) != 1;
     return answer;
   }
 
@@ -87,6 +87,10 @@ absl::StatusOr<std::unique_ptr<BlockClient>> ConnectNbd(const Frontend& frontend
   options.timeout = absl::Seconds(10);
   ASSIGN_OR_RETURN(const auto client, Client::Connect(frontend.grpc_address, options));
   ASSIGN_OR_RETURN(const v1::Volume volume, client->GetVolume(frontend.volume));
+  // Of a volume that is elsewhere the epoch may be one that does not serve yet.
+  if (volume.state() != "ACTIVE" && volume.state() != "SUSPENDED") {
+    return absl::UnavailableError(absl::StrCat("the volume is ", volume.state()));
+  }
   return std::make_unique<NbdClient>(std::move(handle), volume.epoch());
 }
 

@@ -29,8 +29,19 @@ bool DoRecorded(const Request& request, BlockClient& client, History& history) {
   return true;
 }
 
-Worker::Worker(Options options, History& history, const absl::Notification& stop)
+bool Directory::Use(const std::string& name) {
+  for (size_t i = 0; i < all_.size(); ++i) {
+    if (all_[i].name != name) continue;
+    current_ = i;
+    return true;
+  }
+  return false;
+}
+
+Worker::Worker(Options options, const Directory& directory, History& history,
+               const absl::Notification& stop)
     : options_(std::move(options)),
+      directory_(directory),
       history_(history),
       stop_(stop),
       random_(options_.seed),
@@ -40,17 +51,23 @@ void Worker::Run() {
   std::unique_ptr<BlockClient> client;
   while (!stop_.HasBeenNotified()) {
     if (client == nullptr) {
-      absl::StatusOr<std::unique_ptr<BlockClient>> connected = options_.connect();
-      if (!connected.ok()) {
+      if (directory_.IsCurrent(options_.frontend)) client = TryConnect();
+      if (client == nullptr) {
         stop_.WaitForNotificationWithTimeout(kReconnectAfter);
         continue;
       }
-      client = *std::move(connected);
-      history_.Activated(client->epoch());
     }
+    // A connection from before the frontend was replaced is used until it is refused.
     if (!DoRecorded(Draw(client->has_barriers()), *client, history_)) client.reset();
     stop_.WaitForNotificationWithTimeout(options_.pause);
   }
+}
+
+std::unique_ptr<BlockClient> Worker::TryConnect() {
+  absl::StatusOr<std::unique_ptr<BlockClient>> client = options_.connect(options_.frontend);
+  if (!client.ok()) return nullptr;
+  history_.Activated((*client)->epoch());
+  return *std::move(client);
 }
 
 BlockRange Worker::DrawRange() {

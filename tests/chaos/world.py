@@ -23,7 +23,6 @@ from weir_ops import processes  # noqa: E402
 VOLUME = "chaos"
 SIZE_MIB = 64
 BLOCK = 4096
-FRONTEND = "volume"
 # Above what a fault keeps a replica away, so that a place is given away only if its disk is gone.
 REPLACE_AFTER_SECONDS = 8
 HEAL_SECONDS_MAX = 90
@@ -84,6 +83,10 @@ class Clients:
         except BrokenPipeError:
             self.check()
 
+    def use(self, frontend):
+        """New connections go there from now on."""
+        self._tell(f"use {frontend}")
+
     def verify(self, seconds):
         self._verified.clear()
         self._tell("verify")
@@ -105,14 +108,18 @@ class Clients:
 
 
 class World:
-    """Three replicas, each behind a link of its own, and a frontend. close() stops all of it."""
+    """Three replicas, each behind a link of its own, frontends, and etcd if it is the catalog. close() stops all."""
 
-    def __init__(self, directory, say):
+    def __init__(self, directory, catalog, say):
         self.dir = directory
         self.say = say
         self.network = proxy.Network()
         self.cluster = cluster_lib.Cluster(directory, say=lambda text: None)
+        self.catalog = catalog
         self.replicas = []
+        self.etcds = []
+        self.frontends = []
+        self.frontend = "volume"  # which the clients use
         self.links = {}
         self.clients = None
         # Killed or stopped by us, so that whoever else ends is noticed.
@@ -120,11 +127,13 @@ class World:
         self.frontend_ended = False
 
     def up(self, prefix):
-        asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB",
-                 "replica_flags": ["--enable_fault_injection"]}
+        asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog,
+                 "frontends": 2 if self.catalog == "etcd" else 1, "replica_flags": ["--enable_fault_injection"]}
         with self.cluster.locked():
             self.cluster.configure(asked, prefix)
             self.replicas = self.cluster.replica_names()
+            self.etcds = self.cluster.etcd_names()
+            self.frontends = self.cluster.frontend_names()
             for name in self.replicas:
                 host, port = self.cluster.address(name).rsplit(":", 1)
                 self.links[name] = self.network.link(host, int(port))
@@ -135,9 +144,10 @@ class World:
             self.cluster.up(120)
 
     def start_clients(self, driver, seed, rate):
+        frontends = [f"--frontend={name},{self.cluster.address(name)},{self.cluster.nbd_uri(name)}"
+                     for name in self.frontends]
         self.clients = Clients(
-            [driver, f"--grpc={self.cluster.address(FRONTEND)}", f"--nbd={self.cluster.nbd_uri()}",
-             f"--volume={VOLUME}", f"--blocks={SIZE_MIB * (1 << 20) // BLOCK}", f"--seed={seed}", f"--rate={rate}"],
+            [driver, *frontends, f"--volume={VOLUME}", f"--blocks={SIZE_MIB * (1 << 20) // BLOCK}", f"--seed={seed}", f"--rate={rate}"],
             self.cluster.path("log", "clients.log"), self.say)
 
     def close(self):
@@ -206,7 +216,7 @@ class World:
         """kill -9, all of them before any is waited for."""
         self.say(f"kill -9 {' '.join(names)}")
         self._down.update(names)
-        self.frontend_ended |= FRONTEND in names
+        self.frontend_ended |= self.frontend in names
         for process in [self._signal(name, signal.SIGKILL) for name in names]:
             if not process.wait(30):
                 raise Failed(f"{process} does not end")
@@ -214,7 +224,7 @@ class World:
     def terminate(self, name):
         self.say(f"SIGTERM {name}")
         self._down.add(name)
-        self.frontend_ended |= name == FRONTEND
+        self.frontend_ended |= name == self.frontend
         self.say(f"{name} {self.cluster.process(name).terminate(cluster_lib.STOP_SECONDS)}")
 
     def start(self, *names):
@@ -248,6 +258,22 @@ class World:
 
     def clear_injected(self, name):
         self.cluster.weirctl("--timeout=20", "fault", "clear", name)
+
+    def other_frontend(self):
+        return next(name for name in self.frontends if name != self.frontend)
+
+    def move(self, *frontends):
+        """Attaches the volume at these, all at once; the clients go to the one that has it in the end."""
+        self.say(f"attach at {' and '.join(frontends)}")
+        self.frontend_ended = True
+        argv = [self.cluster.binary("weirctl"), f"--cluster={self.dir}", "--timeout=60", "volume", "attach", VOLUME]
+        attaches = [subprocess.Popen([*argv, f"--frontend={name}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                     text=True) for name in frontends]
+        said = [attach.communicate()[1] for attach in attaches]
+        if all(attach.returncode != 0 for attach in attaches):
+            raise Failed(f"attach at {frontends}: {said}")
+        self.frontend = self.volume()["frontend"] if len(frontends) > 1 else frontends[0]
+        self.clients.use(self.frontend)
 
     def control(self, *arguments):
         self.say(f"weirctl {' '.join(arguments)}")
