@@ -119,6 +119,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     *takeover = MonotonicNow() - start;
     if (!status.ok()) {
       LOG(WARNING) << "volume=" << name << " takeover failed: " << status;
+      if (StatusToErrno(status) == ESTALE) return HaltIfBehind(attached->holder, status);
       return status;
     }
     absl::MutexLock seen_lock(&attached->seen_mu);
@@ -137,6 +138,17 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
   return attached;
 }
 
+// Either another frontend has taken the volume since, and the record says so; or the catalog knows less
+// than it did. Each further attach would raise the epoch, until it is above the promise.
+absl::Status LocalHost::HaltIfBehind(VolumeRecordHolder& holder, const absl::Status& stale) {
+  v1::VolumeRecord halted = holder.record();
+  halted.set_behind(true);
+  if (!holder.Commit(halted).ok()) return stale;
+  const absl::Status status = RefuseBehind(halted);
+  LOG(ERROR) << status << " (" << stale.message() << ")";
+  return status;
+}
+
 absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
     const std::string& name, AttachMode mode) {
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
@@ -145,6 +157,7 @@ absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
   } else if (IsElsewhere(volume.record, self_)) {
     LOG(WARNING) << "volume=" << name << " is taken over from " << WhereItIs(volume.record);
   }
+  RETURN_IF_ERROR(RefuseBehind(volume.record));
   if (volume.record.state() == v1::VolumeRecord::CREATING) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the creation of volume ", name,

@@ -7,6 +7,7 @@
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "volume/host/frontend.h"
+#include "volume/host/volume_record.h"
 
 namespace weir::host {
 namespace {
@@ -198,6 +199,10 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewh
                                   ", not here"));
     out->add_actions("ask that frontend; or attach it here, which takes it over: every request there "
                      "fails with ESTALE from then on");
+    return;
+  }
+  if (record.behind()) {
+    out->set_summary(std::string(RefuseBehind(record).message()));
     return;
   }
   switch (record.state()) {

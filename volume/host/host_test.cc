@@ -335,6 +335,22 @@ TEST_F(HostTest, ATakenOverVolumeAnswersEstale) {
   EXPECT_TRUE(host_->Detach("demo", true).ok());
 }
 
+TEST_F(HostTest, ACatalogOlderThanTheReplicasHaltsTheVolumeForGood) {
+  StartAttached();
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  for (auto& replica : replicas_) replica->PromiseHigherEpoch();
+  uint32_t epoch = 0;
+  for (int i = 0; i < 3; ++i) {
+    const absl::Status status = host_->Attach("demo").status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), "old record")) << status;
+    // Else it would pass the promise in the end.
+    if (i > 0) EXPECT_EQ(host_->GetVolume("demo")->epoch(), epoch);
+    epoch = host_->GetVolume("demo")->epoch();
+  }
+  EXPECT_TRUE(absl::StrContains(host_->Explain("demo")->summary(), "halted"));
+}
+
 TEST_F(HostTest, SuspendHoldsRequestsUntilResume) {
   StartAttached();
   v1::SuspendRequest suspend;

@@ -205,9 +205,9 @@ absl::Status LocalHost::DeleteVolume(const std::string& name) {
     return absl::FailedPreconditionError(absl::StrCat(
         "volume ", name, " is attached; detach it first, then delete it"));
   }
-  ASSIGN_OR_RETURN(const catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
   RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
-  return provision_.Delete(name);
+  return provision_.Delete(std::move(volume));
 }
 
 absl::StatusOr<std::vector<v1::Volume>> LocalHost::ListVolumes() {

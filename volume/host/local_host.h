@@ -118,6 +118,8 @@ class LocalHost final : public Host {
   absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name, AttachMode mode,
                                                      Cancellation* cancellation,
                                                      absl::Duration* takeover);
+  // For a takeover that a replica has refused as `stale`.
+  absl::Status HaltIfBehind(VolumeRecordHolder& holder, const absl::Status& stale);
   absl::Status StartRunner(const std::shared_ptr<Attached>& attached);
   // Learns whether flush is supported, and that I/O works.
   absl::Status FirstFlush(VolumeRunner& runner);

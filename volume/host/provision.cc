@@ -426,10 +426,8 @@ absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
   return absl::OkStatus();
 }
 
-absl::Status Provision::Delete(const std::string& name) {
-  ASSIGN_OR_RETURN(catalog::VersionedVolume versioned,
-                   catalog_->GetVolume(name));
-  VolumeRecordHolder holder(catalog_, std::move(versioned));
+absl::Status Provision::Delete(catalog::VersionedVolume volume) {
+  VolumeRecordHolder holder(catalog_, std::move(volume));
   return DeleteHeld(holder);
 }
 

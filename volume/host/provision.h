@@ -37,8 +37,8 @@ class Provision {
       const std::vector<std::pair<std::string, std::string>>& replicas);
 
   absl::StatusOr<v1::VolumeRecord> Create(const v1::CreateVolumeRequest& request);
-  // REQUIRES: not attached.
-  absl::Status Delete(const std::string& name);
+  // REQUIRES: `volume`, as just read, is not attached. ABORTED: another frontend has changed it since.
+  absl::Status Delete(catalog::VersionedVolume volume);
 
   // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says. Makes the volume
   // there. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.

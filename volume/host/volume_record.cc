@@ -94,6 +94,14 @@ absl::Status CheckRecord(const v1::VolumeRecord& record) {
   return absl::OkStatus();
 }
 
+absl::Status RefuseBehind(const v1::VolumeRecord& record) {
+  if (!record.behind()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "volume ", record.name(), " is halted: the catalog has an old record of it, since a replica has promised "
+      "a later epoch; the catalog was restored from a backup, or has lost data. Nothing of the volume is changed. "
+      "Bring the newest state of the catalog back, then attach it again"));
+}
+
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   engine::TakeoverRecord takeover;
   takeover.recovering = record.state() == v1::VolumeRecord::RECOVERING;

@@ -50,6 +50,9 @@ class VolumeRecordHolder {
 // from. DATA_LOSS says what is wrong.
 absl::Status CheckRecord(const v1::VolumeRecord& record);
 
+// DATA_LOSS, with words, if the record is known to be an old one (VolumeRecord.behind).
+absl::Status RefuseBehind(const v1::VolumeRecord& record);
+
 // The takeover's part of a record, and back into it. REQUIRES: CheckRecord has passed.
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
 v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
