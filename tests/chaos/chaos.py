@@ -17,6 +17,9 @@ import time
 import faults
 from world import HEAL_SECONDS_MAX, Failed, World
 
+# How often all must be well again before the next fault begins; else it meets what the last one has left.
+HEAL_FIRST = 0.6
+
 
 class Run:
     def __init__(self, arguments):
@@ -24,8 +27,9 @@ class Run:
         self.begun = time.monotonic()
         self.world = None
         self.problems = []
-        # name -> [how often, longest wait of a request in ms, longest time to heal in s]
+        # name -> (how often, longest wait of a request in ms, longest time to heal in s)
         self.done = {}
+        self.since_healed = []  # names
 
     def say(self, text):
         print(f"{time.monotonic() - self.begun:7.1f} s  {text}", flush=True)
@@ -39,6 +43,7 @@ class Run:
             self.world.start_clients(self.arguments.driver, self.arguments.seed, self.arguments.rate)
             self.world.await_in_sync()
             self.cause_faults()
+            self.heal()
             self.read_without_each_replica()
             self.end_clients()
         except Failed as failed:
@@ -67,23 +72,40 @@ class Run:
         for fault in faults.deck(dice, chosen):
             if time.monotonic() - self.begun > self.arguments.minutes * 60:
                 return
+            # A disk that goes while another copy is not whole yet may be the last good one.
+            if fault is faults.replace_disk:
+                self.heal()
             self.cause(fault, dice)
+            if fault is faults.replace_disk or dice.random() < HEAL_FIRST:
+                self.heal()
 
     def cause(self, fault, dice):
         name = faults.name_of(fault)
         self.say(f"[{name}]")
         self.world.clients.take_longest()
-        before = self.world.clients.counts.get("unanswered", 0)
-        self.world.frontend_ended = False
         fault(self.world, dice)
+        self.note(name, self.world.clients.take_longest())
+
+    def heal(self):
+        """Waits until all is well, and looks at what there was since it last was."""
         healed = self.world.await_in_sync()
-        longest = self.world.clients.take_longest()
-        unanswered = self.world.clients.counts["unanswered"] - before
+        if not self.since_healed:
+            return
+        last = self.since_healed[-1]
+        self.note(last, self.world.clients.take_longest(), healed)
+        unanswered = self.world.take_unanswered()
+        self.say(f"healed in {healed:.1f} s, {unanswered} requests unanswered")
         if unanswered and not self.world.frontend_ended:
-            raise Failed(f"{name}: {unanswered} requests were not answered, though no frontend had ended")
+            raise Failed(f"after {self.since_healed}: {unanswered} requests were not answered, though no frontend "
+                         "had ended")
+        self.world.frontend_ended = False
+        self.since_healed = []
+
+    def note(self, name, longest, healed=None):
+        if healed is None:
+            self.since_healed.append(name)
         count, longest_before, healed_before = self.done.get(name, (0, 0, 0.0))
-        self.done[name] = (count + 1, max(longest, longest_before), max(healed, healed_before))
-        self.say(f"healed in {healed:.1f} s, longest wait {longest} ms, {unanswered} unanswered")
+        self.done[name] = (count + (healed is None), max(longest, longest_before), max(healed or 0.0, healed_before))
 
     def read_without_each_replica(self):
         """So that what each of them holds is seen."""
@@ -102,7 +124,8 @@ class Run:
         clients = self.world.clients
         print(f"\n{'FAULT':<44}{'TIMES':>6}{'LONGEST WAIT':>14}{'HEALED IN':>12}")
         for name, (count, longest, healed) in sorted(self.done.items()):
-            print(f"{name:<44}{count:>6}{longest:>11} ms{healed:>10.1f} s")
+            # "-": the next fault began before all was well.
+            print(f"{name:<44}{count:>6}{longest:>11} ms{f'{healed:.1f} s' if healed else '-':>12}")
         counts = clients.counts if clients else {}
         if clients and clients.violation:
             self.problems.insert(0, clients.violation)

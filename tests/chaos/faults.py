@@ -9,6 +9,8 @@ from world import REPLACE_AFTER_SECONDS
 
 # A replica is away for at most so long, unless its disk is gone.
 AWAY_SECONDS_MAX = 5
+# Beyond the frontend's --clone_deadline (10 s): a replica that is silent for so long is done without.
+SILENT_SECONDS = (11, 14)
 
 
 def kill_replica(world, dice):
@@ -62,6 +64,13 @@ def freeze_replica(world, dice):
     name = dice.choice(world.replicas)
     world.freeze(name)
     world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
+    world.thaw(name)
+
+
+def freeze_replica_for_long(world, dice):
+    name = dice.choice(world.replicas)
+    world.freeze(name)
+    world.pause(dice.uniform(*SILENT_SECONDS))
     world.thaw(name)
 
 
@@ -125,6 +134,14 @@ def partition_one_way(world, dice):
     direction = dice.choice(proxy.DIRECTIONS)
     world.link(name).hold(direction)
     _heal_later(world, name, f"{name}: nothing passes {direction}", dice.uniform(0.1, AWAY_SECONDS_MAX))
+
+
+def partition_for_long(world, dice):
+    name = dice.choice(world.replicas)
+    directions = dice.sample(proxy.DIRECTIONS, dice.randint(1, 2))
+    for direction in directions:
+        world.link(name).hold(direction)
+    _heal_later(world, name, f"{name}: nothing passes {' and '.join(directions)}", dice.uniform(*SILENT_SECONDS))
 
 
 def flapping_link(world, dice):
@@ -196,7 +213,8 @@ def requeue(world, dice):
 
 
 def never_answered(world, dice):
-    _inject(world, dice, f"--op={dice.choice(['read', 'write', 'flush'])}", "--error=DROP", f"--count={dice.randint(1, 3)}")
+    _inject(world, dice, f"--op={dice.choice(['read', 'write', 'flush'])}", "--error=DROP",
+            f"--count={dice.randint(1, 3)}")
 
 
 def slow_replica(world, dice):
@@ -308,11 +326,30 @@ def kill_a_replica_while_etcd_is_frozen(world, dice):
     world.start(name)
 
 
+def kill_a_replica_while_etcd_has_no_majority(world, dice):
+    etcds = dice.sample(world.etcds, 2)
+    name = dice.choice(world.replicas)
+    world.kill(*etcds, name)
+    world.pause(dice.uniform(0.5, 3))
+    order = [*etcds, name]
+    dice.shuffle(order)
+    world.start(*order)
+
+
+def kill_frontend_and_an_etcd_member(world, dice):
+    """An attach while etcd elects, perhaps."""
+    name = dice.choice(world.etcds)
+    world.kill(world.frontend, name)
+    world.start(world.frontend)
+    world.pause(dice.uniform(0, 2))
+    world.start(name)
+
+
 EVERY = (
     kill_replica, restart_replica, kill_replica_while_it_joins, kill_another_while_one_joins, kill_two_replicas,
-    kill_all_replicas, freeze_replica, replace_disk,
+    kill_all_replicas, freeze_replica, freeze_replica_for_long, replace_disk,
     kill_frontend, restart_frontend, freeze_frontend, kill_frontend_while_a_replica_is_away, kill_everything,
-    partition, partition_one_way, flapping_link, slow_network, connections_reset, half_open,
+    partition, partition_one_way, partition_for_long, flapping_link, slow_network, connections_reset, half_open,
     kill_frontend_while_a_replica_is_cut_off,
     flush_error, write_error, read_error, requeue, never_answered, slow_replica,
     suspend,
@@ -321,7 +358,7 @@ WITH_ETCD = (
     move, move_from_a_frozen_frontend, move_from_a_killed_frontend, move_while_a_replica_is_away,
     move_while_a_replica_is_cut_off, two_frontends_at_once,
     kill_an_etcd_member, kill_an_etcd_member_and_a_replica, freeze_an_etcd_member, kill_etcd,
-    kill_a_replica_while_etcd_is_frozen,
+    kill_a_replica_while_etcd_is_frozen, kill_a_replica_while_etcd_has_no_majority, kill_frontend_and_an_etcd_member,
 )
 CATALOGS = {"embedded": EVERY, "etcd": EVERY + WITH_ETCD}
 

@@ -124,7 +124,8 @@ class World:
         self.clients = None
         # Killed or stopped by us, so that whoever else ends is noticed.
         self._down = set()
-        self.frontend_ended = False
+        self.frontend_ended = False  # since the caller has looked
+        self._unanswered = 0
 
     def up(self, prefix):
         asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog,
@@ -155,6 +156,11 @@ class World:
             self._signal(name, signal.SIGCONT)
         self.cluster.down()
         self.network.close()
+
+    def take_unanswered(self):
+        """Requests whose connection broke, since the last call."""
+        before, self._unanswered = self._unanswered, self.clients.counts["unanswered"]
+        return self._unanswered - before
 
     # --- time ---
 
