@@ -1,9 +1,14 @@
 """A real etcd of three members as the catalog, and volumes that move between frontends."""
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
+import unittest
 
 import harness
 from harness import run, wait_until
@@ -208,3 +213,53 @@ class EtcdCatalogTest(harness.ClusterTest):
         self.assertRegex(status.stdout, r"etcd2 +- stopped")
         listed = self.weirctl("volume", "list").stdout
         self.assertRegex(listed, r"demo .* ACTIVE .* volume ")
+
+
+class TlsTest(unittest.TestCase):
+    """An etcd that takes only clients with a certificate."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="weir-test-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        self.port = harness.cluster_lib.settings_lib.free_port_base(4)
+        for ca in ("ca", "other"):
+            self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={ca}", "-days", "2",
+                         "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
+        with open(os.path.join(self.dir, "san"), "w") as f:
+            f.write("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=weir", "-keyout", "weir.key", "-out", "csr")
+        self.openssl("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+                     "-extfile", "san", "-out", "weir.pem")
+
+    def openssl(self, *arguments):
+        run("openssl", *arguments, cwd=self.dir)
+
+    def start(self, name, *argv):
+        """A process that ends with the test; its output in DIR/name.log."""
+        with open(os.path.join(self.dir, name + ".log"), "w") as log:
+            process = subprocess.Popen([str(a) for a in argv], stdout=log, stderr=log, cwd=self.dir)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def frontend(self, name, parameters):
+        catalog = f"etcd:127.0.0.1:{self.port}?timeout=5s{parameters}"
+        return self.start(name, self.binary("weir-volume"), f"--catalog={catalog}",
+                          f"--listen=127.0.0.1:{self.port + 2}", f"--name={name}")
+
+    def binary(self, name):
+        return os.path.join(harness.cluster_lib.default_prefix(), "bin", name)
+
+    def test_a_frontend_with_the_right_certificate_is_let_in_and_no_other(self):
+        files = ("--cert-file=weir.pem", "--key-file=weir.key", "--trusted-ca-file=ca.pem", "--client-cert-auth")
+        url = f"https://127.0.0.1:{self.port}"
+        self.start("etcd", harness.cluster_lib.ETCD, "--data-dir=etcd", f"--listen-client-urls={url}",
+                   f"--advertise-client-urls={url}", f"--listen-peer-urls=http://127.0.0.1:{self.port + 1}", *files)
+        self.frontend("good", "&ca=ca.pem&cert=weir.pem&key=weir.key")
+        weirctl = [self.binary("weirctl"), f"--volume_addr=127.0.0.1:{self.port + 2}"]
+        wait_until(lambda: run(*weirctl, "volume", "list", check=False).returncode == 0, 20, "the frontend serves")
+        for name, parameters in (("plain", ""), ("stranger", "&ca=ca.pem"),
+                                 ("deceived", "&ca=other.pem&cert=weir.pem&key=weir.key")):
+            self.assertEqual(self.frontend(name, parameters + "&timeout=1s").wait(30), 1, name)
+            with open(os.path.join(self.dir, name + ".log")) as log:
+                self.assertIn(f"etcd at 127.0.0.1:{self.port}", log.read())
