@@ -128,8 +128,14 @@ void Engine::State::LoadTable(ControlId id, Table table) {
                                          " has left the volume and has missed writes since; "
                                          "give it the state joining to bring it back"));
     }
+    // The catalog may have it out already, and it misses what is acknowledged from then on.
+    if (same->in_doubt) {
+      return refuse(EBUSY, absl::StrCat("replica ", config.replica,
+                                        " is leaving or coming back, and the catalog has not "
+                                        "answered yet; try again"));
+    }
     ++in_sync;
-    if (same->member() && same->waited_for()) ++good;
+    if (same->waited_for()) ++good;
   }
   // One that has failed or stays away may have lost what the others hold: it does not
   // count as one that remains when others leave. Whose place is taken is gone already; if too few
