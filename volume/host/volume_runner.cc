@@ -58,10 +58,10 @@ IoOutcome ShapeRefusal(int error, const IoRequest& request,
   return Refusal(
       error,
       absl::StrCat(KindName(request.kind), " of ", request.length_bytes,
-                   " bytes at ", request.offset_bytes, " (data: ",
-                   request.data.size(), "): offset and length must be multiples "
-                   "of 4096 within the volume's ", size_bytes,
-                   " bytes, the length above 0 and at most ", kRequestBytesMax));
+                   " bytes at ", request.offset_bytes,
+                   request.data.empty() ? "" : absl::StrCat(" with data of ", request.data.size()),
+                   ": offset and length must be multiples of 4096 within the volume's ",
+                   size_bytes, " bytes, the length above 0 and at most ", kRequestBytesMax));
 }
 
 }  // namespace
