@@ -96,6 +96,12 @@ void Cluster::DrawShape() {
   engine.flush_interval = absl::Milliseconds(dice_.Percent(50) ? 200 : 20000);
   engine.replay_bytes_max = (dice_.Percent(50) ? 4096 : 256) << 10;
   engine.flush_bytes = engine.replay_bytes_max / 3;
+  engine.slow_window = absl::Milliseconds(dice_.Percent(50) ? 100 : 100000);
+  engine.slow_windows = 1 + dice_.Below(2);
+  engine.slow_floor = absl::Milliseconds(5);
+  engine.slow_factor = 2;
+  engine.slow_pause = absl::Milliseconds(50);
+  engine.slow_pause_max = absl::Milliseconds(200);
   engine.epoch = 1;
   CHECK_OK(engine.Validate());
 }

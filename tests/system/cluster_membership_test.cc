@@ -90,6 +90,26 @@ TEST_F(ClusterMembershipTest, AFlushThatFailedOnOneRunsAgainOnTheRest) {
   EXPECT_TRUE(volume_->Flush().ok());
 }
 
+TEST_F(ClusterMembershipTest, OneThatAnswersEverythingLateLeavesAndIsNoErrorToClients) {
+  ClusterOptions options = QuietOptions();
+  options.frontend.slow_after = absl::Milliseconds(1500);
+  Start(std::move(options));
+  v1::Fault late;
+  late.set_op(v1::FAULT_OP_WRITE);
+  late.set_delay_ms(250);
+  ASSERT_TRUE(cluster_->SetFault(1, late).ok());
+  EXPECT_TRUE(Eventually([&] {
+    std::vector<std::future<IoResult>> writes;
+    for (int i = 0; i < 16; ++i) writes.push_back(StartWrite(i * 4096, Blocks('a')));
+    for (auto& write : writes) EXPECT_TRUE(write.get().status.ok());
+    return StateOf(1) == "joining";
+  })) << Summary();
+  EXPECT_TRUE(absl::StrContains(cluster_->client().Explain("demo")->DebugString(), "was slow for"));
+  const absl::Time start = absl::Now();
+  EXPECT_TRUE(volume_->Write(0, Blocks('b')).ok());
+  EXPECT_LT(absl::Now() - start, absl::Milliseconds(250));
+}
+
 TEST_F(ClusterMembershipTest, BelowMinInSyncRequestsAreHeldAndNotFailed) {
   Start(QuietOptions());
   WriteAll('a', 10);

@@ -24,8 +24,12 @@ absl::Status Options::Validate() const {
         flush_bytes, "), which must be positive"));
   }
   if (requests_max == 0) return absl::InvalidArgumentError("requests_max must be positive");
+  if (slow_windows == 0 || slow_factor < 2) {
+    return absl::InvalidArgumentError("slow_windows must be positive, slow_factor at least 2");
+  }
   for (absl::Duration d : {leave_after, hold_deadline, commit_retry_delay, lease, reconnect_delay,
-                           requeue_deadline, requeue_delay, clone_deadline, flush_interval}) {
+                           requeue_deadline, requeue_delay, clone_deadline, flush_interval,
+                           slow_window, slow_pause}) {
     if (d <= absl::ZeroDuration()) {
       return absl::InvalidArgumentError("deadlines and delays must be positive");
     }
@@ -53,7 +57,7 @@ void Engine::State::Begin(Time now, Effects& effects) {
 }
 
 void Engine::State::ConnectAll() {
-  last_auto_flush_ = now_;
+  last_auto_flush_ = window_begun_ = now_;
   run_not_before_ = change_not_before_ = held_since_ = now_;
   for (Target& target : targets_) {
     target.since = target.asked_to_connect = target.left = target.join_not_before = now_;
@@ -92,6 +96,7 @@ void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply rep
   NoteLease(*target, clone.sent);
   // Counted once a clone, so that precedence can hide none of them.
   if (!reply.result.ok() && reply.result.kind() != Result::Kind::kRequeue) ++target->errors;
+  if (reply.result.ok()) NoteAnswer(*target, clone);
   switch (clone.kind) {
     case RequestKind::kRead:
     case RequestKind::kExtents:
@@ -108,6 +113,7 @@ void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply rep
 void Engine::State::CheckAllDeadlines() {
   if (fenced_) return;
   for (Target& target : targets_) CheckDeadlines(target);
+  if (WindowIsOver()) EndWindow();
   if (HeldTooLong()) FailHeldWrites();
   if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
     UndoSuspend(Result(ETIMEDOUT),
@@ -212,6 +218,9 @@ EngineView Engine::State::View() const {
     seen.overdue = target.overdue;
     seen.reason = target.reason;
     seen.since = target.since;
+    seen.slow = target.slow_windows > 0;
+    seen.answer_p99 = target.answer_p99;
+    seen.others_p99 = target.others_p99;
     seen.num_flush_requests = target.hello.num_flush_requests;
     seen.flush_supported = target.flush_supported;
     seen.space_exhausted = target.space_exhausted;

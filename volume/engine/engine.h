@@ -39,6 +39,16 @@ struct Options {
   // Reads are sent only while every member has said within this time, counted from when it was
   // asked, that it serves this epoch: a takeover that cannot reach a member waits as long.
   absl::Duration lease = absl::Seconds(3);
+  // A member is slow if, in so many windows of this length in a row, the 99th percentile of its
+  // answer times to writes and flushes was at least slow_floor, and slow_factor times the
+  // highest of the other members'. It leaves if it may, and is brought back after slow_pause; after
+  // twice that if it happens again soon. Infinite window: slowness is no reason to leave.
+  absl::Duration slow_window = absl::Seconds(10);
+  uint32_t slow_windows = 3;
+  absl::Duration slow_floor = absl::Milliseconds(100);
+  uint32_t slow_factor = 8;
+  absl::Duration slow_pause = absl::Minutes(1);
+  absl::Duration slow_pause_max = absl::Hours(1);
   // Between two attempts to connect.
   absl::Duration reconnect_delay = absl::Milliseconds(200);
   // How long one target may go on answering REQUEUE, or take clones on one session

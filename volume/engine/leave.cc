@@ -148,7 +148,7 @@ void Engine::State::TakeOut(Target& target, std::string reason) {
   DropSession(target);
   target.config.left_at = SyncedOn(target);
   target.left = now_;
-  target.join_not_before = now_ + options_.join_delay;
+  target.join_not_before = std::max(target.join_not_before, now_ + options_.join_delay);
   target.has_hope = target.told_condemned = false;
   target.health = Target::Health::kOut;
   target.config.state = TargetState::kOut;

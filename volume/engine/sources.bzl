@@ -1,6 +1,8 @@
 """The engine's files: for the engine, and for the mutation check, which builds a copy of them."""
 
 ENGINE_SRCS = [
+    "answer_times.cc",
+    "answer_times.h",
     "barrier.cc",
     "dispatch.cc",
     "engine.cc",
@@ -13,6 +15,7 @@ ENGINE_SRCS = [
     "leave.cc",
     "membership.cc",
     "result.cc",
+    "slow.cc",
     "state.h",
     "suspend.cc",
     "takeover.cc",

@@ -5,6 +5,7 @@
 //   membership.cc  targets that connect, are lost, requeue, fail; fencing
 //   leave.cc       members that leave by a catalog change; leases
 //   join.cc        members that are brought back
+//   slow.cc        members that are slow for long
 //   engine.cc      the events, time, the view
 //
 // Each event changes what it is about and then calls Settle(), which carries
@@ -196,6 +197,13 @@ class Engine::State {
   void NoteLease(Target& target, Time asked);
   bool AdvanceLeases();
 
+  // --- slow.cc ---
+  void NoteAnswer(Target& target, const InflightClone& clone);
+  bool WindowIsOver() const { return now_ - window_begun_ >= options_.slow_window; }
+  void EndWindow();
+  void JudgeWindow(Target& target);
+  void TakeOutSlow(Target& target);
+
   // --- join.cc ---
   bool AdvanceJoin();
   bool StartJoin();
@@ -276,6 +284,7 @@ class Engine::State {
   std::optional<Change> change_;
   Time change_not_before_{};
   Time held_since_{};
+  Time window_begun_{};
 
   bool fenced_ = false;
 };

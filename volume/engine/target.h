@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "volume/engine/answer_times.h"
 #include "volume/engine/types.h"
 
 namespace weir::engine {
@@ -101,6 +102,13 @@ struct Target {
   uint64_t requeue_round = 0;            // raised by each requeue of a write
   bool answered_session = false;         // this session has brought an answer
   std::array<Patience, 3> patience;      // see PatienceFor
+
+  // See slow.cc.
+  AnswerTimes answer_times;              // of this window
+  uint32_t slow_windows = 0;             // so many in a row, until now
+  absl::Duration answer_p99;             // of the last window that said something; and the
+  absl::Duration others_p99;             // highest of the other members then
+  absl::Duration slow_pause;             // before it is brought back; after the next time, twice that
 
   bool space_exhausted = false;          // it admits no more data: ENOSPC
 

@@ -13,7 +13,7 @@
 //   write|zero|discard|read|extents|barrier ID FIRST COUNT [fua]
 //   flush ID
 //   ok NAME CLONE [newest=E.N] [durable=LANE:N,...]   durable: else what it has applied
-//   ok all           every clone in flight, in the order of sending
+//   ok all           every clone in flight, in the order of sending; ok NAME all: of one target
 //   err NAME CLONE ERRNO
 //   suspend ID [noflush] [deadline=MS] | resume ID
 //   load ID NAME[:out][@ADDRESS] ...
@@ -157,6 +157,8 @@ class Player {
     options.hold_deadline = absl::Milliseconds(Number(command.Named("hold_deadline", "1000")));
     options.requeue_deadline = absl::Milliseconds(Number(command.Named("requeue_deadline", "1000")));
     options.requeue_delay = absl::Milliseconds(20);
+    options.slow_window = MillisecondsOr(command, "slow_window", absl::InfiniteDuration());
+    options.slow_windows = 2;
     options.clone_deadline = absl::Milliseconds(Number(command.Named("clone_deadline", "400")));
     options.flush_interval = absl::Milliseconds(Number(command.Named("flush_interval", "1000000")));
     options.replay_bytes_max = Number(command.Named("replay_bytes_max", "50331648"));
@@ -185,7 +187,8 @@ class Player {
   void Act(const std::string& verb, const Command& command, Effects& effects) {
     const std::vector<std::string>& words = command.words;
     if (verb == "connect") return Connect(command, effects);
-    if (verb == "ok" && words[1] == "all") return AnswerAll(effects);
+    if (verb == "ok" && words[1] == "all") return AnswerAll("", effects);
+    if (verb == "ok" && words[2] == "all") return AnswerAll(words[1], effects);
     if (verb == "ok" || verb == "err") return Answer(command, effects);
     if (verb == "wait") {
       now_ += absl::Milliseconds(Number(words[1]));
@@ -265,9 +268,11 @@ class Player {
     engine_->TargetConnected(ids_.at(name), hello, now_, effects);
   }
 
-  void AnswerAll(Effects& effects) {
+  // Of one target, or, if `name` is empty, of all.
+  void AnswerAll(const std::string& name, Effects& effects) {
     std::map<CloneId, SendClone> sent = sent_;
     for (const auto& [id, send] : sent) {
+      if (!name.empty() && Name(send.target) != name) continue;
       Answer(Command(absl::StrCat("ok ", Name(send.target), " c", static_cast<uint64_t>(id))),
              effects);
     }
@@ -452,7 +457,7 @@ class Player {
     for (const TargetView& target : view.targets) {
       absl::StrAppend(&out, target.config.replica, " ", kHealth[static_cast<int>(target.health)],
                       target.leaving ? " leaving" : "", target.overdue ? " overdue" : "",
-                      target.joining ? " joining" : "", " clones=", target.inflight_clones,
+                      target.joining ? " joining" : "", target.slow ? " slow" : "", " clones=", target.inflight_clones,
                       " errors=", target.errors, " requeues=", target.requeues, "\n");
     }
     return out;

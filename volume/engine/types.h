@@ -271,6 +271,9 @@ struct TargetView {
   Time left{};                     // kOut, joining: since when it is no member, as far as is known
   std::string reason;              // why failed, lost or out
   Time since{};                    // when health last changed
+  bool slow = false;               // in the last window; see Options::slow_window
+  absl::Duration answer_p99;       // of its answers to writes and flushes, of late; within a factor of 2
+  absl::Duration others_p99;       // the highest of the other members' then
   uint32_t num_flush_requests = 0;
   bool flush_supported = true;
   bool space_exhausted = false;

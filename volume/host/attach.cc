@@ -189,6 +189,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.epoch = record.epoch();
   config.engine.min_in_sync = record.min_in_sync();
   config.engine.leave_after = options_.leave_after;
+  config.engine.slow_window = options_.slow_after / config.engine.slow_windows;
   config.engine.hold_deadline = options_.hold_deadline;
   config.engine.lease = options_.lease;
   config.engine.requeue_deadline = options_.requeue_deadline;

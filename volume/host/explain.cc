@@ -127,6 +127,20 @@ void ExplainOut(const engine::TargetView& target, engine::Time now, const std::s
   out->add_actions(absl::StrCat("see that replica ", name, " runs at ", target.config.address));
 }
 
+void ExplainSlow(const engine::TargetView& target, const HostOptions& options,
+                 v1::ExplainResponse* out) {
+  const std::string& name = target.config.replica;
+  out->add_facts(absl::StrCat("replica ", name, " is slow: it answers writes and flushes in up to ",
+                              absl::FormatDuration(target.answer_p99), ", the others in ",
+                              absl::FormatDuration(target.others_p99)));
+  if (options.slow_after < absl::InfiniteDuration()) {
+    out->add_next(absl::StrCat("if replica ", name, " stays slow for ",
+                               absl::FormatDuration(options.slow_after),
+                               " and min_in_sync others remain, the volume goes on without it"));
+  }
+  out->add_actions(absl::StrCat("look at the disk, the load and the network of replica ", name));
+}
+
 // What one target adds to the explanation.
 void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
                    engine::Time now, v1::ExplainResponse* out) {
@@ -145,6 +159,7 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
         out->add_facts(absl::StrCat("replica ", name, " has answered ",
                                     target.errors, " errors since attach"));
       }
+      if (target.slow) ExplainSlow(target, options, out);
       if (!target.flush_supported) {
         out->add_facts(absl::StrCat("replica ", name,
                                     " cannot flush, so FLUSH fails with "

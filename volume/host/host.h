@@ -44,6 +44,8 @@ struct HostOptions {
   // Passed on to every engine; see engine::Options.
   absl::Duration leave_after = absl::Milliseconds(700);
   absl::Duration hold_deadline = absl::Minutes(5);
+  // How long a member may be slower than all others before it leaves; infinite: for ever.
+  absl::Duration slow_after = absl::Seconds(30);
   // How long a member may be out before another replica takes its place; infinite: never.
   absl::Duration replace_after = absl::Minutes(10);
   absl::Duration lease = absl::Seconds(3);

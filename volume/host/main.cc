@@ -33,6 +33,7 @@ ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));
 ABSL_FLAG(std::string, attach_deadline, "", HostOptionHelp("attach_deadline"));
 ABSL_FLAG(std::string, give_up_after, "", HostOptionHelp("give_up_after"));
 ABSL_FLAG(std::string, leave_after, "", HostOptionHelp("leave_after"));
+ABSL_FLAG(std::string, slow_after, "", HostOptionHelp("slow_after"));
 ABSL_FLAG(std::string, replace_after, "", HostOptionHelp("replace_after"));
 ABSL_FLAG(std::string, hold_deadline, "", HostOptionHelp("hold_deadline"));
 ABSL_FLAG(std::string, lease, "", HostOptionHelp("lease"));

@@ -102,6 +102,11 @@ Metrics::Metrics()
                         "1: fewer replicas than min_in_sync are in sync, requests wait.")),
       target_in_sync_(WEIR_FAMILY(BuildGauge, "weir_volume_target_in_sync",
                                   "1: this replica has all that was acknowledged.")),
+      target_slow_(WEIR_FAMILY(BuildGauge, "weir_volume_target_slow",
+                               "1: this replica was much slower than all others of late.")),
+      target_answer_p99_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_target_answer_p99_seconds",
+          "In which it answered 99 of 100 writes and flushes of late, within a factor of 2.")),
       join_left_(WEIR_FAMILY(
           BuildGauge, "weir_volume_join_left_bytes",
           "Still to be copied to this replica that is brought back, as far as is known.")),
@@ -192,6 +197,8 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
     target_failed_.Add(of_target).Set(target.health == Health::kFailed ? 1 : 0);
     target_in_sync_.Add(of_target).Set(
         target.config.state == engine::TargetState::kInSync ? 1 : 0);
+    target_slow_.Add(of_target).Set(target.slow ? 1 : 0);
+    target_answer_p99_.Add(of_target).Set(absl::ToDoubleSeconds(target.answer_p99));
     join_left_.Add(of_target).Set(static_cast<double>(target.join_blocks_left * kBlockBytes));
     join_copied_.Add(of_target).Set(static_cast<double>(target.join_bytes_copied));
     target_inflight_.Add(of_target).Set(

@@ -103,6 +103,8 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& target_failed_;
   Family<prometheus::Gauge>& held_;
   Family<prometheus::Gauge>& target_in_sync_;
+  Family<prometheus::Gauge>& target_slow_;
+  Family<prometheus::Gauge>& target_answer_p99_;
   Family<prometheus::Gauge>& join_left_;
   Family<prometheus::Gauge>& join_copied_;
   Family<prometheus::Gauge>& target_inflight_;

@@ -95,6 +95,10 @@ constexpr HostOptionKey kKeys[] = {
     {"leave_after",
      "How long a replica may be away before the volume goes on without it, if min_in_sync "
      "others remain; it is brought back by itself."},
+    {"slow_after",
+     "How long a replica may answer writes and flushes much later than all others (their 99th "
+     "percentiles, 8 times and 100 ms) before the volume goes on without it, if min_in_sync others "
+     "remain; it is brought back after a minute, and later each time; 0: for ever."},
     {"replace_after",
      "How long a replica may be out of a volume before another one, with most free space, takes "
      "its place; 0: never."},
@@ -151,6 +155,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     return SetDuration(key, value, &options->give_up_after);
   } else if (key == "leave_after") {
     return SetDuration(key, value, &options->leave_after);
+  } else if (key == "slow_after") {
+    return SetDurationOrEver(key, value, &options->slow_after);
   } else if (key == "replace_after") {
     return SetDurationOrEver(key, value, &options->replace_after);
   } else if (key == "hold_deadline") {
