@@ -52,8 +52,10 @@ std::string JoinProgress(const v1::Target& target) {
 std::string VolumeText(const v1::Volume& volume) {
   std::string text =
       absl::StrCat("name             ", volume.name(), "\nstate            ", volume.state(),
-                   "\nfrontend         ", Where(volume), "\nsize             ", FormatSize(volume.size_bytes()), "\nepoch            ",
-                   volume.epoch(), "\nlanes            ", volume.lanes(), "\nstripe           ",
+                   "\nfrontend         ", Where(volume), "\nsize             ",
+                   FormatSize(volume.size_bytes()), "\nepoch            ", volume.epoch(),
+                   "\nintact since     epoch ", volume.intact_since(),
+                   "\nlanes            ", volume.lanes(), "\nstripe           ",
                    FormatSize(volume.stripe_bytes()), "\nmin in sync      ", volume.min_in_sync(),
                    "\nflush supported  ", FlushSupport(volume), "\n");
   if (volume.has_activity()) {

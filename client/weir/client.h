@@ -49,14 +49,15 @@ struct IoResult {
 // flight (so it must not be dropped in a callback).
 //
 // When the stream breaks, the handle reconnects by itself, and attaches the volume if its
-// frontend was restarted. While the volume's epoch is the same, unanswered
-// requests are sent again: the frontend has lived on, so nothing answered is
-// lost, and a request is idempotent as long as its caller has seen no answer. The frontend
-// cuts the older stream off first, so a first copy cannot come after a later write.
+// frontend was restarted. While nothing that was answered is lost, unanswered
+// requests are sent again: the frontend has lived on, or the one that took over says so (some
+// replica's host has not restarted since). A request is idempotent as long as its caller has seen no
+// answer. The frontend cuts the older stream off first, and replicas refuse an older frontend, so
+// a first copy cannot come after a later write.
 // Requests that wait longer than ClientOptions::timeout fail with UNAVAILABLE; whether such a write took
 // effect is not known.
 //
-// If the epoch has changed, the volume was taken over, and writes that were
+// If the volume was taken over and that cannot be said, writes that were
 // answered but not flushed may be lost. A caller that holds such data must
 // hear of it, and must not read something older in their place. So every
 // request, those waiting included, fails with ABORTED until Reset() is called. The same

@@ -50,12 +50,13 @@ void FakeFrontend::Script(std::vector<Act> acts) {
   script_.assign(acts.begin(), acts.end());
 }
 
-void FakeFrontend::Restart(uint32_t epoch) {
+void FakeFrontend::Restart(uint32_t epoch, uint32_t intact_since) {
   Stop();
   {
     absl::MutexLock lock(&mutex_);
     attached_ = false;
     epoch_ = epoch;
+    intact_since_ = intact_since;
   }
   Start();
 }
@@ -157,6 +158,7 @@ grpc::Status FakeFrontend::OpenStream(const v1::VolumeOpen& open, Stream* stream
     frame.mutable_opened()->set_block_bytes(kBlockBytes);
     frame.mutable_opened()->set_length_bytes_max(kLengthBytesMax);
     frame.mutable_opened()->set_epoch(epoch_);
+    frame.mutable_opened()->set_intact_since(intact_since_);
     frame.mutable_opened()->set_flush_supported(true);
   }
   stream->Write(frame);

@@ -47,8 +47,9 @@ class FakeFrontend : public v1::VolumeService::Service {
 
   // What the next requests meet, one act each; then all are answered.
   void Script(std::vector<Act> acts);
-  // The process was replaced: not attached, and the next Attach takes `epoch`.
-  void Restart(uint32_t epoch);
+  // The process was replaced: not attached, and the next Attach takes `epoch`. Nothing is lost since
+  // `intact_since`; 0: since nothing.
+  void Restart(uint32_t epoch, uint32_t intact_since = 0);
   // Requests are read, and wait, until Release.
   void Hold();
   void Release();
@@ -88,6 +89,7 @@ class FakeFrontend : public v1::VolumeService::Service {
   bool attached_ ABSL_GUARDED_BY(mutex_) = false;
   bool deleted_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t epoch_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint32_t intact_since_ ABSL_GUARDED_BY(mutex_) = 0;
   int attaches_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::pair<std::string, uint64_t>> sessions_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::VolumeIo> requests_ ABSL_GUARDED_BY(mutex_);

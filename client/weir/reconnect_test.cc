@@ -194,6 +194,24 @@ TEST_F(ReconnectTest, AfterATakeoverEverythingFailsUntilReset) {
   EXPECT_EQ(volume_->epoch(), 2u);
 }
 
+TEST_F(ReconnectTest, GoesOnAfterATakeoverThatHasLostNothing) {
+  Open();
+  ASSERT_TRUE(volume_->Write(0, Block('a')).ok());
+  frontend_.Restart(/*epoch=*/3, /*intact_since=*/1);
+  EXPECT_TRUE(volume_->Flush().ok());
+  EXPECT_EQ(volume_->epoch(), 3u);
+  frontend_.Restart(/*epoch=*/4, /*intact_since=*/4);
+  EXPECT_EQ(volume_->Flush().code(), absl::StatusCode::kAborted);
+}
+
+TEST_F(ReconnectTest, DoesNotGoBackToAnOlderEpoch) {
+  Open();
+  frontend_.Restart(/*epoch=*/3, /*intact_since=*/1);
+  ASSERT_TRUE(volume_->Flush().ok());
+  frontend_.Restart(/*epoch=*/2, /*intact_since=*/1);
+  EXPECT_EQ(volume_->Flush().code(), absl::StatusCode::kAborted);
+}
+
 TEST_F(ReconnectTest, AnUnansweredWriteOfAnOlderEpochIsNotSentAgain) {
   Open();
   frontend_.Hold();

@@ -263,16 +263,22 @@ void RemoteVolume::Carry(Todo todo) {
   if (todo.timer != 0) StartTimer(todo.timer, todo.delay);
 }
 
+bool RemoteVolume::MayGoOn(const v1::VolumeOpened& opened) const {
+  return opened.epoch() == accepted_epoch_ ||
+         (opened.epoch() > accepted_epoch_ && opened.intact_since() != 0 &&
+          opened.intact_since() <= accepted_epoch_);
+}
+
 void RemoteVolume::Opened(IoStream& stream, const v1::VolumeOpened& opened) {
   Todo todo;
   {
     absl::MutexLock lock(&mutex_);
     if (phase_ != Phase::kOpening || reopen_ || closing_) return;
-    if (accepted_epoch_ != 0 && accepted_epoch_ != opened.epoch()) {
+    if (accepted_epoch_ != 0 && !MayGoOn(opened)) {
       Refuse(absl::AbortedError(absl::StrCat(
                  "volume ", name_, " was taken over (epoch ", accepted_epoch_, ", now ",
-                 opened.epoch(), "): writes that were not flushed may be lost; check the data, ",
-                 "then call Reset() or open the volume anew")),
+                 opened.epoch(), "): writes that were not flushed may be lost, or others have "
+                 "written; check the data, then call Reset() or open the volume anew")),
              todo);
     } else {
       opened_ = opened;

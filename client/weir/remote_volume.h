@@ -29,7 +29,7 @@ namespace weir {
 
 // See Volume for what it promises. A small state machine:
 //
-//            Opened, same epoch             all is sent          stream lost
+//            Opened, may go on              all is sent          stream lost
 //   OPENING --------------------> RESENDING -------------> OPEN -------------> PAUSING
 //     ^  \                            |                      |                    |
 //     |   \ taken over, detached,     | the same             | the same           | timer
@@ -112,6 +112,8 @@ class RemoteVolume : public Volume, private IoStream::Events {
   void SendPending(IoStream& stream) ABSL_LOCKS_EXCLUDED(mutex_);
   void StartTimer(uint64_t timer, absl::Duration delay);
 
+  // Nothing that this handle was told has been lost.
+  bool MayGoOn(const v1::VolumeOpened& opened) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StartOpening(Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AttachFirst(Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StreamLost(const absl::Status& status, Todo& todo) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -26,6 +26,7 @@ class CheckingVolume final : public HostedVolume {
   const std::string& name() const override { return name_; }
   uint64_t size_bytes() const override { return kVolumeBytes; }
   uint32_t epoch() const override { return 1; }
+  uint32_t intact_since() const override { return 1; }
   bool flush_supported() const override { return true; }
   void Submit(IoRequest request, IoCallback done) override {
     IoOutcome outcome;

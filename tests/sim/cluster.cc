@@ -67,7 +67,8 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
         if (applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
         active_epoch_ = applied.volume.epoch;
         Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
-        judge_->Activated(SessionId{active_epoch_}, /*resumed=*/false);
+        judge_->Activated(SessionId{active_epoch_}, 
+                          /*resumed=*/applied.volume.intact_since < active_epoch_);
       });
   MakeFrontends();
   faults_left_ = options_.faults;

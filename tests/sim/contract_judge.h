@@ -64,6 +64,7 @@ class ContractJudge {
     SessionId session{};
     BlockRange range;
     bool fua = false;
+    bool zombie = false;  // begun when a newer session was active
     bool returned = false;
     Tick invoked = 0;
   };
@@ -119,7 +120,6 @@ class ContractJudge {
 
   Tick now_ = 1;
   Tick crashed_ = 0;           // the last fresh activation
-  Tick activated_ = 0;         // the last of either kind
   SessionId active_{};
   std::vector<Op> ops_;        // by id
   std::vector<Block> blocks_;

@@ -99,6 +99,7 @@ void Frontend::TakeOver(CatalogRecord record) {
   options.deadline = parts_.attach_deadline;
   options.give_up_after = parts_.give_up_after;
   options.lease = parts_.engine.lease;
+  options.fresh = parts_.dice->Percent(20);
   takeover_ = std::make_unique<engine::Takeover>(record_.volume, options, Clock());
   engine::TakeoverEffects effects;
   takeover_->Start(effects);

@@ -247,8 +247,22 @@ void Engine::State::AdvanceCommitWaits(LaneId id, bool anybody) {
       op.result = Result(EIO);
       op.message = "no replica is left to complete the write that was read";
     }
-    FinishFragment(op, index);
+    FinishRead(op, index);
   }
+}
+
+// A condemned member is one by the catalog still, and may be the only one that a takeover finds. What
+// failed for want of it must not have been seen then, by a client that goes on.
+void Engine::State::FinishRead(Op& op, uint32_t index) {
+  const ReadFragment& fragment = op.fragments[index];
+  const bool shown = std::none_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+    return t.condemned() && lanes_[Index(fragment.lane)].cursor(t.id).applied < fragment.saw;
+  });
+  if (!shown && op.result.ok()) {
+    op.result = Result(EIO);
+    op.message = "what was read is of a write that failed, and a replica lacks it";
+  }
+  FinishFragment(op, index);
 }
 
 void Engine::State::AdvanceAllLanes() {
@@ -380,7 +394,7 @@ void Engine::State::ReadCompleted(Target& target, const InflightClone& clone,
     commit_waits_.emplace_back(op.request.id, clone.fragment);
     return;
   }
-  FinishFragment(op, clone.fragment);
+  FinishRead(op, clone.fragment);
 }
 
 void Engine::State::ReadFailed(Op& op, uint32_t index, Target& target,

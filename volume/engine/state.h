@@ -113,6 +113,7 @@ class Engine::State {
   bool SendRead(Op& op, uint32_t fragment);
   void ReadCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
   void ReadFailed(Op& op, uint32_t fragment, Target& target, const CloneReply& reply);
+  void FinishRead(Op& op, uint32_t fragment);
   void FinishFragment(Op& op, uint32_t fragment);
   void Send(Target& target, Clone clone, InflightClone inflight);
   void EntryDone(WriteEntry& entry, Result result, const std::string& message);

@@ -285,6 +285,17 @@ void Takeover::Woken(Time now, TakeoverEffects& effects) {
   effects.push_back(WaitFor{std::max(until - now, kSealRetryDelay / 10)});
 }
 
+// One member is enough whose host has not restarted since it was in step: each has all that was
+// acknowledged, and what a process had written outlives that process.
+bool Takeover::NothingLost() const {
+  if (nobody_serves_) return true;
+  for (uint32_t i = 0; i < members_.size(); ++i) {
+    const std::string& known = record_.members[i].boot_id;
+    if (Good(i) && !known.empty() && known == members_[i].sealed.boot_id) return true;
+  }
+  return false;
+}
+
 // Every member has synced (epoch, 0): the takeover is itself a barrier.
 void Takeover::Activate(Time now, TakeoverEffects& effects) {
   if (may_be_served_ && !nobody_serves_) {
@@ -297,6 +308,10 @@ void Takeover::Activate(Time now, TakeoverEffects& effects) {
     }
   }
   state_ = State::kActivating;
+  // In the same change as the activation: a recovery that did not get here has decided nothing.
+  if (options_.fresh || record_.intact_since == 0 || !NothingLost()) {
+    record_.intact_since = record_.epoch;
+  }
   record_.recovering = false;
   record_.act_epoch = record_.epoch;
   record_.lease = options_.lease;

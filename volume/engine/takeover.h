@@ -48,6 +48,9 @@ struct TakeoverRecord {
   std::vector<TakeoverMember> members;
   std::vector<Position> floor;  // by lane; empty: none yet
   uint32_t min_in_sync = 1;
+  // The oldest epoch since whose activation nothing that was acknowledged or read has been lost: a
+  // client of it, or of a later one, that lives on may go on. 0: none yet.
+  Epoch intact_since = 0;
   bool detached = false;        // no frontend has served since a clean detach
   // Of the frontend of act_epoch: how long after a member was sealed it may still read from
   // others. Infinite: not known, or for ever.
@@ -60,6 +63,8 @@ struct TakeoverOptions {
   // For members that cannot be reached while there are min_in_sync without them; else `deadline`.
   absl::Duration give_up_after = absl::Seconds(2);
   absl::Duration deadline = absl::Seconds(30);
+  // The clients of earlier epochs are gone, or must not go on: none of them may.
+  bool fresh = false;
   // What this frontend's engine will hold to.
   absl::Duration lease = absl::InfiniteDuration();
 };
@@ -141,6 +146,8 @@ class Takeover {
   uint32_t Count(Member::State state) const;
   uint32_t enough() const { return record_.min_in_sync > 1 ? record_.min_in_sync : 1; }
   bool MayGiveUpUnsealed() const;
+  // All that was acknowledged under act_epoch is there, flushed or not.
+  bool NothingLost() const;
   void GiveUp(uint32_t member, absl::Status why, TakeoverEffects& effects);
   // Fails if too few would be left; `what` has gone wrong.
   void GiveUpOrFail(uint32_t member, const absl::Status& status, const std::string& what,

@@ -67,7 +67,9 @@ std::vector<T> Of(const TakeoverEffects& effects) {
 class Script {
  public:
   explicit Script(TakeoverRecord record, uint32_t lanes = 1)
-      : takeover_(std::move(record), OptionsOf(lanes), kStart) {
+      : Script(std::move(record), OptionsOf(lanes)) {}
+  Script(TakeoverRecord record, TakeoverOptions options)
+      : takeover_(std::move(record), std::move(options), kStart) {
     takeover_.Start(effects_);
   }
 
@@ -142,6 +144,44 @@ TEST(TakeoverTest, OfEqualMembersCopiesNothingAndServesOnlyAfterEveryBaseAndTheC
   EXPECT_EQ(commits[0].record.members[2].boot_id, "boot-c");
   script.Committed();
   EXPECT_EQ(script.Take<TakeoverDone>().size(), 1u);
+}
+
+// What the activation says of a client of epoch 4, or of an earlier one that was intact.
+Epoch IntactSince(TakeoverRecord record, TakeoverOptions options = OptionsOf(1)) {
+  Script script(std::move(record), std::move(options));
+  const auto lane = LaneAt(Position(4, 9));
+  script.SealedAt({lane, lane});
+  script.Based(0);
+  script.Based(1);
+  const auto commits = script.Take<CommitRecord>();
+  return commits.empty() ? 0 : commits[0].record.intact_since;
+}
+
+TEST(TakeoverTest, AClientMayGoOnIfOneMembersHostHasNotRestarted) {
+  TakeoverRecord record = RecordOf(4, 4, 2);
+  record.intact_since = 2;
+  EXPECT_EQ(IntactSince(record), 5u) << "no host is known";
+  record.members[0].boot_id = "another boot";
+  record.members[1].boot_id = "another boot";
+  EXPECT_EQ(IntactSince(record), 5u) << "unflushed writes went with the hosts";
+  record.members[1].boot_id = "boot-b";
+  EXPECT_EQ(IntactSince(record), 2u);
+}
+
+TEST(TakeoverTest, AClientMayNotGoOnAfterAFreshAttach) {
+  TakeoverRecord record = RecordOf(4, 4, 2);
+  record.intact_since = 2;
+  record.members[1].boot_id = "boot-b";
+  TakeoverOptions options = OptionsOf(1);
+  options.fresh = true;
+  EXPECT_EQ(IntactSince(record, options), 5u);
+}
+
+TEST(TakeoverTest, ADetachHasFlushedSoNothingIsLostWhateverRestarts) {
+  TakeoverRecord record = RecordOf(4, 4, 2);
+  record.intact_since = 2;
+  record.detached = true;
+  EXPECT_EQ(IntactSince(record), 2u);
 }
 
 TEST(TakeoverTest, InEachLaneTheLongestPrefixWinsAndTheOthersAreMadeEqualToIt) {

@@ -114,6 +114,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     config.deadline = options_.attach_deadline;
     config.give_up_after = options_.give_up_after;
     config.lease = options_.lease;
+    config.fresh = IsElsewhere(attached->holder.record(), self_);
     const absl::Status status =
         TakeoverRunner(config, &attached->holder, cancellation).Run();
     *takeover = MonotonicNow() - start;
@@ -187,6 +188,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.size_blocks = record.size_bytes() / kBlockBytes;
   config.engine.lanes = {record.lanes(), record.stripe_blocks()};
   config.engine.epoch = record.epoch();
+  config.intact_since = record.intact_since();
   config.engine.min_in_sync = record.min_in_sync();
   config.engine.leave_after = options_.leave_after;
   config.engine.slow_window = options_.slow_after / config.engine.slow_windows;

@@ -89,6 +89,8 @@ class HostedVolume {
   virtual const std::string& name() const = 0;
   virtual uint64_t size_bytes() const = 0;
   virtual uint32_t epoch() const = 0;
+  // See v1.VolumeOpened.
+  virtual uint32_t intact_since() const = 0;
   virtual bool flush_supported() const = 0;
   // Calls back exactly once.
   virtual void Submit(IoRequest request, IoCallback done) = 0;

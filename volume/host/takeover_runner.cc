@@ -22,6 +22,7 @@ TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder,
                  .owner = NewNonce(),
                  .give_up_after = config_.give_up_after,
                  .deadline = config_.deadline,
+                 .fresh = config_.fresh,
                  .lease = config_.lease},
                 MonotonicNow()),
       sealed_(static_cast<size_t>(holder->record().members_size())) {

@@ -35,6 +35,7 @@ class TakeoverRunner {
     // See engine::TakeoverOptions.
     absl::Duration deadline;
     absl::Duration give_up_after;
+    bool fresh = false;  // see engine::TakeoverOptions
     absl::Duration lease;
     absl::Duration call_deadline = absl::Seconds(10);  // of a seal or a base
     absl::Duration copy_deadline = absl::Minutes(2);   // of a lane's tail

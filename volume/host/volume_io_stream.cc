@@ -140,6 +140,7 @@ absl::Status VolumeIoStream::Open(const v1::VolumeOpen& open) {
   opened->set_block_bytes(kBlockBytes);
   opened->set_length_bytes_max(kRequestBytesMax);
   opened->set_epoch(volume_->epoch());
+  opened->set_intact_since(volume_->intact_since());
   opened->set_flush_supported(volume_->flush_supported());
   Send(reply, {});
   return absl::OkStatus();

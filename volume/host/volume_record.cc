@@ -121,6 +121,7 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   }
   takeover.min_in_sync = record.min_in_sync();
   takeover.detached = record.state() == v1::VolumeRecord::DETACHED;
+  takeover.intact_since = record.intact_since();
   if (record.lease_ms() > 0) takeover.lease = absl::Milliseconds(record.lease_ms());
   if (record.floor_size() > 0) takeover.floor.resize(record.lanes());
   for (const v1::LanePosition& floor : record.floor()) {
@@ -136,6 +137,7 @@ v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
   record.set_epoch(takeover.epoch);
   record.set_act_epoch(takeover.act_epoch);
   record.set_owner(takeover.owner);
+  record.set_intact_since(takeover.intact_since);
   record.set_lease_ms(takeover.lease == absl::InfiniteDuration()
                           ? 0
                           : static_cast<uint64_t>(absl::ToInt64Milliseconds(takeover.lease)));

@@ -57,6 +57,7 @@ class VolumeRunner final : public HostedVolume,
     uint64_t id = 0;
     std::string cluster_id;
     std::string frontend;  // host:pid, for the replicas' logs
+    uint32_t intact_since = 0;  // see v1.VolumeOpened
     engine::Options engine;
     engine::Table table;
     uint64_t unanswered_bytes_max = 32 << 20;  // see AwaitRoom
@@ -79,6 +80,7 @@ class VolumeRunner final : public HostedVolume,
   const std::string& name() const override { return config_.name; }
   uint64_t size_bytes() const override;
   uint32_t epoch() const override { return config_.engine.epoch; }
+  uint32_t intact_since() const override { return config_.intact_since; }
   bool flush_supported() const override { return flush_supported_; }
   void Submit(IoRequest request, IoCallback done) override;
   bool AwaitRoom(const std::function<void()>& resume) override;
