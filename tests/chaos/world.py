@@ -24,7 +24,7 @@ VOLUME = "chaos"
 SIZE_MIB = 64
 BLOCK = 4096
 # Above what a fault keeps a replica away, so that a place is given away only if its disk is gone.
-REPLACE_AFTER_SECONDS = 8
+REPLACE_AFTER_SECONDS = 15
 HEAL_SECONDS_MAX = 90
 
 

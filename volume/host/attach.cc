@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "proto/base/errno.h"
@@ -21,6 +23,25 @@ constexpr absl::Duration kLookAgainAfter = absl::Milliseconds(100);
 constexpr absl::Duration kDetachDeadline = absl::Seconds(30);
 constexpr absl::Duration kForcedDetachDeadline = absl::Seconds(2);
 constexpr absl::Duration kExitDetachDeadline = absl::Seconds(5);
+
+// Says which members have left, and which are back, by a change that the catalog has taken.
+void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after) {
+  const auto in_sync = absl::c_count_if(
+      after.members(), [](const v1::Member& member) { return member.in_sync(); });
+  for (int i = 0; i < after.members_size(); ++i) {
+    const v1::Member& member = after.members(i);
+    if (member.in_sync() == before.members(i).in_sync()) continue;
+    const std::string said = absl::StrCat(
+        "volume=", after.name(), " replica=", member.replica(), " epoch=", after.epoch(),
+        member.in_sync() ? " is in sync again; " : " has left; ", in_sync, " of ",
+        after.members_size(), " members are in sync");
+    if (member.in_sync()) {
+      LOG(INFO) << said;
+    } else {
+      LOG(WARNING) << said;
+    }
+  }
+}
 
 }  // namespace
 
@@ -212,9 +233,13 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
                               const engine::CommitMembers& commit) -> absl::Status {
     const std::shared_ptr<Attached> held = weak.lock();
     if (held == nullptr) return absl::CancelledError("the volume was detached");
-    return held->Commit([&commit](v1::VolumeRecord record) {
-      return WithMembers(std::move(record), commit);
-    });
+    v1::VolumeRecord before, after;
+    RETURN_IF_ERROR(held->Commit([&](v1::VolumeRecord record) {
+      before = record;
+      return after = WithMembers(std::move(record), commit);
+    }));
+    LogMembers(before, after);
+    return absl::OkStatus();
   };
   attached->runner = VolumeRunner::Start(std::move(config));
   return absl::OkStatus();
