@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,16 +28,21 @@ constexpr char kExamples[] =
     "  weirctl replica replace demo replica2 --wait\n"
     "  weirctl replica show replica1 --output=json";
 
+std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels) {
+  const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
+  return absl::StrJoin(sorted, ",", absl::PairFormatter("="));
+}
+
 void AddList(CLI::App* group, Context& context) {
   auto body = [&context]() -> absl::Status {
     ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
     ASSIGN_OR_RETURN(auto replicas, client->ListReplicas());
     v1::ListReplicasResponse response;
-    TextTable table({"NAME", "ADDRESS", "STATE", "CAPACITY", "AVAILABLE", "VOLUMES", "REASON"});
+    TextTable table({"NAME", "ADDRESS", "STATE", "LABELS", "CAPACITY", "AVAILABLE", "VOLUMES", "REASON"});
     for (const v1::ReplicaSummary& replica : replicas) {
       *response.add_replicas() = replica;
       table.AddRow({replica.name(), replica.address(), replica.state(),
-                    FormatSize(replica.capacity_bytes()), FormatSize(replica.available_bytes()),
+                    LabelsText(replica.labels()), FormatSize(replica.capacity_bytes()), FormatSize(replica.available_bytes()),
                     absl::StrCat(replica.volumes()), replica.state_reason()});
     }
     context.Print(response, table.ToString());
@@ -59,7 +65,8 @@ std::string ReplicaText(const v1::GetReplicaResponse& replica) {
       replica.state_reason().empty() ? "" : ": ", replica.state_reason(), "\ncluster          ",
       replica.cluster_id(), "\nstore            ", replica.store_id(), "\nincarnation      ",
       replica.incarnation(), "\nversion          ", replica.version(), "\nfault injection  ",
-      replica.fault_injection() ? "on" : "off", "\n\n");
+      replica.fault_injection() ? "on" : "off", "\nlabels           ",
+      LabelsText(replica.labels()), "\n\n");
   TextTable dirs({"DIR", "PATH", "CAPACITY", "AVAILABLE"});
   for (const v1::DataDir& dir : replica.data_dirs()) {
     dirs.AddRow({absl::StrCat(dir.index()), dir.path(), FormatSize(dir.capacity_bytes()),

@@ -265,6 +265,21 @@ TEST_F(BadInputTest, AnAddressInUseIsFoundAndNotShared) {
   rmdir(directory);
 }
 
+TEST_F(BadInputTest, LabelsThatCouldNotBePrintedAreRefused) {
+  for (const auto& [name, value] : {std::pair<std::string, std::string>{"zone", ""},
+                                    {"", "a"},
+                                    {"zone", "a b"},
+                                    {"zone", "a,rack=b"},
+                                    {std::string(64, 'z'), "a"}}) {
+    ServerOptions options;
+    options.labels[name] = value;
+    EXPECT_TRUE(absl::IsInvalidArgument(options.Validate())) << name << "=" << value;
+  }
+  ServerOptions good;
+  good.labels = {{"zone", "eu-1/a"}, {"rack", "7"}};
+  EXPECT_TRUE(good.Validate().ok());
+}
+
 // --- faults ---
 
 class FaultInjectionTest : public ServerFixture {

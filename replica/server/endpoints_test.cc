@@ -201,12 +201,14 @@ TEST_F(EndpointsTest, MetricsCountWhatHappened) {
 
 TEST_F(EndpointsTest, GetReplicaTellsWhatItHolds) {
   options_.name = "r1";
+  options_.labels = {{"zone", "a"}};
   options_.store.data_dirs = {"/tmp"};
   StartWithVolume();
   WriteBlocks(5, 1);
   const v1::GetReplicaResponse replica = GetReplica();
   EXPECT_EQ(replica.name(), "r1");
   EXPECT_EQ(replica.state(), "SERVING");
+  EXPECT_EQ(replica.labels().at("zone"), "a");
   EXPECT_EQ(replica.cluster_id(), "cluster");
   ASSERT_EQ(replica.data_dirs_size(), 1);
   EXPECT_GT(replica.data_dirs(0).capacity_bytes(), 0u);

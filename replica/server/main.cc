@@ -36,6 +36,9 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:7301",
 ABSL_FLAG(std::vector<std::string>, data_dirs, {},
           "comma-separated directories, one per disk; each is a flush domain. Their order is part "
           "of the store's identity. Required");
+ABSL_FLAG(std::vector<std::string>, labels, {},
+          "with what this replica fails together, NAME=VALUE,...: copies of a volume go to different "
+          "zones first, then racks, then whatever else is named");
 ABSL_FLAG(std::string, metrics_listen, "",
           "serve Prometheus text at http://host:port/metrics; empty: do not");
 ABSL_FLAG(bool, enable_fault_injection, false,
@@ -103,6 +106,13 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   options.enable_fault_injection = absl::GetFlag(FLAGS_enable_fault_injection);
   options.shutdown_grace = absl::GetFlag(FLAGS_shutdown_grace);
+  for (const std::string& label : absl::GetFlag(FLAGS_labels)) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(label, absl::MaxSplits('=', 1));
+    if (!options.labels.insert(pair).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--labels names '", pair.first, "' twice; give NAME=VALUE,NAME=VALUE..."));
+    }
+  }
   options.store.data_dirs = absl::GetFlag(FLAGS_data_dirs);
   if (options.store.data_dirs.empty()) {
     return absl::InvalidArgumentError("--data_dirs is required");

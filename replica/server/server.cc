@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -202,10 +203,31 @@ void GrpcServer::Shutdown() {
   // The destructor of replica_ closes the store, which syncs it.
 }
 
+constexpr size_t kLabelsMax = 16;
+constexpr size_t kLabelBytesMax = 63;
+
+absl::Status CheckLabelText(const std::string& text) {
+  bool good = !text.empty() && text.size() <= kLabelBytesMax;
+  for (char c : text) {
+    good = good && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-' || c == '/');
+  }
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "label '", text.substr(0, kLabelBytesMax),
+      "': names and values are 1 to 63 letters, digits and . _ - /, such as zone=a"));
+}
+
 }  // namespace
 
 absl::Status ServerOptions::Validate() const {
   if (name.empty()) return absl::InvalidArgumentError("name is empty");
+  if (labels.size() > kLabelsMax) {
+    return absl::InvalidArgumentError(absl::StrCat("labels: at most ", kLabelsMax));
+  }
+  for (const auto& [label, value] : labels) {
+    RETURN_IF_ERROR(CheckLabelText(label));
+    RETURN_IF_ERROR(CheckLabelText(value));
+  }
   RETURN_IF_ERROR(CheckAddress("listen", listen, /*unix_allowed=*/true));
   if (!metrics_listen.empty()) {
     RETURN_IF_ERROR(CheckAddress("metrics_listen", metrics_listen, /*unix_allowed=*/false));

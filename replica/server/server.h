@@ -10,6 +10,7 @@
 #define WEIR_REPLICA_SERVER_SERVER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -24,6 +25,8 @@ struct ServerOptions {
   std::string name = "replica";          // for logs and GetReplica
   std::string listen = "127.0.0.1:0";    // host:port (port 0: any free one) or unix:PATH
   std::string metrics_listen;            // host:port for Prometheus text at /metrics; empty: none
+  // With what it fails together, such as zone=a and rack=7: copies are spread over different values.
+  std::map<std::string, std::string> labels;
   store::Options store;
   bool enable_fault_injection = false;
 

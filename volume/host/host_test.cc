@@ -335,6 +335,30 @@ TEST_F(HostTest, ATakenOverVolumeAnswersEstale) {
   EXPECT_TRUE(host_->Detach("demo", true).ok());
 }
 
+TEST_F(HostTest, CopiesGoToDifferentZonesAndAReplacementToo) {
+  replicas_.push_back(std::make_unique<FakeReplica>("r4"));
+  const char* zones[] = {"a", "a", "b", "a"};
+  for (size_t i = 0; i < 4; ++i) replicas_[i]->SetLabels({{"zone", zones[i]}});
+  StartHost();
+  v1::CreateVolumeRequest request = CreateRequest();
+  request.set_replica_count(2);
+  const auto volume = host_->CreateVolume(request);
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_EQ(volume->table().targets(0).replica(), "r1");
+  EXPECT_EQ(volume->table().targets(1).replica(), "r3");
+  const auto known = host_->ListReplicas();
+  EXPECT_EQ((*known)[2].labels().at("zone"), "b");
+  Attach();
+  // r2 would do as well as r4 by space, but r1, which stays, is in its zone; r4 moves to another one.
+  replicas_[3]->SetLabels({{"zone", "c"}});
+  v1::ReplaceMemberRequest replace;
+  replace.set_name("demo");
+  replace.set_replica("r3");
+  const auto replaced = host_->ReplaceMember(replace);
+  ASSERT_TRUE(replaced.ok()) << replaced.status();
+  EXPECT_EQ(replaced->with(), "r4");
+}
+
 TEST_F(HostTest, ACatalogOlderThanTheReplicasHaltsTheVolumeForGood) {
   StartAttached();
   ASSERT_TRUE(host_->Detach("demo", false).ok());

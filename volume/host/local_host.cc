@@ -281,6 +281,7 @@ absl::StatusOr<std::vector<v1::ReplicaSummary>> LocalHost::ListReplicas() {
     replica.set_state(one.answer->state());
     replica.set_state_reason(one.answer->state_reason());
     replica.set_volumes(static_cast<uint32_t>(one.answer->volumes_size()));
+    *replica.mutable_labels() = one.answer->labels();
     uint64_t capacity = 0, available = 0;
     for (const v1::DataDir& dir : one.answer->data_dirs()) {
       capacity += dir.capacity_bytes();

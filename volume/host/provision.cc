@@ -13,6 +13,7 @@
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "volume/host/placement.h"
 #include "volume/host/replica_client.h"
 
 namespace weir::host {
@@ -48,6 +49,10 @@ uint64_t AvailableBytes(const v1::GetReplicaResponse& replica) {
   uint64_t bytes = 0;
   for (const v1::DataDir& dir : replica.data_dirs()) bytes += dir.available_bytes();
   return bytes;
+}
+
+Candidate CandidateOf(const v1::GetReplicaResponse& replica) {
+  return {Labels(replica.labels().begin(), replica.labels().end()), AvailableBytes(replica)};
 }
 
 // Whether the process that answered is the replica it was taken for.
@@ -188,7 +193,7 @@ absl::StatusOr<std::vector<Provision::Found>> Provision::AskReplicas(
   return found;
 }
 
-// Those that were named, or those with most free space; all must answer.
+// Those that were named, or those that are farthest apart; all must answer.
 absl::StatusOr<std::vector<Provision::Found>> Provision::Choose(
     const v1::CreateVolumeRequest& request) {
   ASSIGN_OR_RETURN(std::vector<Found> found, AskReplicas(kAskDeadline));
@@ -217,19 +222,18 @@ absl::StatusOr<std::vector<Provision::Found>> Provision::Choose(
     chosen.push_back(*it->second);
   }
   if (request.replicas_size() > 0) return chosen;
-  std::vector<Found*> by_space;
-  for (auto& [name, one] : usable) by_space.push_back(one);
-  std::stable_sort(by_space.begin(), by_space.end(), [](Found* a, Found* b) {
-    return AvailableBytes(*a->answer) > AvailableBytes(*b->answer);
-  });
-  if (by_space.size() < request.replica_count()) {
+  if (usable.size() < request.replica_count()) {
     return absl::UnavailableError(absl::StrCat(
-        request.replica_count(), " replicas are needed, ", by_space.size(),
+        request.replica_count(), " replicas are needed, ", usable.size(),
         " can be used: ", absl::StrJoin(unusable, "; ")));
   }
-  for (uint32_t i = 0; i < request.replica_count(); ++i) {
-    chosen.push_back(*by_space[i]);
+  std::vector<Found*> all;
+  std::vector<Candidate> candidates;
+  for (auto& [name, one] : usable) {
+    all.push_back(one);
+    candidates.push_back(CandidateOf(*one->answer));
   }
+  for (size_t i : SpreadOut(candidates, request.replica_count())) chosen.push_back(*all[i]);
   return chosen;
 }
 
@@ -350,16 +354,42 @@ absl::StatusOr<v1::Member> Provision::PrepareReplacement(const v1::VolumeRecord&
   return next;
 }
 
+// The same name first, then who is farthest from the members that stay. Who did not answer comes last.
+void Provision::SortAsReplacements(const v1::VolumeRecord& record, const v1::Member& member,
+                                   std::vector<Found>* found) {
+  std::vector<Found> sorted, others, silent;
+  std::vector<Candidate> candidates;
+  std::vector<Labels> staying;
+  for (Found& one : *found) {
+    const bool is_member =
+        std::any_of(record.members().begin(), record.members().end(), [&](const v1::Member& other) {
+          return other.replica() == one.record.name();
+        });
+    if (one.record.name() == member.replica()) {
+      sorted.push_back(std::move(one));
+    } else if (!one.answer.ok()) {
+      silent.push_back(std::move(one));
+    } else {
+      if (is_member) staying.push_back(CandidateOf(*one.answer).labels);
+      candidates.push_back(CandidateOf(*one.answer));
+      others.push_back(std::move(one));
+    }
+  }
+  while (!others.empty()) {
+    const auto next = static_cast<std::ptrdiff_t>(Farthest(candidates, staying));
+    sorted.push_back(std::move(others[static_cast<size_t>(next)]));
+    others.erase(others.begin() + next);
+    candidates.erase(candidates.begin() + next);
+  }
+  for (Found& one : silent) sorted.push_back(std::move(one));
+  *found = std::move(sorted);
+}
+
 absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRecord& record,
                                                               const v1::Member& member,
                                                               const std::string& with) {
   ASSIGN_OR_RETURN(std::vector<Found> found, AskReplicas(kAskDeadline));
-  // The same name first, then who has most space.
-  std::stable_sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
-    const bool a_is_it = a.record.name() == member.replica();
-    if (a_is_it || b.record.name() == member.replica()) return a_is_it;
-    return a.answer.ok() && (!b.answer.ok() || AvailableBytes(*a.answer) > AvailableBytes(*b.answer));
-  });
+  SortAsReplacements(record, member, &found);
   std::vector<std::string> unusable;
   for (Found& one : found) {
     const std::string& name = one.record.name();

@@ -63,6 +63,8 @@ class Provision {
   // Creates the volume on every member and fills in their store ids.
   absl::Status CreateOnMembers(v1::VolumeRecord* record);
   absl::Status CreateOnMember(const v1::VolumeRecord& record, v1::Member* member);
+  static void SortAsReplacements(const v1::VolumeRecord& record, const v1::Member& member,
+                                 std::vector<Found>* found);
   // Of those found, the one to take the member's place.
   absl::StatusOr<Found> ChooseReplacement(const v1::VolumeRecord& record, const v1::Member& member,
                                           const std::string& with);

@@ -61,6 +61,11 @@ void FakeReplica::Stop() {
   server_.reset();
 }
 
+void FakeReplica::SetLabels(std::map<std::string, std::string> labels) {
+  absl::MutexLock lock(&mu_);
+  labels_ = std::move(labels);
+}
+
 void FakeReplica::FailNext(v1::IoKind kind, int error, int count) {
   absl::MutexLock lock(&mu_);
   faults_[kind] = {error, count};
@@ -320,6 +325,7 @@ grpc::Status FakeReplica::GetReplica(grpc::ServerContext*,
   v1::DataDir* dir = response->add_data_dirs();
   dir->set_capacity_bytes(uint64_t{1} << 40);
   dir->set_available_bytes(uint64_t{1} << 39);
+  response->mutable_labels()->insert(labels_.begin(), labels_.end());
   for (const auto& [id, volume] : volumes_) {
     response->add_volumes()->set_volume_id(id);
   }

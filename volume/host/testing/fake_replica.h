@@ -33,6 +33,9 @@ class FakeReplica final : public v1::ReplicaService::Service {
   // Starts it again at the same address, with a new incarnation.
   void Start();
 
+  // What it says of itself.
+  void SetLabels(std::map<std::string, std::string> labels);
+
   // The next `count` clones of `kind` are answered with `error`.
   void FailNext(v1::IoKind kind, int error, int count = 1);
   // Every later flush is answered EOPNOTSUPP, and hello says so if `announce`.
@@ -122,6 +125,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
   Volume* volume_ ABSL_GUARDED_BY(mu_) = nullptr;  // tests use one at a time
   std::map<v1::IoKind, std::pair<int, int>> faults_ ABSL_GUARDED_BY(mu_);
   int corrupt_reads_ ABSL_GUARDED_BY(mu_) = 0;
+  std::map<std::string, std::string> labels_ ABSL_GUARDED_BY(mu_);
   bool refuse_flush_ ABSL_GUARDED_BY(mu_) = false;
   bool announce_no_flush_ ABSL_GUARDED_BY(mu_) = false;
   bool full_ ABSL_GUARDED_BY(mu_) = false;
