@@ -7,8 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
 #include "google/protobuf/util/json_util.h"
 #include "proto/base/check.h"
+#include "proto/base/size.h"
 
 namespace weir::cli {
 namespace {
@@ -94,6 +96,16 @@ std::string ErrorLine(const absl::Status& status) {
     absl::StrAppend(&message, "; ", Advice(status.code()));
   }
   return absl::StrCat("weirctl: ", message, "\n");
+}
+
+std::string JoinText(const v1::Target& target) {
+  std::string text = absl::StrCat(FormatSize(target.join_bytes_copied()), " copied, ",
+                                  FormatSize(target.join_bytes_left()), " to go");
+  if (target.join_seconds_left() > 0) {
+    absl::StrAppend(&text, ", some ",
+                    absl::FormatDuration(absl::Seconds(target.join_seconds_left())));
+  }
+  return text;
 }
 
 std::string HexDump(absl::string_view bytes, uint64_t offset) {

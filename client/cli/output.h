@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message.h"
+#include "weir/v1/volume.pb.h"
 
 namespace weir::cli {
 
@@ -33,6 +34,9 @@ std::string ToJson(const google::protobuf::Message& message);
 
 // "weirctl: what happened; what to do", in one line, whatever `status` holds.
 std::string ErrorLine(const absl::Status& status);
+
+// How far a replica has been brought back, and when it will be.
+std::string JoinText(const v1::Target& target);
 
 // As `hexdump -C`, beginning at `offset`; runs of equal lines become one "*".
 std::string HexDump(absl::string_view bytes, uint64_t offset);

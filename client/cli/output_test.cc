@@ -27,6 +27,15 @@ TEST(JsonTest, HasTheProtosNamesAndDefaults) {
   EXPECT_THAT(json, HasSubstr("\"flush_supported\": false"));
 }
 
+TEST(JoinTextTest, SaysHowLongOnlyWhereThatIsKnown) {
+  v1::Target target;
+  target.set_join_bytes_copied(1 << 20);
+  target.set_join_bytes_left(3 << 20);
+  EXPECT_EQ(JoinText(target), "1MiB copied, 3MiB to go");
+  target.set_join_seconds_left(90);
+  EXPECT_EQ(JoinText(target), "1MiB copied, 3MiB to go, some 1m30s");
+}
+
 TEST(ErrorLineTest, IsOneLineThatSaysWhatToDo) {
   EXPECT_EQ(ErrorLine(absl::NotFoundError("no volume demo; create it")),
             "weirctl: no volume demo; create it\n");

@@ -104,9 +104,7 @@ std::string Joining(const v1::Volume& volume) {
   std::vector<std::string> joining;
   for (const v1::Target& target : volume.table().targets()) {
     if (target.state() != "joining") continue;
-    joining.push_back(absl::StrCat(target.replica(), " ", FormatSize(target.join_bytes_copied()),
-                                   " copied, ", FormatSize(target.join_bytes_left()),
-                                   " or more to go"));
+    joining.push_back(absl::StrCat(target.replica(), " ", JoinText(target)));
   }
   return absl::StrJoin(joining, "; ");
 }

@@ -45,8 +45,7 @@ std::string Where(const v1::Volume& volume) {
 // How far it has been brought back, or what is wrong with it.
 std::string JoinProgress(const v1::Target& target) {
   if (target.join_bytes_copied() + target.join_bytes_left() == 0) return target.health_reason();
-  return absl::StrCat(FormatSize(target.join_bytes_copied()), " copied, ",
-                      FormatSize(target.join_bytes_left()), " or more to go");
+  return JoinText(target);
 }
 
 std::string VolumeText(const v1::Volume& volume) {

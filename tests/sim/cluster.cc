@@ -90,6 +90,7 @@ void Cluster::DrawShape() {
   engine.join_delay = absl::Milliseconds(50);
   engine.join_delay_max = absl::Milliseconds(500);
   engine.join_step_bytes = (1 + dice_.Below(4)) * kBlockBytes;
+  engine.join_step_bytes_beside_clients = (1 + dice_.Below(2)) * kBlockBytes;
   engine.keep_changes_max = dice_.Percent(80) ? 1 << 20 : 10;
   engine.reconnect_delay = absl::Milliseconds(50);
   engine.requeue_deadline = absl::Seconds(1);

@@ -210,7 +210,11 @@ EngineView Engine::State::View() const {
     if (join_ && join_->target == target.id) {
       seen.join_bytes_copied = join_->bytes_copied;
       for (const Join::LanePlan& plan : join_->lanes) {
-        seen.join_blocks_left += plan.blocks_left.value_or(0);
+        seen.join_blocks_left += plan.blocks_left.value_or(plan.blocks_expected);
+      }
+      if (join_->blocks_per_second > 0) {
+        seen.join_time_left = absl::Seconds(static_cast<double>(seen.join_blocks_left) /
+                                            join_->blocks_per_second);
       }
     }
     seen.next_join = target.join_not_before;

@@ -62,8 +62,12 @@ struct Options {
   // Before a member that has left is brought back; doubled after each failure, up to the maximum.
   absl::Duration join_delay = absl::Seconds(1);
   absl::Duration join_delay_max = absl::Minutes(1);
-  // What is copied at a time while it is. Beside clients the copying pauses as long as it worked.
+  // The budget that the copying leaves to clients: beside them at most so much is copied a second
+  // (0: no limit), in small steps, and it rests at least as long as it worked.
+  uint64_t join_bytes_per_second = 64 << 20;
+  // What is copied at a time; beside clients less, so that no request waits behind much of it.
   uint64_t join_step_bytes = 4 << 20;
+  uint64_t join_step_bytes_beside_clients = 512 << 10;
   // Writes since a member left, beyond which what has changed is no longer kept for it and
   // it is copied whole; some 40 bytes each on every replica.
   uint64_t keep_changes_max = 4 << 20;

@@ -16,7 +16,10 @@
 namespace weir::engine {
 namespace {
 
-constexpr absl::Duration kPauseMax = absl::Milliseconds(100);
+// A step that took longer was slowed down by something else, not by us.
+constexpr absl::Duration kRestMax = absl::Milliseconds(250);
+// The speed of copying is an average over about so long.
+constexpr absl::Duration kRateMemory = absl::Seconds(10);
 
 bool FlushInFlight(const Target& target) {
   return std::any_of(target.inflight.begin(), target.inflight.end(), [](const auto& clone) {
@@ -133,8 +136,16 @@ void Engine::State::JoinStepDone(uint64_t step, JoinStepResult result) {
 void Engine::State::JoinSealed(TargetId who, JoinStepResult& result) {
   if (!result.status.ok()) {
     if (StatusToErrno(result.status) == ESTALE) return Fence(std::string(result.status.message()));
-    return FailJoin(absl::StrCat(Find(who)->config.replica, " could not be asked what it has: ",
-                                 result.status.message()));
+    Target& asked = *Find(who);
+    const bool away = who == join_->target && absl::IsUnavailable(result.status);
+    FailJoin(absl::StrCat(asked.config.replica, " could not be asked what it has: ",
+                          result.status.message()));
+    // To ask again is one call, and once it is there it need not wait for long.
+    if (away) {
+      asked.join_delay = options_.join_delay;
+      asked.join_not_before = now_ + asked.join_delay;
+    }
+    return;
   }
   const bool of_joiner = who == join_->target;
   if (result.sealed.lanes.size() != lanes_.size()) return FailJoin("it has other lanes");
@@ -209,11 +220,22 @@ void Engine::State::BeginLane(uint32_t lane) {
   begin.to = plan.to;
   begin.lineage = join_->member->lanes[lane].lineage;
   begin.everything = plan.everything;
+  plan.blocks_expected = plan.everything ? BlocksOf(lane) : 0;
   if (!plan.everything) {
+    for (const BlockRange& range : plan.changes) plan.blocks_expected += range.count;
     begin.common = *plan.common;
     begin.changes = plan.changes;
   }
   RunStep(std::move(begin));
+}
+
+uint64_t Engine::State::BlocksOf(uint32_t lane) const {
+  const uint64_t stripe = options_.lanes.stripe_blocks;
+  const uint64_t round = stripe * options_.lanes.lanes;
+  const uint64_t in_last_round = options_.size_blocks % round;
+  const uint64_t before = lane * stripe;
+  const uint64_t rest = in_last_round > before ? std::min(in_last_round - before, stripe) : 0;
+  return options_.size_blocks / round * stripe + rest;
 }
 
 void Engine::State::LaneBegun(uint32_t lane, const absl::Status& status) {
@@ -242,7 +264,7 @@ void Engine::State::JoinerConnected(const TargetHello& hello) {
     return FailJoin("it was started anew meanwhile");
   }
   join_->stage = Join::Stage::kCopying;
-  join_->flushed = now_;
+  join_->flushed = join_->copied = now_;
   CopyNext(absl::ZeroDuration());
 }
 
@@ -251,14 +273,42 @@ void Engine::State::Copied(uint32_t lane, const JoinStepResult& result) {
     return FailJoin(absl::StrCat("blocks could not be copied: ", result.status.message()));
   }
   Join::LanePlan& plan = join_->lanes[lane];
-  plan.blocks_left = result.blocks_left;
+  NoteCopied(plan, result);
   if (result.whole_at.epoch() == options_.epoch) {
     plan.whole_at = std::max(plan.whole_at, result.whole_at.n());
   }
+  CopyNext(ClientsAreThere() ? RestBesideClients(result.bytes_copied) : absl::ZeroDuration());
+}
+
+bool Engine::State::ClientsAreThere() const {
+  return join_->clients_came || !ops_.empty() || !queue_.empty();
+}
+
+absl::Duration Engine::State::RestBesideClients(uint64_t bytes_copied) const {
+  const absl::Duration worked = now_ - join_->step_begun;
+  const absl::Duration rest = std::min(worked, kRestMax);
+  if (options_.join_bytes_per_second == 0) return rest;
+  const absl::Duration worth =
+      absl::Seconds(static_cast<double>(bytes_copied) /
+                    static_cast<double>(options_.join_bytes_per_second));
+  return std::max(rest, worth - worked);
+}
+
+// For whoever asks how long it will take.
+void Engine::State::NoteCopied(Join::LanePlan& plan, const JoinStepResult& result) {
+  const absl::Duration passed = now_ - join_->copied;
+  join_->copied = now_;
   join_->bytes_copied += result.bytes_copied;
-  // Clients come first: beside them it rests as long as it worked.
-  const bool clients = join_->clients_came || !ops_.empty() || !queue_.empty();
-  CopyNext(clients ? std::min(now_ - join_->step_begun, kPauseMax) : absl::ZeroDuration());
+  const uint64_t left_before = plan.blocks_left.value_or(0);
+  if (result.blocks_left < left_before && passed > absl::ZeroDuration()) {
+    const double rate =
+        static_cast<double>(left_before - result.blocks_left) / absl::ToDoubleSeconds(passed);
+    const double weight = join_->blocks_per_second == 0
+                              ? 1.0
+                              : std::min(1.0, absl::FDivDuration(passed, kRateMemory));
+    join_->blocks_per_second += weight * (rate - join_->blocks_per_second);
+  }
+  plan.blocks_left = result.blocks_left;
 }
 
 void Engine::State::CopyNext(absl::Duration delay) {
@@ -275,7 +325,8 @@ void Engine::State::CopyNext(absl::Duration delay) {
     copy.source_incarnation = source->hello.incarnation;
     copy.lane = LaneId{i};
     copy.to = plan.to;
-    copy.bytes_max = options_.join_step_bytes;
+    copy.bytes_max = ClientsAreThere() ? options_.join_step_bytes_beside_clients
+                                       : options_.join_step_bytes;
     copy.delay = delay;
     return RunStep(std::move(copy));
   }

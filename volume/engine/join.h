@@ -25,6 +25,7 @@ struct Join {
     std::optional<Position> common;
     std::vector<BlockRange> changes;
     bool everything = false;
+    uint64_t blocks_expected = 0;  // to be copied, before the joiner has said
     std::optional<uint64_t> blocks_left;
     uint64_t whole_at = 0;
   };
@@ -44,6 +45,8 @@ struct Join {
   uint64_t bytes_copied = 0;
   Time step_begun{};
   bool clients_came = false;        // since the step began
+  Time copied{};                    // when the last copy was done, or the first one began
+  double blocks_per_second = 0;     // of late; 0: not known
   Time flushed{};                   // the joiner, last
   std::optional<std::vector<uint64_t>> promote_at;  // by lane: what it must have synced
   std::vector<bool> synced;         // by flush domain, since that was set: also what was copied

@@ -224,6 +224,10 @@ class Engine::State {
   // Takes its answer to a flush clone; whether a flush run may have asked it too.
   bool JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply);
   bool HoldsUpClients(const Target& joiner) const;
+  bool ClientsAreThere() const;
+  absl::Duration RestBesideClients(uint64_t bytes_copied) const;
+  void NoteCopied(Join::LanePlan& plan, const JoinStepResult& result);
+  uint64_t BlocksOf(uint32_t lane) const;
   bool Promote();
   // It is out again, as it was; tried again after a while.
   void FailJoin(std::string reason);

@@ -163,6 +163,7 @@ class Player {
     options.flush_interval = absl::Milliseconds(Number(command.Named("flush_interval", "1000000")));
     options.replay_bytes_max = Number(command.Named("replay_bytes_max", "50331648"));
     options.flush_bytes = std::min<uint64_t>(options.flush_bytes, options.replay_bytes_max);
+    options.join_bytes_per_second = Number(command.Named("join_rate", "0"));
     credit_ = Number(command.Named("credit", "4194304"));
     sent_.clear();
     applied_.clear();
@@ -340,6 +341,7 @@ class Player {
       result.sealed.lanes.push_back(lane);
     }
     result.blocks_left = Number(command.Named("left", "0"));
+    result.bytes_copied = Number(command.Named("bytes", "0"));
     for (absl::string_view range :
          absl::StrSplit(command.Named("changes", ""), ',', absl::SkipEmpty())) {
       std::vector<std::string> parts = absl::StrSplit(range, '+');
@@ -458,7 +460,12 @@ class Player {
       absl::StrAppend(&out, target.config.replica, " ", kHealth[static_cast<int>(target.health)],
                       target.leaving ? " leaving" : "", target.overdue ? " overdue" : "",
                       target.joining ? " joining" : "", target.slow ? " slow" : "", " clones=", target.inflight_clones,
-                      " errors=", target.errors, " requeues=", target.requeues, "\n");
+                      " errors=", target.errors, " requeues=", target.requeues);
+      if (target.joining) absl::StrAppend(&out, " left=", target.join_blocks_left);
+      if (target.join_time_left < absl::InfiniteDuration()) {
+        absl::StrAppend(&out, " in ", absl::FormatDuration(target.join_time_left));
+      }
+      out += "\n";
     }
     return out;
   }

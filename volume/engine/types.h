@@ -267,6 +267,7 @@ struct TargetView {
   bool joining = false;            // being brought back: not readable, and no member yet
   uint64_t join_blocks_left = 0;   // still to be copied, as far as is known
   uint64_t join_bytes_copied = 0;
+  absl::Duration join_time_left = absl::InfiniteDuration();  // at the speed of late; infinite: not known
   Time next_join{};                // kOut: when it is tried, at the earliest
   Time left{};                     // kOut, joining: since when it is no member, as far as is known
   std::string reason;              // why failed, lost or out

@@ -214,6 +214,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.leave_after = options_.leave_after;
   config.engine.slow_window = options_.slow_after / config.engine.slow_windows;
   config.engine.hold_deadline = options_.hold_deadline;
+  config.engine.join_bytes_per_second = options_.join_bytes_per_second;
   config.engine.lease = options_.lease;
   config.engine.requeue_deadline = options_.requeue_deadline;
   config.engine.clone_deadline = options_.clone_deadline;

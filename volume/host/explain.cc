@@ -69,6 +69,10 @@ void DescribeTarget(const engine::TargetView& view, v1::Target* target) {
   target->set_errors(view.errors);
   target->set_join_bytes_left(view.join_blocks_left * kBlockBytes);
   target->set_join_bytes_copied(view.join_bytes_copied);
+  if (view.join_time_left < absl::InfiniteDuration()) {
+    target->set_join_seconds_left(
+        static_cast<uint64_t>(absl::ToInt64Seconds(absl::Ceil(view.join_time_left, absl::Seconds(1)))));
+  }
 }
 
 void AddPositions(
@@ -105,8 +109,11 @@ void ExplainJoining(const engine::TargetView& target, v1::ExplainResponse* out) 
   out->add_facts(absl::StrCat(
       "replica ", target.config.replica, " is being brought back: ", copied, " copied, ",
       target.join_blocks_left > 0
-          ? absl::StrCat("at least ", FormatSize(target.join_blocks_left * kBlockBytes), " to go")
-          : "the rest is being looked at"));
+          ? absl::StrCat(FormatSize(target.join_blocks_left * kBlockBytes), " to go")
+          : "the rest is being looked at",
+      target.join_time_left < absl::InfiniteDuration()
+          ? absl::StrCat(", some ", Seconds(target.join_time_left), " at the speed of late")
+          : ""));
   out->add_next(absl::StrCat("replica ", target.config.replica,
                              " is in sync again once it has everything and has synced it"));
 }

@@ -48,6 +48,7 @@ struct HostOptions {
   absl::Duration slow_after = absl::Seconds(30);
   // How long a member may be out before another replica takes its place; infinite: never.
   absl::Duration replace_after = absl::Minutes(10);
+  uint64_t join_bytes_per_second = 64 << 20;
   absl::Duration lease = absl::Seconds(3);
   absl::Duration requeue_deadline = absl::Seconds(30);
   absl::Duration clone_deadline = absl::Seconds(10);

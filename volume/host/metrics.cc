@@ -112,6 +112,9 @@ Metrics::Metrics()
           "Still to be copied to this replica that is brought back, as far as is known.")),
       join_copied_(WEIR_FAMILY(BuildGauge, "weir_volume_join_copied_bytes",
                                "Copied to this replica by the join under way.")),
+      join_seconds_left_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_join_left_seconds",
+          "How long that will take at the speed of late; 0: not known, or nothing is copied.")),
       target_inflight_(WEIR_FAMILY(BuildGauge,
                                    "weir_volume_target_inflight_clones",
                                    "Clones this replica has not answered.")) {}
@@ -201,6 +204,9 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
     target_answer_p99_.Add(of_target).Set(absl::ToDoubleSeconds(target.answer_p99));
     join_left_.Add(of_target).Set(static_cast<double>(target.join_blocks_left * kBlockBytes));
     join_copied_.Add(of_target).Set(static_cast<double>(target.join_bytes_copied));
+    join_seconds_left_.Add(of_target).Set(target.join_time_left < absl::InfiniteDuration()
+                                              ? absl::ToDoubleSeconds(target.join_time_left)
+                                              : 0);
     target_inflight_.Add(of_target).Set(
         static_cast<double>(target.inflight_clones));
   }

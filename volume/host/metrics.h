@@ -107,6 +107,7 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& target_answer_p99_;
   Family<prometheus::Gauge>& join_left_;
   Family<prometheus::Gauge>& join_copied_;
+  Family<prometheus::Gauge>& join_seconds_left_;
   Family<prometheus::Gauge>& target_inflight_;
 };
 

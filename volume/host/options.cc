@@ -102,6 +102,9 @@ constexpr HostOptionKey kKeys[] = {
     {"replace_after",
      "How long a replica may be out of a volume before another one, with most free space, takes "
      "its place; 0: never."},
+    {"join_bytes_per_second",
+     "How much is copied a second, while there are clients, to a replica that is brought back, such "
+     "as 64MiB; 0: no limit. It rests as long as it works in any case."},
     {"hold_deadline",
      "How long requests are held, for want of replicas or of the catalog, before they fail "
      "with EIO; 0: for ever."},
@@ -159,6 +162,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     return SetDurationOrEver(key, value, &options->slow_after);
   } else if (key == "replace_after") {
     return SetDurationOrEver(key, value, &options->replace_after);
+  } else if (key == "join_bytes_per_second") {
+    return SetSize(key, value, &options->join_bytes_per_second);
   } else if (key == "hold_deadline") {
     return SetDurationOrEver(key, value, &options->hold_deadline);
   } else if (key == "lease") {

@@ -31,6 +31,8 @@ TEST(OptionsTest, ParsesWhatPeopleWrite) {
   EXPECT_EQ(options.attach, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(options.hold_deadline, absl::Seconds(90));
   EXPECT_EQ(options.flush_bytes, 4u << 20);
+  EXPECT_TRUE(SetHostOption("join_bytes_per_second", "0", &options).ok());
+  EXPECT_EQ(options.join_bytes_per_second, 0u);
   EXPECT_TRUE(options.Validate().ok());
 }
 

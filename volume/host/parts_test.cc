@@ -7,10 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "volume/host/client_sessions.h"
 #include "volume/host/clock.h"
+#include "volume/host/explain.h"
 #include "volume/host/long_request.h"
 #include "volume/host/submit_gate.h"
 #include "volume/host/timer.h"
@@ -338,6 +340,31 @@ TEST(VolumeRecordTest, ARecordThatCannotBeRightIsRefused) {
     damage(record);
     EXPECT_TRUE(absl::IsDataLoss(CheckRecord(record))) << what;
   }
+}
+
+TEST(ExplainTest, SaysHowLongAJoinTakesOnceThatIsKnown) {
+  v1::VolumeRecord record;
+  record.set_name("demo");
+  engine::EngineView view;
+  engine::TargetView& joiner = view.targets.emplace_back();
+  joiner.config.replica = "r1";
+  joiner.config.state = engine::TargetState::kOut;
+  joiner.joining = true;
+  joiner.join_blocks_left = 256;
+  const auto facts = [&] {
+    const v1::ExplainResponse told =
+        ExplainVolume(record, &view, true, false, false, HostOptions(), absl::ZeroDuration());
+    return told.ShortDebugString();
+  };
+  const auto target = [&] {
+    return DescribeVolume(record, &view, true, false, false).table().targets(0);
+  };
+  EXPECT_EQ(target().join_bytes_left(), 1u << 20);
+  EXPECT_EQ(target().join_seconds_left(), 0u);
+  EXPECT_FALSE(absl::StrContains(facts(), "speed of late")) << facts();
+  joiner.join_time_left = absl::Milliseconds(1500);
+  EXPECT_EQ(target().join_seconds_left(), 2u);
+  EXPECT_TRUE(absl::StrContains(facts(), "1MiB to go, some 2s at the speed of late")) << facts();
 }
 
 TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {
