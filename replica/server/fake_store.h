@@ -70,6 +70,7 @@ class FakeStore final : public store::Store {
                                                    Position at_most,
                                                    uint64_t bytes_max) const override;
   absl::Status CopyIn(VolumeId id, const store::CopyPart& part) override;
+  absl::Status Repair(VolumeId id, const store::CopyPart& part) override;
   absl::StatusOr<store::InvalidPage> InvalidBlocks(VolumeId id, LaneId lane, uint64_t from_block,
                                                    size_t ranges_max) const override;
   absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;

@@ -230,6 +230,22 @@ absl::Status FakeStore::CopyIn(VolumeId id, const store::CopyPart& part) {
   return absl::OkStatus();
 }
 
+absl::Status FakeStore::Repair(VolumeId id, const store::CopyPart& part) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  Volume& volume = found->second;
+  RETURN_IF_ERROR(CheckLane(volume, part.lane));
+  const store::LaneState& lane = volume.state.lanes[Index(part.lane)];
+  if (lane.join_id != 0 || lane.position.epoch() != part.to.epoch() || lane.position < part.to) {
+    return absl::FailedPreconditionError("in a join, or not there yet");
+  }
+  for (const store::BlockVersion& version : part.versions) {
+    volume.blocks[version.block][version.position] = {version.data, version.crc};
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<store::InvalidPage> FakeStore::InvalidBlocks(VolumeId id, LaneId lane_id,
                                                             uint64_t from_block,
                                                             size_t ranges_max) const {

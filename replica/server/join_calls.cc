@@ -136,9 +136,17 @@ grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(
 absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {
   const store::CopyPart part = CopyPartFromProto(request);
   return FencedStep(replica, request.fence(), [&](VolumeId id) {
-    RETURN_IF_ERROR(replica.store().CopyIn(id, part));
+    RETURN_IF_ERROR(request.repair() ? replica.store().Repair(id, part)
+                                     : replica.store().CopyIn(id, part));
     uint64_t bytes = 0;
     for (const store::BlockVersion& version : part.versions) bytes += version.data.size();
+    if (request.repair()) {
+      LOG(WARNING) << "replica=" << replica.options().name
+                   << " volume=" << static_cast<uint64_t>(id) << " lane=" << Index(part.lane)
+                   << " " << part.versions.size()
+                   << " damaged versions of blocks were written anew, beginning at block "
+                   << (part.ranges.empty() ? 0 : part.ranges[0].first);
+    }
     replica.metrics().copied_in_bytes.Increment(static_cast<double>(bytes));
     return absl::OkStatus();
   });

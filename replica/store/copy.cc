@@ -201,7 +201,7 @@ absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id
 
 // --- the target ---
 
-// One CopyIn call. Thread-safety: none. REQUIRES: the lane is claimed.
+// One call of CopyIn or Repair. Thread-safety: none. REQUIRES: the lane is claimed.
 class DiskStore::Copying {
  public:
   Copying(const DiskStore& store, const Volume& volume, const Lane& lane, const CopyPart& part)
@@ -225,6 +225,21 @@ class DiskStore::Copying {
       if (range.end() > watermark) {
         const uint64_t first = std::max(range.first, watermark);
         RETURN_IF_ERROR(CopyPastWatermark({first, range.end() - first}));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Blocks that are damaged, not marked.
+  absl::Status PrepareRepair() {
+    for (const BlockRange& range : part_.ranges) {
+      for (const BlockRange& stripe : SplitByStripe(volume_.geometry.lanes, range)) {
+        if (volume_.geometry.lanes.LaneOf(stripe.first) != lane_.id) continue;
+        std::vector<NewestVersion> newest;
+        RETURN_IF_ERROR(store_.ReadIndex(volume_, stripe, &newest));
+        for (uint64_t i = 0; i < stripe.count; ++i) {
+          RETURN_IF_ERROR(Replace(stripe.first + i, newest[i], Foreign::kNone));
+        }
       }
     }
     return absl::OkStatus();
@@ -256,7 +271,7 @@ class DiskStore::Copying {
     for (uint64_t block = range.first; block < range.end(); ++block) {
       const uint64_t i = block % volume_.geometry.lanes.stripe_blocks;
       if (!left.Has(i)) continue;
-      RETURN_IF_ERROR(Replace(block, newest[block - range.first]));
+      RETURN_IF_ERROR(Replace(block, newest[block - range.first], Foreign::kPossible));
       left.Remove(i);
       --state_.join.marked;
     }
@@ -284,7 +299,9 @@ class DiskStore::Copying {
       blocks[it->first];
     }
     RETURN_IF_ERROR(AddIndexed(range, &blocks));
-    for (const auto& [block, newest] : blocks) RETURN_IF_ERROR(Replace(block, newest));
+    for (const auto& [block, newest] : blocks) {
+      RETURN_IF_ERROR(Replace(block, newest, Foreign::kPossible));
+    }
     state_.join.watermark = range.end();
     batch_.Put(JoinKey(volume_.id, lane_.id),
                EncodeJoin({state_.join.id, state_.join.to, state_.join.watermark}));
@@ -312,8 +329,12 @@ class DiskStore::Copying {
     return FromRocks(index->status(), absl::StrCat("read ", domain.directory()));
   }
 
+  // Versions that are off the lane's history: a lane in no join has none, and to look for them
+  // would read what is damaged.
+  enum class Foreign { kNone, kPossible };
+
   // `current` is what the index names; its position is zero if there is none.
-  absl::Status Replace(uint64_t block, const NewestVersion& current) {
+  absl::Status Replace(uint64_t block, const NewestVersion& current, Foreign foreign) {
     const BlockAddress address{volume_.id, lane_.id, block};
     NewestVersion best;
     const auto given = given_.find(block);
@@ -323,7 +344,7 @@ class DiskStore::Copying {
     }
     const bool live = current.position > part_.to;
     const bool any = current.position != Position();
-    if (any && (live || !Mine(current.position))) {
+    if (foreign == Foreign::kPossible && any && (live || !Mine(current.position))) {
       RETURN_IF_ERROR(DropForeign(address, &best));
     } else if (current.position > best.position) {
       best = current;
@@ -410,13 +431,34 @@ absl::Status ValidateCopy(const VolumeGeometry& geometry, const CopyPart& part) 
   return absl::OkStatus();
 }
 
-// Whether the part is of the lane's join and history.
-absl::Status CheckCopy(const Lane::State& state, const CopyPart& part) {
-  if (state.join.id == 0 || state.join.id != part.join_id || state.join.to != part.to) {
-    return absl::AbortedError(absl::StrCat(
-        "lane ", Index(part.lane), " is in join ", state.join.id, " to ",
-        state.join.to.ToString(), ", not ", part.join_id, " to ", part.to.ToString()));
+absl::Status CheckJoin(const Lane::State& state, const CopyPart& part) {
+  if (state.join.id != 0 && state.join.id == part.join_id && state.join.to == part.to) {
+    return absl::OkStatus();
   }
+  return absl::AbortedError(absl::StrCat(
+      "lane ", Index(part.lane), " is in join ", state.join.id, " to ",
+      state.join.to.ToString(), ", not ", part.join_id, " to ", part.to.ToString()));
+}
+
+absl::Status CheckRepair(const Lane::State& state, const CopyPart& part) {
+  uint64_t blocks = 0;
+  for (const BlockRange& range : part.ranges) {
+    if (range.count > kRepairBlocksMax - blocks) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a repair of more than ", kRepairBlocksMax, " blocks"));
+    }
+    blocks += range.count;
+  }
+  if (state.join.id == 0 && OnHistory(state.lineage, state.position, part.to)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "lane ", Index(part.lane), " is at ", state.position.ToString(), " in join ", state.join.id,
+      "; it cannot be repaired up to ", part.to.ToString()));
+}
+
+// Whether the versions are of the lane's history.
+absl::Status CheckVersions(const Lane::State& state, const CopyPart& part) {
   for (const BlockVersion& version : part.versions) {
     if (version.position <= part.to &&
         (OnHistory(state.lineage, state.position, version.position) ||
@@ -433,6 +475,14 @@ absl::Status CheckCopy(const Lane::State& state, const CopyPart& part) {
 }  // namespace
 
 absl::Status DiskStore::CopyIn(VolumeId id, const CopyPart& part) {
+  return Copy(id, part, /*repair=*/false);
+}
+
+absl::Status DiskStore::Repair(VolumeId id, const CopyPart& part) {
+  return Copy(id, part, /*repair=*/true);
+}
+
+absl::Status DiskStore::Copy(VolumeId id, const CopyPart& part, bool repair) {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
   if (Index(part.lane) >= volume->lanes.size()) {
     return absl::InvalidArgumentError(absl::StrCat("no lane ", Index(part.lane)));
@@ -441,7 +491,8 @@ absl::Status DiskStore::CopyIn(VolumeId id, const CopyPart& part) {
   const std::shared_ptr<Lane>& lane = volume->lanes[Index(part.lane)];
   LaneClaim claim({lane});
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
-  RETURN_IF_ERROR(CheckCopy(lane->state(), part));
+  RETURN_IF_ERROR(repair ? CheckRepair(lane->state(), part) : CheckJoin(lane->state(), part));
+  RETURN_IF_ERROR(CheckVersions(lane->state(), part));
   uint64_t bytes = 0;
   for (const BlockVersion& version : part.versions) bytes += kVersionBytes + version.data.size();
   if (!admission_[lane->domain]->Admit(bytes)) {
@@ -449,7 +500,7 @@ absl::Status DiskStore::CopyIn(VolumeId id, const CopyPart& part) {
                          absl::StrCat(DomainOf(*lane)->directory(), " has no space left"));
   }
   Copying copying(*this, *volume, *lane, part);
-  RETURN_IF_ERROR(copying.Prepare());
+  RETURN_IF_ERROR(repair ? copying.PrepareRepair() : copying.Prepare());
   if (copying.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(copying.Write());
   lane->Replaced(copying.state());

@@ -98,6 +98,7 @@ class DiskStore : public Store {
       VolumeId id, LaneId lane, absl::Span<const BlockRange> ranges,
       Position at_most, uint64_t bytes_max) const override;
   absl::Status CopyIn(VolumeId id, const CopyPart& part) override;
+  absl::Status Repair(VolumeId id, const CopyPart& part) override;
   absl::StatusOr<InvalidPage> InvalidBlocks(VolumeId id, LaneId lane,
                                             uint64_t from_block,
                                             size_t ranges_max) const override;
@@ -110,10 +111,12 @@ class DiskStore : public Store {
   class DomainWrite;
   // Reads what a source retains; copy.cc.
   class VersionReader;
-  // One CopyIn call; copy.cc.
+  // One call of CopyIn or Repair; copy.cc.
   class Copying;
 
   explicit DiskStore(const Options& options) : options_(options) {}
+
+  absl::Status Copy(VolumeId id, const CopyPart& part, bool repair);
 
   // --- opening; disk_store.cc ---
   absl::Status OpenDirectories();

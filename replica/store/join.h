@@ -65,6 +65,9 @@ struct VersionsPart {
   Position position;
 };
 
+// Blocks of one repair at most.
+inline constexpr uint64_t kRepairBlocksMax = 1 << 16;
+
 // What goes into a target.
 struct CopyPart {
   LaneId lane{};

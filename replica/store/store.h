@@ -247,6 +247,11 @@ class Store {
   // EBADMSG: data does not match its checksum. FAILED_PRECONDITION: blocks before
   // it are to be copied first (JoinLane::everything). ENOSPC, INVALID_ARGUMENT.
   virtual absl::Status CopyIn(VolumeId id, const CopyPart& part) = 0;
+  // Of blocks that are damaged here: writes the versions of `part`, another member's up to `part.to`,
+  // anew, all or nothing. What it has besides, newer versions above all, stays; so repeating it, or doing it
+  // to a block that is well, is harmless. FAILED_PRECONDITION: a join is under way, or `part.to` is not on
+  // the lane's history. INVALID_ARGUMENT, ENOSPC, EBADMSG as CopyIn; EBADMSG also if the damage is not in the data alone.
+  virtual absl::Status Repair(VolumeId id, const CopyPart& part) = 0;
   // The marked blocks at or past `from_block`, at most `ranges_max` (> 0) ranges.
   virtual absl::StatusOr<InvalidPage> InvalidBlocks(
       VolumeId id, LaneId lane, uint64_t from_block, size_t ranges_max) const = 0;

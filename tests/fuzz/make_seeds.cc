@@ -152,6 +152,13 @@ void ReplicaMessages() {
   begin.set_everything(true);
   Write("replica_messages", "join_everything", Step(2, begin) + Step(6, get) + Step(0, AllKinds()));
 
+  v1::CopyInRequest repair = copy;
+  repair.set_join_id(0);
+  repair.set_repair(true);
+  repair.set_to_position(Position(1, 3).bits());
+  repair.mutable_versions(0)->set_position(Position(1, 2).bits());
+  Write("replica_messages", "repair", Step(0, AllKinds()) + Step(3, repair));
+
   v1::GetChangesRequest changes;
   changes.set_from_position(Position(1, 0).bits());
   changes.set_to_position(Position(1, 3).bits());

@@ -76,7 +76,8 @@ class Session {
         return store_.BeginJoin(volume_, JoinLaneFromProto(request));
       }); break;
       case 3: With<v1::CopyInRequest>(message, [&](const auto& request) {
-        return store_.CopyIn(volume_, CopyPartFromProto(request));
+        const store::CopyPart part = CopyPartFromProto(request);
+        return request.repair() ? store_.Repair(volume_, part) : store_.CopyIn(volume_, part);
       }); break;
       case 4: With<v1::GetChangesRequest>(message, [&](const auto& request) {
         return store_.ReadChanges(volume_, LaneId{request.lane()},

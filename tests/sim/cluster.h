@@ -110,6 +110,7 @@ class Cluster {
   bool AnybodyServes() const;
 
   // --- faults ---
+  void DamageSome(uint32_t r);
   void FaultSome();
   void Inject(Fault fault);
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);

@@ -19,6 +19,17 @@ const char* NameOf(Fault fault) {
   return kNames[static_cast<size_t>(fault)];
 }
 
+// Never the last good copy of a block.
+void Cluster::DamageSome(uint32_t r) {
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t block = dice_.Below(geometry_.size_blocks);
+    const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
+      return other->store().damaged(block);
+    });
+    if (!elsewhere) replicas_[r]->store().Damage(block);
+  }
+}
+
 void Cluster::FaultSome() {
   if (healed_ || faults_left_ == 0) return;
   --faults_left_;
@@ -66,9 +77,12 @@ void Cluster::Inject(Fault fault) {
       network_->set_replica_delay(r, dice_.Micros(1000, 200000));
       for_a_while([this, r] { network_->set_replica_delay(r, absl::ZeroDuration()); });
       break;
+    case Fault::kBadBlocks:
+      DamageSome(r);
+      Misbehave(fault, replica.faults(), until);
+      break;
     case Fault::kRequeues:
     case Fault::kDrops:
-    case Fault::kBadBlocks:
     case Fault::kErrors:
       Misbehave(fault, replica.faults(), until);
       break;

@@ -472,6 +472,7 @@ void Frontend::JoinStepDone(uint64_t step, engine::JoinStepResult result) {
 
 void Frontend::JoinStep(const engine::RunJoinStep& step) {
   if (step.kind == engine::RunJoinStep::Kind::kCopy) return CopyStep(step);
+  if (step.kind == engine::RunJoinStep::Kind::kRepair) return CopyFrom(step, step.changes);
   const auto target = static_cast<uint32_t>(step.target);
   Call<engine::JoinStepResult>(
       target,

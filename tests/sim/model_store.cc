@@ -192,6 +192,16 @@ std::vector<store::WriteResult> ModelStore::Write(VolumeId, absl::Span<const sto
   return results;
 }
 
+void ModelStore::Damage(uint64_t block) {
+  const std::vector<Version>& all = now_.blocks[block];
+  if (!all.empty() && all.back().value != 0) rotten_.insert({block, all.back().position});
+}
+
+bool ModelStore::damaged(uint64_t block) const {
+  const std::vector<Version>& all = now_.blocks[block];
+  return !all.empty() && rotten_.contains({block, all.back().position});
+}
+
 absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) const {
   if (!health_.ok()) return health_;
   if (!has_volume_) return NoVolume();
@@ -201,6 +211,7 @@ absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) c
   for (uint64_t i = 0; i < range.count; ++i) {
     const std::vector<Version>& all = now_.blocks[range.first + i];
     if (all.empty()) continue;
+    if (damaged(range.first + i)) return ErrnoToStatus(EBADMSG, "damaged");
     result.newest = std::max(result.newest, all.back().position);
     if (all.back().value == 0) continue;
     if (result.data.empty()) result.data.resize(range.count * kBlockBytes);

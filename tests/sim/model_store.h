@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,9 @@ class ModelStore final : public store::Store {
   void FailNextSync(uint32_t domain) { fail_sync_ = domain; }
   bool failed() const { return !health_.ok(); }
   void set_full(bool full) { full_ = full; }
+  // Bit rot in the newest version of `block`, which reads find, until it is written anew.
+  void Damage(uint64_t block);
+  bool damaged(uint64_t block) const;
   // Drops versions and changes that nobody needs, as compaction may at any time.
   void Reclaim(Dice& dice);
 
@@ -85,6 +89,7 @@ class ModelStore final : public store::Store {
                                                    Position at_most,
                                                    uint64_t bytes_max) const override;
   absl::Status CopyIn(VolumeId id, const store::CopyPart& part) override;
+  absl::Status Repair(VolumeId id, const store::CopyPart& part) override;
   absl::StatusOr<store::InvalidPage> InvalidBlocks(VolumeId id, LaneId lane, uint64_t from_block,
                                                    size_t ranges_max) const override;
   absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;
@@ -151,6 +156,7 @@ class ModelStore final : public store::Store {
   // Of this start of the process; reclaim is off until it has been told.
   bool told_ = false;
   std::vector<std::pair<LaneId, Position>> keep_after_;
+  std::set<std::pair<uint64_t, Position>> rotten_;  // blocks and their versions
   uint32_t fail_sync_ = ~0u;
   bool full_ = false;
 };

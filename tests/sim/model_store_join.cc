@@ -160,11 +160,41 @@ absl::Status ModelStore::CopyIn(VolumeId, const store::CopyPart& part) {
         std::erase_if(all, [&](const Version& v) { return v.position <= part.to; });
         for (const store::BlockVersion& v : part.versions) {
           if (v.block == b) all.insert(all.begin(), {v.position, ValueOf(v.data, 0)});
+          rotten_.erase({v.block, v.position});
         }
       }
     }
   };
   Commit(std::move(batch));
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::Repair(VolumeId, const store::CopyPart& part) {
+  if (!health_.ok()) return health_;
+  const uint32_t index = Index(part.lane);
+  const Lane& lane = now_.lanes[index];
+  if (lane.join_id != 0 || !OnHistory(lane, part.to)) {
+    return absl::FailedPreconditionError("in a join, or not there yet");
+  }
+  Batch batch;
+  batch.lane = index;
+  batch.to = lane.position;
+  batch.more = [part](Image& image) {
+    for (const store::BlockVersion& v : part.versions) {
+      std::vector<Version>& all = image.blocks[v.block];
+      const Version given{v.position, ValueOf(v.data, 0)};
+      const auto at = std::lower_bound(
+          all.begin(), all.end(), v.position,
+          [](const Version& has, Position position) { return has.position < position; });
+      if (at != all.end() && at->position == v.position) {
+        *at = given;
+      } else {
+        all.insert(at, given);
+      }
+    }
+  };
+  Commit(std::move(batch));
+  for (const store::BlockVersion& v : part.versions) rotten_.erase({v.block, v.position});
   return absl::OkStatus();
 }
 

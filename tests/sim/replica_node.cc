@@ -191,8 +191,9 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
                                            const store::VersionsPart& part) {
   engine::JoinStepResult result;
   result.status = Step(fence, [&]() -> absl::Status {
-    RETURN_IF_ERROR(store_.CopyIn(
-        kVolume, {step.lane, step.join_id, step.to, part.ranges, part.versions}));
+    const store::CopyPart copy{step.lane, step.join_id, step.to, part.ranges, part.versions};
+    if (step.kind == engine::RunJoinStep::Kind::kRepair) return store_.Repair(kVolume, copy);
+    RETURN_IF_ERROR(store_.CopyIn(kVolume, copy));
     ASSIGN_OR_RETURN(const store::InvalidPage page,
                      store_.InvalidBlocks(kVolume, step.lane, 0, 1));
     result.blocks_left = page.invalid_blocks;

@@ -383,6 +383,7 @@ void Engine::State::ReadCompleted(Target& target, const InflightClone& clone,
     return;
   }
   target.NoteProgress(clone.kind);
+  NoteDamage(fragment);
   fragment.answered = true;
   fragment.data = std::move(reply.data);
   fragment.zeroes = reply.zeroes;
@@ -406,12 +407,13 @@ void Engine::State::ReadFailed(Op& op, uint32_t index, Target& target,
   op.fragments[index].tried |= uint64_t{1} << static_cast<uint32_t>(target.id);
   op.errors.push_back(
       TargetError{target.config.replica, 0, reply.result, reply.message});
-  // One bad block does not make a bad target; another one has it. Nor does what it
-  // has never learned to do.
-  if (reply.result == Result(EBADMSG) ||
-      reply.result.kind() == Result::Kind::kNotSupported) {
+  // One bad block does not make a bad target; another one has it, and it is repaired from that.
+  if (reply.result == Result(EBADMSG)) {
+    op.fragments[index].damaged_on |= uint64_t{1} << static_cast<uint32_t>(target.id);
     return;
   }
+  // Nor does what it has never learned to do.
+  if (reply.result.kind() == Result::Kind::kNotSupported) return;
   FailTarget(target, reply.result, absl::StrCat("failed a read: ", reply.message));
 }
 

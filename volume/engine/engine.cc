@@ -134,6 +134,7 @@ Time Engine::State::NextTimer() const {
   if (run_) at(run_->NextTimer());
   at(change_not_before_);
   if (Held()) at(held_since_ + options_.hold_deadline);
+  if (!damages_.empty()) at(repair_not_before_);
   if (join_) {
     at(join_->flushed + options_.flush_interval);
     at(join_->flushed + options_.requeue_delay);
@@ -173,6 +174,7 @@ void Engine::State::Settle() {
     if (!unsent_reads_.empty()) progressed |= SendReads();
     progressed |= AdvanceMembership();
     progressed |= AdvanceJoin();
+    progressed |= AdvanceRepair();
     progressed |= AdvanceLeases();
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
@@ -230,6 +232,10 @@ EngineView Engine::State::View() const {
     seen.space_exhausted = target.space_exhausted;
     seen.inflight_clones = target.inflight.size();
     seen.errors = target.errors;
+    seen.repaired_blocks = target.repaired_blocks;
+    for (const Damage& damage : damages_) {
+      if (damage.target == target.id) seen.damaged_blocks += damage.range.count;
+    }
     seen.requeues = target.requeues;
     if (target.counts() && !target.flush_supported) view.flush_supported = false;
     view.targets.push_back(std::move(seen));

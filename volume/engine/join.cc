@@ -105,6 +105,7 @@ void Engine::State::RunStep(RunJoinStep step) {
 }
 
 void Engine::State::JoinStepDone(uint64_t step, JoinStepResult result) {
+  if (step == repair_step_) return RepairDone(result);
   if (!join_) return;
   const auto found = std::find_if(join_->awaited.begin(), join_->awaited.end(),
                                   [step](const auto& awaited) { return awaited.step == step; });

@@ -14,6 +14,7 @@ ENGINE_SRCS = [
     "lane.h",
     "leave.cc",
     "membership.cc",
+    "repair.cc",
     "result.cc",
     "slow.cc",
     "state.h",

@@ -37,6 +37,7 @@ struct ReadFragment {
   bool done = false;
   uint64_t saw = 0;        // newest n among its blocks
   uint64_t tried = 0;      // bit a target: it answered with an error
+  uint64_t damaged_on = 0; // bit a target: what it has does not match its checksums
   Payload data;
   bool zeroes = false;
   std::vector<Run> extents;
@@ -233,6 +234,12 @@ class Engine::State {
   void FailJoin(std::string reason);
   std::vector<std::pair<LaneId, Position>> KeepAfter() const;
 
+  // --- repair.cc ---
+  // A read was answered by a member after others had it damaged.
+  void NoteDamage(const ReadFragment& fragment);
+  bool AdvanceRepair();
+  void RepairDone(const JoinStepResult& result);
+
   // --- suspend.cc ---
   using Phase = EngineView::State;
   bool AdvanceSuspend();
@@ -280,6 +287,17 @@ class Engine::State {
   std::optional<Join> join_;  // at most one at a time
   uint64_t joins_ = 0;
   uint64_t next_step_ = 1;
+
+  // Blocks that a member has damaged and another one does not.
+  struct Damage {
+    TargetId target{};
+    LaneId lane{};
+    BlockRange range;
+    uint32_t attempts = 0;
+  };
+  std::deque<Damage> damages_;           // the first one is being repaired, if `repair_step_`
+  uint64_t repair_step_ = 0;             // that is awaited; 0: none
+  Time repair_not_before_{};
 
   // The catalog change under way: at most one.
   struct Change {

@@ -113,6 +113,7 @@ struct Target {
   bool space_exhausted = false;          // it admits no more data: ENOSPC
 
   uint64_t errors = 0;
+  uint64_t repaired_blocks = 0;
   uint64_t requeues = 0;
 
   // It is, or may again be, part of the table: the replay buffer keeps what it lacks.

@@ -425,13 +425,15 @@ class Player {
     return out;
   }
   std::string ShowOne(const RunJoinStep& e) const {
-    static constexpr const char* kNames[] = {"seal", "changes", "begin", "copy", "finish"};
+    static constexpr const char* kNames[] = {"seal", "changes", "begin", "copy", "finish", "repair"};
     std::string out = absl::StrCat("join j", e.step, " ", kNames[static_cast<int>(e.kind)], " ",
                                    Name(e.target));
     if (e.kind == RunJoinStep::Kind::kSeal || e.kind == RunJoinStep::Kind::kFinish) return out;
     absl::StrAppend(&out, " lane=", Index(e.lane), " to=", e.to.ToString());
     if (e.kind == RunJoinStep::Kind::kCopy) {
       absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max);
+    } else if (e.kind == RunJoinStep::Kind::kRepair) {
+      absl::StrAppend(&out, " from ", Name(e.source));
     } else if (e.everything) {
       absl::StrAppend(&out, " everything");
     } else {
@@ -461,6 +463,9 @@ class Player {
                       target.leaving ? " leaving" : "", target.overdue ? " overdue" : "",
                       target.joining ? " joining" : "", target.slow ? " slow" : "", " clones=", target.inflight_clones,
                       " errors=", target.errors, " requeues=", target.requeues);
+      if (target.repaired_blocks + target.damaged_blocks > 0) {
+        absl::StrAppend(&out, " damaged=", target.damaged_blocks, " repaired=", target.repaired_blocks);
+      }
       if (target.joining) absl::StrAppend(&out, " left=", target.join_blocks_left);
       if (target.join_time_left < absl::InfiniteDuration()) {
         absl::StrAppend(&out, " in ", absl::FormatDuration(target.join_time_left));

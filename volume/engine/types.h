@@ -210,7 +210,8 @@ struct SealedState {
   std::vector<Lane> lanes;  // by lane
 };
 
-// One step of bringing a member back: DESIGN.md, "Join". Answered by JoinStepDone, always.
+// One step of bringing a member back, or of repairing one: DESIGN.md, "Members that are brought
+// back", "Damaged blocks". Answered by JoinStepDone, always.
 // Each names the incarnations it means; another one is ABORTED.
 struct RunJoinStep {
   enum class Kind {
@@ -219,6 +220,7 @@ struct RunJoinStep {
     kBegin,    // the target's lane takes the history up to `to`, and marks what may differ
     kCopy,     // copies up to bytes_max of marked blocks from `source` -> copied
     kFinish,   // forgets the join; every block has been copied
+    kRepair,   // writes blocks of `target`, a member, that are damaged anew from `source`
   };
   uint64_t step = 0;     // names the answer
   Kind kind = Kind::kSeal;
@@ -234,7 +236,7 @@ struct RunJoinStep {
   Position to;           // the join's R
   Position common;       // the newest point on both histories
   std::vector<LineageEntry> lineage;  // kBegin: a member's
-  std::vector<BlockRange> changes;    // kBegin: a member's since `common`
+  std::vector<BlockRange> changes;    // kBegin: a member's since `common`; kRepair: the damaged ones
   bool everything = false;            // kBegin: no common point, mark all
   uint64_t bytes_max = 0;
   absl::Duration delay;  // before it begins: the budget that clients leave
@@ -280,6 +282,8 @@ struct TargetView {
   bool space_exhausted = false;
   uint64_t inflight_clones = 0;
   uint64_t errors = 0;             // hidden ones too
+  uint64_t repaired_blocks = 0;    // since the attach
+  uint64_t damaged_blocks = 0;     // found, and not repaired yet
   uint64_t requeues = 0;
 };
 

@@ -67,6 +67,8 @@ void DescribeTarget(const engine::TargetView& view, v1::Target* target) {
   target->set_num_flush_requests(view.num_flush_requests);
   target->set_inflight_clones(view.inflight_clones);
   target->set_errors(view.errors);
+  target->set_repaired_blocks(view.repaired_blocks);
+  target->set_damaged_blocks(view.damaged_blocks);
   target->set_join_bytes_left(view.join_blocks_left * kBlockBytes);
   target->set_join_bytes_copied(view.join_bytes_copied);
   if (view.join_time_left < absl::InfiniteDuration()) {
@@ -167,6 +169,13 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
                                     target.errors, " errors since attach"));
       }
       if (target.slow) ExplainSlow(target, options, out);
+      if (target.repaired_blocks + target.damaged_blocks > 0) {
+        out->add_facts(absl::StrCat("reads have found damaged blocks on replica ", name, ": ",
+                                    target.repaired_blocks, " were written anew from others, ",
+                                    target.damaged_blocks, " are still to be"));
+        out->add_actions(absl::StrCat("look at the disk of replica ", name,
+                                      ", and replace it if the number grows"));
+      }
       if (!target.flush_supported) {
         out->add_facts(absl::StrCat("replica ", name,
                                     " cannot flush, so FLUSH fails with "

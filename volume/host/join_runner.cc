@@ -61,6 +61,9 @@ engine::JoinStepResult JoinRunner::Carry(const engine::RunJoinStep& step) {
     case Kind::kFinish:
       result.status = Finish(step);
       break;
+    case Kind::kRepair:
+      result.status = Repair(step, &result);
+      break;
   }
   return result;
 }
@@ -165,6 +168,32 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
   result->bytes_copied = copied;
   ASSIGN_OR_RETURN(join, GetJoin(step));
   result->blocks_left = join.invalid_blocks();
+  return absl::OkStatus();
+}
+
+absl::Status JoinRunner::Repair(const engine::RunJoinStep& step, engine::JoinStepResult* result) {
+  v1::ReadVersionsRequest read;
+  *read.mutable_fence() = FenceOf(step.source_config, step.source_incarnation);
+  read.set_lane(Index(step.lane));
+  read.set_at_most_position(step.to.bits());
+  AddRanges(step.changes, read.mutable_ranges());
+  v1::CopyInRequest copy;
+  *copy.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  copy.set_lane(Index(step.lane));
+  copy.set_to_position(step.to.bits());
+  copy.set_repair(true);
+  std::atomic<uint64_t> copied{0};
+  ASSIGN_OR_RETURN(result->whole_at,
+                   ClientOf(step.target_config)
+                       ->CopyBlocks(*ClientOf(step.source_config), read, copy,
+                                    config_.copy_deadline, &copied));
+  result->bytes_copied = copied;
+  for (const BlockRange& range : step.changes) {
+    LOG(WARNING) << "volume=" << config_.volume_id << " replica=" << step.target_config.replica
+                 << " blocks " << range.first << "+" << range.count
+                 << " were damaged and have been written anew from replica "
+                 << step.source_config.replica << "; look at its disk if that comes again";
+  }
   return absl::OkStatus();
 }
 

@@ -59,6 +59,7 @@ class JoinRunner : public std::enable_shared_from_this<JoinRunner> {
   absl::Status Begin(const engine::RunJoinStep& step);
   absl::Status Copy(const engine::RunJoinStep& step, engine::JoinStepResult* result);
   absl::Status Finish(const engine::RunJoinStep& step);
+  absl::Status Repair(const engine::RunJoinStep& step, engine::JoinStepResult* result);
   absl::StatusOr<v1::GetJoinResponse> GetJoin(const engine::RunJoinStep& step);
   // The first ranges, up to about `bytes_max` of the lane's blocks.
   std::vector<BlockRange> Limit(const engine::RunJoinStep& step,

@@ -115,6 +115,12 @@ Metrics::Metrics()
       join_seconds_left_(WEIR_FAMILY(
           BuildGauge, "weir_volume_join_left_seconds",
           "How long that will take at the speed of late; 0: not known, or nothing is copied.")),
+      repaired_blocks_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_target_repaired_blocks",
+          "Blocks that this replica had damaged and that were written anew, since the attach.")),
+      damaged_blocks_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_target_damaged_blocks",
+          "Blocks that reads have found damaged on this replica and that are not repaired yet.")),
       target_inflight_(WEIR_FAMILY(BuildGauge,
                                    "weir_volume_target_inflight_clones",
                                    "Clones this replica has not answered.")) {}
@@ -204,6 +210,8 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
     target_answer_p99_.Add(of_target).Set(absl::ToDoubleSeconds(target.answer_p99));
     join_left_.Add(of_target).Set(static_cast<double>(target.join_blocks_left * kBlockBytes));
     join_copied_.Add(of_target).Set(static_cast<double>(target.join_bytes_copied));
+    repaired_blocks_.Add(of_target).Set(static_cast<double>(target.repaired_blocks));
+    damaged_blocks_.Add(of_target).Set(static_cast<double>(target.damaged_blocks));
     join_seconds_left_.Add(of_target).Set(target.join_time_left < absl::InfiniteDuration()
                                               ? absl::ToDoubleSeconds(target.join_time_left)
                                               : 0);

@@ -108,6 +108,8 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& join_left_;
   Family<prometheus::Gauge>& join_copied_;
   Family<prometheus::Gauge>& join_seconds_left_;
+  Family<prometheus::Gauge>& repaired_blocks_;
+  Family<prometheus::Gauge>& damaged_blocks_;
   Family<prometheus::Gauge>& target_inflight_;
 };
 

@@ -367,6 +367,24 @@ TEST(ExplainTest, SaysHowLongAJoinTakesOnceThatIsKnown) {
   EXPECT_TRUE(absl::StrContains(facts(), "1MiB to go, some 2s at the speed of late")) << facts();
 }
 
+TEST(ExplainTest, NamesTheReplicaWithDamagedBlocks) {
+  v1::VolumeRecord record;
+  engine::EngineView view;
+  engine::TargetView& target = view.targets.emplace_back();
+  target.config.replica = "r1";
+  target.health = engine::TargetView::Health::kConnected;
+  const auto told = [&] {
+    return ExplainVolume(record, &view, true, false, false, HostOptions(), absl::ZeroDuration())
+        .ShortDebugString();
+  };
+  EXPECT_FALSE(absl::StrContains(told(), "damaged")) << told();
+  target.repaired_blocks = 3;
+  target.damaged_blocks = 1;
+  EXPECT_TRUE(absl::StrContains(told(), "replica r1: 3 were written anew from others, 1 are still"))
+      << told();
+  EXPECT_EQ(DescribeVolume(record, &view, true, false, false).table().targets(0).repaired_blocks(), 3u);
+}
+
 TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {
   v1::VolumeRecord record;
   record.set_lanes(2);
