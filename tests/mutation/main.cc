@@ -1,4 +1,5 @@
-// Is every deliberate bug found by the simulator? See ops/simulate --mutations --help.
+// What does the simulator find, and where does it come? See ops/simulate --mutations --help and
+// --marks.
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -20,7 +21,12 @@
 #include "absl/time/time.h"
 #include "proto/base/check.h"
 #include "tests/mutation/copy/tests/sim/cluster.h"
+#include "tests/mutation/mark.h"
 #include "tests/mutation/mutant.h"
+
+// The linker's names for where all marks lie.
+extern weir::Mark __start_weir_marks[];
+extern weir::Mark __stop_weir_marks[];
 
 namespace weir::sim {
 namespace {
@@ -41,6 +47,7 @@ struct Flags {
   int jobs = 1;
   uint64_t seed = 0;
   std::vector<std::string> only;
+  bool marks = false;
   std::string table;
 };
 
@@ -174,6 +181,31 @@ class Check {
   uint64_t survived_ = 0;
 };
 
+// Clusters without a bug: how often do they come to each mark?
+int ShowMarks(uint64_t seeds) {
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+    const ClusterResult result = Cluster(seed, OptionsOf(seed)).Run();
+    if (result.violation.empty()) continue;
+    std::printf("seed %lu: %s\n", seed, result.violation.c_str());
+    return 1;
+  }
+  std::vector<const Mark*> marks;
+  for (const Mark* mark = __start_weir_marks; mark < __stop_weir_marks; ++mark) {
+    marks.push_back(mark);
+  }
+  std::stable_sort(marks.begin(), marks.end(), [](const Mark* a, const Mark* b) {
+    return a->hits.load() < b->hits.load();
+  });
+  uint64_t never = 0;
+  for (const Mark* mark : marks) {
+    const uint64_t hits = mark->hits.load();
+    if (hits == 0) ++never;
+    std::printf("%10s  %s\n", hits == 0 ? "NEVER" : absl::StrCat(hits).c_str(), mark->text);
+  }
+  std::printf("%lu marks, %lu never hit, in %lu clusters\n", marks.size(), never, seeds);
+  return 0;
+}
+
 // 0: there is no such mutant.
 int IndexOf(const std::string& name) {
   for (size_t i = 0; i < std::size(kMutants); ++i) {
@@ -202,7 +234,9 @@ int Main(int argc, char** argv) {
   app.add_option("--only", flags.only, "these mutants only");
   app.add_option("--seed", flags.seed, "replay this one with the one mutant of --only (or none)");
   app.add_option("--table", flags.table, "write the table there");
+  app.add_flag("--marks", flags.marks, "instead: which rare branches do --seeds clusters come to?");
   CLI11_PARSE(app, argc, argv);
+  if (flags.marks) return ShowMarks(flags.seeds);
   for (const std::string& name : flags.only) {
     if (IndexOf(name) != 0) continue;
     std::fprintf(stderr, "there is no mutant %s\n", name.c_str());

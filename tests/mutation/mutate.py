@@ -1,17 +1,18 @@
 #!/usr/bin/python3
-"""Copies sources with the deliberate bugs of a list built in, each behind a switch.
+"""Copies sources with marks of rare branches, and deliberate bugs each behind a switch, built in.
 
-    mutate.py LIST OUT TABLE FILE...
+    mutate.py MARKS MUTANTS OUT TABLE FILE...
 
 Each FILE is copied to OUT/FILE, and its #includes of other copied files name the copies. TABLE
-gets one C++ initializer a mutant: {"name", "rule"}. A mutant reads in LIST:
+gets one C++ initializer a mutant: {"name", "rule"}. A mutant reads in MUTANTS:
 
     [name] The rule of the design that it breaks.
     path/of/file.cc
     -  lines of that file, which must occur there once (spaces at their ends do not matter)
     +  what stands in their place; MUTANT is true while this mutant is the active one
 
-It may have several such changes. One that fits its file no more is an error: mend the list.
+It may have several such changes. MARKS, without names, is put in first. A change that fits its
+file no more is an error: mend the list.
 """
 
 import os
@@ -50,23 +51,27 @@ def places(lines, old):
 
 
 def main():
-    list_path, out, table, *files = sys.argv[1:]
-    with open(list_path) as f:
-        mutants, edits = parse(f.read())
+    marks_path, mutants_path, out, table, *files = sys.argv[1:]
+    with open(marks_path) as f:
+        edits = [(marks_path, index, edit) for index, edit in parse(f.read())[1]]
+    with open(mutants_path) as f:
+        mutants, changes = parse(f.read())
+    edits += [(mutants_path, index, edit) for index, edit in changes]
     texts = {}
     for path in files:
         with open(path) as f:
             texts[path] = f.read().split("\n")
-    for index, edit in edits:
+    for list_path, index, edit in edits:
         lines = texts.get(edit.path)
         found = places(lines, edit.old) if lines else []
         if len(found) != 1:
-            sys.exit(f"{list_path}:{edit.number}: [{mutants[index - 1][0]}] no longer fits "
-                     f"{edit.path}: its lines occur {len(found)} times there")
+            sys.exit(f"{list_path}:{edit.number}: no longer fits {edit.path}, these lines occur "
+                     f"{len(found)} times there: {edit.old}")
         active = f"::weir::MutantIs({index})"
         lines[found[0]:found[0] + len(edit.old)] = [n.replace("MUTANT", active) for n in edit.new]
     for path, lines in texts.items():
-        text = "\n".join(['#include "tests/mutation/mutant.h"'] + lines)
+        headers = [f'#include "tests/mutation/{h}.h"' for h in ("mark", "mutant")]
+        text = "\n".join(headers + lines)
         for header in files:
             text = text.replace(f'#include "{header}"', f'#include "tests/mutation/copy/{header}"')
         target = os.path.join(out, path)

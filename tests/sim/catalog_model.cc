@@ -9,13 +9,14 @@ constexpr absl::Duration kNoAnswerAfter = absl::Milliseconds(300);
 
 }  // namespace
 
-void CatalogModel::Exchange(std::function<void()> ask, std::function<void()> answer,
-                            std::function<void()> lost) {
+void CatalogModel::Exchange(uint32_t client, std::function<void()> ask,
+                            std::function<void()> answer, std::function<void()> lost) {
   const bool down = agenda_->now() < outage_until_;
   const bool ask_lost = down || dice_->Percent(loss_percent_ / 2);
-  const bool answer_lost = !ask_lost && dice_->Percent((loss_percent_ + 1) / 2);
+  const bool deaf = client == deaf_.first && agenda_->now() < deaf_.second;
+  const bool answer_lost = !ask_lost && (deaf || dice_->Percent((loss_percent_ + 1) / 2));
   // What was asked may also arrive after the caller has given up.
-  const bool late = answer_lost && dice_->Percent(30);
+  const bool late = answer_lost && !deaf && dice_->Percent(30);
   const absl::Duration there = late ? dice_->Micros(250000, 900000) : dice_->Micros(50, 3000);
   if (ask_lost || answer_lost) agenda_->After(kNoAnswerAfter, std::move(lost));
   if (ask_lost) return;
@@ -25,13 +26,14 @@ void CatalogModel::Exchange(std::function<void()> ask, std::function<void()> ans
   });
 }
 
-void CatalogModel::Get(std::function<void(absl::StatusOr<CatalogRecord>)> done) {
+void CatalogModel::Get(uint32_t client,
+                       std::function<void(absl::StatusOr<CatalogRecord>)> done) {
   auto seen = std::make_shared<CatalogRecord>();
-  Exchange([this, seen] { *seen = record_; }, [seen, done] { done(*seen); },
+  Exchange(client, [this, seen] { *seen = record_; }, [seen, done] { done(*seen); },
            [done] { done(absl::UnavailableError("the catalog did not answer")); });
 }
 
-void CatalogModel::Put(engine::TakeoverRecord next, uint64_t revision,
+void CatalogModel::Put(uint32_t client, engine::TakeoverRecord next, uint64_t revision,
                        std::function<void(absl::StatusOr<uint64_t>)> done) {
   auto result = std::make_shared<absl::StatusOr<uint64_t>>(absl::UnknownError(""));
   auto ask = [this, result, next = std::move(next), revision] {
@@ -43,7 +45,7 @@ void CatalogModel::Put(engine::TakeoverRecord next, uint64_t revision,
     *result = ++record_.revision;
     applied_(record_);
   };
-  Exchange(std::move(ask), [result, done] { done(*result); },
+  Exchange(client, std::move(ask), [result, done] { done(*result); },
            [done] { done(absl::UnavailableError("the catalog did not answer")); });
 }
 

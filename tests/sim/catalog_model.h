@@ -38,16 +38,19 @@ class CatalogModel {
   // An answer, or what was asked, is lost so often.
   void set_loss_percent(uint64_t percent) { loss_percent_ = percent; }
 
+  // What is asked arrives, but no answer comes back to `client` until then.
+  void DeafUntil(uint32_t client, Time until) { deaf_ = {client, until}; }
+
   // UNAVAILABLE: no answer came.
-  void Get(std::function<void(absl::StatusOr<CatalogRecord>)> done);
+  void Get(uint32_t client, std::function<void(absl::StatusOr<CatalogRecord>)> done);
   // ABORTED: the record is at another revision. UNAVAILABLE: no answer came; it may count or
   // not, now or a little later.
-  void Put(engine::TakeoverRecord next, uint64_t revision,
+  void Put(uint32_t client, engine::TakeoverRecord next, uint64_t revision,
            std::function<void(absl::StatusOr<uint64_t>)> done);
 
  private:
   // Runs `ask` at the catalog, then `answer` at the caller unless a loss is drawn, then `lost`.
-  void Exchange(std::function<void()> ask, std::function<void()> answer,
+  void Exchange(uint32_t client, std::function<void()> ask, std::function<void()> answer,
                 std::function<void()> lost);
 
   Agenda* const agenda_;
@@ -56,6 +59,7 @@ class CatalogModel {
   const std::function<void(const CatalogRecord&)> applied_;
   Time outage_until_{};
   uint64_t loss_percent_ = 0;
+  std::pair<uint32_t, Time> deaf_;
 };
 
 }  // namespace weir::sim

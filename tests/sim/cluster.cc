@@ -18,6 +18,7 @@ using engine::RequestKind;
 constexpr uint64_t kRequestBlocksMax = 6;
 constexpr uint64_t kRequestsMax = 4096;
 constexpr size_t kEffectsMax = 2000;  // of one event; more is a loop
+constexpr uint64_t kLookEvery = 256;  // steps, at the whole of all replicas
 constexpr absl::Duration kHealedWithin = absl::Seconds(60);
 
 // Block contents, one page a block so that slices look like real ones. Written anew by each run.
@@ -42,16 +43,18 @@ bool Writes(RequestKind kind) {
   return BringsData(kind) || kind == RequestKind::kWriteZeroes || kind == RequestKind::kDiscard;
 }
 
-uint64_t PlaceKey(uint64_t value, uint32_t lane) { return value << 8 | lane; }
-
 }  // namespace
 
 Cluster::Cluster(uint64_t seed, ClusterOptions options)
-    : options_(options), dice_(seed), ops_(1) {
+    : seed_(seed), options_(options), dice_(seed), ops_(1) {
   CHECK_LT(options_.requests, kRequestsMax);
   DrawShape();
   MakeReplicas();
+  history_ = WriteHistory(geometry_.size_blocks);
+  told_.assign(geometry_.lanes.lanes, Position());
   network_ = std::make_unique<Network>(&agenda_, &dice_, &replicas_);
+  network_->set_slow_per_mille(dice_.Percent(20) ? 20 : 0);
+  network_->set_duplicate_per_mille(dice_.Percent(20) ? 100 : 0);
   CatalogRecord record;
   for (const auto& replica : replicas_) {
     record.volume.members.push_back(
@@ -60,15 +63,15 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks);
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
-        const auto& members = applied.volume.members;
-        if (std::none_of(members.begin(), members.end(), [](const auto& m) { return m.in_sync; })) {
-          Violated("I7: the catalog names no member in sync");
+        if (!applied.volume.recovering && applied.volume.epoch != active_epoch_) {
+          active_epoch_ = applied.volume.epoch;
+          Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
+          judge_->Activated(SessionId{active_epoch_},
+                            /*resumed=*/applied.volume.intact_since < active_epoch_);
+          last_acked_.assign(geometry_.lanes.lanes, LastAcked());
+          flushed_.assign(geometry_.lanes.lanes, Position(active_epoch_, 0));
         }
-        if (applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
-        active_epoch_ = applied.volume.epoch;
-        Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
-        judge_->Activated(SessionId{active_epoch_}, 
-                          /*resumed=*/applied.volume.intact_since < active_epoch_);
+        CheckMembers();
       });
   MakeFrontends();
   faults_left_ = options_.faults;
@@ -109,10 +112,11 @@ void Cluster::DrawShape() {
 }
 
 void Cluster::MakeReplicas() {
+  const uint64_t inflight_bytes = (dice_.Percent(50) ? 256 : 24) << 10;
   const uint32_t count = dice_.Percent(80) ? 3 : static_cast<uint32_t>(1 + dice_.Below(2));
   for (uint32_t i = 0; i < count; ++i) {
     replicas_.push_back(std::make_unique<ReplicaNode>(
-        i, static_cast<uint32_t>(1 + dice_.Below(3)), geometry_));
+        i, static_cast<uint32_t>(1 + dice_.Below(3)), inflight_bytes, geometry_));
   }
   engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
 }
@@ -132,12 +136,13 @@ void Cluster::MakeFrontends() {
     events.refused = [this, i](const absl::Status&) { Refused(i); };
     events.completed = [this, i](engine::CompleteRequest& done) { Completed(i, done); };
     events.control = [this, i](const engine::CompleteControl& done) { ControlDone(i, done); };
-    events.stepped = [this](const engine::Effects& effects) { Stepped(effects); };
+    events.stepped = [this, i](const engine::Effects& effects) { Stepped(i, effects); };
     frontends_.push_back(std::make_unique<Frontend>(i, parts, std::move(events)));
     frontends_.back()->set_clock_rate(1 + (static_cast<double>(dice_.Below(101)) - 50) / 1000);
   }
   acked_.assign(frontends_.size(), std::vector<Position>(geometry_.lanes.lanes));
   pumping_.assign(frontends_.size(), 0);
+  suspended_.assign(frontends_.size(), false);
 }
 
 void Cluster::Trace(const std::string& line) {
@@ -164,10 +169,11 @@ ClusterResult Cluster::Run() {
       break;
     } else {
       agenda_.RunNext();
+      if (++steps_ % kLookEvery == 0) CheckReplicas();
     }
     if (result_.violation.empty()) result_.violation = judge_->violation();
   }
-  if (result_.violation.empty()) CompareReplicas();
+  CheckReplicas();
   return result_;
 }
 
@@ -194,6 +200,7 @@ bool Cluster::AnybodyServes() const {
 // Somebody watches over the volume, as an orchestrator does: if nobody serves it, it is
 // attached somewhere.
 void Cluster::AttachSome() {
+  if (healed_) EndHopelessSessions();
   if (!AnybodyServes()) AttachAt(AnyFrontend());
   agenda_.After(dice_.Micros(50000, 400000), [this] { AttachSome(); });
 }
@@ -213,20 +220,27 @@ void Cluster::Serving(uint32_t frontend) {
   const Epoch epoch = frontends_[frontend]->epoch();
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
+  suspended_[frontend] = false;
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
 }
 
 // What the engine has done is looked at before it is carried out.
-void Cluster::Stepped(const engine::Effects& effects) {
+void Cluster::Stepped(uint32_t frontend, const engine::Effects& effects) {
   if (effects.size() > kEffectsMax) Violated("an event had no end of effects");
   for (const engine::Effect& effect : effects) {
     result_.trace_hash = result_.trace_hash * 1099511628211u + effect.index() + 1;
-    const auto* send = std::get_if<engine::SendClone>(&effect);
-    if (send == nullptr) continue;
-    result_.trace_hash = result_.trace_hash * 31 + send->clone.position.bits();
-    if (send->clone.kind != RequestKind::kWrite) continue;
-    placed_[PlaceKey(ValueOf(send->clone.data.bytes(), 0), Index(send->clone.lane))] =
-        send->clone.position;
+    if (const auto* send = std::get_if<engine::SendClone>(&effect)) {
+      result_.trace_hash = result_.trace_hash * 31 + send->clone.position.bits();
+      CheckSent(frontend, *send);
+    } else if (const auto* points = std::get_if<engine::SendDurablePoints>(&effect)) {
+      CheckPoints(frontend, *points);
+    } else if (const auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
+      CheckCommit(frontend, *commit);
+    } else if (const auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
+      CheckDisconnect(frontend, *end);
+    } else if (const auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
+      DisturbJoin(*step);
+    }
   }
 }
 
@@ -279,6 +293,7 @@ void Cluster::Invoke(const engine::Request& request, uint32_t frontend) {
   op.frontend = frontend;
   op.epoch = frontends_[frontend]->epoch();
   op.invoked = agenda_.now();
+  op.fua = request.fua;
   const OpId judged{id};
   const SessionId session{op.epoch};
   switch (request.kind) {
@@ -330,46 +345,7 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   judge_->Returned(OpId{id}, outcome, values);
   if (!outcome.ok) return;
   if (BringsData(op.kind)) CheckAcked(frontend, op, id);
-  if (op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier) {
-    CheckFlushed(frontend, op);
-  }
-}
-
-// I2: what is acknowledged is on every member that the catalog names.
-void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
-  const engine::TakeoverRecord& record = catalog_->record().volume;
-  for (uint64_t b = op.range.first; b < op.range.end(); ++b) {
-    const uint32_t lane = Index(geometry_.lanes.LaneOf(b));
-    const auto placed = placed_.find(PlaceKey(id, lane));
-    if (placed == placed_.end()) return Violated(absl::StrCat("write ", id, " was never sent"));
-    const Position at = placed->second;
-    acked_[frontend][lane] = std::max(acked_[frontend][lane], at);
-    if (record.epoch != op.epoch) continue;
-    for (size_t i = 0; i < replicas_.size(); ++i) {
-      if (!record.members[i].in_sync || replicas_[i]->power_cut_at() >= op.invoked) continue;
-      if (HasOtherStore(i)) continue;
-      if (replicas_[i]->store().position(lane) >= at) continue;
-      Violated(absl::StrCat("I2: write ", id, " was acknowledged at ", at.ToString(),
-                            ", replica ", replicas_[i]->name(), " is at ",
-                            replicas_[i]->store().position(lane).ToString()));
-    }
-  }
-}
-
-// I3: what a flush covers is synced on every member that the catalog names.
-void Cluster::CheckFlushed(uint32_t, const Op& op) {
-  const engine::TakeoverRecord& record = catalog_->record().volume;
-  if (record.epoch != op.epoch) return;
-  for (size_t i = 0; i < replicas_.size(); ++i) {
-    if (!record.members[i].in_sync || HasOtherStore(i)) continue;
-    for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
-      if (replicas_[i]->store().durable(lane) >= op.covers[lane]) continue;
-      Violated(absl::StrCat("I3: a flush was acknowledged that covers ",
-                            op.covers[lane].ToString(), " of lane ", lane, ", replica ",
-                            replicas_[i]->name(), " has synced ",
-                            replicas_[i]->store().durable(lane).ToString()));
-    }
-  }
+  if (op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier) CheckFlushed(op);
 }
 
 // --- the end ---
@@ -403,29 +379,6 @@ void Cluster::ReadBack(uint32_t frontend) {
     request.range = {b, std::min(kRequestBlocksMax, geometry_.size_blocks - b)};
     Invoke(request, frontend);
     frontends_[frontend]->Submit(std::move(request));
-  }
-}
-
-// I5: replicas at equal positions of one history are equal, block by block.
-void Cluster::CompareReplicas() {
-  for (size_t i = 0; i < replicas_.size(); ++i) {
-    for (size_t j = i + 1; j < replicas_.size(); ++j) {
-      const ModelStore& a = replicas_[i]->store();
-      const ModelStore& b = replicas_[j]->store();
-      for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
-        const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
-        if (a.position(lane) != b.position(lane) || a.lineage(lane) != b.lineage(lane)) continue;
-        if (a.invalid(block) || b.invalid(block)) continue;
-        const auto& va = a.versions(block);
-        const auto& vb = b.versions(block);
-        const uint64_t left = va.empty() ? 0 : va.back().value;
-        const uint64_t right = vb.empty() ? 0 : vb.back().value;
-        if (left == right) continue;
-        Violated(absl::StrCat("I5: at ", a.position(lane).ToString(), " block ", block, " is ",
-                              left, " on ", replicas_[i]->name(), " and ", right, " on ",
-                              replicas_[j]->name()));
-      }
-    }
   }
 }
 

@@ -20,6 +20,7 @@
 #include "tests/sim/frontend.h"
 #include "tests/sim/network.h"
 #include "tests/sim/replica_node.h"
+#include "tests/sim/write_history.h"
 
 namespace weir::sim {
 
@@ -43,6 +44,7 @@ enum class Fault {
   kPauseFrontend,
   kAttachElsewhere,
   kSplit,
+  kDoubt,          // a leave is committed, and who asked for it does not hear of it
   kSuspend,
   kReclaim,
   kReplaceDisk,
@@ -56,6 +58,8 @@ struct ClusterOptions {
   // No fault that takes data from the last good copy: everything must be well again in the end.
   bool survivable = true;
   bool trace = false;
+  // By number of the fault: it does not happen, and the others are as they were. Of the first 64.
+  uint64_t skipped_faults = 0;
 };
 
 struct ClusterResult {
@@ -82,6 +86,7 @@ class Cluster {
     Epoch epoch = 0;
     Time invoked{};
     bool done = false;
+    bool fua = false;
     // What every member must have synced for a flush to be OK, by lane.
     std::vector<Position> covers;
   };
@@ -97,22 +102,37 @@ class Cluster {
   engine::Request RandomRequest(uint64_t id);
   void Invoke(const engine::Request& request, uint32_t frontend);
   void Completed(uint32_t frontend, engine::CompleteRequest& done);
-  void CheckAcked(uint32_t frontend, const Op& op, uint64_t id);
-  void CheckFlushed(uint32_t frontend, const Op& op);
   void ControlDone(uint32_t frontend, const engine::CompleteControl& done);
+
+  // --- what holds inside: cluster_checks.cc ---
+  void CheckAcked(uint32_t frontend, const Op& op, uint64_t id);
+  void CheckFlushed(const Op& op);
+  void CheckSent(uint32_t frontend, const engine::SendClone& send);
+  void CheckPreFlushed(uint64_t id);
+  void CheckPoints(uint32_t frontend, const engine::SendDurablePoints& news);
+  void CheckDisconnect(uint32_t frontend, const engine::DisconnectTarget& end);
+  void CheckCommit(uint32_t frontend, const engine::CommitMembers& commit);
+  // Of a record that has just become the catalog's.
+  void CheckMembers();
+  void CheckReplicas();
+  void CheckHistory(uint32_t replica);
+  void CompareReplicas(uint32_t a, uint32_t b);
+  bool IsMember(uint32_t replica) const;
 
   // --- frontends ---
   void AttachSome();
   void AttachAt(uint32_t frontend);
   void Refused(uint32_t frontend);
   void Serving(uint32_t frontend);
-  void Stepped(const engine::Effects& effects);
+  // A replica falls while it is brought back.
+  void DisturbJoin(const engine::RunJoinStep& step);
+  void Stepped(uint32_t frontend, const engine::Effects& effects);
   bool AnybodyServes() const;
 
   // --- faults ---
   void DamageSome(uint32_t r);
   void FaultSome();
-  void Inject(Fault fault);
+  void Inject(Fault fault, uint64_t number);
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
   void FailSync(uint32_t replica);
@@ -127,7 +147,9 @@ class Cluster {
   std::optional<engine::Table> TableWithNewStores(const engine::EngineView& view) const;
   // The frontend keeps one replica and is deaf to the others; another one attaches without that.
   void Split(uint32_t frontend, uint32_t replica, Time until);
+  void Doubt(uint32_t frontend, uint32_t replica);
   void Heal();
+  void EndHopelessSessions();
   uint32_t AnyReplica() { return static_cast<uint32_t>(dice_.Below(replicas_.size())); }
   uint32_t AnyFrontend() { return static_cast<uint32_t>(dice_.Below(frontends_.size())); }
 
@@ -135,10 +157,10 @@ class Cluster {
   bool Finished();
   bool CanBeWell() const;
   void ReadBack(uint32_t frontend);
-  void CompareReplicas();
   void Violated(std::string what);
   void Trace(const std::string& line);
 
+  const uint64_t seed_;
   const ClusterOptions options_;
   Dice dice_;
   Agenda agenda_;
@@ -158,6 +180,20 @@ class Cluster {
   absl::flat_hash_map<uint64_t, Position> placed_;  // by value: where it was seen
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
+  std::vector<bool> suspended_;                     // by frontend
+  std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
+  absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation
+  WriteHistory history_{0};
+  // By lane: the newest write of this epoch that is acknowledged.
+  struct LastAcked {
+    Position position;
+    Time invoked{};
+  };
+  std::vector<LastAcked> last_acked_;
+  std::vector<Position> flushed_;  // by lane: what acknowledged flushes of this epoch cover
+  std::vector<Position> told_;     // by lane: what replicas were told that all have synced
+  absl::flat_hash_map<std::string, Epoch> promised_;  // by store: as last seen
+  uint64_t steps_ = 0;
   Epoch active_epoch_ = 0;
   uint64_t next_control_ = 1;
   uint64_t faults_left_ = 0;

@@ -13,7 +13,7 @@ const char* NameOf(Fault fault) {
       "kill replica",  "power cut",       "power cut of all", "cut to replica", "cut to frontend",
       "cut both ways", "slow replica",    "requeues",         "dropped replies", "bad blocks",
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
-      "kill frontend", "pause frontend",  "attach elsewhere", "split",            "suspend",        "reclaim",
+      "kill frontend", "pause frontend",  "attach elsewhere", "split", "leave in doubt", "suspend",        "reclaim",
       "replace disk"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
@@ -32,7 +32,9 @@ void Cluster::DamageSome(uint32_t r) {
 
 void Cluster::FaultSome() {
   if (healed_ || faults_left_ == 0) return;
-  --faults_left_;
+  const uint64_t number = options_.faults - faults_left_--;
+  // Each has its own chance, so that one can be left out and the others stay what they are.
+  const Dice usual = std::exchange(dice_, Dice(seed_ * 1000003 + number + 1));
   // What is final for a store is rare, or there would be nothing left to judge.
   static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
                                     Fault::kReplaceDisk};
@@ -41,17 +43,20 @@ void Cluster::FaultSome() {
       dice_.Percent(70)) {
     fault = Fault::kReclaim;
   }
-  Inject(fault);
-  agenda_.After(dice_.Micros(1000, 700000), [this] { FaultSome(); });
+  const absl::Duration pause = dice_.Micros(1000, 700000);
+  const bool skipped = number < 64 && (options_.skipped_faults >> number & 1) != 0;
+  if (!skipped) Inject(fault, number);
+  dice_ = usual;
+  agenda_.After(pause, [this] { FaultSome(); });
 }
 
-void Cluster::Inject(Fault fault) {
+void Cluster::Inject(Fault fault, uint64_t number) {
   ++result_.faults[static_cast<size_t>(fault)];
   const uint32_t r = AnyReplica();
   const uint32_t f = AnyFrontend();
   ReplicaNode& replica = *replicas_[r];
   const Time until = agenda_.now() + dice_.Micros(10000, 3000000);
-  Trace(absl::StrCat("fault: ", NameOf(fault), ", replica ", replica.name(), ", f", f));
+  Trace(absl::StrCat("fault ", number, ": ", NameOf(fault), ", replica ", replica.name(), ", f", f));
   auto for_a_while = [&](std::function<void()> undo) { agenda_.At(until, std::move(undo)); };
   switch (fault) {
     case Fault::kKillReplica:
@@ -112,6 +117,9 @@ void Cluster::Inject(Fault fault) {
     case Fault::kSplit:
       Split(f, r, until);
       break;
+    case Fault::kDoubt:
+      Doubt(f, r);
+      break;
     case Fault::kSuspend:
       SuspendSome(f);
       break;
@@ -133,7 +141,34 @@ void Cluster::Split(uint32_t f, uint32_t r, Time until) {
   for (uint32_t other = 0; other < replicas_.size(); ++other) {
     if (other != r) network_->CutToFrontend(f, other, until);
   }
+  if (dice_.Percent(50)) {
+    // What it keeps answers late: a lease counts from when it was asked for.
+    network_->set_replica_delay(r, dice_.Micros(50000, 220000));
+    agenda_.At(until, [this, r] { network_->set_replica_delay(r, absl::ZeroDuration()); });
+  }
   AttachAt(elsewhere);
+}
+
+void Cluster::DisturbJoin(const engine::RunJoinStep& step) {
+  if (healed_ || !dice_.Percent(2)) return;
+  const bool power_cut = dice_.Percent(70);
+  const auto r = static_cast<uint32_t>(step.target);
+  ++result_.faults[static_cast<size_t>(power_cut ? Fault::kPowerCut : Fault::kKillReplica)];
+  agenda_.After(dice_.Micros(0, 4000), [this, r, power_cut] { Down(r, power_cut); });
+}
+
+// The replica is away until its leave is committed, of which the frontend does not hear; it is back
+// when another frontend attaches, for which it is no member.
+void Cluster::Doubt(uint32_t f, uint32_t r) {
+  const Time now = agenda_.now();
+  const Time back = now + engine_options_.leave_after + dice_.Micros(10000, 100000);
+  network_->CutToReplica(f, r, back);
+  network_->CutToFrontend(f, r, back);
+  catalog_->DeafUntil(f, now + dice_.Micros(1000000, 2000000));
+  const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
+  agenda_.At(back + dice_.Micros(0, 400000), [this, elsewhere] {
+    if (!healed_) AttachAt(elsewhere);
+  });
 }
 
 // The replica answers some clones wrongly for a while.
@@ -225,11 +260,26 @@ void Cluster::SetFull(uint32_t r, bool full) {
 // Suspends, perhaps loads a table, and resumes: each step once the one before is answered.
 void Cluster::SuspendSome(uint32_t f) {
   if (!frontends_[f]->serving()) return;
-  frontends_[f]->Suspend(engine::ControlId{next_control_++}, dice_.Percent(50),
+  const bool noflush = dice_.Percent(50);
+  if (!noflush) {
+    // It is a flush, and is judged as one.
+    suspend_flushes_[next_control_] = ops_.size();
+    Op flush{.frontend = f, .epoch = frontends_[f]->epoch(), .covers = acked_[f]};
+    judge_->SuspendInvoked(OpId{ops_.size()}, SessionId{flush.epoch});
+    ops_.push_back(std::move(flush));
+  }
+  frontends_[f]->Suspend(engine::ControlId{next_control_++}, noflush,
                          dice_.Micros(1000, 1500000));
 }
 
 void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
+  const auto flush = suspend_flushes_.find(static_cast<uint64_t>(done.id));
+  if (flush != suspend_flushes_.end()) {
+    Op& op = ops_[flush->second];
+    op.done = true;
+    judge_->Returned(OpId{flush->second}, {.ok = done.result.ok()}, {});
+    if (done.result.ok()) CheckFlushed(op);
+  }
   // The table with a new disk was refused: no member is good any more in this session.
   if (healed_ && done.result == engine::Result(EINVAL)) {
     agenda_.After(absl::Microseconds(1), [this, f] { frontends_[f]->Crash(); });
@@ -237,6 +287,7 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
   }
   const engine::EngineView view = frontends_[f]->engine().View();
   if (view.state != engine::EngineView::State::kSuspended) return;
+  suspended_[f] = true;
   for (const engine::TargetView& target : view.targets) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
   }
@@ -248,7 +299,9 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
     });
   }
   agenda_.After(dice_.Micros(0, 300000), [this, f] {
-    if (frontends_[f]->serving()) frontends_[f]->Resume(engine::ControlId{next_control_++});
+    if (!frontends_[f]->serving()) return;
+    suspended_[f] = false;
+    frontends_[f]->Resume(engine::ControlId{next_control_++});
   });
 }
 
@@ -263,7 +316,11 @@ void Cluster::Heal() {
     SetFull(r, false);
     replicas_[r]->Start();
   }
-  // A session whose last good member has failed is over, and its operator attaches anew.
+  EndHopelessSessions();
+}
+
+// A session whose last good member has failed is over, and its operator attaches anew.
+void Cluster::EndHopelessSessions() {
   for (const auto& frontend : frontends_) {
     if (!frontend->healthy()) continue;
     const engine::EngineView view = frontend->engine().View();

@@ -94,6 +94,10 @@ void ContractJudge::FlushInvoked(OpId id, SessionId session) {
   Begin(id, session, Kind::kFlush, {});
 }
 
+void ContractJudge::SuspendInvoked(OpId id, SessionId session) {
+  Begin(id, session, Kind::kSuspend, {});
+}
+
 // --- returns ---
 
 void ContractJudge::Returned(OpId id, Outcome outcome, const std::vector<uint64_t>& values) {
@@ -113,10 +117,11 @@ void ContractJudge::Returned(OpId id, Outcome outcome, const std::vector<uint64_
       if (outcome.ok) ReadReturned(index, op, values);
       break;
     case Kind::kFlush:
+    case Kind::kSuspend:
       if (outcome.ok) FlushReturned(op);
       break;
     case Kind::kBarrier:
-      if (outcome.ok) FlushReturned(op);
+      if (outcome.ok) BarrierReturned(index, op);
       WriteReturned(index, op, outcome);
       break;
     case Kind::kWrite:
@@ -215,6 +220,34 @@ void ContractJudge::FlushReturned(const Op& flush) {
   });
 }
 
+void ContractJudge::BarrierReturned(uint64_t id, const Op& barrier) {
+  FlushReturned(barrier);
+  if (barrier.session < active_) return;
+  for (uint64_t other = 1; other < ops_.size(); ++other) {
+    const Op& op = ops_[other];
+    const bool before = op.kind != Kind::kNone && op.kind != Kind::kSuspend &&
+                        op.session == barrier.session && op.invoked < barrier.invoked;
+    if (!before || op.returned) continue;
+    return Violated("C9", absl::StrCat("barrier ", id, " is done before operation ", other,
+                                       ", which was begun before it"));
+  }
+  std::erase_if(undurable_, [&](const Undurable& y) {
+    if (y.session != barrier.session || ops_[y.op].invoked >= barrier.invoked) return false;
+    if (y.acked >= crashed_) MakeDurable(y.block, y.op);
+    return true;
+  });
+}
+
+// Its data is there after a crash, so its pre-flush had succeeded.
+void ContractJudge::BarrierSurvived(const Op& barrier) {
+  const std::vector<Undurable> all = undurable_;
+  for (const Undurable& y : all) {
+    const bool before = y.session == barrier.session && y.acked < crashed_ &&
+                        ops_[y.op].invoked < barrier.invoked;
+    if (before) MakeDurableLate(y.block, y.op);
+  }
+}
+
 void ContractJudge::ReadReturned(uint64_t id, const Op& op, const std::vector<uint64_t>& values) {
   // It spans a crash: what it saw was decided before that.
   if (BeforeCrash(op)) return;
@@ -254,6 +287,7 @@ void ContractJudge::Saw(const Op& op, Block& block, uint64_t value) {
     }
     std::erase_if(block.candidates,
                   [&](const Candidate& c) { return c.initial && c.op != seen.op; });
+    if (seen.op != 0 && ops_[seen.op].kind == Kind::kBarrier) BarrierSurvived(ops_[seen.op]);
   } else if (std::any_of(block.candidates.begin(), block.candidates.end(), [&](const auto& c) {
                return c.value == value && c.initial && c.dead >= op.invoked;
              })) {

@@ -48,6 +48,8 @@ class ContractJudge {
   void BarrierInvoked(OpId op, SessionId session, BlockRange range, uint64_t value);
   void ReadInvoked(OpId op, SessionId session, BlockRange range);
   void FlushInvoked(OpId op, SessionId session);
+  // A suspend (or detach) that flushes: a flush that no barrier waits for.
+  void SuspendInvoked(OpId op, SessionId session);
   // An operation that never returns is not reported. `values`: of an OK read, one a block.
   void Returned(OpId op, Outcome outcome, const std::vector<uint64_t>& values);
 
@@ -58,7 +60,7 @@ class ContractJudge {
   using Tick = uint64_t;
   static constexpr Tick kNever = ~Tick{0};
 
-  enum class Kind { kNone, kWrite, kBarrier, kRead, kFlush };
+  enum class Kind { kNone, kWrite, kBarrier, kRead, kFlush, kSuspend };
   struct Op {
     Kind kind = Kind::kNone;
     SessionId session{};
@@ -106,6 +108,9 @@ class ContractJudge {
   // `by` overwrites what took effect before it was invoked.
   void Overwrite(Block& block, const Candidate& by);
   void FlushReturned(const Op& op);
+  // C9: what came before a barrier is answered, and durable, before its data is written.
+  void BarrierReturned(uint64_t id, const Op& barrier);
+  void BarrierSurvived(const Op& barrier);
   void MakeDurable(uint64_t block, uint64_t op);
   // The same for an operation of before the last fresh activation that is answered after it.
   void MakeDurableLate(uint64_t block, uint64_t op);

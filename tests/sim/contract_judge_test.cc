@@ -36,6 +36,10 @@ class Script {
     judge_.FlushInvoked(Next(), Session());
     return last_;
   }
+  OpId BeginSuspend() {
+    judge_.SuspendInvoked(Next(), Session());
+    return last_;
+  }
   OpId BeginRead(uint64_t block = 0) {
     judge_.ReadInvoked(Next(), Session(), {block, 1});
     return last_;
@@ -225,6 +229,18 @@ const Illegal kIllegal[] = {
        s.Read(kA);
        s.Fails(barrier, /*nothing_written=*/true);
      }},
+    {"C9", "a barrier is done before what was begun before it",
+     [](Script& s) { s.Begin(kA, /*fua=*/false, /*block=*/1); s.Ok(s.BeginBarrier(kB)); }},
+    {"C3", "a barrier's data survives a crash, what came before it does not (C9)",
+     [](Script& s) {
+       s.Write(kA, /*fua=*/false, /*block=*/1);
+       s.BeginBarrier(kB);
+       s.Activate(2);
+       s.Read(kB);
+       s.Read(kFirst, /*block=*/1);
+     }},
+    {"C3", "a suspend that flushed covers too little (C14)",
+     [](Script& s) { s.Write(kA); s.Ok(s.BeginSuspend()); s.Activate(2); s.Read(kFirst); }},
     {"C3", "data from nowhere (C10)", [](Script& s) { s.Read(999); }},
     {"C1", "what was discarded comes back (C11)",
      [](Script& s) { s.Write(kA); s.Write(0); s.Read(kA); }},

@@ -46,8 +46,23 @@ Frontend::Frontend(uint32_t index, Parts parts, Events events)
 
 void Frontend::Enter(uint64_t life, std::function<void()> what) {
   if (life != life_) return;
-  if (!paused()) return what();
-  parts_.agenda->At(paused_until_, [this, life, what = std::move(what)] { Enter(life, what); });
+  if (!paused() && waiting_.empty()) return what();
+  waiting_.push_back(std::move(what));
+  if (waiting_.size() == 1) WakeUp();
+}
+
+// In the order in which it came in, also when one pause follows another.
+void Frontend::WakeUp() {
+  parts_.agenda->At(paused_until_, [this, life = life_] {
+    if (life != life_) return;
+    if (paused()) return WakeUp();
+    while (life == life_ && !waiting_.empty() && !paused()) {
+      const std::function<void()> what = std::move(waiting_.front());
+      waiting_.pop_front();
+      what();
+    }
+    if (life == life_ && !waiting_.empty()) WakeUp();
+  });
 }
 
 std::function<void()> Frontend::Entering(std::function<void()> what) {
@@ -74,13 +89,14 @@ void Frontend::Crash() {
   sessions_.clear();
   armed_ = absl::InfiniteDuration();
   paused_until_ = Time();
+  waiting_.clear();
 }
 
 // --- the takeover ---
 
 void Frontend::Attach() {
   reading_ = true;
-  parts_.catalog->Get([this, life = life_](absl::StatusOr<CatalogRecord> record) {
+  parts_.catalog->Get(index_, [this, life = life_](absl::StatusOr<CatalogRecord> record) {
     Enter(life, [this, record = std::move(record)] {
       reading_ = false;
       if (!record.ok()) return events_.refused(record.status());
@@ -240,7 +256,7 @@ void Frontend::Wake(const std::string& owner) {
 
 void Frontend::Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done) {
   parts_.catalog->Put(
-      next, record_.revision,
+      index_, next, record_.revision,
       [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
         Enter(life, [this, next, done, put] {
           if (!put.ok()) return ReadBack(next, put.status(), done);
@@ -252,7 +268,7 @@ void Frontend::Commit(engine::TakeoverRecord next, std::function<void(absl::Stat
 
 void Frontend::ReadBack(engine::TakeoverRecord next, absl::Status put,
                         std::function<void(absl::Status)> done) {
-  parts_.catalog->Get([this, life = life_, next, put, done](absl::StatusOr<CatalogRecord> read) {
+  parts_.catalog->Get(index_, [this, life = life_, next, put, done](absl::StatusOr<CatalogRecord> read) {
     Enter(life, [this, next, put, done, read] {
       if (!read.ok() || read->revision == record_.revision) {
         return done(absl::UnavailableError("unknown"));

@@ -6,6 +6,7 @@
 #define WEIR_TESTS_SIM_FRONTEND_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -79,6 +80,7 @@ class Frontend {
   void Later(absl::Duration delay, std::function<void()> what);
   void Enter(uint64_t life, std::function<void()> what);
   std::function<void()> Entering(std::function<void()> what);
+  void WakeUp();
   Time Clock() const;
   void Trace(const std::string& line) const;
 
@@ -122,6 +124,7 @@ class Frontend {
   uint64_t life_ = 1;
   uint64_t attempts_ = 0;
   Time paused_until_{};
+  std::deque<std::function<void()>> waiting_;  // for its end
   double clock_rate_ = 1;
 
   bool reading_ = false;

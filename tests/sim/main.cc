@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/shrink.h"
 
 namespace weir::sim {
 namespace {
@@ -85,10 +86,10 @@ class Simulation {
   }
 
   void Fail(uint64_t seed, const std::string& violation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    std::printf("seed %lu: %s\n  replay: ops/simulate --seed=%lu%s\n",
+    const ClusterOptions shrunk = Shrink(seed, flags_.cluster);
+    std::printf("seed %lu: %s\n  replay: ops/simulate %s\n  shrunk: ops/simulate %s\n",
                 static_cast<unsigned long>(seed), violation.c_str(),
-                static_cast<unsigned long>(seed),
-                flags_.cluster.survivable ? "" : " --anything-goes");
+                FlagsOf(seed, flags_.cluster).c_str(), FlagsOf(seed, shrunk).c_str());
     failing_seed_ = seed;
   }
 
@@ -96,8 +97,11 @@ class Simulation {
     if (flags_.quiet || absl::Now() - shown_ < kProgressEvery) return;
     shown_ = absl::Now();
     const double seconds = absl::ToDoubleSeconds(shown_ - start_);
-    std::fprintf(stderr, "%lu clusters, %.0f a second\n",
-                 static_cast<unsigned long>(totals_.clusters), totals_.clusters / seconds);
+    const double part = flags_.hours > 0 ? seconds / (flags_.hours * 3600)
+                                         : static_cast<double>(totals_.clusters) / flags_.seeds;
+    std::fprintf(stderr, "%lu clusters, %.0f a second, %.0f %%\n",
+                 static_cast<unsigned long>(totals_.clusters), totals_.clusters / seconds,
+                 100 * part);
   }
 
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -138,6 +142,7 @@ int Main(int argc, char** argv) {
   Flags flags;
   uint64_t seed = 0;
   bool anything_goes = false;
+  std::vector<uint64_t> skipped;
   CLI::App app("Tries simulated clusters under random faults and judges them by the contract");
   app.add_option("--seeds", flags.seeds, "how many clusters")->capture_default_str();
   app.add_option("--hours", flags.hours, "instead of --seeds: for how long");
@@ -148,11 +153,14 @@ int Main(int argc, char** argv) {
   app.add_option("--requests", flags.cluster.requests, "requests of a cluster")
       ->capture_default_str();
   app.add_option("--faults", flags.cluster.faults, "faults of a cluster")->capture_default_str();
+  app.add_option("--skip-fault", skipped, "with --seed: not this one of its faults, from 0")
+      ->check(CLI::Range(0, 63));
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
   app.add_flag("--quiet", flags.quiet, "no progress");
   CLI11_PARSE(app, argc, argv);
   flags.cluster.survivable = !anything_goes;
+  for (uint64_t fault : skipped) flags.cluster.skipped_faults |= uint64_t{1} << fault;
   if (seed == 0) return Simulation(flags).Run();
   flags.first = seed;
   return Replay(flags);

@@ -13,9 +13,6 @@ namespace {
 
 using engine::RequestKind;
 
-// As much as a real replica grants; small enough that credit runs out in some runs.
-constexpr uint64_t kInflightBytes = 256 << 10;
-
 void SetError(const absl::Status& status, engine::CloneReply* reply) {
   reply->result = engine::Result(StatusToErrno(status));
   reply->message = std::string(status.message());
@@ -34,8 +31,10 @@ store::WriteKind KindOf(RequestKind kind) {
 
 }  // namespace
 
-ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, const store::VolumeGeometry& geometry)
+ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_bytes,
+                         const store::VolumeGeometry& geometry)
     : name_(std::string(1, static_cast<char>('a' + index))),
+      inflight_bytes_(inflight_bytes),
       store_(absl::StrCat("store-", name_), domains) {
   CHECK_OK(store_.BindCluster(kCluster));
   CHECK_OK(store_.CreateVolume(kVolume, geometry));
@@ -182,6 +181,7 @@ absl::StatusOr<store::VersionsPart> ReplicaNode::ReadVersions(
   absl::StatusOr<store::VersionsPart> part;
   RETURN_IF_ERROR(Step(fence, [&] {
     part = store_.ReadVersions(kVolume, step.lane, ranges, step.to, step.bytes_max);
+    if (part.ok()) NoteUsed(ranges);
     return part.status();
   }));
   return part;
@@ -218,7 +218,7 @@ absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
   opened.hello.incarnation = store_.identity().incarnation;
   opened.hello.num_flush_requests =
       replica::NumFlushRequests(store_.num_domains(), volume.geometry.lanes);
-  opened.hello.inflight_bytes_max = kInflightBytes;
+  opened.hello.inflight_bytes_max = inflight_bytes_;
   opened.hello.flush_supported = !faults_.cannot_flush;
   opened.hello.space_exhausted = !store_.HasSpaceFor(0);
   for (const store::LaneState& lane : volume.lanes) {
@@ -288,12 +288,21 @@ void ReplicaNode::Read(const engine::Clone& clone, engine::CloneReply* reply) {
   }
   auto read = store_.Read(kVolume, clone.range);
   if (!read.ok()) return SetError(read.status(), reply);
+  NoteUsed({clone.range});
   reply->position = read->newest;
   reply->zeroes = read->zeroes;
   if (read->zeroes) return;
   auto data = std::make_shared<const std::string>(std::move(read->data));
   const absl::string_view bytes = *data;
   reply->data = Payload(std::move(data), bytes);
+}
+
+void ReplicaNode::NoteUsed(const std::vector<BlockRange>& ranges) {
+  for (const BlockRange& range : ranges) {
+    for (uint64_t b = range.first; b < range.end(); ++b) {
+      used_invalid_block_ = used_invalid_block_ || store_.invalid(b);
+    }
+  }
 }
 
 void ReplicaNode::Flush(const engine::Clone& clone, engine::CloneReply* reply) {

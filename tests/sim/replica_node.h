@@ -35,7 +35,9 @@ struct ReplicaFaults {
 
 class ReplicaNode {
  public:
-  ReplicaNode(uint32_t index, uint32_t domains, const store::VolumeGeometry& geometry);
+  // `inflight_bytes`: what it grants a frontend.
+  ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_bytes,
+              const store::VolumeGeometry& geometry);
 
   const std::string& name() const { return name_; }
   std::string boot_id() const;
@@ -53,6 +55,8 @@ class ReplicaNode {
   // The disk is replaced by an empty one, which has the volume but nothing of it.
   void ReplaceDisk(Time now);
   Time power_cut_at() const { return power_cut_at_; }
+  // It has shown, or given to another, what is marked as not its own.
+  bool used_invalid_block() const { return used_invalid_block_; }
   void Start();
 
   // --- unary calls, as the server carries them out ---
@@ -100,8 +104,10 @@ class ReplicaNode {
   void Write(const engine::Clone& clone, engine::CloneReply* reply);
   void Read(const engine::Clone& clone, engine::CloneReply* reply);
   void Flush(const engine::Clone& clone, engine::CloneReply* reply);
+  void NoteUsed(const std::vector<BlockRange>& ranges);
 
   const std::string name_;
+  const uint64_t inflight_bytes_;
   ModelStore store_;
   std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
   ReplicaFaults faults_;
@@ -109,6 +115,7 @@ class ReplicaNode {
   uint64_t life_ = 1;
   uint64_t boot_ = 1;
   uint64_t disks_ = 1;
+  bool used_invalid_block_ = false;
   Time power_cut_at_ = -absl::InfiniteDuration();
 };
 

@@ -3,6 +3,7 @@
 SIM_SRCS = [
     "catalog_model.cc",
     "cluster.cc",
+    "cluster_checks.cc",
     "cluster_faults.cc",
     "contract_judge.cc",
     "frontend.cc",
@@ -11,6 +12,7 @@ SIM_SRCS = [
     "network.cc",
     "replica_node.cc",
     "show.cc",
+    "shrink.cc",
 ]
 
 SIM_HDRS = [
@@ -24,4 +26,6 @@ SIM_HDRS = [
     "network.h",
     "replica_node.h",
     "show.h",
+    "shrink.h",
+    "write_history.h",
 ]

@@ -135,7 +135,7 @@ void Engine::State::LoadTable(ControlId id, Table table) {
                                         "answered yet; try again"));
     }
     ++in_sync;
-    if (same->waited_for()) ++good;
+    if (same->waited_for() && same->health != Target::Health::kFailed) ++good;
   }
   // One that has failed or stays away may have lost what the others hold: it does not
   // count as one that remains when others leave. Whose place is taken is gone already; if too few

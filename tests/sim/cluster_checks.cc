@@ -1,0 +1,241 @@
+// What must hold inside of a cluster: I1 to I7 of the simulator's README. I8, that all is well in the
+// end, is Cluster::Finished's.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tests/sim/cluster.h"
+
+namespace weir::sim {
+namespace {
+
+using engine::RequestKind;
+
+// Where a write's part of one lane was put.
+uint64_t PlaceKey(uint64_t value, uint32_t lane) { return value << 8 | lane; }
+
+}  // namespace
+
+// The catalog has it in sync, with the disk that it has.
+bool Cluster::IsMember(uint32_t r) const {
+  return catalog_->record().volume.members[r].in_sync && !HasOtherStore(r);
+}
+
+// --- what engines do ---
+
+void Cluster::CheckSent(uint32_t frontend, const engine::SendClone& send) {
+  const engine::Clone& clone = send.clone;
+  if (suspended_[frontend]) Violated("a suspended volume has sent a clone");
+  const engine::TakeoverRecord& record = catalog_->record().volume;
+  const bool reads = clone.kind == RequestKind::kRead || clone.kind == RequestKind::kExtents;
+  if (reads && record.epoch == frontends_[frontend]->epoch() &&
+      !record.members[static_cast<size_t>(send.target)].in_sync) {
+    Violated("a read is sent to a replica that is no member");
+  }
+  const bool brings_data = clone.kind == RequestKind::kWrite;
+  if (!brings_data && clone.kind != RequestKind::kWriteZeroes &&
+      clone.kind != RequestKind::kDiscard) {
+    return;
+  }
+  const uint64_t value = brings_data ? ValueOf(clone.data.bytes(), 0) : 0;
+  history_.Record(clone.range, clone.position, value);
+  if (!brings_data) return;
+  placed_[PlaceKey(value, Index(clone.lane))] = clone.position;
+  if (ops_[value].kind == RequestKind::kBarrier) CheckPreFlushed(value);
+}
+
+// C9: what a barrier covers is durable before its data goes out.
+void Cluster::CheckPreFlushed(uint64_t id) {
+  const Op& op = ops_[id];
+  if (op.done || catalog_->record().volume.epoch != op.epoch) return;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!IsMember(r)) continue;
+    for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
+      if (replicas_[r]->store().durable(lane) >= op.covers[lane]) continue;
+      Violated(absl::StrCat("C9: barrier ", id, " is written, and ", op.covers[lane].ToString(),
+                            " is not durable on member ", replicas_[r]->name()));
+    }
+  }
+}
+
+// I3 for what replicas are told of each other.
+void Cluster::CheckPoints(uint32_t frontend, const engine::SendDurablePoints& news) {
+  for (const auto& [lane, point] : news.points) {
+    told_[Index(lane)] = std::max(told_[Index(lane)], point);
+  }
+  if (frontends_[frontend]->epoch() != active_epoch_) return;
+  if (catalog_->record().volume.epoch != active_epoch_) return;
+  for (const auto& [lane, point] : news.points) {
+    for (uint32_t r = 0; r < replicas_.size(); ++r) {
+      if (!IsMember(r) || replicas_[r]->store().durable(Index(lane)) >= point) continue;
+      Violated(absl::StrCat("I3: replicas are told that all have synced ", point.ToString(),
+                            ", replica ", replicas_[r]->name(), " has not"));
+    }
+  }
+}
+
+// Nothing here ever loses what it has synced, so a member that comes back can be refilled.
+void Cluster::CheckDisconnect(uint32_t frontend, const engine::DisconnectTarget& end) {
+  if (!absl::StrContains(end.reason, "came back with lane")) return;
+  const engine::EngineView view = frontends_[frontend]->engine().View();
+  if (view.targets[static_cast<size_t>(end.target)].health == engine::TargetView::Health::kFailed) {
+    Violated("what a member had not synced was not kept for it");
+  }
+}
+
+// I7: members leave only if one stays that is not known to have failed.
+void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit) {
+  const engine::EngineView view = frontends_[frontend]->engine().View();
+  // One of which it is in doubt whether it has left is asked for again, whatever happened since.
+  std::vector<bool> asked;
+  for (const auto& t : commit.table.targets) asked.push_back(t.state == engine::TargetState::kInSync);
+  if (asked == std::exchange(asked_[frontend], asked)) return;
+  bool somebody_leaves = false;
+  for (size_t i = 0; i < view.targets.size(); ++i) {
+    const bool stays = commit.table.targets[i].state == engine::TargetState::kInSync;
+    if (stays && view.targets[i].health != engine::TargetView::Health::kFailed) return;
+    somebody_leaves |= !stays && view.targets[i].config.state == engine::TargetState::kInSync;
+  }
+  if (somebody_leaves) Violated("I7: only members that have failed would be left");
+}
+
+// I2: what is acknowledged is on every member that the catalog names, and on as many as asked for.
+void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
+  for (uint64_t b = op.range.first; b < op.range.end(); ++b) {
+    const uint32_t lane = Index(geometry_.lanes.LaneOf(b));
+    const auto placed = placed_.find(PlaceKey(id, lane));
+    if (placed == placed_.end()) return Violated(absl::StrCat("write ", id, " was never sent"));
+    const Position at = placed->second;
+    acked_[frontend][lane] = std::max(acked_[frontend][lane], at);
+    if (catalog_->record().volume.epoch != op.epoch) continue;
+    if (at > last_acked_[lane].position) last_acked_[lane] = {at, op.invoked};
+    uint32_t have = 0;
+    for (uint32_t r = 0; r < replicas_.size(); ++r) {
+      const ReplicaNode& replica = *replicas_[r];
+      const bool excused = replica.power_cut_at() >= op.invoked;
+      const bool has = excused || replica.store().position(lane) >= at;
+      have += has ? 1 : 0;
+      if (!IsMember(r)) continue;
+      if (!has) {
+        Violated(absl::StrCat("I2: write ", id, " was acknowledged at ", at.ToString(),
+                              ", replica ", replica.name(), " is at ",
+                              replica.store().position(lane).ToString()));
+      } else if (op.fua && replica.store().durable(lane) < at) {
+        Violated(absl::StrCat("I3: FUA write ", id, " was acknowledged at ", at.ToString(),
+                              ", replica ", replica.name(), " has synced ",
+                              replica.store().durable(lane).ToString()));
+      }
+    }
+    if (have < engine_options_.min_in_sync) {
+      Violated(absl::StrCat("I2: write ", id, " was acknowledged by ", have, " replicas, min_in_sync is ",
+                            engine_options_.min_in_sync));
+    }
+  }
+}
+
+// I3: what a flush covers is synced on every member that the catalog names.
+void Cluster::CheckFlushed(const Op& op) {
+  if (catalog_->record().volume.epoch != op.epoch) return;
+  for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
+    flushed_[lane] = std::max(flushed_[lane], op.covers[lane]);
+  }
+  CheckMembers();
+}
+
+void Cluster::CheckMembers() {
+  const engine::TakeoverRecord& record = catalog_->record().volume;
+  if (std::none_of(record.members.begin(), record.members.end(),
+                   [](const auto& m) { return m.in_sync; })) {
+    Violated("I7: the catalog names no member in sync");
+  }
+  if (record.recovering) return;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!IsMember(r)) continue;
+    const ModelStore& store = replicas_[r]->store();
+    for (uint32_t lane = 0; lane < flushed_.size(); ++lane) {
+      const LastAcked& acked = last_acked_[lane];
+      if (store.position(lane) < acked.position && replicas_[r]->power_cut_at() < acked.invoked) {
+        Violated(absl::StrCat("I2: ", acked.position.ToString(), " of lane ", lane,
+                              " is acknowledged, member ", replicas_[r]->name(), " is at ",
+                              store.position(lane).ToString()));
+      }
+      if (store.durable(lane) >= flushed_[lane]) continue;
+      Violated(absl::StrCat("I3: ", flushed_[lane].ToString(), " of lane ", lane,
+                            " is flushed, member ", replicas_[r]->name(), " has synced ",
+                            store.durable(lane).ToString()));
+    }
+  }
+}
+
+// --- what replicas have ---
+
+void Cluster::CheckReplicas() {
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    const ModelStore& store = replicas_[r]->store();
+    Epoch& promised = promised_[store.identity().store_id];
+    if (store.promised() < promised) {
+      Violated(absl::StrCat("I4: replica ", replicas_[r]->name(), " has promised ", promised,
+                            " and says ", store.promised()));
+    }
+    promised = store.promised();
+    if (replicas_[r]->used_invalid_block()) {
+      Violated(absl::StrCat("I6: replica ", replicas_[r]->name(), " has used a marked block"));
+    }
+    if (IsMember(r) && !catalog_->record().volume.recovering) CheckHistory(r);
+    for (uint32_t other = 0; other < r; ++other) CompareReplicas(other, r);
+  }
+}
+
+// I1: a member has, in each lane, a prefix of what was written in this epoch. I6: and all of it.
+void Cluster::CheckHistory(uint32_t r) {
+  const ModelStore& store = replicas_[r]->store();
+  for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
+    const Position at = store.position(Index(geometry_.lanes.LaneOf(block)));
+    if (at.epoch() != active_epoch_) continue;
+    if (store.invalid(block)) {
+      return Violated(absl::StrCat("I6: block ", block, " of member ", replicas_[r]->name(),
+                                   " is marked"));
+    }
+    const ModelStore::Version* written = history_.Newest(block, at);
+    const auto& all = store.versions(block);
+    const bool has = !all.empty() && all.back().position.epoch() == at.epoch();
+    if (written == nullptr ? !has : has && all.back() == *written) continue;
+    return Violated(absl::StrCat(
+        "I1: member ", replicas_[r]->name(), " is at ", at.ToString(), ", its block ", block,
+        " has ", has ? all.back().position.ToString() : "nothing", ", written was ",
+        written == nullptr ? "nothing" : written->position.ToString()));
+  }
+}
+
+// I5: at equal positions of one history replicas are equal, and version by version as far as none
+// may have been reclaimed.
+void Cluster::CompareReplicas(uint32_t i, uint32_t j) {
+  const ModelStore& a = replicas_[i]->store();
+  const ModelStore& b = replicas_[j]->store();
+  for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
+    const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
+    const Position at = a.position(lane);
+    if (at != b.position(lane) || a.lineage(lane) != b.lineage(lane)) continue;
+    if (a.invalid(block) || b.invalid(block)) continue;
+    // A tail that a takeover copies has the newest versions only.
+    const bool serves = !catalog_->record().volume.recovering && at.epoch() == active_epoch_;
+    const Position above = serves ? std::max(told_[lane], Position(at.epoch(), 0)) : at;
+    auto left = a.versions(block).rbegin();
+    auto right = b.versions(block).rbegin();
+    const uint64_t left_value = left == a.versions(block).rend() ? 0 : left->value;
+    const uint64_t right_value = right == b.versions(block).rend() ? 0 : right->value;
+    bool equal = left_value == right_value;
+    for (; equal && left != a.versions(block).rend() && left->position > above; ++left, ++right) {
+      equal = right != b.versions(block).rend() && *left == *right;
+    }
+    if (equal) equal = right == b.versions(block).rend() || right->position <= above;
+    if (equal) continue;
+    return Violated(absl::StrCat("I5: at ", at.ToString(), " block ", block, " is ", left_value,
+                                 " on ", replicas_[i]->name(), " and ", right_value, " on ",
+                                 replicas_[j]->name(), ", or has other versions above ",
+                                 above.ToString()));
+  }
+}
+
+}  // namespace weir::sim
