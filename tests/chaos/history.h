@@ -58,7 +58,7 @@ class History {
   };
 
   // All blocks hold zeros at first.
-  explicit History(uint64_t blocks) : judge_(blocks) {}
+  explicit History(uint64_t blocks) : judge_(blocks, sim::ContractJudge::Order::kCalled) {}
 
   // A client has found the volume served under this epoch. The clients live on when one frontend replaces another,
   // so nothing they were answered may be lost.

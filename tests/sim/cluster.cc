@@ -60,7 +60,8 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
     record.volume.members.push_back(
         {.replica = replica->name(), .store_id = replica->store().identity().store_id});
   }
-  judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks);
+  judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks,
+                                           ContractJudge::Order::kSubmitted);
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
         if (!applied.volume.recovering && applied.volume.epoch != active_epoch_) {

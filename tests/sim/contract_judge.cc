@@ -8,7 +8,8 @@
 
 namespace weir::sim {
 
-ContractJudge::ContractJudge(uint64_t blocks) : ops_(1), blocks_(blocks) {
+ContractJudge::ContractJudge(uint64_t blocks, Order order)
+    : order_(order), ops_(1), blocks_(blocks) {
   for (Block& block : blocks_) {
     Candidate first;
     first.effective = first.closed = 0;
@@ -220,9 +221,14 @@ void ContractJudge::FlushReturned(const Op& flush) {
   });
 }
 
+bool ContractJudge::WasBefore(const Undurable& y, const Op& barrier) const {
+  const Tick when = order_ == Order::kSubmitted ? ops_[y.op].invoked : y.acked;
+  return y.session == barrier.session && when < barrier.invoked;
+}
+
 void ContractJudge::BarrierReturned(uint64_t id, const Op& barrier) {
   FlushReturned(barrier);
-  if (barrier.session < active_) return;
+  if (barrier.session < active_ || order_ != Order::kSubmitted) return;
   for (uint64_t other = 1; other < ops_.size(); ++other) {
     const Op& op = ops_[other];
     const bool before = op.kind != Kind::kNone && op.kind != Kind::kSuspend &&
@@ -232,7 +238,7 @@ void ContractJudge::BarrierReturned(uint64_t id, const Op& barrier) {
                                        ", which was begun before it"));
   }
   std::erase_if(undurable_, [&](const Undurable& y) {
-    if (y.session != barrier.session || ops_[y.op].invoked >= barrier.invoked) return false;
+    if (!WasBefore(y, barrier)) return false;
     if (y.acked >= crashed_) MakeDurable(y.block, y.op);
     return true;
   });
@@ -242,9 +248,7 @@ void ContractJudge::BarrierReturned(uint64_t id, const Op& barrier) {
 void ContractJudge::BarrierSurvived(const Op& barrier) {
   const std::vector<Undurable> all = undurable_;
   for (const Undurable& y : all) {
-    const bool before = y.session == barrier.session && y.acked < crashed_ &&
-                        ops_[y.op].invoked < barrier.invoked;
-    if (before) MakeDurableLate(y.block, y.op);
+    if (y.acked < crashed_ && WasBefore(y, barrier)) MakeDurableLate(y.block, y.op);
   }
 }
 

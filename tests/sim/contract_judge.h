@@ -34,7 +34,11 @@ struct Outcome {
 
 class ContractJudge {
  public:
-  explicit ContractJudge(uint64_t blocks);
+  // Of the order of invocations. kSubmitted: it is the one in which the volume got them, so a barrier's
+  // promise about what was begun before it can be judged. kCalled: several clients' calls, which may
+  // overtake each other on their way; it is only judged about what had been answered before it.
+  enum class Order { kSubmitted, kCalled };
+  ContractJudge(uint64_t blocks, Order order);
 
   // The session's record is ACTIVE. Fresh: the clients of all earlier ones are gone, so from here
   // on each block may hold any value that was not overwritten durably. Resumed: the same
@@ -110,6 +114,7 @@ class ContractJudge {
   void FlushReturned(const Op& op);
   // C9: what came before a barrier is answered, and durable, before its data is written.
   void BarrierReturned(uint64_t id, const Op& barrier);
+  bool WasBefore(const Undurable& y, const Op& barrier) const;
   void BarrierSurvived(const Op& barrier);
   void MakeDurable(uint64_t block, uint64_t op);
   // The same for an operation of before the last fresh activation that is answered after it.
@@ -126,6 +131,7 @@ class ContractJudge {
   Tick now_ = 1;
   Tick crashed_ = 0;           // the last fresh activation
   SessionId active_{};
+  const Order order_;
   std::vector<Op> ops_;        // by id
   std::vector<Block> blocks_;
   std::vector<Undurable> undurable_;

@@ -58,7 +58,7 @@ class Script {
   SessionId Session() const { return SessionId{session_}; }
   OpId Next() { return last_ = OpId{static_cast<uint64_t>(last_) + 1}; }
 
-  ContractJudge judge_{2};
+  ContractJudge judge_{2, ContractJudge::Order::kSubmitted};
   uint64_t session_ = 1;
   OpId last_{0};
 };

@@ -242,6 +242,10 @@ class TlsTest(unittest.TestCase):
         self.addCleanup(process.kill)
         return process
 
+    def log(self, name):
+        with open(os.path.join(self.dir, name + ".log")) as log:
+            return log.read()
+
     def frontend(self, name, parameters):
         catalog = f"etcd:127.0.0.1:{self.port}?timeout=5s{parameters}"
         return self.start(name, self.binary("weir-volume"), f"--catalog={catalog}",
@@ -255,11 +259,12 @@ class TlsTest(unittest.TestCase):
         url = f"https://127.0.0.1:{self.port}"
         self.start("etcd", harness.cluster_lib.ETCD, "--data-dir=etcd", f"--listen-client-urls={url}",
                    f"--advertise-client-urls={url}", f"--listen-peer-urls=http://127.0.0.1:{self.port + 1}", *files)
+        # A frontend that finds no catalog at its start ends.
+        wait_until(lambda: "ready to serve client requests" in self.log("etcd"), 30, "etcd serves")
         self.frontend("good", "&ca=ca.pem&cert=weir.pem&key=weir.key")
         weirctl = [self.binary("weirctl"), f"--volume_addr=127.0.0.1:{self.port + 2}"]
         wait_until(lambda: run(*weirctl, "volume", "list", check=False).returncode == 0, 20, "the frontend serves")
         for name, parameters in (("plain", ""), ("stranger", "&ca=ca.pem"),
                                  ("deceived", "&ca=other.pem&cert=weir.pem&key=weir.key")):
             self.assertEqual(self.frontend(name, parameters + "&timeout=1s").wait(30), 1, name)
-            with open(os.path.join(self.dir, name + ".log")) as log:
-                self.assertIn(f"etcd at 127.0.0.1:{self.port}", log.read())
+            self.assertIn(f"etcd at 127.0.0.1:{self.port}", self.log(name))
