@@ -137,6 +137,7 @@ void Cluster::MakeFrontends() {
     events.refused = [this, i](const absl::Status&) { Refused(i); };
     events.completed = [this, i](engine::CompleteRequest& done) { Completed(i, done); };
     events.control = [this, i](const engine::CompleteControl& done) { ControlDone(i, done); };
+    events.resumes = [this, i] { suspended_[i] = false; };
     events.stepped = [this, i](const engine::Effects& effects) { Stepped(i, effects); };
     frontends_.push_back(std::make_unique<Frontend>(i, parts, std::move(events)));
     frontends_.back()->set_clock_rate(1 + (static_cast<double>(dice_.Below(101)) - 50) / 1000);

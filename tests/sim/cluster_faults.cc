@@ -300,7 +300,6 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
   }
   agenda_.After(dice_.Micros(0, 300000), [this, f] {
     if (!frontends_[f]->serving()) return;
-    suspended_[f] = false;
     frontends_[f]->Resume(engine::ControlId{next_control_++});
   });
 }

@@ -344,6 +344,7 @@ void Frontend::Suspend(engine::ControlId id, bool noflush, absl::Duration deadli
 
 void Frontend::Resume(engine::ControlId id) {
   Enter(life_, [this, id] {
+    events_.resumes();
     Feed("resume", [&](auto& engine, auto& effects) { engine.Resume(id, Clock(), effects); });
   });
 }

@@ -29,6 +29,7 @@ class Frontend {
     std::function<void(const absl::Status&)> refused;  // the attach has failed
     std::function<void(engine::CompleteRequest&)> completed;
     std::function<void(const engine::CompleteControl&)> control;
+    std::function<void()> resumes;  // the engine is told to, now
     // After each event of the engine.
     std::function<void(const engine::Effects&)> stepped;
   };
