@@ -279,6 +279,9 @@ absl::Status DiskStore::BeginJoin(VolumeId id, const JoinLane& join) {
     state.known = join.to;
   } else {
     for (const ChangeEntry& change : own) batch.DeleteChange(id, lane->id, change);
+    // One that came with an earlier join stands for all since that one's common point, which
+    // may lie below this one: with it goes what is known of before.
+    if (!own.empty()) state.known = std::max(state.known, join.common);
     for (const BlockRange& range : join.changes) {
       batch.PutChange(id, lane->id, {join.to, range}, join.common);
     }
