@@ -336,6 +336,29 @@ TEST_F(JoinTest, ATargetWhoseOwnChangesAreTrimmedPastTheCommonPointCopiesEveryth
   EXPECT_EQ(target()->Read(kVolume, {1, 1})->data, BlockOf(101));
 }
 
+// The first join's changes stand at its end for all since (1, 1). The second one's history has
+// only half of that join's, so what it takes back are changes from before its common point too.
+TEST_F(JoinTest, ASecondOneFromFurtherBackForgetsWhatTheFirstOnesChangesStoodFor) {
+  GoOnWithoutTarget();
+  ASSERT_OK(testing::BeginJoin(source(), target(), kVolume, 1));
+  ASSERT_TRUE(CopyAll(source(), target(), kVolume).ok());
+  ASSERT_OK(target()->FinishJoin(kVolume, 1));
+  ASSERT_OK(target()->Promise(kVolume, 3));
+  JoinLane second;
+  second.join_id = 2;
+  second.lane = kLane;
+  second.expected = Position(2, 2);
+  second.common = Position(2, 1);
+  second.to = Position(3, 0);
+  second.lineage = {{0, 0}, {1, 1}, {2, 1}};
+  ASSERT_OK(target()->BeginJoin(kVolume, second));
+  EXPECT_EQ(Invalid(), (Ranges{{0, 1}, {4, 2}}));
+  Kill(&target_);
+  EXPECT_TRUE(absl::IsOutOfRange(
+      target()->ReadChanges(kVolume, kLane, Position(1, 1), Position(3, 0)).status()));
+  EXPECT_TRUE(target()->ReadChanges(kVolume, kLane, Position(2, 1), Position(3, 0)).ok());
+}
+
 // Stripes enough to overflow every limit, with changes that cost nothing.
 class ManyChangesTest : public JoinTest {
  protected:
