@@ -96,7 +96,11 @@ void FakeStore::MarkForJoin(Volume& volume, const store::JoinLane& join) {
            change.entry.position > join.common;
   };
   for (const Change& change : volume.changes) {
-    if (cut_off(change)) mark(change.entry.range);
+    if (!cut_off(change)) continue;
+    mark(change.entry.range);
+    if (change.made_after >= join.common) continue;
+    Position& known = volume.known[join.lane];
+    known = std::max(known, join.common);
   }
   std::erase_if(volume.changes, cut_off);
   for (const BlockRange& range : join.changes) {

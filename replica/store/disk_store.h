@@ -180,8 +180,14 @@ class DiskStore : public Store {
   // Of one stripe; none if it has no marks.
   absl::StatusOr<std::optional<StripeBits>> MarksOf(const Volume& volume, const Lane& lane,
                                                     uint64_t stripe) const;
+  // What a join's target changed after the common point.
+  struct OwnChanges {
+    std::vector<ChangeEntry> entries;
+    // One of them came with an earlier join from further back, and stands for all since there.
+    bool reach_below_common = false;
+  };
   absl::StatusOr<BlockSet> BlocksToMark(const Volume& volume, const Lane& lane,
-                                        const JoinLane& join, std::vector<ChangeEntry>* own) const;
+                                        const JoinLane& join, OwnChanges* own) const;
   absl::Status AddMarks(const Volume& volume, const Lane& lane, const BlockSet& blocks,
                         Lane::Join* state, DomainBatch* batch) const;
   absl::Status DropMarks(const Volume& volume, const Lane& lane, DomainBatch* batch) const;

@@ -199,18 +199,19 @@ absl::StatusOr<InvalidPage> DiskStore::InvalidBlocks(VolumeId id, LaneId lane_id
 
 absl::StatusOr<BlockSet> DiskStore::BlocksToMark(const Volume& volume, const Lane& lane,
                                                  const JoinLane& join,
-                                                 std::vector<ChangeEntry>* own) const {
+                                                 OwnChanges* own) const {
   BlockSet blocks(volume.geometry.lanes);
   if (join.everything) return blocks;
   for (const BlockRange& range : join.changes) blocks.Add(range);
   for (const BlockRange& range : join.invalid) blocks.Add(range);
   RETURN_IF_ERROR(ForEachChange(NewChangesIterator(lane).get(), lane, join.common,
-                                [&](const ChangeEntry& change, Position) {
+                                [&](const ChangeEntry& change, Position made_after) {
                                   blocks.Add(change.range);
-                                  own->push_back(change);
-                                  return own->size() <= kJoinRangesMax;
+                                  own->entries.push_back(change);
+                                  own->reach_below_common |= made_after < join.common;
+                                  return own->entries.size() <= kJoinRangesMax;
                                 }));
-  if (own->size() <= kJoinRangesMax) return blocks;
+  if (own->entries.size() <= kJoinRangesMax) return blocks;
   return absl::OutOfRangeError(
       absl::StrCat("lane ", Index(lane.id), " has more than ", kJoinRangesMax,
                    " changes after ", join.common.ToString(), "; copy everything"));
@@ -260,7 +261,7 @@ absl::Status DiskStore::BeginJoin(VolumeId id, const JoinLane& join) {
                                            ", not at ", join.expected.ToString()));
   }
   RETURN_IF_ERROR(CheckCommon(state, join));
-  std::vector<ChangeEntry> own;
+  OwnChanges own;
   ASSIGN_OR_RETURN(const BlockSet blocks, BlocksToMark(*volume, *lane, join, &own));
   const uint64_t record_bytes = kRecordBytes + volume->geometry.lanes.stripe_blocks / 8;
   if (!admission_[lane->domain]->Admit((blocks.stripes().size() + join.changes.size()) *
@@ -278,10 +279,9 @@ absl::Status DiskStore::BeginJoin(VolumeId id, const JoinLane& join) {
     // What this lane changed before lies at or below it, and is trimmed in time.
     state.known = join.to;
   } else {
-    for (const ChangeEntry& change : own) batch.DeleteChange(id, lane->id, change);
-    // One that came with an earlier join stands for all since that one's common point, which
-    // may lie below this one: with it goes what is known of before.
-    if (!own.empty()) state.known = std::max(state.known, join.common);
+    for (const ChangeEntry& change : own.entries) batch.DeleteChange(id, lane->id, change);
+    // With them goes what is known of before.
+    if (own.reach_below_common) state.known = std::max(state.known, join.common);
     for (const BlockRange& range : join.changes) {
       batch.PutChange(id, lane->id, {join.to, range}, join.common);
     }

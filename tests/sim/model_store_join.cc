@@ -93,12 +93,12 @@ absl::Status ModelStore::BeginJoin(VolumeId, const store::JoinLane& join) {
       return;
     }
     for (const Change& change : at.changes) {
-      if (change.position > join.common) mark(change.range);
+      if (change.position <= join.common) continue;
+      mark(change.range);
+      // One that came with a join stands for all since that one's common point.
+      if (change.made_after < join.common) at.trimmed = std::max(at.trimmed, join.common);
     }
-    const auto dropped =
-        std::erase_if(at.changes, [&](const Change& c) { return c.position > join.common; });
-    // One that came with a join stands for all since that one's common point.
-    if (dropped > 0) at.trimmed = std::max(at.trimmed, join.common);
+    std::erase_if(at.changes, [&](const Change& c) { return c.position > join.common; });
     for (const std::vector<BlockRange>* ranges : {&join.changes, &join.invalid}) {
       for (const BlockRange& range : *ranges) mark(range);
     }
