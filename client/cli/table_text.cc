@@ -28,10 +28,6 @@ absl::StatusOr<v1::Target> ParseTarget(absl::string_view line, uint64_t sectors)
     return absl::InvalidArgumentError(
         absl::StrCat("does not cover the volume; it must begin with '0 ", sectors, "'"));
   }
-  if (words[5] != "in_sync" && words[5] != "out") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("has state '", words[5], "'; use in_sync or out"));
-  }
   v1::Target target;
   target.set_replica(words[3]);
   target.set_address(words[4]);
@@ -39,7 +35,16 @@ absl::StatusOr<v1::Target> ParseTarget(absl::string_view line, uint64_t sectors)
   return target;
 }
 
-absl::StatusOr<v1::Table> ParseJson(absl::string_view text) {
+absl::Status CheckTarget(const v1::Target& target) {
+  if (target.replica().empty() || target.address().empty()) {
+    return absl::InvalidArgumentError("names no replica, or not its address");
+  }
+  if (target.state() == "in_sync" || target.state() == "out") return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("has state '", target.state(), "'; use in_sync or out"));
+}
+
+absl::StatusOr<v1::Table> ReadJson(absl::string_view text) {
   const std::string json(text);
   v1::Table table;
   auto status = google::protobuf::util::JsonStringToMessage(json, &table);
@@ -51,6 +56,33 @@ absl::StatusOr<v1::Table> ParseJson(absl::string_view text) {
   return absl::InvalidArgumentError(
       absl::StrCat("is not the JSON of a table: ",
                    std::string(status.message().data(), status.message().size())));
+}
+
+absl::StatusOr<v1::Table> ParseJson(absl::string_view text) {
+  ASSIGN_OR_RETURN(v1::Table table, ReadJson(text));
+  for (int i = 0; i < table.targets_size(); ++i) {
+    const absl::Status status = CheckTarget(table.targets(i));
+    if (status.ok()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("target ", i + 1, " ", status.message()));
+  }
+  return table;
+}
+
+absl::StatusOr<v1::Table> ParseLines(absl::string_view text, uint64_t size_bytes) {
+  v1::Table table;
+  int number = 0;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    line = absl::StripAsciiWhitespace(line);
+    if (line.empty() || line.front() == '#') continue;
+    auto target = ParseTarget(line, size_bytes / kSectorBytes);
+    const absl::Status status = target.ok() ? CheckTarget(*target) : target.status();
+    if (!status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("line ", number, " ", status.message()));
+    }
+    *table.add_targets() = *std::move(target);
+  }
+  return table;
 }
 
 }  // namespace
@@ -67,20 +99,8 @@ std::string FormatTable(const v1::Volume& volume) {
 
 absl::StatusOr<v1::Table> ParseTable(absl::string_view text, uint64_t size_bytes) {
   text = absl::StripAsciiWhitespace(text);
-  if (!text.empty() && text.front() == '{') return ParseJson(text);
-  v1::Table table;
-  int number = 0;
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
-    ++number;
-    line = absl::StripAsciiWhitespace(line);
-    if (line.empty() || line.front() == '#') continue;
-    auto target = ParseTarget(line, size_bytes / kSectorBytes);
-    if (!target.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", number, " ", target.status().message()));
-    }
-    *table.add_targets() = *std::move(target);
-  }
+  const bool json = !text.empty() && text.front() == '{';
+  ASSIGN_OR_RETURN(v1::Table table, json ? ParseJson(text) : ParseLines(text, size_bytes));
   if (table.targets().empty()) {
     return absl::InvalidArgumentError("holds no target; take what 'weirctl table show' prints");
   }

@@ -61,6 +61,10 @@ TEST(TableTextTest, NamesTheLineThatIsWrong) {
       {"0 8 replica r1 a:1 joining", "use in_sync or out"},
       {"{\"targets\": 7}", "JSON"},
       {"{\"nonsense\": 7}", "JSON"},
+      {"{}", "holds no target"},
+      {"{\"targets\": [{\"replica\": \"\"}]}", "target 1 names no replica"},
+      {R"({"targets": [{"replica": "r1", "address": "a:1", "state": "joining"}]})",
+       "use in_sync or out"},
   };
   for (const Bad& c : kCases) {
     auto table = ParseTable(c.text, 4096);
