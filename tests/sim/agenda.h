@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
 
 namespace weir::sim {
@@ -16,42 +16,62 @@ namespace weir::sim {
 // Since any fixed origin, as engine::Time.
 using Time = absl::Duration;
 
-// Thread-safety: none. Things due at the same time happen in the order in which they were entered.
+// Thread-safety: none. Things due in the same nanosecond happen in the order in which they were
+// entered.
 class Agenda {
  public:
-  Time now() const { return now_; }
+  using What = absl::AnyInvocable<void()>;
+
+  Time now() const { return absl::Nanoseconds(now_); }
   // `when` in the past means now.
-  void At(Time when, std::function<void()> what) {
-    heap_.push_back({std::max(when, now_), next_turn_++, std::move(what)});
+  void At(Time when, What what) {
+    const uint32_t slot = Keep(std::move(what));
+    // Rounded up: whoever waits until then must not wake up before.
+    const int64_t due = absl::ToInt64Nanoseconds(absl::Ceil(when, absl::Nanoseconds(1)));
+    heap_.push_back({std::max(due, now_), next_turn_++, slot});
     std::push_heap(heap_.begin(), heap_.end(), Later);
   }
-  void After(absl::Duration delay, std::function<void()> what) {
-    At(now_ + delay, std::move(what));
-  }
+  void After(absl::Duration delay, What what) { At(now() + delay, std::move(what)); }
   bool empty() const { return heap_.empty(); }
   // REQUIRES: !empty().
-  Time next() const { return heap_.front().when; }
+  Time next() const { return absl::Nanoseconds(heap_.front().when); }
   void RunNext() {
     std::pop_heap(heap_.begin(), heap_.end(), Later);
-    Item item = std::move(heap_.back());
+    const Item item = heap_.back();
     heap_.pop_back();
     now_ = item.when;
-    item.what();
+    What what = std::move(kept_[item.slot]);
+    free_.push_back(item.slot);
+    what();
   }
 
  private:
+  // Small, since a heap moves its items about.
   struct Item {
-    Time when;
+    int64_t when = 0;  // ns
     uint64_t turn = 0;
-    std::function<void()> what;
+    uint32_t slot = 0;  // of kept_
   };
   static bool Later(const Item& a, const Item& b) {
     return std::tie(a.when, a.turn) > std::tie(b.when, b.turn);
   }
 
-  Time now_ = absl::Seconds(1000);
+  uint32_t Keep(What what) {
+    if (free_.empty()) {
+      kept_.push_back(std::move(what));
+      return static_cast<uint32_t>(kept_.size() - 1);
+    }
+    const uint32_t slot = free_.back();
+    free_.pop_back();
+    kept_[slot] = std::move(what);
+    return slot;
+  }
+
+  int64_t now_ = 1'000'000'000'000;
   uint64_t next_turn_ = 0;
   std::vector<Item> heap_;
+  std::vector<What> kept_;
+  std::vector<uint32_t> free_;
 };
 
 }  // namespace weir::sim

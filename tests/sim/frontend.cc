@@ -44,9 +44,14 @@ Frontend::Frontend(uint32_t index, Parts parts, Events events)
 
 // --- the process ---
 
-void Frontend::Enter(uint64_t life, std::function<void()> what) {
+template <typename What>
+void Frontend::Enter(uint64_t life, What&& what) {
   if (life != life_) return;
   if (!paused() && waiting_.empty()) return what();
+  Wait(std::forward<What>(what));
+}
+
+void Frontend::Wait(Agenda::What what) {
   waiting_.push_back(std::move(what));
   if (waiting_.size() == 1) WakeUp();
 }
@@ -57,7 +62,7 @@ void Frontend::WakeUp() {
     if (life != life_) return;
     if (paused()) return WakeUp();
     while (life == life_ && !waiting_.empty() && !paused()) {
-      const std::function<void()> what = std::move(waiting_.front());
+      Agenda::What what = std::move(waiting_.front());
       waiting_.pop_front();
       what();
     }
@@ -65,18 +70,18 @@ void Frontend::WakeUp() {
   });
 }
 
-std::function<void()> Frontend::Entering(std::function<void()> what) {
-  return [this, life = life_, what = std::move(what)] { Enter(life, what); };
-}
-
-void Frontend::Later(absl::Duration delay, std::function<void()> what) {
-  parts_.agenda->After(delay, Entering(std::move(what)));
+template <typename What>
+void Frontend::Later(absl::Duration delay, What what) {
+  parts_.agenda->After(delay, [this, life = life_, what = std::move(what)]() mutable {
+    Enter(life, std::move(what));
+  });
 }
 
 Time Frontend::Clock() const { return parts_.agenda->now() * clock_rate_; }
 
-void Frontend::Trace(const std::string& line) const {
-  if (parts_.trace) parts_.trace(absl::StrCat("f", index_, " ", line));
+template <typename... Parts>
+void Frontend::Trace(const Parts&... parts) const {
+  if (parts_.trace) parts_.trace(absl::StrCat("f", index_, " ", parts...));
 }
 
 void Frontend::Crash() {
@@ -126,8 +131,8 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
   for (const engine::TakeoverEffect& effect : effects) {
     if (takeover_ == nullptr) return;
     if (const auto* commit = std::get_if<engine::CommitRecord>(&effect)) {
-      Trace(absl::StrCat("takes epoch ", commit->record.epoch,
-                         commit->record.recovering ? " RECOVERING" : " ACTIVE"));
+      Trace("takes epoch ", commit->record.epoch,
+                         commit->record.recovering ? " RECOVERING" : " ACTIVE");
       Commit(commit->record, [this](absl::Status status) {
         engine::TakeoverEffects next;
         takeover_->RecordCommitted(status, Clock(), next);
@@ -142,10 +147,10 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
     } else if (const auto* wait = std::get_if<engine::WaitFor>(&effect)) {
       Later(wait->delay / clock_rate_, [this, owner = record_.volume.owner] { Wake(owner); });
     } else if (const auto* given_up = std::get_if<engine::GiveUpMember>(&effect)) {
-      Trace(absl::StrCat("gives up ", given_up->member, ": ", given_up->reason));
+      Trace("gives up ", given_up->member, ": ", given_up->reason);
     } else if (const auto* failed = std::get_if<engine::TakeoverFailed>(&effect)) {
       const absl::Status why = failed->status;
-      Trace(absl::StrCat("attach failed: ", why.ToString()));
+      Trace("attach failed: ", why.ToString());
       takeover_.reset();
       return events_.refused(why);
     } else {
@@ -173,7 +178,7 @@ void Frontend::Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
       index_, member, [result, call](ReplicaNode& node) { *result = call(node); },
       [this, life = life_, result, done](absl::Status reached) {
         Enter(life, [result, done, reached] {
-          done(reached.ok() ? **result : Failed<Result>(reached));
+          done(reached.ok() ? std::move(**result) : Failed<Result>(reached));
         });
       });
 }
@@ -304,7 +309,7 @@ void Frontend::Serve() {
     table.targets.push_back(std::move(target));
   }
   sessions_.assign(table.targets.size(), Session());
-  Trace(absl::StrCat("serves epoch ", options.epoch));
+  Trace("serves epoch ", options.epoch);
   engine::Effects effects;
   engine_ = std::make_unique<engine::Engine>(options, std::move(table), Clock(), effects);
   for (engine::Effect& effect : effects) CarryOut(effect);
@@ -312,16 +317,20 @@ void Frontend::Serve() {
   events_.serving();
 }
 
+template <typename Event>
 void Frontend::Feed(const char* name, const Event& event) {
   if (engine_ == nullptr) return;
-  Trace(absl::StrCat("> ", name));
-  engine::Effects effects;
+  Trace("> ", name);
+  engine::Effects effects = std::move(spare_effects_);
   event(*engine_, effects);
   if (events_.stepped) events_.stepped(effects);
   for (engine::Effect& effect : effects) CarryOut(effect);
   ArmTimer();
+  effects.clear();
+  spare_effects_ = std::move(effects);
 }
 
+template <typename Event>
 void Frontend::FeedSession(uint32_t target, uint64_t number, const char* name,
                            const Event& event) {
   if (engine_ == nullptr || sessions_[target].number != number) return;
@@ -329,8 +338,10 @@ void Frontend::FeedSession(uint32_t target, uint64_t number, const char* name,
 }
 
 void Frontend::Submit(engine::Request request) {
-  Enter(life_, [this, request = std::move(request)] {
-    Feed("submit", [&](auto& engine, auto& effects) { engine.Submit(request, Clock(), effects); });
+  Enter(life_, [this, request = std::move(request)]() mutable {
+    Feed("submit", [&](auto& engine, auto& effects) {
+      engine.Submit(std::move(request), Clock(), effects);
+    });
   });
 }
 
@@ -358,7 +369,7 @@ void Frontend::LoadTable(engine::ControlId id, engine::Table table) {
 }
 
 void Frontend::CarryOut(engine::Effect& effect) {
-  if (parts_.trace) Trace(absl::StrCat("  ", Show(effect)));
+  if (parts_.trace) Trace("  ", Show(effect));
   if (auto* send = std::get_if<engine::SendClone>(&effect)) {
     Session& session = sessions_[static_cast<uint32_t>(send->target)];
     if (session.stream) parts_.network->Send(session.stream, std::move(send->clone));
@@ -379,7 +390,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     CommitMembers(*commit);
   } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
-    Later(step->delay, [this, step = *step] { JoinStep(step); });
+    Later(step->delay, [this, step = std::move(*step)] { JoinStep(step); });
   }
 }
 
@@ -421,8 +432,8 @@ Network::StreamEvents Frontend::EventsOf(uint32_t target, uint64_t number) {
                                                             engine::CloneReply reply) {
     Enter(life, [this, target, number, id, clone, reply = std::move(reply)] {
       FeedSession(target, number, "replied", [&](auto& engine, auto& effects) {
-        Trace(absl::StrCat("  ", target, " c", static_cast<uint64_t>(clone), " ",
-                           reply.result.error()));
+        Trace("  ", target, " c", static_cast<uint64_t>(clone), " ",
+                           reply.result.error());
         engine.CloneCompleted(id, clone, reply, Clock(), effects);
       });
     });
@@ -481,8 +492,8 @@ void Frontend::CommitMembers(const engine::CommitMembers& commit) {
 
 void Frontend::JoinStepDone(uint64_t step, engine::JoinStepResult result) {
   Feed("join step", [&](auto& engine, auto& effects) {
-    Trace(absl::StrCat("  step ", step, " ", result.status.ToString(), " left ",
-                       result.blocks_left));
+    Trace("  step ", step, " ", result.status.ToString(), " left ",
+                       result.blocks_left);
     engine.JoinStepDone(step, result, Clock(), effects);
   });
 }
@@ -529,18 +540,18 @@ void Frontend::CopyFrom(const engine::RunJoinStep& step, const std::vector<Block
         return node.ReadVersions(fence, step, ranges);
       },
       [this, step](absl::StatusOr<store::VersionsPart> part) {
-        if (part.ok()) return CopyInto(step, *part);
+        if (part.ok()) return CopyInto(step, *std::move(part));
         engine::JoinStepResult result;
         result.status = part.status();
         JoinStepDone(step.step, std::move(result));
       });
 }
 
-void Frontend::CopyInto(const engine::RunJoinStep& step, const store::VersionsPart& part) {
+void Frontend::CopyInto(const engine::RunJoinStep& step, store::VersionsPart part) {
   const auto target = static_cast<uint32_t>(step.target);
   Call<engine::JoinStepResult>(
       target,
-      [fence = FenceOf(target, step.incarnation), step, part](ReplicaNode& node) {
+      [fence = FenceOf(target, step.incarnation), step, part = std::move(part)](ReplicaNode& node) {
         return node.CopyIn(fence, step, part);
       },
       [this, step](engine::JoinStepResult result) { JoinStepDone(step.step, std::move(result)); });
@@ -554,10 +565,11 @@ void Frontend::ArmTimer() {
   // Timers are late, sometimes very.
   const absl::Duration late =
       parts_.dice->Percent(3) ? parts_.dice->Micros(0, 400000) : parts_.dice->Micros(0, 500);
-  parts_.agenda->At(next / clock_rate_ + late + absl::Microseconds(1), Entering([this, next] {
+  const Time when = next / clock_rate_ + late + absl::Microseconds(1);
+  Later(when - parts_.agenda->now(), [this, next] {
     if (armed_ == next) armed_ = absl::InfiniteDuration();
     Feed("timer", [this](auto& engine, auto& effects) { engine.TimerFired(Clock(), effects); });
-  }));
+  });
 }
 
 }  // namespace weir::sim

@@ -75,15 +75,18 @@ class Frontend {
     std::shared_ptr<Network::Stream> stream;
     bool connected = false;
   };
-  using Event = std::function<void(engine::Engine&, engine::Effects&)>;
 
-  // Runs `what` in this life, once it is not paused.
-  void Later(absl::Duration delay, std::function<void()> what);
-  void Enter(uint64_t life, std::function<void()> what);
-  std::function<void()> Entering(std::function<void()> what);
+  // Runs `what`() in this life, once it is not paused.
+  template <typename What>
+  void Later(absl::Duration delay, What what);
+  template <typename What>
+  void Enter(uint64_t life, What&& what);
+  void Wait(Agenda::What what);
   void WakeUp();
   Time Clock() const;
-  void Trace(const std::string& line) const;
+  // Of strings and numbers.
+  template <typename... Parts>
+  void Trace(const Parts&... parts) const;
 
   // --- the takeover ---
   void TakeOver(CatalogRecord record);
@@ -104,7 +107,10 @@ class Frontend {
 
   // --- the engine ---
   void Serve();
+  // `event`(engine, effects), then what the engine wants done.
+  template <typename Event>
   void Feed(const char* name, const Event& event);
+  template <typename Event>
   void FeedSession(uint32_t target, uint64_t number, const char* name, const Event& event);
   void CarryOut(engine::Effect& effect);
   void Connect(const engine::ConnectTarget& connect);
@@ -115,7 +121,7 @@ class Frontend {
   void JoinStep(const engine::RunJoinStep& step);
   void CopyStep(const engine::RunJoinStep& step);
   void CopyFrom(const engine::RunJoinStep& step, const std::vector<BlockRange>& ranges);
-  void CopyInto(const engine::RunJoinStep& step, const store::VersionsPart& part);
+  void CopyInto(const engine::RunJoinStep& step, store::VersionsPart part);
   void JoinStepDone(uint64_t step, engine::JoinStepResult result);
   void ArmTimer();
 
@@ -125,7 +131,7 @@ class Frontend {
   uint64_t life_ = 1;
   uint64_t attempts_ = 0;
   Time paused_until_{};
-  std::deque<std::function<void()>> waiting_;  // for its end
+  std::deque<Agenda::What> waiting_;  // for its end
   double clock_rate_ = 1;
 
   bool reading_ = false;
@@ -134,6 +140,7 @@ class Frontend {
   std::vector<engine::SealedState> sealed_;
 
   std::unique_ptr<engine::Engine> engine_;
+  engine::Effects spare_effects_;  // empty: their memory
   std::vector<Session> sessions_;  // by target
   uint64_t next_session_ = 1;
   Time armed_ = absl::InfiniteDuration();

@@ -105,6 +105,28 @@ void Network::Call(uint32_t frontend, uint32_t replica, std::function<void(Repli
 
 // --- streams ---
 
+template <typename Arrive>
+void Network::Up(const std::shared_ptr<Stream>& stream, Arrive arrive) {
+  if (stream->broken) return;
+  if (!ReachesReplica(stream->frontend, stream->replica)) return Break(stream);
+  stream->last_up = std::max(stream->last_up, agenda_->now() + Delay(stream->replica));
+  agenda_->At(stream->last_up, [this, stream, arrive = std::move(arrive)]() mutable {
+    const ReplicaNode& node = *(*replicas_)[stream->replica];
+    if (stream->replica_life != node.life() || !node.up()) return;
+    arrive(*stream);
+  });
+}
+
+template <typename Arrive>
+void Network::Down(const std::shared_ptr<Stream>& stream, Arrive arrive) {
+  if (stream->broken) return;
+  if (!ReachesFrontend(stream->frontend, stream->replica)) return Break(stream);
+  stream->last_down = std::max(stream->last_down, agenda_->now() + Delay(stream->replica));
+  agenda_->At(stream->last_down, [stream, arrive = std::move(arrive)]() mutable {
+    if (!stream->let_go) arrive(*stream);
+  });
+}
+
 std::shared_ptr<Network::Stream> Network::Open(uint32_t frontend, uint32_t replica,
                                                v1::Fence fence, uint64_t session,
                                                StreamEvents events) {
@@ -133,26 +155,6 @@ std::shared_ptr<Network::Stream> Network::Open(uint32_t frontend, uint32_t repli
   return stream;
 }
 
-void Network::Up(const std::shared_ptr<Stream>& stream, std::function<void(Stream&)> arrive) {
-  if (stream->broken) return;
-  if (!ReachesReplica(stream->frontend, stream->replica)) return Break(stream);
-  stream->last_up = std::max(stream->last_up, agenda_->now() + Delay(stream->replica));
-  agenda_->At(stream->last_up, [this, stream, arrive = std::move(arrive)] {
-    const ReplicaNode& node = *(*replicas_)[stream->replica];
-    if (stream->replica_life != node.life() || !node.up()) return;
-    arrive(*stream);
-  });
-}
-
-void Network::Down(const std::shared_ptr<Stream>& stream, std::function<void(Stream&)> arrive) {
-  if (stream->broken) return;
-  if (!ReachesFrontend(stream->frontend, stream->replica)) return Break(stream);
-  stream->last_down = std::max(stream->last_down, agenda_->now() + Delay(stream->replica));
-  agenda_->At(stream->last_down, [stream, arrive = std::move(arrive)] {
-    if (!stream->let_go) arrive(*stream);
-  });
-}
-
 // Nothing more gets through; the frontend hears of it late, or not at all.
 void Network::Break(const std::shared_ptr<Stream>& stream) {
   stream->broken = true;
@@ -178,9 +180,11 @@ void Network::Send(const std::shared_ptr<Stream>& stream, engine::Clone clone) {
 
 void Network::Serve(const std::shared_ptr<Stream>& stream, const engine::Clone& clone) {
   if (stream->session == nullptr) return;
-  auto reply = std::make_shared<engine::CloneReply>();
-  if (!(*replicas_)[stream->replica]->Serve(*stream->session, clone, *dice_, reply.get())) return;
-  Down(stream, [id = clone.id, reply](Stream& at) { at.events.replied(id, std::move(*reply)); });
+  engine::CloneReply reply;
+  if (!(*replicas_)[stream->replica]->Serve(*stream->session, clone, *dice_, &reply)) return;
+  Down(stream, [id = clone.id, reply = std::move(reply)](Stream& at) mutable {
+    at.events.replied(id, std::move(reply));
+  });
 }
 
 void Network::Ping(const std::shared_ptr<Stream>& stream, uint64_t ping) {

@@ -79,8 +79,11 @@ class Network {
   bool ReachesReplica(uint32_t frontend, uint32_t replica);
   bool ReachesFrontend(uint32_t frontend, uint32_t replica);
   absl::Duration Delay(uint32_t replica);
-  void Up(const std::shared_ptr<Stream>& stream, std::function<void(Stream&)> arrive);
-  void Down(const std::shared_ptr<Stream>& stream, std::function<void(Stream&)> arrive);
+  // `arrive`(Stream&) runs at the other end, if the message gets there.
+  template <typename Arrive>
+  void Up(const std::shared_ptr<Stream>& stream, Arrive arrive);
+  template <typename Arrive>
+  void Down(const std::shared_ptr<Stream>& stream, Arrive arrive);
   void ServeHello(const std::shared_ptr<Stream>& stream, const v1::Fence& fence, uint64_t session);
   void Serve(const std::shared_ptr<Stream>& stream, const engine::Clone& clone);
   void EndFromReplica(const std::shared_ptr<Stream>& stream, const absl::Status& why);
