@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import xml.etree.ElementTree
@@ -17,11 +18,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__
 class Count:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.lock = threading.Lock()
 
     def add(self, passed, failed, skipped=0):
-        self.passed += passed
-        self.failed += failed
-        self.skipped += skipped
+        with self.lock:
+            self.passed += passed
+            self.failed += failed
+            self.skipped += skipped
 
 
 def events(path):
@@ -79,39 +82,59 @@ def unit(config, count):
             count.add(0, 1)
 
 
-def system(full, count):
-    print("ops/test: real processes", flush=True)
-    if subprocess.run([os.path.join(ROOT, "ops", "install")]).returncode != 0:
-        print("FAIL ops/install")
-        return count.add(0, 1)
-    command = [os.path.join(ROOT, "tests", "system", "run")] + (["--full"] if full else [])
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
-    summary = None
-    for line in child.stdout:
-        print(line, end="", flush=True)
-        summary = re.match(r"system: (\d+) passed, (\d+) failed, (\d+) skipped", line) or summary
-    code = child.wait()
-    if summary is None:
-        print(f"FAIL tests/system/run: exit code {code}")
-        return count.add(0, 1)
-    return count.add(*(int(group) for group in summary.groups()))
+def install(count):
+    if subprocess.run([os.path.join(ROOT, "ops", "install")]).returncode == 0:
+        return True
+    print("FAIL ops/install")
+    count.add(0, 1)
+    return False
 
 
-def fuzz(full, count):
-    seconds = 60 if full else 2
-    print(f"ops/test: fuzz targets, {seconds} s each", flush=True)
-    child = subprocess.Popen([os.path.join(ROOT, "ops", "fuzz"), f"--seconds={seconds}"],
-                             stdout=subprocess.PIPE, text=True, errors="replace")
-    summary = None
+def start(*command):
+    return subprocess.Popen([os.path.join(ROOT, *command[:1]), *command[1:]],
+                            stdout=subprocess.PIPE, text=True, errors="replace")
+
+
+def show(child, pattern):
+    """Passes on what it prints, to its end; the numbers of the last line that fits, or None."""
+    found = None
     for line in child.stdout:
         print(line, end="", flush=True)
-        summary = re.match(r"ops/fuzz: (\d+) targets, (\d+) with a finding", line) or summary
+        found = re.match(pattern, line) or found
     code = child.wait()
-    if summary is None:
-        print(f"FAIL ops/fuzz: exit code {code}")
-        return count.add(0, 1)
-    targets, findings = (int(group) for group in summary.groups())
-    return count.add(targets - findings, findings)
+    if found is None:
+        print(f"FAIL {child.args[0]}: exit code {code}")
+    return found and [int(group) for group in found.groups()]
+
+
+def show_system(child, count):
+    numbers = show(child, r"system: (\d+) passed, (\d+) failed, (\d+) skipped")
+    count.add(*(numbers or (0, 1)))
+
+
+def show_fuzz(child, count):
+    numbers = show(child, r"ops/fuzz: (\d+) targets, (\d+) with a finding")
+    targets, findings = numbers or (1, 1)
+    count.add(targets - findings, findings)
+
+
+def fuzz_and_system(fuzzes, systems, full, count):
+    """Side by side: fuzz targets are built and run while real processes mostly wait."""
+    children = []
+    if systems and install(count):
+        print("ops/test: real processes", flush=True)
+        child = start("tests/system/run", *(["--full"] if full else []))
+        children.append((show_system, child))
+    if fuzzes:
+        seconds = 60 if full else 2
+        print(f"ops/test: fuzz targets, {seconds} s each", flush=True)
+        children.append((show_fuzz, start("ops/fuzz", f"--seconds={seconds}")))
+    threads = [threading.Thread(target=show_one, args=(child, count))
+               for show_one, child in children]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def main():
@@ -127,10 +150,8 @@ def main():
     everything = not (arguments.unit or arguments.fuzz or arguments.system or arguments.config)
     if everything or arguments.unit or arguments.config:
         unit([f"--config={arguments.config}"] if arguments.config else [], count)
-    if everything or arguments.fuzz:
-        fuzz(arguments.full, count)
-    if everything or arguments.system:
-        system(arguments.full, count)
+    fuzz_and_system(everything or arguments.fuzz, everything or arguments.system,
+                    arguments.full, count)
     minutes, seconds = divmod(int(time.monotonic() - begun), 60)
     print(f"ops/test: {minutes} min {seconds} s, {count.skipped} skipped")
     print(f"{count.passed} passed, {count.failed} failed")
