@@ -96,6 +96,14 @@ def fio(uri, depth, seconds, rw="randwrite"):
     return side["iops"], side["clat_ns"]["percentile"]["50.000000"] / 1000, side["clat_ns"]["mean"] / 1000
 
 
+def grpc_alone(depth, seconds):
+    """(requests a second, median latency in us) of the same messages to three servers that store nothing."""
+    done = subprocess.run([os.environ["WEIR_GRPC_FLOOR"], f"--depth={depth}", f"--seconds={seconds}"],
+                          check=True, text=True, capture_output=True)
+    found = json.loads(done.stdout)
+    return found["per_second"], found["median_us"]
+
+
 def flush_ms(uri, count):
     """(median, mean) time of a flush after one 4 KiB write."""
     handle = nbd.NBD()
@@ -188,8 +196,10 @@ def table(rows):
             print("  ".join("-" * width for width in widths))
 
 
-def row(what, ours, plain, unit, limit, within, ratio):
-    return (what, f"{ours:,.1f} {unit}", f"{plain:,.1f} {unit}", f"{ratio:.2f}", limit, "yes" if within else "NO")
+def row(what, ours, plain, unit, *limit, ratio):
+    """With `limit`: its text, and whether it is kept."""
+    cells = (what, f"{ours:,.1f} {unit}", f"{plain:,.1f} {unit}", f"{ratio:.2f}")
+    return cells + ((limit[0], "yes" if limit[1] else "NO") if limit else ())
 
 
 def measure(ours, plain, folder, rounds, seconds):
@@ -209,6 +219,9 @@ def measure(ours, plain, folder, rounds, seconds):
                     found["cpu", depth].append(cpu_us)
                     spent[f"write at depth {depth}"] = where_time_goes(
                         "write", mean_us, before, Histograms(ours.cluster), ours.cluster)
+            iops, median_us = grpc_alone(depth, seconds)
+            found["grpc", depth, "iops"].append(iops)
+            found["grpc", depth, "us"].append(median_us)
             if depth == 32:
                 for name, mib in ours.rss_mib().items():
                     found["rss", name].append(mib)
@@ -228,11 +241,19 @@ def report(median, spent):
     table([
         ("what", "weir", "beside it", "ratio", "limit", "within"),
         row("4 KiB random write, depth 1, median latency", *latency, "us", "at most 4",
-            latency[0] <= 4 * latency[1], latency[0] / latency[1]),
+            latency[0] <= 4 * latency[1], ratio=latency[0] / latency[1]),
         row("4 KiB random write, depth 32", *rate, "IOPS", "at least 0.25",
-            rate[0] >= rate[1] / 4, rate[0] / rate[1]),
+            rate[0] >= rate[1] / 4, ratio=rate[0] / rate[1]),
         row("flush, beside three parallel fdatasyncs", *flush, "ms", "at most 2",
-            flush[0] <= 2 * flush[1], flush[0] / flush[1]),
+            flush[0] <= 2 * flush[1], ratio=flush[0] / flush[1]),
+    ])
+    print("\nbeside gRPC alone: the same messages to three servers that store nothing")
+    table([
+        ("what", "weir", "gRPC alone", "ratio"),
+        row("4 KiB, depth 1, median latency", latency[0], median["grpc", 1, "us"], "us",
+            ratio=latency[0] / median["grpc", 1, "us"]),
+        row("4 KiB, depth 32", rate[0], median["grpc", 32, "iops"], "a second",
+            ratio=rate[0] / median["grpc", 32, "iops"]),
     ])
     print()
     rows = [("process", "RSS after depth 32", "limit", "within")]
