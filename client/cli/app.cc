@@ -103,6 +103,7 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
   app.require_subcommand(1);
   AddCommonFlags(app, context);
   AddVolumeCommands(app, context);
+  AddSnapshotCommands(app, context);
   AddReplicaCommands(app, context);
   AddTableCommands(app, context);
   AddIoCommands(app, context);

@@ -13,6 +13,7 @@
 namespace weir::cli {
 
 void AddVolumeCommands(CLI::App& app, Context& context);
+void AddSnapshotCommands(CLI::App& app, Context& context);
 void AddReplicaCommands(CLI::App& app, Context& context);
 void AddTableCommands(CLI::App& app, Context& context);
 void AddIoCommands(CLI::App& app, Context& context);

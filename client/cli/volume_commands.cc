@@ -118,6 +118,24 @@ void AddCreate(CLI::App* group, Context& context) {
       "Example:\n  weirctl volume create demo --size=1GiB --replicas=replica1,replica2,replica3");
 }
 
+void AddGrow(CLI::App* group, Context& context) {
+  struct Flags {
+    std::string name;
+    uint64_t size = 0;
+  };
+  auto flags = std::make_shared<Flags>();
+  auto body = [&context, flags]() -> absl::Status {
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(flags->name));
+    ASSIGN_OR_RETURN(v1::Volume volume, client->ExpandVolume(flags->name, flags->size));
+    context.Print(volume, absl::StrCat(volume.name(), " has ", FormatSize(volume.size_bytes()), "\n"));
+    return absl::OkStatus();
+  };
+  CLI::App* command = AddCommand(group, context, "grow", "make it larger while clients go on", body);
+  command->add_option("volume", flags->name, "its name")->required();
+  AddSize(command, "--size", flags->size, "its new size, a multiple of 4096")->required();
+  command->footer("New connections see the new size.\nExample:\n  weirctl volume grow demo --size=2GiB");
+}
+
 void AddList(CLI::App* group, Context& context) {
   auto body = [&context]() -> absl::Status {
     ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
@@ -277,8 +295,9 @@ void AddExplain(CLI::App& app, Context& context) {
 
 void AddVolumeCommands(CLI::App& app, Context& context) {
   CLI::App* group =
-      AddGroup(app, "volume", "create, show, suspend, flush, delete volumes", kExamples);
+      AddGroup(app, "volume", "create, show, grow, suspend, flush, delete volumes", kExamples);
   AddCreate(group, context);
+  AddGrow(group, context);
   AddList(group, context);
   AddShow(group, context);
   AddSimpleCommands(group, context);

@@ -138,6 +138,57 @@ class RemoteClient : public Client {
     return response.with();
   }
 
+  absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name, uint64_t size_bytes) override {
+    v1::ExpandVolumeRequest request;
+    request.set_name(name);
+    request.set_size_bytes(size_bytes);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::ExpandVolume, request));
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
+                                              const std::string& name) override {
+    v1::CreateSnapshotRequest request;
+    request.set_volume(volume);
+    request.set_name(name);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::CreateSnapshot, request));
+    return std::move(*response.mutable_snapshot());
+  }
+
+  absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(const std::string& volume) override {
+    v1::ListSnapshotsRequest request;
+    request.set_volume(volume);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::ListSnapshots, request));
+    return std::vector<v1::Snapshot>(response.snapshots().begin(), response.snapshots().end());
+  }
+
+  absl::StatusOr<v1::Snapshot> GetSnapshot(const std::string& volume,
+                                           const std::string& name) override {
+    v1::GetSnapshotRequest request;
+    request.set_volume(volume);
+    request.set_name(name);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::GetSnapshot, request));
+    return std::move(*response.mutable_snapshot());
+  }
+
+  absl::Status DeleteSnapshot(const std::string& volume, const std::string& name) override {
+    v1::DeleteSnapshotRequest request;
+    request.set_volume(volume);
+    request.set_name(name);
+    return Call(&Stub::DeleteSnapshot, request).status();
+  }
+
+  absl::StatusOr<std::string> ReadSnapshot(const std::string& volume, const std::string& name,
+                                           uint64_t offset, uint32_t length) override {
+    v1::ReadRequest request;
+    request.set_name(volume);
+    request.set_snapshot(name);
+    request.set_offset_bytes(offset);
+    request.set_length_bytes(length);
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::Read, request));
+    return std::move(*response.mutable_data());
+  }
+
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override {
     v1::ExplainRequest request;
     request.set_name(name);

@@ -131,6 +131,21 @@ class Client {
   virtual absl::StatusOr<std::string> ReplaceMember(const std::string& name,
                                                     const std::string& replica,
                                                     const std::string& with = "") = 0;
+  // All of its new size. Open handles keep the old one until they reconnect.
+  virtual absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name,
+                                                  uint64_t size_bytes) = 0;
+  // --- snapshots; proto/weir/v1/volume.proto has what they mean ---
+  virtual absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
+                                                      const std::string& name) = 0;
+  // `volume` empty: of all.
+  virtual absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(const std::string& volume) = 0;
+  virtual absl::StatusOr<v1::Snapshot> GetSnapshot(const std::string& volume,
+                                                   const std::string& name) = 0;
+  virtual absl::Status DeleteSnapshot(const std::string& volume, const std::string& name) = 0;
+  // At most 4 MiB; offset and length are multiples of 4096.
+  virtual absl::StatusOr<std::string> ReadSnapshot(const std::string& volume,
+                                                   const std::string& name, uint64_t offset,
+                                                   uint32_t length) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
   // With per-target details, also on success.

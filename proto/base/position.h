@@ -79,6 +79,16 @@ struct LineageEntry {
   friend bool operator==(const LineageEntry&, const LineageEntry&) = default;
 };
 
+// A point of a volume that is kept, in every lane: what reads there need is not reclaimed.
+struct Pin {
+  uint64_t id = 0;                  // not 0
+  std::vector<Position> positions;  // by lane
+  friend bool operator==(const Pin&, const Pin&) = default;
+};
+
+// Bounds the records of one volume, and what compaction looks through for each version.
+inline constexpr size_t kPinsMax = 1024;
+
 }  // namespace weir
 
 #endif  // WEIR_PROTO_BASE_POSITION_H_

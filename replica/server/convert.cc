@@ -57,6 +57,18 @@ std::vector<BlockRange> RangesFromProto(
   return ranges;
 }
 
+store::VolumeUpdate UpdateFromProto(const v1::UpdateReplicaVolumeRequest& request) {
+  store::VolumeUpdate update{.version = request.version(),
+                             .size_blocks = request.size_bytes() / kBlockBytes,
+                             .pins = {}};
+  for (const v1::Pin& wire : request.pins()) {
+    Pin& pin = update.pins.emplace_back();
+    pin.id = wire.id();
+    for (uint64_t bits : wire.positions()) pin.positions.push_back(Position::FromBits(bits));
+  }
+  return update;
+}
+
 void RangesToProto(const std::vector<BlockRange>& ranges,
                    google::protobuf::RepeatedPtrField<v1::BlockRun>* out) {
   for (const BlockRange& range : ranges) {

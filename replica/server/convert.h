@@ -34,6 +34,7 @@ std::vector<store::BlockVersion> VersionsFromProto(
     const google::protobuf::RepeatedPtrField<v1::BlockVersion>& versions);
 void VersionToProto(store::BlockVersion version, v1::BlockVersion* out);
 
+store::VolumeUpdate UpdateFromProto(const v1::UpdateReplicaVolumeRequest& request);
 store::JoinLane JoinLaneFromProto(const v1::BeginJoinRequest& request);
 store::CopyPart CopyPartFromProto(const v1::CopyInRequest& request);
 

@@ -122,6 +122,68 @@ absl::StatusOr<store::SpaceUsed> FakeStore::GetSpaceUsed(VolumeId id) const {
   return space;
 }
 
+absl::Status FakeStore::UpdateVolume(VolumeId id, const store::VolumeUpdate& update) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  Volume& volume = found->second;
+  if (update.version < volume.update_version) return absl::AbortedError("late");
+  volume.update_version = update.version;
+  volume.pins = update.pins;
+  volume.state.pins.clear();
+  for (const Pin& pin : update.pins) volume.state.pins.push_back(pin.id);
+  uint64_t& size = volume.state.geometry.size_blocks;
+  size = std::max(size, update.size_blocks);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Position> FakeStore::PinnedAt(const Volume& volume, uint64_t pin, LaneId lane) {
+  for (const Pin& known : volume.pins) {
+    if (known.id == pin) return known.positions[Index(lane)];
+  }
+  return absl::NotFoundError("no such pin");
+}
+
+absl::StatusOr<std::vector<store::BlockVersion>> FakeStore::ReadPinned(VolumeId id, uint64_t pin,
+                                                                       BlockRange range) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  std::vector<store::BlockVersion> versions;
+  for (uint64_t block = range.first; block < range.end(); ++block) {
+    const absl::StatusOr<Position> at = PinnedAt(found->second, pin, LaneOf(found->second, block));
+    if (!at.ok()) return at.status();
+    const auto stored = found->second.blocks.find(block);
+    if (stored == found->second.blocks.end()) continue;
+    const auto version = stored->second.lower_bound(*at);
+    if (version == stored->second.end()) continue;
+    versions.push_back({block, version->first, version->second.data.empty(), version->second.crc,
+                        version->second.data});
+  }
+  return versions;
+}
+
+absl::StatusOr<store::ChangedPage> FakeStore::ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
+                                                           uint64_t from_block,
+                                                           size_t ranges_max) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  const absl::StatusOr<Position> at = PinnedAt(found->second, pin, lane);
+  if (!at.ok()) return at.status();
+  store::ChangedPage page{.ranges = {}, .next_block = found->second.state.geometry.size_blocks};
+  for (const auto& [block, versions] : found->second.blocks) {
+    if (block < from_block || LaneOf(found->second, block) != lane) continue;
+    if (versions.begin()->first <= *at) continue;
+    if (page.ranges.size() == ranges_max) {
+      page.next_block = block;
+      break;
+    }
+    page.ranges.push_back({block, 1});
+  }
+  return page;
+}
+
 absl::Status FakeStore::ApplyLocked(Volume& volume, const store::WriteOp& op) {
   Position& at = volume.state.lanes[Index(op.lane)].position;
   if (op.position.epoch() != at.epoch()) return ErrnoToStatus(ESTALE, "another epoch");

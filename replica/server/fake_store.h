@@ -46,6 +46,12 @@ class FakeStore final : public store::Store {
   std::vector<VolumeId> Volumes() const override;
   absl::StatusOr<store::VolumeState> GetVolume(VolumeId id) const override;
   absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
+  absl::Status UpdateVolume(VolumeId id, const store::VolumeUpdate& update) override;
+  absl::StatusOr<std::vector<store::BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
+                                                              BlockRange range) const override;
+  absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
+                                                  uint64_t from_block,
+                                                  size_t ranges_max) const override;
   std::vector<store::WriteResult> Write(VolumeId id,
                                         absl::Span<const store::WriteOp> ops) override;
   absl::StatusOr<store::ReadResult> Read(VolumeId id, BlockRange range) const override;
@@ -92,6 +98,8 @@ class FakeStore final : public store::Store {
     std::vector<Change> changes;
     std::set<uint64_t> invalid;
     std::map<LaneId, Position> known;  // changes are known above it
+    uint64_t update_version = 0;
+    std::vector<Pin> pins;
     // All of the lane from here on is to be copied in order.
     std::map<LaneId, uint64_t> watermark;
   };
@@ -102,6 +110,7 @@ class FakeStore final : public store::Store {
   static void CountInvalid(Volume& volume, LaneId lane);
   static void MarkForJoin(Volume& volume, const store::JoinLane& join);
   static absl::Status CheckCopy(const Volume& volume, const store::CopyPart& part);
+  static absl::StatusOr<Position> PinnedAt(const Volume& volume, uint64_t pin, LaneId lane);
   // The lane, or why there is none.
   static absl::Status CheckLane(const Volume& volume, LaneId lane);
   // FAILED_PRECONDITION if the lane has invalid blocks.

@@ -1,5 +1,6 @@
 #include "replica/server/io_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -259,10 +260,22 @@ void IoStream::RunFrame(v1::IoFrame frame, Payload payload) {
       CheckFrame(frame, payload.size(), replica_.options().unanswered_ios_max);
   if (!status.ok()) return EndMalformed(status);
   ping_ = frame.ping();
+  NoteGrowth(frame);
   run_.emplace(replica_.store(), replica_.faults(), on_injected_, volume_, scope_,
                std::move(frame), std::move(payload));
   writes_applied_ = false;
   Advance();
+}
+
+// A volume that grows does so under its streams.
+void IoStream::NoteGrowth(const v1::IoFrame& frame) {
+  const uint64_t size = scope_.geometry.size_blocks;
+  const bool past = std::any_of(frame.ios().begin(), frame.ios().end(), [size](const v1::Io& io) {
+    return io.first_block() >= size || io.block_count() > size - io.first_block();
+  });
+  if (!past) return;
+  const absl::StatusOr<store::VolumeState> volume = replica_.store().GetVolume(volume_);
+  if (volume.ok()) scope_.geometry = volume->geometry;  // else each io finds out
 }
 
 void IoStream::Advance() {

@@ -70,6 +70,7 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
 
   void RunFrame(v1::IoFrame frame, Payload payload);
   // Runs what is left of the frame, then reads the next; stops when too much is unanswered.
+  void NoteGrowth(const v1::IoFrame& frame);
   void Advance();
   bool RunSome(std::vector<Answer>* answers);
   bool TooMuchUnanswered() const;

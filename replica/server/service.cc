@@ -13,6 +13,7 @@
 #include "replica/server/convert.h"
 #include "replica/server/io_stream.h"
 #include "replica/server/join_calls.h"
+#include "replica/server/pin_calls.h"
 #include "replica/server/tail_calls.h"
 #include "replica/server/version.h"
 
@@ -81,6 +82,7 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
     volume->set_size_bytes(state->geometry.size_blocks * kBlockBytes);
     volume->set_promised_epoch(state->promised_epoch);
     LaneStatesToProto(state->lanes, volume->mutable_lanes());
+    volume->mutable_pins()->Assign(state->pins.begin(), state->pins.end());
     const absl::StatusOr<store::SpaceUsed> space = store.GetSpaceUsed(id);
     if (!space.ok()) continue;  // a failed store still says what it is
     volume->set_live_bytes(space->live_bytes);
@@ -207,6 +209,30 @@ absl::Status Service::DoTakeBase(const v1::TakeBaseRequest& request) {
     LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
               << " epoch=" << request.fence().epoch() << " base taken";
     return absl::OkStatus();
+  });
+}
+
+// --- pins ---
+
+grpc::ServerUnaryReactor* Service::UpdateVolume(grpc::CallbackServerContext* context,
+                                                const v1::UpdateReplicaVolumeRequest* request,
+                                                v1::UpdateReplicaVolumeResponse*) {
+  return Run(context, [this, request] { return replica::UpdateVolume(replica_, *request); });
+}
+
+grpc::ServerUnaryReactor* Service::ReadPinned(grpc::CallbackServerContext* context,
+                                              const v1::ReadPinnedRequest* request,
+                                              v1::ReadPinnedResponse* response) {
+  return Run(context, [this, request, response] {
+    return replica::ReadPinned(replica_, *request, response);
+  });
+}
+
+grpc::ServerUnaryReactor* Service::GetChangedSince(grpc::CallbackServerContext* context,
+                                                   const v1::GetChangedSinceRequest* request,
+                                                   v1::GetChangedSinceResponse* response) {
+  return Run(context, [this, request, response] {
+    return replica::GetChangedSince(replica_, *request, response);
   });
 }
 

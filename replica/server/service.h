@@ -34,13 +34,18 @@ using WithJoinCalls = v1::ReplicaService::WithCallbackMethod_GetChanges<
                     v1::ReplicaService::WithCallbackMethod_FinishJoin<
                         Base>>>>>>;
 template <typename Base>
+using WithPinCalls = v1::ReplicaService::WithCallbackMethod_UpdateVolume<
+    v1::ReplicaService::WithCallbackMethod_ReadPinned<
+        v1::ReplicaService::WithCallbackMethod_GetChangedSince<
+            Base>>>;
+template <typename Base>
 using WithFaultCalls = v1::ReplicaService::WithCallbackMethod_SetFault<
     v1::ReplicaService::WithCallbackMethod_ListFaults<
         v1::ReplicaService::WithCallbackMethod_ClearFaults<
             Base>>>;
 // Io takes raw frames, so that payloads stay in the slices they came in.
 using ServiceBase = v1::ReplicaService::WithRawCallbackMethod_Io<
-    WithVolumeCalls<WithJoinCalls<WithFaultCalls<v1::ReplicaService::Service>>>>;
+    WithVolumeCalls<WithPinCalls<WithJoinCalls<WithFaultCalls<v1::ReplicaService::Service>>>>>;
 
 class Service final : public ServiceBase {
  public:
@@ -67,6 +72,15 @@ class Service final : public ServiceBase {
   grpc::ServerUnaryReactor* TakeBase(grpc::CallbackServerContext* context,
                                      const v1::TakeBaseRequest* request,
                                      v1::TakeBaseResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateVolume(grpc::CallbackServerContext* context,
+                                         const v1::UpdateReplicaVolumeRequest* request,
+                                         v1::UpdateReplicaVolumeResponse* response) override;
+  grpc::ServerUnaryReactor* ReadPinned(grpc::CallbackServerContext* context,
+                                       const v1::ReadPinnedRequest* request,
+                                       v1::ReadPinnedResponse* response) override;
+  grpc::ServerUnaryReactor* GetChangedSince(grpc::CallbackServerContext* context,
+                                            const v1::GetChangedSinceRequest* request,
+                                            v1::GetChangedSinceResponse* response) override;
   grpc::ServerUnaryReactor* GetChanges(grpc::CallbackServerContext* context,
                                        const v1::GetChangesRequest* request,
                                        v1::GetChangesResponse* response) override;

@@ -16,6 +16,10 @@ namespace {
 // Bounds the memory and the records of one volume.
 constexpr uint32_t kVolumeLanesMax = 1024;
 constexpr uint32_t kStripeBlocksMax = 1 << 20;
+// So many discarded blocks of a lane are worth a look at all of its keys: this part of the lane,
+// and at least 1 MiB.
+constexpr uint64_t kDiscardedPart = 128;
+constexpr uint64_t kDiscardedMin = 256;
 bool Same(const VolumeGeometry& a, const VolumeGeometry& b) {
   return a.size_blocks == b.size_blocks && a.lanes.lanes == b.lanes.lanes &&
          a.lanes.stripe_blocks == b.lanes.stripe_blocks;
@@ -92,7 +96,7 @@ absl::Status DiskStore::CreateVolume(VolumeId id,
   InTurn turn(&admin_);
   RETURN_IF_ERROR(health());
   if (std::shared_ptr<Volume> known = FindOrNull(id)) {
-    if (Same(known->geometry, geometry)) return absl::OkStatus();
+    if (Same(known->geometry(), geometry)) return absl::OkStatus();
     return absl::AlreadyExistsError(
         absl::StrCat(VolumeName(id), " exists with another geometry"));
   }
@@ -105,7 +109,7 @@ absl::Status DiskStore::CreateVolume(VolumeId id,
   }
   auto volume = std::make_shared<Volume>();
   volume->id = id;
-  volume->geometry = geometry;
+  volume->set_geometry(geometry);
   for (uint32_t i = 0; i < geometry.lanes.lanes; ++i) {
     auto lane = std::make_shared<Lane>(id, LaneId{i}, DomainOf(LaneId{i}),
                                        Lane::State());
@@ -186,13 +190,14 @@ absl::StatusOr<VolumeState> DiskStore::GetVolume(VolumeId id) const {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
   VolumeState state;
   state.id = id;
-  state.geometry = volume->geometry;
+  state.geometry = volume->geometry();
   state.promised_epoch = volume->promised();
+  state.pins = volume->pins();
   for (const auto& lane : volume->lanes) {
     Lane::State now = lane->state();
     state.lanes.push_back(
         {lane->id, now.position, now.durable, lane->domain, std::move(now.lineage),
-         InvalidBlockCount(volume->geometry, lane->id, now.join), now.join.id, now.join.to});
+         InvalidBlockCount(volume->geometry(), lane->id, now.join), now.join.id, now.join.to});
   }
   return state;
 }
@@ -247,6 +252,8 @@ absl::Status DiskStore::NoteDurablePoints(
     }
     lane->Noted(point, known);
     DomainOf(*lane)->MarkDirty(lane);
+    const uint64_t many = volume->geometry().size_blocks / kDiscardedPart / volume->lanes.size();
+    if (lane->TakeDiscarded(std::max(many, kDiscardedMin))) relief_->Want(lane->domain, id);
   }
   return absl::OkStatus();
 }
@@ -314,7 +321,7 @@ absl::Status DiskStore::TakeBase(
     lane->Applied(base, std::move(lineage));
     DomainOf(*lane)->MarkDirty(lane);
   }
-  for (uint32_t i = 0; i < DomainsOf(volume->geometry); ++i) {
+  for (uint32_t i = 0; i < DomainsOf(volume->geometry()); ++i) {
     RETURN_IF_ERROR(domains_[i]->Sync().status());
   }
   return absl::OkStatus();
@@ -323,10 +330,10 @@ absl::Status DiskStore::TakeBase(
 absl::StatusOr<std::vector<std::pair<LaneId, Position>>> DiskStore::Flush(
     VolumeId id, uint32_t flush_nr) {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
-  if (flush_nr >= DomainsOf(volume->geometry)) {
+  if (flush_nr >= DomainsOf(volume->geometry())) {
     return ErrnoToStatus(
         EINVAL, absl::StrCat(VolumeName(id), " has ",
-                             DomainsOf(volume->geometry), " flush domains; ",
+                             DomainsOf(volume->geometry()), " flush domains; ",
                              flush_nr, " is none of them"));
   }
   RETURN_IF_ERROR(domains_[flush_nr]->Sync().status());

@@ -70,7 +70,7 @@ absl::StatusOr<std::vector<BlockRange>> DiskStore::ReadChanges(
         absl::StrCat("changes of lane ", Index(lane_id), " are known after ",
                      state.known.ToString(), ", not after ", from.ToString()));
   }
-  BlockSet changed(volume->geometry.lanes);
+  BlockSet changed(volume->geometry().lanes);
   RETURN_IF_ERROR(ForEachChange(
       changes.get(), *lane, from,
       [&](const ChangeEntry& change, Position made_after) {

@@ -177,7 +177,8 @@ absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id
   if (Index(lane_id) >= volume->lanes.size() || bytes_max == 0) {
     return absl::InvalidArgumentError(absl::StrCat("no versions of lane ", Index(lane_id)));
   }
-  RETURN_IF_ERROR(CheckRanges(volume->geometry, ranges));
+  // The target may be larger: it has grown, and this one was not told yet.
+  RETURN_IF_ERROR(CheckRanges({.size_blocks = kBlocksMax, .lanes = {}}, ranges));
   const Lane& lane = *volume->lanes[Index(lane_id)];
   RETURN_IF_ERROR(CheckNoneInvalid(*volume, lane));
   const Lane::State state = lane.state();
@@ -233,8 +234,8 @@ class DiskStore::Copying {
   // Blocks that are damaged, not marked.
   absl::Status PrepareRepair() {
     for (const BlockRange& range : part_.ranges) {
-      for (const BlockRange& stripe : SplitByStripe(volume_.geometry.lanes, range)) {
-        if (volume_.geometry.lanes.LaneOf(stripe.first) != lane_.id) continue;
+      for (const BlockRange& stripe : SplitByStripe(volume_.geometry().lanes, range)) {
+        if (volume_.geometry().lanes.LaneOf(stripe.first) != lane_.id) continue;
         std::vector<NewestVersion> newest;
         RETURN_IF_ERROR(store_.ReadIndex(volume_, stripe, &newest));
         for (uint64_t i = 0; i < stripe.count; ++i) {
@@ -249,7 +250,7 @@ class DiskStore::Copying {
   // Blocks that are marked one by one.
   absl::Status CopyMarked(BlockRange range) {
     if (state_.join.marked == 0) return absl::OkStatus();
-    const uint64_t stripe_blocks = volume_.geometry.lanes.stripe_blocks;
+    const uint64_t stripe_blocks = volume_.geometry().lanes.stripe_blocks;
     absl::Status status;
     RETURN_IF_ERROR(store_.ForEachMark(
         volume_, lane_.id, range.first / stripe_blocks,
@@ -269,7 +270,7 @@ class DiskStore::Copying {
     std::vector<NewestVersion> newest;
     RETURN_IF_ERROR(store_.ReadIndex(volume_, range, &newest));
     for (uint64_t block = range.first; block < range.end(); ++block) {
-      const uint64_t i = block % volume_.geometry.lanes.stripe_blocks;
+      const uint64_t i = block % volume_.geometry().lanes.stripe_blocks;
       if (!left.Has(i)) continue;
       RETURN_IF_ERROR(Replace(block, newest[block - range.first], Foreign::kPossible));
       left.Remove(i);
@@ -287,7 +288,7 @@ class DiskStore::Copying {
   // Blocks of a lane that is copied whole, in order. Only those that either side
   // has something of are touched, so a range may be as large as the volume.
   absl::Status CopyPastWatermark(BlockRange range) {
-    const LaneGeometry& lanes = volume_.geometry.lanes;
+    const LaneGeometry& lanes = volume_.geometry().lanes;
     if (NextLaneBlock(lanes, lane_.id, state_.join.watermark) < range.first) {
       return absl::FailedPreconditionError(
           absl::StrCat("lane ", Index(lane_.id), " is copied up to block ",
@@ -487,7 +488,7 @@ absl::Status DiskStore::Copy(VolumeId id, const CopyPart& part, bool repair) {
   if (Index(part.lane) >= volume->lanes.size()) {
     return absl::InvalidArgumentError(absl::StrCat("no lane ", Index(part.lane)));
   }
-  RETURN_IF_ERROR(ValidateCopy(volume->geometry, part));
+  RETURN_IF_ERROR(ValidateCopy(volume->geometry(), part));
   const std::shared_ptr<Lane>& lane = volume->lanes[Index(part.lane)];
   LaneClaim claim({lane});
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");

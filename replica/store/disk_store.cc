@@ -202,17 +202,19 @@ absl::Status DiskStore::LoadVolumes() {
 absl::Status DiskStore::LoadVolume(VolumeId id, const std::string& record) {
   auto volume = std::make_shared<Volume>();
   volume->id = id;
-  if (!ParseGeometry(record, &volume->geometry)) {
+  VolumeGeometry geometry;
+  if (!ParseGeometry(record, &geometry)) {
     return absl::DataLossError(absl::StrCat(
         "the record of volume ", static_cast<uint64_t>(id), " is damaged"));
   }
+  volume->set_geometry(geometry);
   ASSIGN_OR_RETURN(uint64_t promised,
                    GetNumber(*domains_[0], PromiseKey(id), 0));
   {
     absl::MutexLock lock(&volume->mutex);
     volume->promised_epoch = static_cast<Epoch>(promised);
   }
-  for (uint32_t i = 0; i < volume->geometry.lanes.lanes; ++i) {
+  for (uint32_t i = 0; i < geometry.lanes.lanes; ++i) {
     ASSIGN_OR_RETURN(std::shared_ptr<Lane> lane, LoadLane(*volume, LaneId{i}));
     RETURN_IF_ERROR(CheckChanges(*lane));
     DomainOf(*lane)->pins()->AddLane(lane);
@@ -243,8 +245,11 @@ absl::StatusOr<std::shared_ptr<Lane>> DiskStore::LoadLane(const Volume& volume,
   const bool good =
       absl::IsNotFound(lineage.status()) ||
       (lineage.ok() && ParseLineage(*lineage, &state.lineage));
+  absl::StatusOr<std::string> pins = domain.GetMeta(PinsKey(id, lane));
+  const bool good_pins = absl::IsNotFound(pins.status()) ||
+                         (pins.ok() && ParsePins(*pins, &state.pins));
   RETURN_IF_ERROR(LoadJoin(volume, lane, &state));
-  if (!good || state.durable > state.position) {
+  if (!good || !good_pins || state.durable > state.position) {
     return absl::DataLossError(absl::StrCat(
         domain.directory(), ": lane ", Index(lane), " of volume ",
         static_cast<uint64_t>(id), " is inconsistent"));

@@ -1,9 +1,10 @@
 // The Store on RocksDB. Its methods are spread by subject: disk_store.cc opens,
-// admin.cc has volumes and promises, write.cc, read.cc and tail.cc the I/O,
+// admin.cc has volumes and promises, pins.cc pins, write.cc, read.cc and tail.cc the I/O,
 // changes.cc, join.cc and copy.cc what brings a lane to another one's history.
 #ifndef WEIR_REPLICA_STORE_DISK_STORE_H_
 #define WEIR_REPLICA_STORE_DISK_STORE_H_
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,9 +34,17 @@ namespace weir::store {
 // One volume in memory. Immutable but for what has a lock of its own.
 struct Volume {
   VolumeId id{};
-  VolumeGeometry geometry;
   std::vector<std::shared_ptr<Lane>> lanes;  // by lane
   mutable AllocationCount allocation;
+
+  VolumeGeometry geometry() const { return {size_blocks_.load(), lane_geometry_}; }
+  // Once it is shared, only to a larger size.
+  void set_geometry(const VolumeGeometry& geometry) {
+    lane_geometry_ = geometry.lanes;
+    size_blocks_.store(geometry.size_blocks);
+  }
+  // Ids, ascending. A pin that not all lanes have is none: its update was cut short.
+  std::vector<uint64_t> pins() const;
 
   Epoch promised() const {
     absl::MutexLock lock(&mutex);
@@ -49,6 +58,11 @@ struct Volume {
   mutable absl::Mutex mutex;
   Epoch promised_epoch ABSL_GUARDED_BY(mutex) = 0;
   bool is_deleted ABSL_GUARDED_BY(mutex) = false;
+  uint64_t update_version ABSL_GUARDED_BY(mutex) = 0;  // of this process
+
+ private:
+  LaneGeometry lane_geometry_;
+  std::atomic<uint64_t> size_blocks_{0};
 };
 
 class DiskStore : public Store {
@@ -68,6 +82,13 @@ class DiskStore : public Store {
   std::vector<VolumeId> Volumes() const override;
   absl::StatusOr<VolumeState> GetVolume(VolumeId id) const override;
   absl::StatusOr<SpaceUsed> GetSpaceUsed(VolumeId id) const override;
+
+  absl::Status UpdateVolume(VolumeId id, const VolumeUpdate& update) override;
+  absl::StatusOr<std::vector<BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
+                                                       BlockRange range) const override;
+  absl::StatusOr<ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
+                                           uint64_t from_block,
+                                           size_t ranges_max) const override;
 
   std::vector<WriteResult> Write(VolumeId id,
                                  absl::Span<const WriteOp> ops) override;
@@ -158,6 +179,13 @@ class DiskStore : public Store {
   absl::StatusOr<uint64_t> CountAllocated(const Volume& volume,
                                           const BlockRange& range) const;
   absl::StatusOr<uint64_t> BlocksAbovePoint(const Lane& lane) const;
+
+  // --- pins; pins.cc ---
+  absl::Status WriteUpdate(const Volume& volume, const VolumeUpdate& update);
+  // Where the pin is in the lane; see ReadPinned.
+  absl::StatusOr<Position> PinnedAt(const Volume& volume, const Lane& lane, uint64_t pin) const;
+  absl::Status ReadPinnedStripe(const Volume& volume, const Lane& lane, Position at,
+                                BlockRange range, std::vector<BlockVersion>* out) const;
 
   // --- changes; changes.cc ---
   // Calls `visit` with each change above `after` and the position after which it

@@ -50,8 +50,8 @@ absl::Status ValidateJoin(const Volume& volume, const JoinLane& join) {
                                               ", not ", join.to.epoch()));
   }
   if (join.everything) return absl::OkStatus();
-  RETURN_IF_ERROR(ValidateRanges(volume.geometry, join.lane, join.changes));
-  return ValidateRanges(volume.geometry, join.lane, join.invalid);
+  RETURN_IF_ERROR(ValidateRanges(volume.geometry(), join.lane, join.changes));
+  return ValidateRanges(volume.geometry(), join.lane, join.invalid);
 }
 
 // Whether what the target changed after `join.common` is known and can be marked.
@@ -88,7 +88,7 @@ uint64_t InvalidBlockCount(const VolumeGeometry& geometry, LaneId lane,
 }
 
 absl::Status CheckNoneInvalid(const Volume& volume, const Lane& lane) {
-  const uint64_t invalid = InvalidBlockCount(volume.geometry, lane.id, lane.join());
+  const uint64_t invalid = InvalidBlockCount(volume.geometry(), lane.id, lane.join());
   if (invalid == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("lane ", Index(lane.id), " of volume ", static_cast<uint64_t>(volume.id),
@@ -110,7 +110,7 @@ absl::Status DiskStore::ForEachMark(const Volume& volume, LaneId lane, uint64_t 
     uint64_t marked = 0;
     StripeBits bits(0);
     if (!ParseMarkKey(View(keys->key()), volume.id, lane, &marked) ||
-        !StripeBits::Parse(View(keys->value()), volume.geometry.lanes.stripe_blocks, &bits)) {
+        !StripeBits::Parse(View(keys->value()), volume.geometry().lanes.stripe_blocks, &bits)) {
       return ErrnoToStatus(EBADMSG, absl::StrCat("a mark of lane ", Index(lane), " in ",
                                                  domain.directory(), " is damaged"));
     }
@@ -127,14 +127,14 @@ absl::StatusOr<std::optional<StripeBits>> DiskStore::MarksOf(const Volume& volum
   if (absl::IsNotFound(value.status())) return std::optional<StripeBits>();
   RETURN_IF_ERROR(value.status());
   std::optional<StripeBits> bits(StripeBits(0));
-  if (StripeBits::Parse(*value, volume.geometry.lanes.stripe_blocks, &*bits)) return bits;
+  if (StripeBits::Parse(*value, volume.geometry().lanes.stripe_blocks, &*bits)) return bits;
   return ErrnoToStatus(EBADMSG, absl::StrCat("the mark of stripe ", stripe, " in ",
                                              DomainOf(lane)->directory(), " is damaged"));
 }
 
 absl::StatusOr<StripeBits> DiskStore::InvalidOf(const Volume& volume, const Lane& lane,
                                                 BlockRange range) const {
-  const uint32_t stripe_blocks = volume.geometry.lanes.stripe_blocks;
+  const uint32_t stripe_blocks = volume.geometry().lanes.stripe_blocks;
   const Lane::Join join = lane.join();
   StripeBits invalid(stripe_blocks);
   if (join.marked > 0) {
@@ -149,11 +149,11 @@ absl::StatusOr<StripeBits> DiskStore::InvalidOf(const Volume& volume, const Lane
 }
 
 absl::Status DiskStore::CheckValid(const Volume& volume, BlockRange range) const {
-  const Lane& lane = *volume.lanes[Index(volume.geometry.lanes.LaneOf(range.first))];
+  const Lane& lane = *volume.lanes[Index(volume.geometry().lanes.LaneOf(range.first))];
   if (lane.join().id == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(const StripeBits invalid, InvalidOf(volume, lane, range));
   for (uint64_t block = range.first; block < range.end(); ++block) {
-    if (!invalid.Has(block % volume.geometry.lanes.stripe_blocks)) continue;
+    if (!invalid.Has(block % volume.geometry().lanes.stripe_blocks)) continue;
     return ErrnoToStatus(kBlockInvalid,
                          absl::StrCat("block ", block, " of volume ",
                                       static_cast<uint64_t>(volume.id), " is still to be copied"));
@@ -168,7 +168,7 @@ absl::StatusOr<InvalidPage> DiskStore::InvalidBlocks(VolumeId id, LaneId lane_id
   if (Index(lane_id) >= volume->lanes.size() || ranges_max == 0) {
     return absl::InvalidArgumentError(absl::StrCat("no page of lane ", Index(lane_id)));
   }
-  const VolumeGeometry& geometry = volume->geometry;
+  const VolumeGeometry& geometry = volume->geometry();
   const Lane::Join join = volume->lanes[Index(lane_id)]->join();
   InvalidPage page{.join_id = join.id, .to = join.to,
                    .invalid_blocks = InvalidBlockCount(geometry, lane_id, join),
@@ -200,7 +200,7 @@ absl::StatusOr<InvalidPage> DiskStore::InvalidBlocks(VolumeId id, LaneId lane_id
 absl::StatusOr<BlockSet> DiskStore::BlocksToMark(const Volume& volume, const Lane& lane,
                                                  const JoinLane& join,
                                                  OwnChanges* own) const {
-  BlockSet blocks(volume.geometry.lanes);
+  BlockSet blocks(volume.geometry().lanes);
   if (join.everything) return blocks;
   for (const BlockRange& range : join.changes) blocks.Add(range);
   for (const BlockRange& range : join.invalid) blocks.Add(range);
@@ -219,7 +219,7 @@ absl::StatusOr<BlockSet> DiskStore::BlocksToMark(const Volume& volume, const Lan
 
 absl::Status DiskStore::AddMarks(const Volume& volume, const Lane& lane, const BlockSet& blocks,
                                  Lane::Join* state, DomainBatch* batch) const {
-  const uint32_t stripe_blocks = volume.geometry.lanes.stripe_blocks;
+  const uint32_t stripe_blocks = volume.geometry().lanes.stripe_blocks;
   const bool any_before = state->marked > 0;
   for (const auto& [stripe, added] : blocks.stripes()) {
     StripeBits bits(stripe_blocks);
@@ -263,7 +263,7 @@ absl::Status DiskStore::BeginJoin(VolumeId id, const JoinLane& join) {
   RETURN_IF_ERROR(CheckCommon(state, join));
   OwnChanges own;
   ASSIGN_OR_RETURN(const BlockSet blocks, BlocksToMark(*volume, *lane, join, &own));
-  const uint64_t record_bytes = kRecordBytes + volume->geometry.lanes.stripe_blocks / 8;
+  const uint64_t record_bytes = kRecordBytes + volume->geometry().lanes.stripe_blocks / 8;
   if (!admission_[lane->domain]->Admit((blocks.stripes().size() + join.changes.size()) *
                                        record_bytes)) {
     return ErrnoToStatus(ENOSPC,

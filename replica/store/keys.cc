@@ -192,6 +192,9 @@ std::string PointKey(VolumeId volume, LaneId lane) {
   return LetterKey('d', volume, lane);
 }
 
+std::string PinsKey(VolumeId volume, LaneId lane) {
+  return LetterKey('n', volume, lane);
+}
 std::string KnownKey(VolumeId volume, LaneId lane) {
   return LetterKey('k', volume, lane);
 }
@@ -274,6 +277,26 @@ bool ParseJoin(absl::string_view value, JoinRecord* join) {
   join->to = Position::FromBits(Load64(value, 8));
   join->watermark = Load64(value, 16);
   return join->join_id != 0;
+}
+
+std::string EncodePins(const std::vector<LanePin>& pins) {
+  std::string value;
+  for (const LanePin& pin : pins) {
+    Append64(&value, pin.id);
+    Append64(&value, pin.position.bits());
+  }
+  return value;
+}
+
+bool ParsePins(absl::string_view value, std::vector<LanePin>* pins) {
+  if (value.size() % 16 != 0 || value.size() / 16 > kPinsMax) return false;
+  pins->clear();
+  for (size_t at = 0; at < value.size(); at += 16) {
+    const LanePin pin{Load64(value, at), Position::FromBits(Load64(value, at + 8))};
+    if (pin.id == 0) return false;
+    pins->push_back(pin);
+  }
+  return true;
 }
 
 std::string EncodeKnown(Position known, Position jumped) {

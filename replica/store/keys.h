@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "proto/base/position.h"
+#include "replica/store/lane.h"
 #include "replica/store/store.h"
 
 namespace weir::store {
@@ -100,6 +101,7 @@ std::string PositionKey(VolumeId volume, LaneId lane); // applied
 std::string LineageKey(VolumeId volume, LaneId lane);
 std::string SyncedKey(VolumeId volume, LaneId lane);   // as of the newest mark
 std::string PointKey(VolumeId volume, LaneId lane);    // what every member has synced
+std::string PinsKey(VolumeId volume, LaneId lane);     // (id:8 position:8) for each pin
 std::string KnownKey(VolumeId volume, LaneId lane);    // known:8 jumped:8, as in Lane::State
 std::string JoinKey(VolumeId volume, LaneId lane);     // join that is not finished
 // stripe:8 -> the blocks of the stripe that are marked invalid, a bit each
@@ -122,6 +124,8 @@ struct JoinRecord {
 };
 std::string EncodeJoin(const JoinRecord& join);
 bool ParseJoin(absl::string_view value, JoinRecord* join);
+std::string EncodePins(const std::vector<LanePin>& pins);
+bool ParsePins(absl::string_view value, std::vector<LanePin>* pins);
 std::string EncodeKnown(Position known, Position jumped);
 bool ParseKnown(absl::string_view value, Position* known, Position* jumped);
 std::string EncodeNumber(uint64_t number);  // big endian, 8 bytes

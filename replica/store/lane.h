@@ -19,6 +19,13 @@
 
 namespace weir::store {
 
+// A pin, as it stands in one lane: what reads as of `position` need is kept.
+struct LanePin {
+  uint64_t id = 0;
+  Position position;
+  friend bool operator==(const LanePin&, const LanePin&) = default;
+};
+
 class Lane {
  public:
   // A join that is not finished.
@@ -49,6 +56,7 @@ class Lane {
     bool told = false;
     std::vector<LineageEntry> lineage;  // oldest first; without position.epoch()
     Join join;
+    std::vector<LanePin> pins;  // in no order
   };
 
   Lane(VolumeId volume, LaneId id, uint32_t domain, State state)
@@ -93,6 +101,25 @@ class Lane {
     state_.jumped = state.jumped;
     state_.join = state.join;
   }
+  // `blocks` that held data were zeroed, up to `position`.
+  void Discarded(uint64_t blocks, Position position) {
+    absl::MutexLock lock(&mutex_);
+    discarded_ += blocks;
+    discarded_to_ = position;
+  }
+  // Whether more than `blocks` have been discarded since this last said so, and what is known to be
+  // synced everywhere covers that; or so many that it does not matter what the last of them are.
+  bool TakeDiscarded(uint64_t blocks) {
+    absl::MutexLock lock(&mutex_);
+    if (discarded_ < blocks || (state_.noted < discarded_to_ && discarded_ / 4 < blocks)) return false;
+    discarded_ = 0;
+    return true;
+  }
+  // By one caller at a time.
+  void SetPins(std::vector<LanePin> pins) {
+    absl::MutexLock lock(&mutex_);
+    state_.pins = std::move(pins);
+  }
   void Noted(Position point, Position known) {
     absl::MutexLock lock(&mutex_);
     if (point > state_.noted) state_.noted = point;
@@ -132,6 +159,8 @@ class Lane {
   State state_ ABSL_GUARDED_BY(mutex_);
   bool reclaim_ ABSL_GUARDED_BY(mutex_) = false;
   Position keep_changes_after_ ABSL_GUARDED_BY(mutex_) = kKeepNoChanges;
+  uint64_t discarded_ ABSL_GUARDED_BY(mutex_) = 0;
+  Position discarded_to_ ABSL_GUARDED_BY(mutex_);
   Turn turn_;
 };
 

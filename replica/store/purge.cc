@@ -121,7 +121,7 @@ absl::Status Purge::ForgetVolume(Domain* domain, VolumeId volume) {
   std::unique_ptr<rocksdb::Iterator> keys(domain->db()->NewIterator(
       rocksdb::ReadOptions(), domain->family(Family::kMeta)));
   // A sync that ran beside the deletion may have left sync marks of the lanes.
-  for (char letter : {'l', 'p', 's', 'd', 'k', 'j', 'm'}) {
+  for (char letter : {'l', 'p', 's', 'd', 'k', 'j', 'm', 'n'}) {
     const std::string prefix = absl::StrCat(std::string(1, letter), VolumePrefix(volume));
     for (keys->Seek(prefix); keys->Valid() && keys->key().starts_with(prefix);
          keys->Next()) {

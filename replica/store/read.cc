@@ -58,7 +58,7 @@ std::vector<BlockRange> SplitByStripe(const LaneGeometry& geometry,
 absl::Status DiskStore::ReadIndex(const Volume& volume, BlockRange range,
                                   std::vector<NewestVersion>* newest) const {
   newest->assign(range.count, NewestVersion());
-  const LaneId lane = volume.geometry.lanes.LaneOf(range.first);
+  const LaneId lane = volume.geometry().lanes.LaneOf(range.first);
   const Domain& domain = *domains_[DomainOf(lane)];
   rocksdb::ColumnFamilyHandle* blocks = domain.family(Family::kBlocks);
   const std::string what = absl::StrCat("read ", domain.directory());
@@ -95,13 +95,13 @@ absl::Status DiskStore::ReadIndex(const Volume& volume, BlockRange range,
 
 absl::StatusOr<ReadResult> DiskStore::Read(VolumeId id, BlockRange range) const {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
-  RETURN_IF_ERROR(CheckRange(volume->geometry, range));
+  RETURN_IF_ERROR(CheckRange(volume->geometry(), range));
   ReadResult result;
   result.zeroes = true;
   result.data.reserve(range.count * kBlockBytes);
   result.crcs.reserve(range.count);
   for (const BlockRange& part :
-       SplitByStripe(volume->geometry.lanes, range)) {
+       SplitByStripe(volume->geometry().lanes, range)) {
     absl::Status status = CheckValid(*volume, part);
     if (status.ok()) status = ReadStripe(*volume, part, &result);
     if (!status.ok() && volume->deleted()) {
@@ -152,7 +152,7 @@ absl::Status DiskStore::ReadData(const Volume& volume, BlockRange range,
                                  std::vector<size_t>* missing,
                                  ReadResult* result) const {
   static const uint32_t kZeroCrc = Crc32c(std::string(kBlockBytes, 0));
-  const LaneId lane = volume.geometry.lanes.LaneOf(range.first);
+  const LaneId lane = volume.geometry().lanes.LaneOf(range.first);
   const Domain& domain = *domains_[DomainOf(lane)];
   std::vector<std::string> keys;
   std::vector<rocksdb::Slice> key_slices;
@@ -201,10 +201,10 @@ absl::Status DiskStore::ReadData(const Volume& volume, BlockRange range,
 absl::StatusOr<ExtentsResult> DiskStore::Extents(VolumeId id,
                                                  BlockRange range) const {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
-  RETURN_IF_ERROR(CheckRange(volume->geometry, range));
+  RETURN_IF_ERROR(CheckRange(volume->geometry(), range));
   ExtentsResult result;
   for (const BlockRange& part :
-       SplitByStripe(volume->geometry.lanes, range)) {
+       SplitByStripe(volume->geometry().lanes, range)) {
     std::vector<NewestVersion> newest;
     RETURN_IF_ERROR(CheckValid(*volume, part));
     RETURN_IF_ERROR(ReadIndex(*volume, part, &newest));
@@ -258,17 +258,18 @@ absl::StatusOr<uint64_t> DiskStore::BlocksAbovePoint(const Lane& lane) const {
 
 // live is exact. Of the older versions those that the files are known to hold
 // are counted, so what is still in memory is not; at most as many as blocks
-// were written above the durable points are called pinned, the rest reclaimable.
+// were written above the durable points are called pinned, the rest reclaimable; all, as long as the
+// volume has pins: which of them a pin needs only a look at each could tell.
 absl::StatusOr<SpaceUsed> DiskStore::GetSpaceUsed(VolumeId id) const {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
   ASSIGN_OR_RETURN(uint64_t live,
                    volume->allocation.Count(
-                       volume->geometry.size_blocks,
+                       volume->geometry().size_blocks,
                        [&](const BlockRange& part) {
                          return CountAllocated(*volume, part);
                        }));
   uint64_t stored = 0;
-  for (uint32_t i = 0; i < DomainsOf(volume->geometry); ++i) {
+  for (uint32_t i = 0; i < DomainsOf(volume->geometry()); ++i) {
     rocksdb::TablePropertiesCollection tables;
     RETURN_IF_ERROR(FromRocks(
         domains_[i]->db()->GetPropertiesOfAllTables(
@@ -282,7 +283,7 @@ absl::StatusOr<SpaceUsed> DiskStore::GetSpaceUsed(VolumeId id) const {
     above += blocks;
   }
   const uint64_t older = stored > live ? stored - live : 0;
-  const uint64_t pinned = std::min(older, above);
+  const uint64_t pinned = volume->pins().empty() ? std::min(older, above) : older;
   return SpaceUsed{live * kBlockBytes, pinned * kBlockBytes,
                    (older - pinned) * kBlockBytes};
 }

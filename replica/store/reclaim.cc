@@ -9,7 +9,12 @@
 
 namespace weir::store {
 
-std::vector<Position> PinPositions(const Lane::State& state) { return {state.point}; }
+std::vector<Position> PinPositions(const Lane::State& state) {
+  std::vector<Position> positions = {state.point};
+  for (const LanePin& pin : state.pins) positions.push_back(pin.position);
+  std::sort(positions.begin(), positions.end());
+  return positions;
+}
 
 bool MayReclaim(const std::vector<Position>& pins, Position older,
                 Position newer) {

@@ -43,7 +43,7 @@ struct PinTable {
   std::set<VolumeId> deleted;  // all that is theirs goes
 };
 
-// The pins of a lane in `state`.
+// The pins of a lane in `state`, ascending: its durable point, and those that were set.
 std::vector<Position> PinPositions(const Lane::State& state);
 
 // Whether version `older` may go, given that `newer` stays.

@@ -3,9 +3,11 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <string>
 
 #include "absl/time/clock.h"
 #include "proto/base/log.h"
+#include "replica/store/keys.h"
 
 namespace weir::store {
 
@@ -23,7 +25,12 @@ Relief::~Relief() {
 
 void Relief::Want(uint32_t domain) {
   absl::MutexLock lock(&mutex_);
-  wanted_.insert(domain);
+  wanted_.insert({domain, std::nullopt});
+}
+
+void Relief::Want(uint32_t domain, VolumeId volume) {
+  absl::MutexLock lock(&mutex_);
+  wanted_.insert({domain, volume});
 }
 
 void Relief::Run() {
@@ -33,24 +40,26 @@ void Relief::Run() {
     return stopping_.load() || !wanted_.empty();
   };
   while (!stopping_.load()) {
-    uint32_t domain = 0;
+    std::pair<uint32_t, Part> next;
     {
       absl::MutexLock lock(&mutex_);
       mutex_.Await(absl::Condition(&work));
       if (stopping_.load()) return;
-      domain = *wanted_.begin();
+      next = *wanted_.begin();
+      // What is wanted from now on may be more than this run finds.
+      if (next.second) wanted_.erase(next);
     }
     const absl::Time begun = absl::Now();
-    Relieve(domains_[domain]);
+    Relieve(domains_[next.first], next.second);
     const absl::Duration took = absl::Now() - begun;
     absl::MutexLock lock(&mutex_);
     mutex_.AwaitWithTimeout(absl::Condition(&stopping), std::max(kRestMin, kRestFactor * took));
-    // Who still wants it says so again.
-    wanted_.erase(domain);
+    // Who still has no space says so again.
+    if (!next.second) wanted_.erase(next);
   }
 }
 
-void Relief::Relieve(Domain* domain) {
+void Relief::Relieve(Domain* domain, Part part) {
   if (!domain->health().ok()) return;
   const SyncResult synced = domain->Sync();
   if (!synced.ok()) return;  // It has failed, and said so.
@@ -58,12 +67,17 @@ void Relief::Relieve(Domain* domain) {
   options.exclusive_manual_compaction = false;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
   options.canceled = &stopping_;
+  const std::string begin = part ? VolumePrefix(*part) : "";
+  const std::string end = part ? VolumeEnd(*part) : "";
+  const rocksdb::Slice begin_slice(begin), end_slice(end);
   // The meta family too, small as it is: a WAL stays until every family has
   // written out what it has in it.
   for (Family family :
        {Family::kVersions, Family::kBlocks, Family::kChanges, Family::kMeta}) {
+    const bool whole = !part || family == Family::kMeta;
     const rocksdb::Status status =
-        domain->db()->CompactRange(options, domain->family(family), nullptr, nullptr);
+        domain->db()->CompactRange(options, domain->family(family), whole ? nullptr : &begin_slice,
+                                   whole || end.empty() ? nullptr : &end_slice);
     if (!status.ok() && !stopping_.load()) {
       LOG(WARNING) << "store directory=" << domain->directory()
                    << " cannot compact to make room: " << status.ToString();

@@ -1,13 +1,16 @@
-// Looks for space when a domain has none left for writes.
+// Looks for space: when a domain has none left for writes, and when much of a volume is known
+// to be needed no more.
 //
-// What was discarded or overwritten goes when RocksDB compacts, and RocksDB
-// compacts because of writes. A full store takes none, so it would stay full.
+// What was discarded or overwritten, and what only a snapshot kept, goes when RocksDB compacts, and
+// RocksDB compacts because of writes. A full store takes none, so it would stay full.
 #ifndef WEIR_REPLICA_STORE_RELIEF_H_
 #define WEIR_REPLICA_STORE_RELIEF_H_
 
 #include <atomic>
+#include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -33,16 +36,21 @@ class Relief {
 
   // A write to this domain was refused, or would be. Does not block.
   void Want(uint32_t domain);
+  // What only a pin kept, or was discarded, lies in this volume's part of the domain. Does not block.
+  void Want(uint32_t domain, VolumeId volume);
 
  private:
+  // Nothing: all of the domain. It sorts first.
+  using Part = std::optional<VolumeId>;
+
   void Run();
   // Syncs, so that reclaim goes by the newest durable point, then compacts.
-  void Relieve(Domain* domain);
+  void Relieve(Domain* domain, Part part);
 
   const std::vector<Domain*> domains_;
   std::atomic<bool> stopping_{false};
   absl::Mutex mutex_;
-  std::set<uint32_t> wanted_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::pair<uint32_t, Part>> wanted_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

@@ -33,6 +33,7 @@
 #include "proto/base/position.h"
 #include "replica/store/block_version.h"
 #include "replica/store/join.h"
+#include "replica/store/pins.h"
 
 namespace rocksdb {
 class Env;
@@ -81,6 +82,7 @@ struct VolumeState {
   VolumeGeometry geometry;
   Epoch promised_epoch = 0;
   std::vector<LaneState> lanes;  // by lane
+  std::vector<uint64_t> pins;    // ids, ascending
 };
 
 struct SpaceUsed {
@@ -179,6 +181,21 @@ class Store {
   // NOT_FOUND.
   virtual absl::StatusOr<VolumeState> GetVolume(VolumeId id) const = 0;
   virtual absl::StatusOr<SpaceUsed> GetSpaceUsed(VolumeId id) const = 0;
+
+  // --- pins, and the size; see pins.h ---
+  // Durable. The space of what only dropped pins kept comes back by compaction, which is asked for.
+  // ABORTED: an update of a higher version has come. INVALID_ARGUMENT.
+  virtual absl::Status UpdateVolume(VolumeId id, const VolumeUpdate& update) = 0;
+  // Of each block of `range` the newest version at or below the pin, by block; a block without one
+  // had none. NOT_FOUND: no such pin. FAILED_PRECONDITION: the lane has not come to it. kBlockInvalid, EBADMSG,
+  // OUT_OF_RANGE as Read. INVALID_ARGUMENT: more than kPinnedReadBlocksMax blocks.
+  virtual absl::StatusOr<std::vector<BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
+                                                               BlockRange range) const = 0;
+  // Blocks of the lane at or past `from_block` that were written after the pin; at most `ranges_max` (> 0)
+  // ranges. Errors as ReadPinned; FAILED_PRECONDITION also if blocks are marked invalid.
+  virtual absl::StatusOr<ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
+                                                   uint64_t from_block,
+                                                   size_t ranges_max) const = 0;
 
   // --- I/O ---
   // Applies `ops` in order; those of one domain are one WriteBatch. One sync a domain covers all FUA ops.

@@ -136,7 +136,7 @@ absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
     return absl::InvalidArgumentError(
         absl::StrCat("no lane ", Index(tail.lane)));
   }
-  RETURN_IF_ERROR(ValidateTail(volume->geometry, tail));
+  RETURN_IF_ERROR(ValidateTail(volume->geometry(), tail));
   const std::shared_ptr<Lane>& lane = volume->lanes[Index(tail.lane)];
   LaneClaim claim({lane});
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");

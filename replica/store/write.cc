@@ -117,11 +117,12 @@ class DiskStore::DomainWrite {
                        op.data.substr(i * kBlockBytes, kBlockBytes));
       } else if (before[i].kind == BlockKind::kData ||
                  data_blocks_.count(address.block) > 0 ||
-                 invalid.Has(address.block % volume_->geometry.lanes.stripe_blocks)) {
+                 invalid.Has(address.block % volume_->geometry().lanes.stripe_blocks)) {
         // A block that reads as zeros already needs no version: discarding an
         // empty volume must not fill the store with keys. But an invalid one
         // may be copied in with data, which this version must then hide.
         batch_.PutZero(address, op.position);
+        ++discarded_[op.lane];
       }
     }
     batch_.PutChange(volume_->id, op.lane, {op.position, op.range});
@@ -140,6 +141,7 @@ class DiskStore::DomainWrite {
     for (const auto& [id, lane] : lanes_) {
       if (next_[id] == lane->position()) continue;
       lane->Applied(next_[id]);
+      if (discarded_.count(id) > 0) lane->Discarded(discarded_[id], next_[id]);
       domain_->MarkDirty(lane);
     }
     for (const BlockRange& range : changed_) volume_->allocation.Changed(range);
@@ -165,6 +167,7 @@ class DiskStore::DomainWrite {
   std::map<LaneId, Position> next_;  // after the ops prepared so far
   std::unordered_set<uint64_t> data_blocks_;  // written by ops before this one
   std::vector<BlockRange> changed_;
+  std::map<LaneId, uint64_t> discarded_;  // blocks that held data
 };
 
 namespace {
@@ -207,7 +210,7 @@ std::vector<WriteResult> DiskStore::Write(VolumeId id,
   }
   std::map<uint32_t, DomainWrite> shares;
   for (size_t i = 0; i < ops.size(); ++i) {
-    results[i].status = ValidateOp((*volume)->geometry, ops[i]);
+    results[i].status = ValidateOp((*volume)->geometry(), ops[i]);
     if (!results[i].status.ok()) continue;
     const uint32_t domain = DomainOf(ops[i].lane);
     shares.try_emplace(domain, this, volume->get(), domain)

@@ -56,6 +56,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   network_->set_slow_per_mille(dice_.Percent(20) ? 20 : 0);
   network_->set_duplicate_per_mille(dice_.Percent(20) ? 100 : 0);
   CatalogRecord record;
+  record.volume.size_blocks = geometry_.size_blocks;
   for (const auto& replica : replicas_) {
     record.volume.members.push_back(
         {.replica = replica->name(), .store_id = replica->store().identity().store_id});
@@ -73,6 +74,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
           flushed_.assign(geometry_.lanes.lanes, Position(active_epoch_, 0));
         }
         CheckMembers();
+        CheckSnapshots();
       });
   MakeFrontends();
   faults_left_ = options_.faults;
@@ -160,6 +162,7 @@ ClusterResult Cluster::Run() {
   heal_at_ = agenda_.now() + dice_.Micros(2000000, 6000000);
   AttachSome();
   agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
+  agenda_.After(dice_.Micros(0, 600000), [this] { SnapshotSome(); });
   agenda_.At(heal_at_, [this] { Heal(); });
   while (result_.violation.empty() && !Finished()) {
     if (agenda_.empty()) {

@@ -119,6 +119,14 @@ class Cluster {
   void CompareReplicas(uint32_t a, uint32_t b);
   bool IsMember(uint32_t replica) const;
 
+  // --- snapshots: cluster_snapshots.cc ---
+  void SnapshotSome();
+  // Whether the control was one.
+  bool SnapshotDone(const engine::CompleteControl& done);
+  void CheckSnapshots();
+  std::optional<std::vector<uint64_t>> ContentAt(uint32_t replica, uint64_t pin,
+                                                 uint64_t blocks) const;
+
   // --- frontends ---
   void AttachSome();
   void AttachAt(uint32_t frontend);
@@ -183,6 +191,9 @@ class Cluster {
   std::vector<bool> suspended_;                     // by frontend
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
   absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation
+  absl::flat_hash_map<uint64_t, std::pair<uint64_t, uint64_t>> taking_;  // by control: operation and pin
+  absl::flat_hash_map<uint64_t, std::vector<uint64_t>> snapshots_;       // by pin: as it was first seen
+  uint64_t next_pin_ = 1;
   WriteHistory history_{0};
   // By lane: the newest write of this epoch that is acknowledged.
   struct LastAcked {

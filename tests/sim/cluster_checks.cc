@@ -185,6 +185,7 @@ void Cluster::CheckReplicas() {
     if (IsMember(r) && !catalog_->record().volume.recovering) CheckHistory(r);
     for (uint32_t other = 0; other < r; ++other) CompareReplicas(other, r);
   }
+  CheckSnapshots();
 }
 
 // I1: a member has, in each lane, a prefix of what was written in this epoch. I6: and all of it.

@@ -273,6 +273,7 @@ void Cluster::SuspendSome(uint32_t f) {
 }
 
 void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
+  if (SnapshotDone(done)) return;
   const auto flush = suspend_flushes_.find(static_cast<uint64_t>(done.id));
   if (flush != suspend_flushes_.end()) {
     Op& op = ops_[flush->second];

@@ -18,7 +18,7 @@ constexpr absl::Duration kConnectDeadline = absl::Milliseconds(300);
 
 bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b) {
   return a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
-         a.owner == b.owner &&
+         a.owner == b.owner && a.pins == b.pins && a.size_blocks == b.size_blocks &&
          std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
                     [](const auto& x, const auto& y) {
                       return x.in_sync == y.in_sync && x.store_id == y.store_id;
@@ -93,6 +93,9 @@ void Frontend::Crash() {
   for (Session& session : sessions_) parts_.network->LetGo(session.stream);
   sessions_.clear();
   armed_ = absl::InfiniteDuration();
+  changes_.clear();
+  asked_pins_.clear();
+  doubtful_pins_.clear();
   paused_until_ = Time();
   waiting_.clear();
 }
@@ -241,7 +244,10 @@ void Frontend::TakeBase(const engine::TakeBaseOn& take) {
   Call<absl::Status>(
       take.member,
       [fence = FenceOf(take.member, take.incarnation), act = take.act_epoch,
-       expected](ReplicaNode& node) { return node.TakeBase(fence, act, expected); },
+       expected, update = store::VolumeUpdate{uint64_t{record_.volume.epoch} << 32,
+                                              take.size_blocks, take.pins}](ReplicaNode& node) {
+        return node.TakeBase(fence, act, expected, update);
+      },
       [this, member = take.member](absl::Status status) {
         if (takeover_ == nullptr) return;
         engine::TakeoverEffects effects;
@@ -297,6 +303,8 @@ void Frontend::ReadBack(engine::TakeoverRecord next, absl::Status put,
 void Frontend::Serve() {
   engine::Options options = parts_.engine;
   options.epoch = record_.volume.epoch;
+  options.pins = record_.volume.pins;
+  options.size_blocks = record_.volume.size_blocks;
   engine::Table table;
   for (const engine::TakeoverMember& member : record_.volume.members) {
     engine::TargetConfig target;
@@ -387,6 +395,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
     Disconnect(end->target);
   } else if (auto* control = std::get_if<engine::CompleteControl>(&effect)) {
     events_.control(*control);
+    PinIsSet(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     CommitMembers(*commit);
   } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
@@ -471,21 +480,93 @@ void Frontend::Disconnect(engine::TargetId id) {
 }
 
 void Frontend::CommitMembers(const engine::CommitMembers& commit) {
-  engine::TakeoverRecord next = record_.volume;
-  for (size_t i = 0; i < next.members.size(); ++i) {
-    const engine::TargetConfig& target = commit.table.targets[i];
-    next.members[i].store_id = target.store_id;
-    next.members[i].in_sync = target.state == engine::TargetState::kInSync;
-    next.members[i].stays_out = target.stays_out;
-    next.members[i].left_at = target.left_at;
-    if (!target.boot_id.empty()) next.members[i].boot_id = target.boot_id;
-  }
-  next.floor = commit.floor;
-  Commit(next, [this](absl::Status status) {
+  auto change = [commit](engine::TakeoverRecord next) {
+    for (size_t i = 0; i < next.members.size(); ++i) {
+      const engine::TargetConfig& target = commit.table.targets[i];
+      next.members[i].store_id = target.store_id;
+      next.members[i].in_sync = target.state == engine::TargetState::kInSync;
+      next.members[i].stays_out = target.stays_out;
+      next.members[i].left_at = target.left_at;
+      if (!target.boot_id.empty()) next.members[i].boot_id = target.boot_id;
+    }
+    for (size_t i = 0; i < next.floor.size(); ++i) {
+      next.floor[i] = std::max(next.floor[i], commit.floor[i]);
+    }
+    return next;
+  };
+  CommitChange(std::move(change), [this](absl::Status status) {
     Feed("committed", [&](auto& engine, auto& effects) {
       engine.MembersCommitted(status, Clock(), effects);
     });
   });
+}
+
+void Frontend::CommitChange(Change change, std::function<void(absl::Status)> done) {
+  changes_.emplace_back(std::move(change), std::move(done));
+  if (changes_.size() == 1) CommitNext();
+}
+
+void Frontend::CommitNext() {
+  Commit(changes_.front().first(record_.volume), [this](absl::Status status) {
+    const auto done = changes_.front().second;
+    // What is known by now not to be there.
+    if (status.ok()) {
+      for (const Pin& pin : record_.volume.pins) std::erase(doubtful_pins_, pin.id);
+      for (uint64_t pin : std::exchange(doubtful_pins_, {})) DropPin(pin);
+    }
+    done(status);
+    // Not before: what that has asked for waits its turn.
+    changes_.pop_front();
+    if (!changes_.empty()) CommitNext();
+  });
+}
+
+// --- snapshots ---
+
+void Frontend::TakeSnapshot(engine::ControlId id, uint64_t pin, absl::Duration deadline) {
+  Enter(life_, [this, id, pin, deadline] {
+    asked_pins_[static_cast<uint64_t>(id)] = pin;
+    Feed("pin", [&](auto& engine, auto& effects) {
+      engine.SetPin(id, pin, deadline, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::PinIsSet(const engine::CompleteControl& control) {
+  const auto asked = asked_pins_.find(static_cast<uint64_t>(control.id));
+  if (asked == asked_pins_.end()) return;
+  const Pin pin{asked->second, control.pinned};
+  asked_pins_.erase(asked);
+  if (!control.result.ok()) return;
+  auto change = [pin](engine::TakeoverRecord next) {
+    next.pins.push_back(pin);
+    for (size_t i = 0; i < next.floor.size(); ++i) {
+      next.floor[i] = std::max(next.floor[i], pin.positions[i]);
+    }
+    return next;
+  };
+  // Not at once: the engine is still at work on what has brought this.
+  Later(absl::ZeroDuration(), [this, change, id = pin.id] {
+    CommitChange(change, [this, id](absl::Status status) {
+      if (!status.ok()) doubtful_pins_.push_back(id);
+    });
+  });
+}
+
+void Frontend::DropSnapshot(uint64_t pin) {
+  Enter(life_, [this, pin] {
+    auto change = [pin](engine::TakeoverRecord next) {
+      std::erase_if(next.pins, [pin](const Pin& known) { return known.id == pin; });
+      return next;
+    };
+    CommitChange(std::move(change), [this, pin](absl::Status status) {
+      if (status.ok()) DropPin(pin);
+    });
+  });
+}
+
+void Frontend::DropPin(uint64_t pin) {
+  Feed("unpin", [&](auto& engine, auto& effects) { engine.DropPin(pin, Clock(), effects); });
 }
 
 // --- joins ---

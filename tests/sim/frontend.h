@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,6 +58,9 @@ class Frontend {
   void Suspend(engine::ControlId id, bool noflush, absl::Duration deadline);
   void Resume(engine::ControlId id);
   void LoadTable(engine::ControlId id, engine::Table table);
+  // As host/snapshots.cc. The control tells of the pin; then the record takes it.
+  void TakeSnapshot(engine::ControlId id, uint64_t pin, absl::Duration deadline);
+  void DropSnapshot(uint64_t pin);
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 
@@ -118,6 +122,12 @@ class Frontend {
   Network::StreamEvents EventsOf(uint32_t target, uint64_t number);
   void Disconnect(engine::TargetId target);
   void CommitMembers(const engine::CommitMembers& commit);
+  // One after the other, each on top of what the one before has left.
+  using Change = std::function<engine::TakeoverRecord(engine::TakeoverRecord)>;
+  void CommitChange(Change change, std::function<void(absl::Status)> done);
+  void CommitNext();
+  void PinIsSet(const engine::CompleteControl& control);
+  void DropPin(uint64_t pin);
   void JoinStep(const engine::RunJoinStep& step);
   void CopyStep(const engine::RunJoinStep& step);
   void CopyFrom(const engine::RunJoinStep& step, const std::vector<BlockRange>& ranges);
@@ -142,6 +152,9 @@ class Frontend {
   std::unique_ptr<engine::Engine> engine_;
   engine::Effects spare_effects_;  // empty: their memory
   std::vector<Session> sessions_;  // by target
+  std::deque<std::pair<Change, std::function<void(absl::Status)>>> changes_;  // the first one runs
+  std::map<uint64_t, uint64_t> asked_pins_;  // by control
+  std::vector<uint64_t> doubtful_pins_;      // the catalog may have them
   uint64_t next_session_ = 1;
   Time armed_ = absl::InfiniteDuration();
 };

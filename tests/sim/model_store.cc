@@ -31,6 +31,7 @@ ModelStore::ModelStore(std::string store_id, uint32_t domains)
 void ModelStore::Restart() {
   ++identity_.incarnation;
   told_ = false;
+  update_version_ = 0;
   keep_after_.clear();
 }
 
@@ -81,7 +82,9 @@ void ModelStore::Reclaim(Dice& dice) {
       for (size_t i = 0; i + 1 < all.size();) {
         const bool pinned = all[i].position <= lane.noted && all[i + 1].position > lane.noted;
         const bool above = all[i].position > lane.noted;
-        if (pinned || above || !dice.Percent(50)) {
+        const bool named = Pinned(Index(geometry_.lanes.LaneOf(block)), all[i].position,
+                                  all[i + 1].position);
+        if (pinned || above || named || !dice.Percent(50)) {
           ++i;
           continue;
         }
@@ -126,6 +129,7 @@ absl::Status ModelStore::DeleteVolume(VolumeId) {
   now_ = disk_ = Image();
   for (auto& batches : unsynced_) batches.clear();
   promised_ = 0;
+  pins_.clear();
   return absl::OkStatus();
 }
 
@@ -139,6 +143,7 @@ absl::StatusOr<store::VolumeState> ModelStore::GetVolume(VolumeId id) const {
   state.id = id;
   state.geometry = geometry_;
   state.promised_epoch = promised_;
+  for (const Pin& pin : pins_) state.pins.push_back(pin.id);
   for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
     store::LaneState lane;
     lane.lane = LaneId{i};

@@ -49,6 +49,7 @@ class ModelStore final : public store::Store {
   };
   // Of `block`, oldest first; what lies below the newest may have been reclaimed.
   const std::vector<Version>& versions(uint64_t block) const { return now_.blocks[block]; }
+  const std::vector<Pin>& pins() const { return pins_; }
   Position position(uint32_t lane) const { return now_.lanes[lane].position; }
   Position durable(uint32_t lane) const { return disk_.lanes[lane].position; }
   const std::vector<LineageEntry>& lineage(uint32_t lane) const { return now_.lanes[lane].lineage; }
@@ -65,6 +66,12 @@ class ModelStore final : public store::Store {
   std::vector<VolumeId> Volumes() const override;
   absl::StatusOr<store::VolumeState> GetVolume(VolumeId id) const override;
   absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
+  absl::Status UpdateVolume(VolumeId id, const store::VolumeUpdate& update) override;
+  absl::StatusOr<std::vector<store::BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
+                                                              BlockRange range) const override;
+  absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
+                                                  uint64_t from_block,
+                                                  size_t ranges_max) const override;
   std::vector<store::WriteResult> Write(VolumeId id,
                                         absl::Span<const store::WriteOp> ops) override;
   absl::StatusOr<store::ReadResult> Read(VolumeId id, BlockRange range) const override;
@@ -140,6 +147,9 @@ class ModelStore final : public store::Store {
   bool OfLane(uint64_t block, uint32_t lane) const {
     return Index(geometry_.lanes.LaneOf(block)) == lane;
   }
+  absl::StatusOr<Position> PinnedAt(uint64_t pin, uint32_t lane) const;
+  // Whether a pin needs a version at `older` that is followed by one at `newer`.
+  bool Pinned(uint32_t lane, Position older, Position newer) const;
   bool HasInvalid(uint32_t lane) const;
   bool AnyInvalid(BlockRange range) const;
 
@@ -153,6 +163,8 @@ class ModelStore final : public store::Store {
   Image now_;
   Image disk_;
   std::vector<std::vector<Batch>> unsynced_;  // by domain
+  std::vector<Pin> pins_;                     // each change is synced before it is answered
+  uint64_t update_version_ = 0;               // of this start of the process
   // Of this start of the process; reclaim is off until it has been told.
   bool told_ = false;
   std::vector<std::pair<LaneId, Position>> keep_after_;

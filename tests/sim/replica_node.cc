@@ -125,9 +125,12 @@ absl::Status ReplicaNode::AdoptTail(const v1::Fence& fence, const store::Tail& t
 }
 
 absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
-                                   const std::vector<std::pair<LaneId, Position>>& expected) {
-  return Step(fence,
-              [&] { return store_.TakeBase(kVolume, fence.epoch(), act_epoch, expected); });
+                                   const std::vector<std::pair<LaneId, Position>>& expected,
+                                   const store::VolumeUpdate& update) {
+  return Step(fence, [&] {
+    RETURN_IF_ERROR(store_.UpdateVolume(kVolume, update));
+    return store_.TakeBase(kVolume, fence.epoch(), act_epoch, expected);
+  });
 }
 
 // --- joins: as replica/server's join calls ---
@@ -135,6 +138,7 @@ absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
 engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
                                                 const engine::RunJoinStep& step) {
   using Kind = engine::RunJoinStep::Kind;
+  const store::VolumeUpdate update{step.version, step.size_blocks, step.pins};
   engine::JoinStepResult result;
   if (step.kind == Kind::kSeal) {
     auto sealed = Seal(fence);
@@ -156,7 +160,12 @@ engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
     join.common = step.common;
     join.changes = step.changes;
     join.everything = step.everything;
-    result.status = Step(fence, [&] { return store_.BeginJoin(kVolume, join); });
+    result.status = Step(fence, [&] {
+      RETURN_IF_ERROR(store_.UpdateVolume(kVolume, update));
+      return store_.BeginJoin(kVolume, join);
+    });
+  } else if (step.kind == Kind::kUpdate) {
+    result.status = Step(fence, [&] { return store_.UpdateVolume(kVolume, update); });
   } else {
     result.status = Step(fence, [&] { return store_.FinishJoin(kVolume, step.join_id); });
   }

@@ -65,7 +65,8 @@ class ReplicaNode {
                                        Position to);
   absl::Status AdoptTail(const v1::Fence& fence, const store::Tail& tail);
   absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch,
-                        const std::vector<std::pair<LaneId, Position>>& expected);
+                        const std::vector<std::pair<LaneId, Position>>& expected,
+                        const store::VolumeUpdate& update);
 
   // One step of a join. kCopy is two: what the source has, and its way into the target.
   struct Copying {

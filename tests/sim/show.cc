@@ -56,7 +56,8 @@ struct Shower {
     return line;
   }
   std::string operator()(const engine::RunJoinStep& step) const {
-    static constexpr const char* kNames[] = {"seal", "changes", "begin", "copy", "finish"};
+    static constexpr const char* kNames[] = {"seal",   "changes", "begin", "copy",
+                                             "finish", "repair",  "update"};
     return absl::StrCat("join ", step.step, " ", kNames[static_cast<int>(step.kind)], " on ",
                         static_cast<uint32_t>(step.target), " lane ", Index(step.lane), " at ",
                         step.expected.ToString(), " to ", step.to.ToString(), " common ",

@@ -191,6 +191,7 @@ void Engine::State::FinishRun() {
     case FlushRun::Purpose::kRequests:
       return RunEnded(result, std::move(errors));
     case FlushRun::Purpose::kBarrier:
+      if (result.ok() && barrier_->request.pin != 0) return StartPin(run.positions());
       return BarrierFlushed(result, std::move(errors));
     case FlushRun::Purpose::kSuspend:
       if (result.kind() == Result::Kind::kRequeue) return;  // AdvanceSuspend runs it again
@@ -287,6 +288,8 @@ bool Engine::State::AdvanceBarrier() {
       StartWrite(ref);
       return true;
     }
+    case BarrierStage::kPin:
+      return AdvancePin();
     case BarrierStage::kPreFlush:
     case BarrierStage::kPostFlush:
       return false;  // AdvanceFlush runs them
@@ -311,9 +314,8 @@ void Engine::State::BarrierFlushed(Result result, std::vector<TargetError> error
 }
 
 void Engine::State::EndBarrier(Result result, std::string message) {
-  Barrier barrier = *std::move(barrier_);
+  Complete(barrier_->request, result, std::move(message), std::move(barrier_->errors));
   barrier_.reset();
-  Complete(barrier.request, result, std::move(message), std::move(barrier.errors));
 }
 
 }  // namespace weir::engine

@@ -427,7 +427,7 @@ void Engine::State::FinishFragment(Op& op, uint32_t index) {
 
 void Engine::State::FinishOp(Op& op) {
   RequestId id = op.request.id;
-  if (barrier_ && barrier_->request.id == id) {
+  if (barrier_ && barrier_->request.pin == 0 && barrier_->request.id == id) {
     Result result = op.result;
     std::string message = std::move(op.message);
     for (TargetError& error : op.errors) barrier_->errors.push_back(std::move(error));
@@ -462,6 +462,14 @@ void Engine::State::FinishOp(Op& op) {
 
 void Engine::State::Complete(Request& request, Result result, std::string message,
                              std::vector<TargetError> errors) {
+  if (request.pin != 0) {
+    const bool had_its_turn = barrier_ && barrier_->request.pin == request.pin &&
+                              barrier_->stage == BarrierStage::kPin;
+    if (!had_its_turn) --pins_waiting_;
+    CompleteControl set{request.pin_control, result, std::move(message), {}};
+    if (result.ok()) set.pinned = barrier_->pinned;
+    return Emit(std::move(set));
+  }
   CompleteRequest done;
   done.id = request.id;
   done.result = result;

@@ -28,7 +28,7 @@ absl::Status Options::Validate() const {
     return absl::InvalidArgumentError("slow_windows must be positive, slow_factor at least 2");
   }
   for (absl::Duration d : {leave_after, hold_deadline, commit_retry_delay, lease, reconnect_delay,
-                           requeue_deadline, requeue_delay, clone_deadline, flush_interval,
+                           requeue_deadline, requeue_delay, clone_deadline, update_deadline, flush_interval,
                            slow_window, slow_pause}) {
     if (d <= absl::ZeroDuration()) {
       return absl::InvalidArgumentError("deadlines and delays must be positive");
@@ -38,7 +38,7 @@ absl::Status Options::Validate() const {
 }
 
 Engine::State::State(Options options, Table table)
-    : options_(std::move(options)) {
+    : options_(std::move(options)), pins_(options_.pins), size_blocks_(options_.size_blocks) {
   for (TargetConfig& config : table.targets) {
     Target target;
     target.id = TargetId{static_cast<uint32_t>(targets_.size())};
@@ -115,6 +115,7 @@ void Engine::State::CheckAllDeadlines() {
   for (Target& target : targets_) CheckDeadlines(target);
   if (WindowIsOver()) EndWindow();
   if (HeldTooLong()) FailHeldWrites();
+  if (pins_waiting_ > 0) FailLatePins();
   if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
     UndoSuspend(Result(ETIMEDOUT),
                 "the suspend did not finish in time and was undone; clones are still in "
@@ -130,6 +131,9 @@ Time Engine::State::NextTimer() const {
     if (time > now_) next = std::min(next, time);
   };
   if (phase_ == Phase::kSuspending) at(suspend_deadline_);
+  if (growth_) at(growth_->deadline);
+  if (barrier_ && barrier_->stage == BarrierStage::kPin) at(barrier_->deadline);
+  if (pins_waiting_ > 0) at(next_late_pin_);
   at(run_not_before_);
   if (run_) at(run_->NextTimer());
   at(change_not_before_);
@@ -147,6 +151,7 @@ Time Engine::State::NextTimer() const {
       continue;
     }
     at(target.backoff_until);
+    if (target.updated < updates_) at(target.update_not_before);
     if (target.joining && !target.connected()) {
       at(target.since + options_.clone_deadline);
       continue;
@@ -175,6 +180,8 @@ void Engine::State::Settle() {
     progressed |= AdvanceMembership();
     progressed |= AdvanceJoin();
     progressed |= AdvanceRepair();
+    progressed |= AdvanceUpdates();
+    progressed |= AdvanceGrow();
     progressed |= AdvanceLeases();
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
@@ -325,6 +332,25 @@ void Engine::Resume(ControlId id, Time now, Effects& effects) {
 void Engine::LoadTable(ControlId id, Table table, Time now, Effects& effects) {
   state_->Begin(now, effects);
   state_->LoadTable(id, std::move(table));
+  state_->Settle();
+}
+
+void Engine::SetPin(ControlId id, uint64_t pin, absl::Duration deadline, Time now,
+                    Effects& effects) {
+  state_->Begin(now, effects);
+  state_->SetPin(id, pin, deadline);
+  state_->Settle();
+}
+
+void Engine::DropPin(uint64_t pin, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->DropPin(pin);
+  state_->Settle();
+}
+
+void Engine::Grow(ControlId id, uint64_t size_blocks, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->Grow(id, size_blocks);
   state_->Settle();
 }
 

@@ -26,6 +26,8 @@ struct Options {
   uint64_t size_blocks = 0;
   LaneGeometry lanes;
   Epoch epoch = 1;
+  // As the takeover has told every member.
+  std::vector<Pin> pins;
   uint32_t min_in_sync = 1;
 
   // How long a target may be away before it leaves the volume, if min_in_sync members remain; one
@@ -71,6 +73,8 @@ struct Options {
   // Writes since a member left, beyond which what has changed is no longer kept for it and
   // it is copied whole; some 40 bytes each on every replica.
   uint64_t keep_changes_max = 4 << 20;
+  // For every member to have been told of a pin, while nothing else goes on; or of a new size.
+  absl::Duration update_deadline = absl::Seconds(5);
   // The engine flushes by itself so that what a crash may lose stays bounded.
   absl::Duration flush_interval = absl::Seconds(1);
   uint64_t flush_bytes = 16 << 20;
@@ -120,6 +124,15 @@ class Engine {
   // REQUIRES suspended, else EBUSY. A target may change its address or become `out`; at
   // least min_in_sync must remain. EINVAL otherwise.
   void LoadTable(ControlId id, Table table, Time now, Effects& effects);
+  // Sets a pin at a barrier: what was submitted before is in it, what comes after is not, and every member
+  // has it durably, or none keeps it. `pin` is not 0, and never used again. `deadline`: for its turn among
+  // the requests; then it is ETIMEDOUT. The answer says where it is.
+  void SetPin(ControlId id, uint64_t pin, absl::Duration deadline, Time now, Effects& effects);
+  // Nobody needs it any more. Members are told as soon as they can be, whoever joins later never hears of it.
+  void DropPin(uint64_t pin, Time now, Effects& effects);
+  // OK once every member has room for that size. EINVAL: it is smaller than the present one.
+  // ETIMEDOUT: not all have it; harmless, and may be tried again.
+  void Grow(ControlId id, uint64_t size_blocks, Time now, Effects& effects);
   // The answer to CommitMembers. ABORTED: another frontend has changed the record, so this
   // one is fenced. Any other error: the outcome is unknown.
   void MembersCommitted(absl::Status status, Time now, Effects& effects);

@@ -106,6 +106,9 @@ void Engine::State::RunStep(RunJoinStep step) {
 
 void Engine::State::JoinStepDone(uint64_t step, JoinStepResult result) {
   if (step == repair_step_) return RepairDone(result);
+  for (Target& target : targets_) {
+    if (step == target.update_step) return UpdateDone(target, result);
+  }
   if (!join_) return;
   const auto found = std::find_if(join_->awaited.begin(), join_->awaited.end(),
                                   [step](const auto& awaited) { return awaited.step == step; });
@@ -207,6 +210,7 @@ void Engine::State::LaneCompared(uint32_t lane, JoinStepResult& result) {
 
 void Engine::State::BeginLanes() {
   join_->stage = Join::Stage::kBeginning;
+  join_->version = updates_;
   for (uint32_t i = 0; i < lanes_.size(); ++i) BeginLane(i);
 }
 
@@ -221,6 +225,7 @@ void Engine::State::BeginLane(uint32_t lane) {
   begin.to = plan.to;
   begin.lineage = join_->member->lanes[lane].lineage;
   begin.everything = plan.everything;
+  FillUpdate(begin);
   plan.blocks_expected = plan.everything ? BlocksOf(lane) : 0;
   if (!plan.everything) {
     for (const BlockRange& range : plan.changes) plan.blocks_expected += range.count;
@@ -233,10 +238,10 @@ void Engine::State::BeginLane(uint32_t lane) {
 uint64_t Engine::State::BlocksOf(uint32_t lane) const {
   const uint64_t stripe = options_.lanes.stripe_blocks;
   const uint64_t round = stripe * options_.lanes.lanes;
-  const uint64_t in_last_round = options_.size_blocks % round;
+  const uint64_t in_last_round = size_blocks_ % round;
   const uint64_t before = lane * stripe;
   const uint64_t rest = in_last_round > before ? std::min(in_last_round - before, stripe) : 0;
-  return options_.size_blocks / round * stripe + rest;
+  return size_blocks_ / round * stripe + rest;
 }
 
 void Engine::State::LaneBegun(uint32_t lane, const absl::Status& status) {
@@ -257,6 +262,9 @@ void Engine::State::ConnectJoiner() {
   joiner.health = Target::Health::kConnecting;
   joiner.since = joiner.asked_to_connect = now_;
   joiner.reason.clear();
+  joiner.updated = join_->version;
+  joiner.update_step = 0;
+  joiner.update_not_before = now_;
   Emit(ConnectTarget{joiner.id, joiner.config, absl::ZeroDuration()});
 }
 
@@ -379,7 +387,7 @@ bool Engine::State::FlushJoiner() {
 bool Engine::State::Promote() {
   if (join_->stage != Join::Stage::kJoint || change_ || now_ < change_not_before_) return false;
   Target& joiner = *Find(join_->target);
-  if (!joiner.connected()) return false;
+  if (!joiner.connected() || joiner.updated < updates_) return false;
   if (!join_->promote_at) {
     if (FlushInFlight(joiner)) return false;  // it was sent before the last block was copied
     std::vector<uint64_t> at;

@@ -42,6 +42,7 @@ struct Join {
   std::optional<SealedState> joiner;
   std::optional<SealedState> member;
   std::vector<LanePlan> lanes;
+  uint64_t version = 0;  // of the pins and the size that it was told
   uint64_t bytes_copied = 0;
   Time step_begun{};
   bool clients_came = false;        // since the step began

@@ -322,7 +322,7 @@ void Engine::State::Fence(std::string reason) {
   for (RequestId id : ids) {
     Complete(ops_.at(id)->request, fenced, message, std::move(ops_.at(id)->errors));
   }
-  if (barrier_ && !ops_.contains(barrier_->request.id)) {
+  if (barrier_ && (barrier_->request.pin != 0 || !ops_.contains(barrier_->request.id))) {
     Complete(barrier_->request, fenced, message, std::move(barrier_->errors));
   }
   for (FlushWaiter& w : run_flushes_) Complete(w.request, fenced, message, std::move(w.errors));
@@ -338,6 +338,8 @@ void Engine::State::Fence(std::string reason) {
   commit_waits_.clear();
   change_.reset();
   join_.reset();
+  if (growth_) Emit(CompleteControl{growth_->control, fenced, message, {}});
+  growth_.reset();
   AnswerControl(fenced, message);
 }
 

@@ -14,6 +14,8 @@ ENGINE_SRCS = [
     "lane.h",
     "leave.cc",
     "membership.cc",
+    "op.h",
+    "pins.cc",
     "repair.cc",
     "result.cc",
     "slow.cc",

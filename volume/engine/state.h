@@ -6,6 +6,7 @@
 //   leave.cc       members that leave by a catalog change; leases
 //   join.cc        members that are brought back
 //   slow.cc        members that are slow for long
+//   pins.cc        pins and the size: what members are told of the volume
 //   engine.cc      the events, time, the view
 //
 // Each event changes what it is about and then calls Settle(), which carries
@@ -24,37 +25,11 @@
 #include "volume/engine/flush_run.h"
 #include "volume/engine/join.h"
 #include "volume/engine/lane.h"
+#include "volume/engine/op.h"
 #include "volume/engine/target.h"
 #include "volume/engine/types.h"
 
 namespace weir::engine {
-
-// The part of a read that lies in one stripe, so in one lane.
-struct ReadFragment {
-  LaneId lane{};
-  BlockRange range;
-  bool answered = false;   // done, or in commit-wait for `saw`
-  bool done = false;
-  uint64_t saw = 0;        // newest n among its blocks
-  uint64_t tried = 0;      // bit a target: it answered with an error
-  uint64_t damaged_on = 0; // bit a target: what it has does not match its checksums
-  Payload data;
-  bool zeroes = false;
-  std::vector<Run> extents;
-};
-
-inline constexpr char kTooFewMembers[] =
-    "too few replicas are in sync, and have been for long; bring the others back";
-
-// A request that has left the queue.
-struct Op {
-  Request request;
-  uint32_t waiting = 0;  // fragments that are not done
-  Result result;
-  std::string message;
-  std::vector<TargetError> errors;
-  std::vector<ReadFragment> fragments;  // reads and extents
-};
 
 class Engine::State {
  public:
@@ -88,6 +63,11 @@ class Engine::State {
   void Suspend(ControlId id, bool noflush, absl::Duration deadline);
   void Resume(ControlId id);
   void LoadTable(ControlId id, Table table);
+
+  // pins.cc
+  void SetPin(ControlId id, uint64_t pin, absl::Duration deadline);
+  void DropPin(uint64_t pin);
+  void Grow(ControlId id, uint64_t size_blocks);
 
   Target* Find(TargetId id) {
     size_t slot = static_cast<size_t>(id);
@@ -123,22 +103,6 @@ class Engine::State {
                 std::vector<TargetError> errors);
 
   // --- barrier.cc ---
-  // Who awaits a flush, with what earlier runs of it have found.
-  struct FlushWaiter {
-    Request request;
-    std::vector<TargetError> errors;
-  };
-  enum class BarrierStage {
-    kDrain,      // until nothing is in flight
-    kPreFlush,   // until what came before is durable
-    kWrite,      // until its own write is on every member
-    kPostFlush,  // until that is durable
-  };
-  struct Barrier {
-    Request request;
-    BarrierStage stage = BarrierStage::kDrain;
-    std::vector<TargetError> errors;
-  };
   bool AdvanceFlush();
   bool AdvanceBarrier();
   bool FailHeldFlushes();
@@ -240,6 +204,21 @@ class Engine::State {
   bool AdvanceRepair();
   void RepairDone(const JoinStepResult& result);
 
+  // --- pins.cc ---
+  // A barrier's pre-flush has made everything up to `positions` durable on every member.
+  void StartPin(const std::vector<uint64_t>& positions);
+  bool AdvancePin();
+  // Ends those whose turn has not come in time.
+  void FailLatePins();
+  // What members are told has changed.
+  void Changed(const char* what);
+  bool AdvanceUpdates();
+  void UpdateDone(Target& target, const JoinStepResult& result);
+  void FillUpdate(RunJoinStep& step) const;
+  // Who has not been told yet; null: nobody is waited for.
+  const Target* FirstNotUpdated() const;
+  bool AdvanceGrow();
+
   // --- suspend.cc ---
   using Phase = EngineView::State;
   bool AdvanceSuspend();
@@ -298,6 +277,17 @@ class Engine::State {
   std::deque<Damage> damages_;           // the first one is being repaired, if `repair_step_`
   uint64_t repair_step_ = 0;             // that is awaited; 0: none
   Time repair_not_before_{};
+
+  std::vector<Pin> pins_;
+  uint64_t pins_waiting_ = 0;            // for their turn, in queue_ or as barrier_
+  Time next_late_pin_ = absl::InfiniteDuration();  // the least deadline of theirs, or less
+  uint64_t size_blocks_ = 0;
+  uint64_t updates_ = 0;                 // raised by each change of these two
+  struct Growth {
+    ControlId control{};
+    Time deadline{};
+  };
+  std::optional<Growth> growth_;
 
   // The catalog change under way: at most one.
   struct Change {

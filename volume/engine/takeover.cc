@@ -254,7 +254,8 @@ void Takeover::TakeBases(Time now, TakeoverEffects& effects) {
   for (uint32_t i = 0; i < members_.size(); ++i) {
     if (!Good(i)) continue;
     ++pending_;
-    TakeBaseOn base{i, members_[i].sealed.incarnation, {}, record_.act_epoch};
+    TakeBaseOn base{i, members_[i].sealed.incarnation, record_.pins, record_.size_blocks, {},
+                    record_.act_epoch};
     for (const SealedState::Lane& lane : members_[i].sealed.lanes) {
       base.expected.push_back(lane.position);
     }

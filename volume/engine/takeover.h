@@ -48,6 +48,8 @@ struct TakeoverRecord {
   std::vector<TakeoverMember> members;
   std::vector<Position> floor;  // by lane; empty: none yet
   uint32_t min_in_sync = 1;
+  std::vector<Pin> pins;      // at or below the floor
+  uint64_t size_blocks = 0;
   // The oldest epoch since whose activation nothing that was acknowledged or read has been lost: a
   // client of it, or of a later one, that lives on may go on. 0: none yet.
   Epoch intact_since = 0;
@@ -83,9 +85,13 @@ struct CopyLane {
   uint64_t source_incarnation = 0;
   uint64_t target_incarnation = 0;
 };
+// First tell it the record's size and pins, and no others: what an attempt that never reached the record has
+// left goes with that.
 struct TakeBaseOn {                                  // -> BaseTaken
   uint32_t member = 0;
   uint64_t incarnation = 0;
+  std::vector<Pin> pins;
+  uint64_t size_blocks = 0;
   std::vector<Position> expected;  // by lane
   Epoch act_epoch = 0;             // ends of later epochs leave the lineage
 };

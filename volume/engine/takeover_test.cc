@@ -146,6 +146,27 @@ TEST(TakeoverTest, OfEqualMembersCopiesNothingAndServesOnlyAfterEveryBaseAndTheC
   EXPECT_EQ(script.Take<TakeoverDone>().size(), 1u);
 }
 
+// What an attempt to set a pin has left that never reached the record goes; what the record names stays.
+TEST(TakeoverTest, TellsEveryMemberThePinsAndTheSizeOfTheRecord) {
+  TakeoverRecord record = RecordOf(4, 4, 2);
+  record.pins = {{77, {Position(4, 3)}}};
+  record.size_blocks = 128;
+  Script script(record);
+  const auto lane = LaneAt(Position(4, 9));
+  script.SealedAt({lane, lane});
+  const auto bases = script.Take<TakeBaseOn>();
+  ASSERT_EQ(bases.size(), 2u);
+  for (const TakeBaseOn& base : bases) {
+    EXPECT_EQ(base.pins, record.pins);
+    EXPECT_EQ(base.size_blocks, 128u);
+    script.Based(base.member);
+  }
+  const auto commits = script.Take<CommitRecord>();
+  ASSERT_EQ(commits.size(), 1u);
+  EXPECT_EQ(commits[0].record.pins, record.pins);
+  EXPECT_EQ(commits[0].record.size_blocks, 128u);
+}
+
 // What the activation says of a client of epoch 4, or of an earlier one that was intact.
 Epoch IntactSince(TakeoverRecord record, TakeoverOptions options = OptionsOf(1)) {
   Script script(std::move(record), std::move(options));

@@ -103,6 +103,12 @@ struct Target {
   bool answered_session = false;         // this session has brought an answer
   std::array<Patience, 3> patience;      // see PatienceFor
 
+  // See pins.cc.
+  uint64_t updated = 0;       // version of what it has been told
+  uint64_t updating_to = 0;   // of what it is being told by `update_step`
+  uint64_t update_step = 0;   // that is awaited; 0: none
+  Time update_not_before{};
+
   // See slow.cc.
   AnswerTimes answer_times;              // of this window
   uint32_t slow_windows = 0;             // so many in a row, until now

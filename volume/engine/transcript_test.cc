@@ -41,6 +41,7 @@
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "proto/base/check.h"
+#include "proto/base/errno.h"
 #include "volume/engine/engine.h"
 
 namespace weir::engine {
@@ -205,6 +206,15 @@ class Player {
                               now_, effects);
     }
     if (verb == "resume") return engine_->Resume(ControlId{Number(words[1])}, now_, effects);
+    if (verb == "pin") {
+      return engine_->SetPin(ControlId{Number(words[1])}, Number(words[2]),
+                             absl::Milliseconds(Number(command.Named("deadline", "5000"))), now_,
+                             effects);
+    }
+    if (verb == "unpin") return engine_->DropPin(Number(words[1]), now_, effects);
+    if (verb == "grow") {
+      return engine_->Grow(ControlId{Number(words[1])}, Number(words[2]), now_, effects);
+    }
     if (verb == "load") return Load(command, effects);
     if (verb == "step") return Step(command, effects);
     if (verb == "committed") {
@@ -325,10 +335,11 @@ class Player {
   }
 
   // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, changes=FIRST+COUNT,...,
-  // fail=unavailable or fail=unknown (OUT_OF_RANGE).
+  // fail=unavailable, fail=unknown (OUT_OF_RANGE) or fail=fenced.
   void Step(const Command& command, Effects& effects) {
     JoinStepResult result;
     const std::string fail = command.Named("fail", "");
+    if (fail == "fenced") result.status = ErrnoToStatus(ESTALE, "a newer epoch");
     if (fail == "unavailable") result.status = absl::UnavailableError("not there");
     if (fail == "unknown") result.status = absl::OutOfRangeError("no longer known");
     const Epoch epoch = Number(command.Named("epoch", "7"));
@@ -376,6 +387,11 @@ class Player {
   std::string Show(const Effect& effect) const {
     return std::visit([this](const auto& e) { return ShowOne(e); }, effect);
   }
+  static std::string Show(const std::vector<Position>& positions) {
+    return absl::StrJoin(positions, " ", [](std::string* out, Position position) {
+      absl::StrAppend(out, position.ToString());
+    });
+  }
   std::string ShowOne(const SendClone& e) const {
     const Clone& clone = e.clone;
     std::string out = absl::StrCat("send ", Name(e.target), " c", static_cast<uint64_t>(clone.id),
@@ -411,6 +427,7 @@ class Player {
   }
   std::string ShowOne(const CompleteControl& e) const {
     return absl::StrCat("control ", static_cast<uint64_t>(e.id), " ", NameOf(e.result),
+                        e.pinned.empty() ? "" : absl::StrCat(" at ", Show(e.pinned)),
                         e.message.empty() ? "" : absl::StrCat(" \"", e.message, "\""));
   }
   std::string ShowOne(const CommitMembers& e) const {
@@ -425,10 +442,16 @@ class Player {
     return out;
   }
   std::string ShowOne(const RunJoinStep& e) const {
-    static constexpr const char* kNames[] = {"seal", "changes", "begin", "copy", "finish", "repair"};
+    static constexpr const char* kNames[] = {"seal",   "changes", "begin", "copy",
+                                             "finish", "repair",  "update"};
     std::string out = absl::StrCat("join j", e.step, " ", kNames[static_cast<int>(e.kind)], " ",
                                    Name(e.target));
     if (e.kind == RunJoinStep::Kind::kSeal || e.kind == RunJoinStep::Kind::kFinish) return out;
+    if (e.kind == RunJoinStep::Kind::kUpdate) {
+      absl::StrAppend(&out, " v", e.version & 0xffffffff, " size=", e.size_blocks);
+    }
+    for (const Pin& pin : e.pins) absl::StrAppend(&out, " pin ", pin.id, " at ", Show(pin.positions));
+    if (e.kind == RunJoinStep::Kind::kUpdate) return out;
     absl::StrAppend(&out, " lane=", Index(e.lane), " to=", e.to.ToString());
     if (e.kind == RunJoinStep::Kind::kCopy) {
       absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max);

@@ -45,6 +45,10 @@ struct Request {
   bool fua = false;
   Payload data;
   std::vector<uint32_t> crcs;
+  // The engine's own: a barrier that sets this pin where others write. 0: none.
+  uint64_t pin = 0;
+  ControlId pin_control{};  // answered instead of the request
+  Time pin_deadline{};      // for its turn
 };
 
 // The copy of a request, or of a fragment of it, that goes to one target.
@@ -173,12 +177,13 @@ struct DisconnectTarget {
   std::string reason;
 };
 
-// A suspend, resume or table load is done. ETIMEDOUT: the suspend was undone.
+// A suspend, resume, table load, pin or growth is done. ETIMEDOUT: it was undone.
 // EBUSY, EINVAL: refused, `message` says why.
 struct CompleteControl {
   ControlId id{};
   Result result;
   std::string message;
+  std::vector<Position> pinned{};  // by lane, of a pin that is set
 };
 
 // Make the catalog's members those that the table has in_sync, and its floor at least `floor`.
@@ -210,17 +215,19 @@ struct SealedState {
   std::vector<Lane> lanes;  // by lane
 };
 
-// One step of bringing a member back, or of repairing one: DESIGN.md, "Members that are brought
-// back", "Damaged blocks". Answered by JoinStepDone, always.
+// One step of bringing a member back, of repairing one, or of telling it of pins: DESIGN.md, "Members that
+// are brought back", "Damaged blocks", "Pins". Answered by JoinStepDone, always.
 // Each names the incarnations it means; another one is ABORTED.
 struct RunJoinStep {
   enum class Kind {
     kSeal,     // `target` promises this epoch and says what it has -> sealed
     kChanges,  // what `target` (a member) changed in one lane in (common, to] -> changes
-    kBegin,    // the target's lane takes the history up to `to`, and marks what may differ
+    kBegin,    // it is told what kUpdate tells; then its lane takes the history up to `to`, and marks
+               // what may differ
     kCopy,     // copies up to bytes_max of marked blocks from `source` -> copied
     kFinish,   // forgets the join; every block has been copied
     kRepair,   // writes blocks of `target`, a member, that are damaged anew from `source`
+    kUpdate,   // tells `target` the volume's size and pins, durably
   };
   uint64_t step = 0;     // names the answer
   Kind kind = Kind::kSeal;
@@ -240,6 +247,10 @@ struct RunJoinStep {
   bool everything = false;            // kBegin: no common point, mark all
   uint64_t bytes_max = 0;
   absl::Duration delay;  // before it begins: the budget that clients leave
+  // kUpdate, kBegin: rises with each change of what follows, and never comes twice.
+  uint64_t version = 0;
+  uint64_t size_blocks = 0;
+  std::vector<Pin> pins;
 };
 
 struct JoinStepResult {

@@ -209,6 +209,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.size_blocks = record.size_bytes() / kBlockBytes;
   config.engine.lanes = {record.lanes(), record.stripe_blocks()};
   config.engine.epoch = record.epoch();
+  config.engine.pins = PinsOf(record);
   config.intact_since = record.intact_since();
   config.engine.min_in_sync = record.min_in_sync();
   config.engine.leave_after = options_.leave_after;

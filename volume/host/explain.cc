@@ -282,6 +282,9 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
   volume.set_min_in_sync(record.min_in_sync());
   volume.set_epoch(record.epoch());
   volume.set_intact_since(record.intact_since());
+  for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
+    volume.add_snapshots(snapshot.name());
+  }
   volume.set_state(StateName(record, view, attaching, elsewhere));
   if (record.state() != v1::VolumeRecord::DETACHED) {
     volume.set_frontend(record.frontend());

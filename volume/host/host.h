@@ -137,6 +137,15 @@ class Host {
   virtual absl::Status LoadTable(const v1::LoadTableRequest& request) = 0;
   virtual absl::StatusOr<v1::ReplaceMemberResponse> ReplaceMember(
       const v1::ReplaceMemberRequest& request) = 0;
+  virtual absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name, uint64_t size_bytes) = 0;
+  virtual absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
+                                                      const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(const std::string& volume) = 0;
+  virtual absl::StatusOr<v1::Snapshot> GetSnapshot(const std::string& volume,
+                                                   const std::string& name) = 0;
+  virtual absl::Status DeleteSnapshot(const std::string& volume, const std::string& name) = 0;
+  // The bytes of `request`, which names a snapshot.
+  virtual absl::StatusOr<std::string> ReadSnapshot(const v1::ReadRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
 };

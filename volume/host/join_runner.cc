@@ -8,11 +8,15 @@
 #include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
 #include "volume/host/clone_codec.h"
+#include "volume/host/volume_record.h"
 
 namespace weir::host {
 namespace {
 
 using Kind = engine::RunJoinStep::Kind;
+
+// Of any volume: a replica may have grown, and the frontend died before it could say so.
+constexpr uint64_t kBlocksMax = uint64_t{1} << 44;
 
 void AddRanges(const std::vector<BlockRange>& ranges,
                google::protobuf::RepeatedPtrField<v1::BlockRun>* field) {
@@ -64,6 +68,9 @@ engine::JoinStepResult JoinRunner::Carry(const engine::RunJoinStep& step) {
     case Kind::kRepair:
       result.status = Repair(step, &result);
       break;
+    case Kind::kUpdate:
+      result.status = Update(step);
+      break;
   }
   return result;
 }
@@ -86,11 +93,21 @@ absl::Status JoinRunner::Changes(const engine::RunJoinStep& step,
   request.set_to_position(step.to.bits());
   ASSIGN_OR_RETURN(const v1::GetChangesResponse response,
                    ClientOf(step.target_config)->GetChanges(request, config_.copy_deadline));
-  ASSIGN_OR_RETURN(result->changes, DecodeRuns(response.changes(), config_.size_blocks));
+  ASSIGN_OR_RETURN(result->changes, DecodeRuns(response.changes(), kBlocksMax));
   return absl::OkStatus();
 }
 
+absl::Status JoinRunner::Update(const engine::RunJoinStep& step) {
+  v1::UpdateReplicaVolumeRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  request.set_version(step.version);
+  request.set_size_bytes(step.size_blocks * kBlockBytes);
+  for (const Pin& pin : step.pins) PinToProto(pin, request.add_pins());
+  return ClientOf(step.target_config)->UpdateVolume(request, config_.call_deadline);
+}
+
 absl::Status JoinRunner::Begin(const engine::RunJoinStep& step) {
+  RETURN_IF_ERROR(Update(step));
   v1::BeginJoinRequest request;
   *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
   request.set_lane(Index(step.lane));
@@ -149,7 +166,7 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
   }
   if (join.invalid_blocks() == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<BlockRange> invalid,
-                   DecodeRuns(join.invalid(), config_.size_blocks));
+                   DecodeRuns(join.invalid(), kBlocksMax));
   v1::ReadVersionsRequest read;
   *read.mutable_fence() = FenceOf(step.source_config, step.source_incarnation);
   read.set_lane(Index(step.lane));

@@ -32,7 +32,6 @@ class JoinRunner : public std::enable_shared_from_this<JoinRunner> {
     std::string cluster_id;
     uint64_t volume_id = 0;
     Epoch epoch = 0;
-    uint64_t size_blocks = 0;
     LaneGeometry lanes;
     absl::Duration call_deadline = absl::Seconds(5);
     absl::Duration copy_deadline = absl::Seconds(30);
@@ -56,6 +55,7 @@ class JoinRunner : public std::enable_shared_from_this<JoinRunner> {
   engine::JoinStepResult Carry(const engine::RunJoinStep& step);
   absl::Status Seal(const engine::RunJoinStep& step, engine::JoinStepResult* result);
   absl::Status Changes(const engine::RunJoinStep& step, engine::JoinStepResult* result);
+  absl::Status Update(const engine::RunJoinStep& step);
   absl::Status Begin(const engine::RunJoinStep& step);
   absl::Status Copy(const engine::RunJoinStep& step, engine::JoinStepResult* result);
   absl::Status Finish(const engine::RunJoinStep& step);

@@ -207,6 +207,11 @@ absl::Status LocalHost::DeleteVolume(const std::string& name) {
   }
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
   RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
+  if (volume.record.snapshots_size() > 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume ", name, " has ", volume.record.snapshots_size(), " snapshots, such as ",
+        volume.record.snapshots(0).name(), "; delete them first"));
+  }
   return provision_.Delete(std::move(volume));
 }
 

@@ -60,6 +60,14 @@ class LocalHost final : public Host {
   absl::Status LoadTable(const v1::LoadTableRequest& request) override;
   absl::StatusOr<v1::ReplaceMemberResponse> ReplaceMember(
       const v1::ReplaceMemberRequest& request) override;
+  absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name, uint64_t size_bytes) override;
+  absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
+                                              const std::string& name) override;
+  absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(const std::string& volume) override;
+  absl::StatusOr<v1::Snapshot> GetSnapshot(const std::string& volume,
+                                           const std::string& name) override;
+  absl::Status DeleteSnapshot(const std::string& volume, const std::string& name) override;
+  absl::StatusOr<std::string> ReadSnapshot(const v1::ReadRequest& request) override;
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
 
@@ -74,6 +82,8 @@ class LocalHost final : public Host {
     v1::VolumeRecord Record();
     // Why the catalog has not taken the last change; empty: it has.
     std::string CatalogError();
+    // The catalog has just taken a change, so it is known to lack these.
+    void DropDoubtfulPins();
 
     std::shared_ptr<VolumeRunner> runner;  // set before it is shared
     absl::Mutex mu;                        // held while the catalog is asked
@@ -81,6 +91,8 @@ class LocalHost final : public Host {
     absl::Mutex seen_mu ABSL_ACQUIRED_AFTER(mu);
     v1::VolumeRecord seen ABSL_GUARDED_BY(seen_mu);
     std::string catalog_error ABSL_GUARDED_BY(seen_mu);
+    // Of snapshots of which it is in doubt whether the catalog has them.
+    std::vector<uint64_t> doubtful_pins ABSL_GUARDED_BY(seen_mu);
   };
   struct Entry {
     bool busy = false;
@@ -102,6 +114,15 @@ class LocalHost final : public Host {
     LocalHost* host_;
     Entry* entry_;
   };
+
+  // snapshots.cc
+  // Runs `work` on the volume, which is attached for as long if nobody has it. REQUIRES: its entry is held.
+  absl::Status WithAttached(const std::string& volume,
+                            const std::function<absl::Status(Attached&)>& work);
+  // The record as far as its frontend, if it is this one, knows that the catalog has it.
+  absl::StatusOr<v1::VolumeRecord> SettledRecordOf(const std::string& volume);
+  absl::Status TakeSnapshot(Attached& attached, const std::string& name);
+  absl::Status DropSnapshot(Attached& attached, const std::string& name);
 
   // replace.cc
   absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with);

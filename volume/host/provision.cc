@@ -22,18 +22,7 @@ namespace {
 constexpr absl::Duration kAskDeadline = absl::Seconds(3);
 constexpr absl::Duration kChangeDeadline = absl::Seconds(10);
 constexpr int kRegisterAttemptsMax = 16;
-
-absl::Status CheckName(const std::string& name) {
-  const auto allowed = [](char c) {
-    return absl::ascii_islower(c) || absl::ascii_isdigit(c);
-  };
-  bool ok = !name.empty() && name.size() <= 63 && allowed(name[0]);
-  for (char c : name) ok = ok && (allowed(c) || c == '.' || c == '_' || c == '-');
-  if (ok) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "volume name '", name.substr(0, 80), "': use 1 to 63 of a-z 0-9 . _ -, ",
-      "beginning with a letter or digit"));
-}
+constexpr uint64_t kVolumeBytesMax = uint64_t{1} << 56;  // what replicas take
 
 v1::Fence FenceOf(const v1::VolumeRecord& record, const v1::Member& member,
                   const std::string& cluster_id) {
@@ -87,17 +76,32 @@ bool SameGeometry(const v1::VolumeRecord& record,
 
 }  // namespace
 
+absl::Status CheckName(const char* what, const std::string& name) {
+  const auto allowed = [](char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c);
+  };
+  bool ok = !name.empty() && name.size() <= 63 && allowed(name[0]);
+  for (char c : name) ok = ok && (allowed(c) || c == '.' || c == '_' || c == '-');
+  if (ok) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      what, " name '", name.substr(0, 80), "': use 1 to 63 of a-z 0-9 . _ -, ",
+      "beginning with a letter or digit"));
+}
+
+absl::Status CheckSize(uint64_t size_bytes) {
+  if (size_bytes != 0 && size_bytes % kBlockBytes == 0 && size_bytes <= kVolumeBytesMax) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "size ", size_bytes, ": must be a multiple of 4096 bytes, at least 4096 and at most ",
+      FormatSize(kVolumeBytesMax), "; such as ",
+      FormatSize(std::max<uint64_t>(1, size_bytes / kBlockBytes) * kBlockBytes)));
+}
+
 absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
     v1::CreateVolumeRequest request, size_t replicas_known) {
-  RETURN_IF_ERROR(CheckName(request.name()));
-  if (request.size_bytes() == 0 || request.size_bytes() % kBlockBytes != 0 ||
-      request.size_bytes() > uint64_t{1} << 60) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "size ", request.size_bytes(),
-        ": must be a multiple of 4096 bytes, at least 4096; such as ",
-        FormatSize(std::max<uint64_t>(
-            1, request.size_bytes() / kBlockBytes) * kBlockBytes)));
-  }
+  RETURN_IF_ERROR(CheckName("volume", request.name()));
+  RETURN_IF_ERROR(CheckSize(request.size_bytes()));
   if (request.lanes() == 0) request.set_lanes(4);
   if (request.lanes() > kLanesMax) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -27,6 +27,12 @@ namespace weir::host {
 absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
     v1::CreateVolumeRequest request, size_t replicas_known);
 
+// [a-z0-9][a-z0-9._-]{0,62}. `what` it is the name of, for people.
+absl::Status CheckName(const char* what, const std::string& name);
+
+// INVALID_ARGUMENT unless a volume can have it.
+absl::Status CheckSize(uint64_t size_bytes);
+
 class Provision {
  public:
   // `catalog` outlives this.

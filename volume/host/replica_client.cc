@@ -118,6 +118,32 @@ absl::Status ReplicaClient::TakeBase(const v1::TakeBaseRequest& request,
                  "taking the new base");
 }
 
+absl::Status ReplicaClient::UpdateVolume(const v1::UpdateReplicaVolumeRequest& request,
+                                         absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::UpdateReplicaVolumeResponse response;
+  return Explain(stub_->UpdateVolume(&call.context, request, &response),
+                 "telling it size and pins");
+}
+
+absl::StatusOr<v1::ReadPinnedResponse> ReplicaClient::ReadPinned(
+    const v1::ReadPinnedRequest& request, absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::ReadPinnedResponse response;
+  RETURN_IF_ERROR(Explain(stub_->ReadPinned(&call.context, request, &response),
+                          "reading at a pin"));
+  return response;
+}
+
+absl::StatusOr<v1::GetChangedSinceResponse> ReplicaClient::GetChangedSince(
+    const v1::GetChangedSinceRequest& request, absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::GetChangedSinceResponse response;
+  RETURN_IF_ERROR(Explain(stub_->GetChangedSince(&call.context, request, &response),
+                          "asking what changed since a pin"));
+  return response;
+}
+
 absl::Status ReplicaClient::CopyTailFrom(ReplicaClient& source,
                                          const v1::ReadTailRequest& read,
                                          const v1::AdoptTailRequest& adopt,

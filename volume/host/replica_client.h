@@ -67,6 +67,12 @@ class ReplicaClient {
                                         absl::Duration deadline);
   absl::Status TakeBase(const v1::TakeBaseRequest& request,
                         absl::Duration deadline);
+  absl::Status UpdateVolume(const v1::UpdateReplicaVolumeRequest& request,
+                            absl::Duration deadline);
+  absl::StatusOr<v1::ReadPinnedResponse> ReadPinned(const v1::ReadPinnedRequest& request,
+                                                    absl::Duration deadline);
+  absl::StatusOr<v1::GetChangedSinceResponse> GetChangedSince(
+      const v1::GetChangedSinceRequest& request, absl::Duration deadline);
 
   // Pipes ReadTail of `source` into AdoptTail here. `adopt`: the first
   // message, without a chunk.

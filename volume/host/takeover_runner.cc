@@ -167,9 +167,14 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
     expected->set_position(take.expected[lane].bits());
   }
   request.set_act_epoch(take.act_epoch);
-  InBackground([this, member = take.member, request]() -> Event {
-    const absl::Status status =
-        clients_[member]->TakeBase(request, config_.call_deadline);
+  v1::UpdateReplicaVolumeRequest update;
+  *update.mutable_fence() = request.fence();
+  update.set_version(uint64_t{request.fence().epoch()} << 32);
+  update.set_size_bytes(take.size_blocks * kBlockBytes);
+  for (const Pin& pin : take.pins) PinToProto(pin, update.add_pins());
+  InBackground([this, member = take.member, request, update]() -> Event {
+    absl::Status status = clients_[member]->UpdateVolume(update, config_.call_deadline);
+    if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
     return [member, status](engine::Takeover& takeover,
                             engine::TakeoverEffects& effects) {
       takeover.BaseTaken(member, status, MonotonicNow(), effects);

@@ -91,6 +91,16 @@ absl::Status CheckRecord(const v1::VolumeRecord& record) {
   for (const v1::LanePosition& floor : record.floor()) {
     if (floor.lane() >= lanes) return wrong("its floor");
   }
+  std::set<absl::string_view> snapshots;
+  std::set<uint64_t> pins;
+  for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
+    if (snapshot.name().empty() || !snapshots.insert(snapshot.name()).second ||
+        snapshot.pin().id() == 0 || !pins.insert(snapshot.pin().id()).second ||
+        static_cast<uint64_t>(snapshot.pin().positions_size()) != lanes) {
+      return wrong("a snapshot");
+    }
+  }
+  if (pins.size() > kPinsMax) return wrong("the number of its snapshots");
   return absl::OkStatus();
 }
 
@@ -122,6 +132,8 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   takeover.min_in_sync = record.min_in_sync();
   takeover.detached = record.state() == v1::VolumeRecord::DETACHED;
   takeover.intact_since = record.intact_since();
+  takeover.pins = PinsOf(record);
+  takeover.size_blocks = record.size_bytes() / kBlockBytes;
   if (record.lease_ms() > 0) takeover.lease = absl::Milliseconds(record.lease_ms());
   if (record.floor_size() > 0) takeover.floor.resize(record.lanes());
   for (const v1::LanePosition& floor : record.floor()) {
@@ -160,6 +172,22 @@ v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
   return record;
 }
 
+namespace {
+
+// By no lane below what the record has: all of its members are known to have come that far.
+void RaiseFloor(const std::vector<Position>& floor, v1::VolumeRecord* record) {
+  std::vector<uint64_t> raised(record->lanes());
+  for (const v1::LanePosition& old : record->floor()) raised[old.lane()] = old.position();
+  record->clear_floor();
+  for (size_t lane = 0; lane < floor.size(); ++lane) {
+    v1::LanePosition* next = record->add_floor();
+    next->set_lane(static_cast<uint32_t>(lane));
+    next->set_position(std::max(raised[lane], floor[lane].bits()));
+  }
+}
+
+}  // namespace
+
 engine::Table ToTable(const v1::VolumeRecord& record) {
   engine::Table table;
   for (const v1::Member& member : record.members()) {
@@ -193,13 +221,41 @@ v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMember
     for (Position position : target.left_at) member.add_left_at(position.bits());
     if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
   }
-  record.clear_floor();
-  for (size_t lane = 0; lane < commit.floor.size(); ++lane) {
-    v1::LanePosition* floor = record.add_floor();
-    floor->set_lane(static_cast<uint32_t>(lane));
-    floor->set_position(commit.floor[lane].bits());
-  }
+  RaiseFloor(commit.floor, &record);
   return record;
+}
+
+std::vector<Pin> PinsOf(const v1::VolumeRecord& record) {
+  std::vector<Pin> pins;
+  for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
+    Pin& pin = pins.emplace_back();
+    pin.id = snapshot.pin().id();
+    for (uint64_t bits : snapshot.pin().positions()) {
+      pin.positions.push_back(Position::FromBits(bits));
+    }
+  }
+  return pins;
+}
+
+void PinToProto(const Pin& pin, v1::Pin* wire) {
+  wire->set_id(pin.id);
+  wire->clear_positions();
+  for (Position position : pin.positions) wire->add_positions(position.bits());
+}
+
+v1::VolumeRecord WithSnapshot(v1::VolumeRecord record, const v1::SnapshotRecord& snapshot) {
+  std::vector<Position> floor;
+  for (uint64_t bits : snapshot.pin().positions()) floor.push_back(Position::FromBits(bits));
+  RaiseFloor(floor, &record);
+  *record.add_snapshots() = snapshot;
+  return record;
+}
+
+const v1::SnapshotRecord* FindSnapshot(const v1::VolumeRecord& record, const std::string& name) {
+  for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
+    if (snapshot.name() == name) return &snapshot;
+  }
+  return nullptr;
 }
 
 absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,

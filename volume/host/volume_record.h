@@ -63,6 +63,14 @@ engine::Table ToTable(const v1::VolumeRecord& record);
 // The record whose in_sync members are those of the table, with its floor raised.
 v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit);
 
+// The pins of its snapshots.
+std::vector<Pin> PinsOf(const v1::VolumeRecord& record);
+void PinToProto(const Pin& pin, v1::Pin* wire);
+// The record with one snapshot more, and its floor where that is at least.
+v1::VolumeRecord WithSnapshot(v1::VolumeRecord record, const v1::SnapshotRecord& snapshot);
+// The snapshot of that name; null: there is none.
+const v1::SnapshotRecord* FindSnapshot(const v1::VolumeRecord& record, const std::string& name);
+
 // A table as a client loads it. INVALID_ARGUMENT: a target that is no member,
 // named twice, in an unknown state, or in_sync although it has left.
 absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,

@@ -9,6 +9,7 @@
 #include "proto/base/errno.h"
 #include "proto/base/log.h"
 #include "proto/base/position.h"
+#include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
 #include "volume/host/request_codec.h"
 
@@ -39,7 +40,6 @@ JoinRunner::Config JoinConfig(const VolumeRunner::Config& of) {
   config.cluster_id = of.cluster_id;
   config.volume_id = of.id;
   config.epoch = of.engine.epoch;
-  config.size_blocks = of.engine.size_blocks;
   config.lanes = of.engine.lanes;
   config.timer = of.timer;
   config.queue = of.joins;
@@ -84,15 +84,12 @@ std::shared_ptr<VolumeRunner> VolumeRunner::Start(Config config) {
 VolumeRunner::VolumeRunner(Config config)
     : config_(std::move(config)),
       volume_metrics_(config_.metrics->ForVolume(config_.name)),
-      joins_(std::make_shared<JoinRunner>(JoinConfig(config_))) {}
+      joins_(std::make_shared<JoinRunner>(JoinConfig(config_))),
+      size_bytes_(config_.engine.size_blocks * kBlockBytes) {}
 
 VolumeRunner::~VolumeRunner() {
   absl::MutexLock lock(&mu_);
   CHECK(engine_ == nullptr);  // Stop was called
-}
-
-uint64_t VolumeRunner::size_bytes() const {
-  return config_.engine.size_blocks * kBlockBytes;
 }
 
 // --- events ---
@@ -260,7 +257,8 @@ void VolumeRunner::TimerFired(engine::Time armed) {
 absl::Status VolumeRunner::RunControl(
     Caller caller,
     const std::function<void(engine::Engine&, engine::ControlId, engine::Time,
-                             engine::Effects&)>& start) {
+                             engine::Effects&)>& start,
+    std::vector<Position>* pinned) {
   auto control = std::make_shared<PendingControl>();
   bool refused = false;
   const bool started = Run([&](engine::Engine& engine, engine::Time now,
@@ -279,7 +277,30 @@ absl::Status VolumeRunner::RunControl(
   absl::MutexLock lock(&mu_);
   if (!started) return absl::FailedPreconditionError(stop_reason_);
   mu_.Await(absl::Condition(&control->done));
+  if (pinned != nullptr) *pinned = std::move(control->pinned);
   return control->status;
+}
+
+absl::Status VolumeRunner::Grow(uint64_t size_blocks) {
+  return RunControl(Caller::kOperator, [size_blocks](auto& engine, auto id, auto now,
+                                                     auto& effects) {
+    engine.Grow(id, size_blocks, now, effects);
+  });
+}
+
+absl::StatusOr<Pin> VolumeRunner::SetPin(uint64_t pin, absl::Duration deadline) {
+  Pin set{.id = pin, .positions = {}};
+  RETURN_IF_ERROR(RunControl(
+      Caller::kOperator,
+      [pin, deadline](auto& engine, auto id, auto now, auto& effects) {
+        engine.SetPin(id, pin, deadline, now, effects);
+      },
+      &set.positions));
+  return set;
+}
+
+void VolumeRunner::DropPin(uint64_t pin) {
+  Run([pin](auto& engine, auto now, auto& effects) { engine.DropPin(pin, now, effects); });
 }
 
 absl::Status VolumeRunner::Suspend(bool noflush, absl::Duration deadline,
@@ -374,7 +395,7 @@ void VolumeRunner::AppendLastEffectsLocked() {
   }
   for (const auto& [id, control] : controls_) {
     effects_.push_back(engine::CompleteControl{
-        engine::ControlId{id}, engine::Result(ESTALE), stop_reason_});
+        engine::ControlId{id}, engine::Result(ESTALE), stop_reason_, {}});
   }
   for (const auto& [target, slot] : slots_) {
     effects_.push_back(engine::DisconnectTarget{target, stop_reason_});
@@ -622,6 +643,7 @@ void VolumeRunner::FinishControl(const engine::CompleteControl& done) {
   found->second->status =
       done.result.ok() ? absl::OkStatus()
                        : ErrnoToStatus(done.result.error(), done.message);
+  found->second->pinned = done.pinned;
   found->second->done = true;
   controls_.erase(found);
 }

@@ -78,7 +78,7 @@ class VolumeRunner final : public HostedVolume,
 
   // HostedVolume.
   const std::string& name() const override { return config_.name; }
-  uint64_t size_bytes() const override;
+  uint64_t size_bytes() const override { return size_bytes_; }
   uint32_t epoch() const override { return config_.engine.epoch; }
   uint32_t intact_since() const override { return config_.intact_since; }
   bool flush_supported() const override { return flush_supported_; }
@@ -93,6 +93,14 @@ class VolumeRunner final : public HostedVolume,
                        Caller caller = Caller::kOperator);
   absl::Status Resume(Caller caller = Caller::kOperator);
   absl::Status LoadTable(engine::Table table);
+  // OK once every member has room for it. Clients do not see it before set_size_bytes.
+  absl::Status Grow(uint64_t size_blocks);
+  void set_size_bytes(uint64_t size_bytes) { size_bytes_ = size_bytes; }
+  // Sets the pin and answers where it is. DEADLINE_EXCEEDED: not every member could be told, or its turn
+  // did not come before `deadline`; nobody keeps it.
+  absl::StatusOr<Pin> SetPin(uint64_t pin, absl::Duration deadline);
+  // Does not block. What the engine does not know is no pin.
+  void DropPin(uint64_t pin);
   void set_detaching(bool detaching);
 
   void set_flush_supported(bool supported) { flush_supported_ = supported; }
@@ -115,6 +123,7 @@ class VolumeRunner final : public HostedVolume,
   struct PendingControl {
     bool done = false;
     absl::Status status;
+    std::vector<Position> pinned;
   };
   // Which session of a target the engine may hear of.
   struct TargetSlot {
@@ -140,10 +149,12 @@ class VolumeRunner final : public HostedVolume,
   template <typename Event>
   void RunForSession(engine::TargetId target, uint64_t session, Event event)
       ABSL_LOCKS_EXCLUDED(mu_);
+  // `pinned`, if given: where a pin was set.
   absl::Status RunControl(
       Caller caller,
       const std::function<void(engine::Engine&, engine::ControlId,
-                               engine::Time, engine::Effects&)>& start);
+                               engine::Time, engine::Effects&)>& start,
+      std::vector<Position>* pinned = nullptr);
 
   void SubmitLocked(engine::Request request, PendingRequest pending,
                     engine::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -181,6 +192,7 @@ class VolumeRunner final : public HostedVolume,
   const Metrics::Volume volume_metrics_;
   const std::shared_ptr<JoinRunner> joins_;
   std::atomic<bool> flush_supported_{true};
+  std::atomic<uint64_t> size_bytes_;
 
   mutable absl::Mutex mu_;
   std::unique_ptr<engine::Engine> engine_ ABSL_GUARDED_BY(mu_);  // null: stopped

@@ -110,6 +110,54 @@ VolumeService::Reactor* VolumeService::ReplaceMember(Context* context,
   });
 }
 
+VolumeService::Reactor* VolumeService::ExpandVolume(Context* context,
+                                                    const v1::ExpandVolumeRequest* request,
+                                                    v1::ExpandVolumeResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response->mutable_volume(),
+                     host_->ExpandVolume(request->name(), request->size_bytes()));
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::CreateSnapshot(
+    Context* context, const v1::CreateSnapshotRequest* request,
+    v1::CreateSnapshotResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response->mutable_snapshot(),
+                     host_->CreateSnapshot(request->volume(), request->name()));
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::ListSnapshots(
+    Context* context, const v1::ListSnapshotsRequest* request,
+    v1::ListSnapshotsResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::vector<v1::Snapshot> snapshots,
+                     host_->ListSnapshots(request->volume()));
+    response->mutable_snapshots()->Assign(snapshots.begin(), snapshots.end());
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::GetSnapshot(
+    Context* context, const v1::GetSnapshotRequest* request,
+    v1::GetSnapshotResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response->mutable_snapshot(),
+                     host_->GetSnapshot(request->volume(), request->name()));
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::DeleteSnapshot(
+    Context* context, const v1::DeleteSnapshotRequest* request, v1::DeleteSnapshotResponse*) {
+  return Control(context, [this, request] {
+    return host_->DeleteSnapshot(request->volume(), request->name());
+  });
+}
+
 VolumeService::Reactor* VolumeService::Explain(Context* context,
                                                const v1::ExplainRequest* request,
                                                v1::ExplainResponse* response) {
@@ -167,6 +215,12 @@ VolumeService::Reactor* VolumeService::DataWithTargets(
 VolumeService::Reactor* VolumeService::Read(Context* context,
                                             const v1::ReadRequest* request,
                                             v1::ReadResponse* response) {
+  if (!request->snapshot().empty()) {
+    return Control(context, [this, request, response]() -> absl::Status {
+      ASSIGN_OR_RETURN(*response->mutable_data(), host_->ReadSnapshot(*request));
+      return absl::OkStatus();
+    });
+  }
   IoRequest io;
   io.kind = engine::RequestKind::kRead;
   io.offset_bytes = request->offset_bytes();

@@ -30,6 +30,13 @@ using VolumeServiceData =
     v1::VolumeService::WithCallbackMethod_Flush<
     v1::VolumeService::Service>>>>>>;
 using VolumeServiceIo = v1::VolumeService::WithRawCallbackMethod_Io<VolumeServiceData>;
+using VolumeServiceSnapshots =
+    v1::VolumeService::WithCallbackMethod_ExpandVolume<
+    v1::VolumeService::WithCallbackMethod_CreateSnapshot<
+    v1::VolumeService::WithCallbackMethod_ListSnapshots<
+    v1::VolumeService::WithCallbackMethod_GetSnapshot<
+    v1::VolumeService::WithCallbackMethod_DeleteSnapshot<
+    VolumeServiceIo>>>>>;
 using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_CreateVolume<
     v1::VolumeService::WithCallbackMethod_DeleteVolume<
@@ -43,7 +50,7 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_ReplaceMember<
     v1::VolumeService::WithCallbackMethod_Explain<
     v1::VolumeService::WithCallbackMethod_ListReplicas<
-    VolumeServiceIo>>>>>>>>>>>>;
+    VolumeServiceSnapshots>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -73,6 +80,16 @@ class VolumeService final : public VolumeServiceBase {
                      v1::LoadTableResponse* response) override;
   Reactor* ReplaceMember(Context* context, const v1::ReplaceMemberRequest* request,
                          v1::ReplaceMemberResponse* response) override;
+  Reactor* ExpandVolume(Context* context, const v1::ExpandVolumeRequest* request,
+                        v1::ExpandVolumeResponse* response) override;
+  Reactor* CreateSnapshot(Context* context, const v1::CreateSnapshotRequest* request,
+                          v1::CreateSnapshotResponse* response) override;
+  Reactor* ListSnapshots(Context* context, const v1::ListSnapshotsRequest* request,
+                         v1::ListSnapshotsResponse* response) override;
+  Reactor* GetSnapshot(Context* context, const v1::GetSnapshotRequest* request,
+                       v1::GetSnapshotResponse* response) override;
+  Reactor* DeleteSnapshot(Context* context, const v1::DeleteSnapshotRequest* request,
+                          v1::DeleteSnapshotResponse* response) override;
   Reactor* Explain(Context* context, const v1::ExplainRequest* request,
                    v1::ExplainResponse* response) override;
   Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,

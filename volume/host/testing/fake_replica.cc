@@ -429,6 +429,64 @@ grpc::Status FakeReplica::AdoptTail(
   return grpc::Status::OK;
 }
 
+void FakeReplica::FailUpdates(int count, grpc::Status status) {
+  absl::MutexLock lock(&mu_);
+  fail_updates_ = count;
+  update_refusal_ = std::move(status);
+}
+
+std::vector<v1::Pin> FakeReplica::pins() const {
+  absl::MutexLock lock(&mu_);
+  return volume_ == nullptr ? std::vector<v1::Pin>() : volume_->pins;
+}
+
+uint64_t FakeReplica::size_bytes() const {
+  absl::MutexLock lock(&mu_);
+  return volume_ == nullptr ? 0 : volume_->size_bytes;
+}
+
+grpc::Status FakeReplica::UpdateVolume(grpc::ServerContext*,
+                                       const v1::UpdateReplicaVolumeRequest* request,
+                                       v1::UpdateReplicaVolumeResponse*) {
+  absl::MutexLock lock(&mu_);
+  const grpc::Status status = CheckFence(request->fence());
+  if (!status.ok()) return status;
+  if (fail_updates_ > 0) {
+    --fail_updates_;
+    return update_refusal_;
+  }
+  if (request->version() < volume_->update_version) return Aborted("late");
+  volume_->update_version = request->version();
+  volume_->size_bytes = std::max(volume_->size_bytes, request->size_bytes());
+  volume_->pins.assign(request->pins().begin(), request->pins().end());
+  // A frontend sets a pin while nothing goes on, so this is what there was at it.
+  std::map<uint64_t, std::map<uint64_t, std::string>> kept;
+  for (const v1::Pin& pin : volume_->pins) {
+    const auto known = volume_->pinned.find(pin.id());
+    kept[pin.id()] = known == volume_->pinned.end() ? volume_->blocks : known->second;
+  }
+  volume_->pinned = std::move(kept);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeReplica::ReadPinned(grpc::ServerContext*, const v1::ReadPinnedRequest* request,
+                                     v1::ReadPinnedResponse* response) {
+  absl::MutexLock lock(&mu_);
+  if (volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such pin");
+  }
+  const std::map<uint64_t, std::string>& blocks = volume_->pinned[request->pin()];
+  for (uint64_t i = 0; i < request->block_count(); ++i) {
+    const auto found = blocks.find(request->first_block() + i);
+    if (found == blocks.end()) continue;
+    v1::BlockVersion* version = response->add_versions();
+    version->set_block(found->first);
+    version->set_data(found->second);
+    version->set_crc32c(Crc32c(found->second));
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeReplica::TakeBase(grpc::ServerContext*,
                                    const v1::TakeBaseRequest* request,
                                    v1::TakeBaseResponse*) {

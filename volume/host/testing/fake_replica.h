@@ -56,6 +56,12 @@ class FakeReplica final : public v1::ReplicaService::Service {
   void HoldWrites();
   void Release();
 
+  // The next `count` updates of pins and size fail with this.
+  void FailUpdates(int count, grpc::Status status);
+  // As it was told last.
+  std::vector<v1::Pin> pins() const;
+  uint64_t size_bytes() const;
+
   bool HasVolume() const;
   uint64_t flushes() const;
   uint64_t blocks_read() const;
@@ -84,6 +90,11 @@ class FakeReplica final : public v1::ReplicaService::Service {
   grpc::Status TakeBase(grpc::ServerContext* context,
                         const v1::TakeBaseRequest* request,
                         v1::TakeBaseResponse* response) override;
+  grpc::Status UpdateVolume(grpc::ServerContext* context,
+                            const v1::UpdateReplicaVolumeRequest* request,
+                            v1::UpdateReplicaVolumeResponse* response) override;
+  grpc::Status ReadPinned(grpc::ServerContext* context, const v1::ReadPinnedRequest* request,
+                          v1::ReadPinnedResponse* response) override;
 
  private:
   struct Change {
@@ -102,6 +113,10 @@ class FakeReplica final : public v1::ReplicaService::Service {
     uint32_t promised = 0;
     std::vector<Lane> lanes;
     std::map<uint64_t, std::string> blocks;  // absent: zeros
+    uint64_t size_bytes = 0;
+    uint64_t update_version = 0;
+    std::vector<v1::Pin> pins;
+    std::map<uint64_t, std::map<uint64_t, std::string>> pinned;  // by pin: what `blocks` was
   };
 
   grpc::Status CheckFence(const v1::Fence& fence)
@@ -134,6 +149,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   bool hold_writes_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   grpc::Status next_administration_ ABSL_GUARDED_BY(mu_);
+  int fail_updates_ ABSL_GUARDED_BY(mu_) = 0;
+  grpc::Status update_refusal_ ABSL_GUARDED_BY(mu_);
   uint64_t blocks_read_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t flushes_ ABSL_GUARDED_BY(mu_) = 0;
 };

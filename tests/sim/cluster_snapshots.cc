@@ -1,0 +1,98 @@
+// Snapshots of a simulated cluster: taken and deleted at any moment, judged as reads of the whole volume
+// at a barrier, and looked at as long as they are there. S1 to S3 of the simulator's README.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/sim/cluster.h"
+
+namespace weir::sim {
+
+// What one replica answers to reads of every block at a pin; none: it refuses one.
+std::optional<std::vector<uint64_t>> Cluster::ContentAt(uint32_t r, uint64_t pin,
+                                                        uint64_t blocks) const {
+  std::vector<uint64_t> content(blocks);
+  for (uint64_t b = 0; b < blocks; ++b) {
+    const auto read = replicas_[r]->store().ReadPinned(kVolume, pin, {b, 1});
+    if (!read.ok()) return std::nullopt;
+    if (!read->empty() && !read->front().zero) content[b] = ValueOf(read->front().data, 0);
+  }
+  return content;
+}
+
+void Cluster::SnapshotSome() {
+  agenda_.After(dice_.Micros(20000, 600000), [this] { SnapshotSome(); });
+  const uint32_t f = AnyFrontend();
+  if (!frontends_[f]->serving() || (healed_ && submitted_ >= options_.requests)) return;
+  const std::vector<Pin>& pins = catalog_->record().volume.pins;
+  if (!pins.empty() && dice_.Percent(pins.size() > 3 ? 70 : 30)) {
+    const uint64_t pin = pins[dice_.Below(pins.size())].id;
+    Trace(absl::StrCat("delete snapshot ", pin, " at f", f));
+    return frontends_[f]->DropSnapshot(pin);
+  }
+  const uint64_t pin = next_pin_++;
+  Trace(absl::StrCat("take snapshot ", pin, " at f", f));
+  // A read of everything, at one moment.
+  Op op{.kind = engine::RequestKind::kRead, .range = {0, geometry_.size_blocks}, .frontend = f,
+        .epoch = frontends_[f]->epoch(), .covers = acked_[f]};
+  judge_->ReadInvoked(OpId{ops_.size()}, SessionId{op.epoch}, op.range);
+  taking_[next_control_] = {ops_.size(), pin};
+  ops_.push_back(std::move(op));
+  frontends_[f]->TakeSnapshot(engine::ControlId{next_control_++}, pin, dice_.Micros(1000, 1500000));
+}
+
+bool Cluster::SnapshotDone(const engine::CompleteControl& done) {
+  const auto found = taking_.find(static_cast<uint64_t>(done.id));
+  if (found == taking_.end()) return false;
+  const auto [id, pin] = found->second;
+  taking_.erase(found);
+  Op& op = ops_[id];
+  op.done = true;
+  if (!done.result.ok()) {
+    judge_->Returned(OpId{id}, {.ok = false}, {});
+    return true;
+  }
+  CheckFlushed(op);
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!IsMember(r) || snapshots_.contains(pin)) continue;
+    const auto content = ContentAt(r, pin, op.range.count);
+    if (content) snapshots_[pin] = *content;
+  }
+  const auto content = snapshots_.find(pin);
+  // None: a block is damaged on each, or nobody is a member any more.
+  judge_->Returned(OpId{id}, {.ok = content != snapshots_.end()},
+                   content != snapshots_.end() ? content->second : std::vector<uint64_t>());
+  return true;
+}
+
+void Cluster::CheckSnapshots() {
+  for (const Pin& pin : catalog_->record().volume.pins) {
+    for (uint32_t r = 0; r < replicas_.size(); ++r) {
+      const ModelStore& store = replicas_[r]->store();
+      if (!store.health().ok()) continue;
+      const bool has = std::any_of(store.pins().begin(), store.pins().end(),
+                                   [&](const Pin& known) { return known == pin; });
+      if (IsMember(r) && !has) {
+        return Violated(absl::StrCat("S1: the catalog has snapshot ", pin.id, ", member ",
+                                     replicas_[r]->name(), " has not"));
+      }
+      for (uint32_t lane = 0; IsMember(r) && lane < pin.positions.size(); ++lane) {
+        if (store.durable(lane) >= pin.positions[lane]) continue;
+        return Violated(absl::StrCat("S2: snapshot ", pin.id, " is at ",
+                                     pin.positions[lane].ToString(), ", member ",
+                                     replicas_[r]->name(), " has synced ",
+                                     store.durable(lane).ToString()));
+      }
+      // Also who is no member any more, or not yet, answers right or not at all.
+      const auto known = snapshots_.find(pin.id);
+      if (known == snapshots_.end()) continue;
+      const auto content = ContentAt(r, pin.id, known->second.size());
+      if (!content || *content == known->second) continue;
+      return Violated(absl::StrCat("S3: snapshot ", pin.id, " has changed on replica ",
+                                   replicas_[r]->name()));
+    }
+  }
+}
+
+}  // namespace weir::sim

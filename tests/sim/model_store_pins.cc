@@ -1,0 +1,88 @@
+// Pins of the model store, and its size.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "proto/base/errno.h"
+#include "tests/sim/model_store.h"
+
+namespace weir::sim {
+
+absl::Status ModelStore::UpdateVolume(VolumeId, const store::VolumeUpdate& update) {
+  if (!health_.ok()) return health_;
+  if (!has_volume_) return ErrnoToStatus(ENOENT, "no such volume");
+  if (update.version < update_version_) return absl::AbortedError("a later update has come");
+  for (uint32_t d = 0; d < domains_; ++d) {
+    if (absl::Status status = Sync(d); !status.ok()) return status;
+  }
+  update_version_ = update.version;
+  pins_ = update.pins;
+  geometry_.size_blocks = std::max(geometry_.size_blocks, update.size_blocks);
+  for (Image* image : {&now_, &disk_}) {
+    image->blocks.resize(geometry_.size_blocks);
+    image->invalid.resize(geometry_.size_blocks);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Position> ModelStore::PinnedAt(uint64_t pin, uint32_t lane) const {
+  for (const Pin& known : pins_) {
+    if (known.id != pin) continue;
+    if (OnHistory(now_.lanes[lane], known.positions[lane])) return known.positions[lane];
+    return absl::FailedPreconditionError("the lane has not come to the pin");
+  }
+  return ErrnoToStatus(ENOENT, "no such pin");
+}
+
+bool ModelStore::Pinned(uint32_t lane, Position older, Position newer) const {
+  return std::any_of(pins_.begin(), pins_.end(), [&](const Pin& pin) {
+    return older <= pin.positions[lane] && pin.positions[lane] < newer;
+  });
+}
+
+absl::StatusOr<std::vector<store::BlockVersion>> ModelStore::ReadPinned(VolumeId, uint64_t pin,
+                                                                        BlockRange range) const {
+  if (!health_.ok()) return health_;
+  if (!has_volume_) return ErrnoToStatus(ENOENT, "no such volume");
+  std::vector<store::BlockVersion> versions;
+  for (uint64_t b = range.first; b < range.end(); ++b) {
+    const absl::StatusOr<Position> at = PinnedAt(pin, Index(geometry_.lanes.LaneOf(b)));
+    if (!at.ok()) return at.status();
+    if (now_.invalid[b]) return ErrnoToStatus(store::kBlockInvalid, "not copied yet");
+    const std::vector<Version>& all = now_.blocks[b];
+    const auto next = std::find_if(all.begin(), all.end(),
+                                   [&](const Version& v) { return v.position > *at; });
+    if (next == all.begin()) continue;
+    const Version& found = *(next - 1);
+    if (rotten_.contains({b, found.position})) return ErrnoToStatus(EBADMSG, "damaged");
+    store::BlockVersion version{.block = b, .position = found.position, .zero = found.value == 0};
+    if (!version.zero) {
+      version.data.resize(kBlockBytes);
+      std::memcpy(version.data.data(), &found.value, sizeof(found.value));
+    }
+    versions.push_back(std::move(version));
+  }
+  return versions;
+}
+
+absl::StatusOr<store::ChangedPage> ModelStore::ChangedSince(VolumeId, uint64_t pin, LaneId lane,
+                                                            uint64_t from_block,
+                                                            size_t ranges_max) const {
+  if (!health_.ok()) return health_;
+  const absl::StatusOr<Position> at = PinnedAt(pin, Index(lane));
+  if (!at.ok()) return at.status();
+  if (HasInvalid(Index(lane))) return absl::FailedPreconditionError("blocks are to be copied");
+  store::ChangedPage page{.ranges = {}, .next_block = geometry_.size_blocks};
+  for (uint64_t b = from_block; b < geometry_.size_blocks; ++b) {
+    const std::vector<Version>& all = now_.blocks[b];
+    if (!OfLane(b, Index(lane)) || all.empty() || all.back().position <= *at) continue;
+    if (page.ranges.size() == ranges_max) {
+      page.next_block = b;
+      break;
+    }
+    page.ranges.push_back({b, 1});
+  }
+  return page;
+}
+
+}  // namespace weir::sim

@@ -1,0 +1,62 @@
+// Requests that have left the queue, by kind: what the engine keeps of each.
+#ifndef WEIR_VOLUME_ENGINE_OP_H_
+#define WEIR_VOLUME_ENGINE_OP_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "volume/engine/types.h"
+
+namespace weir::engine {
+
+// The part of a read that lies in one stripe, so in one lane.
+struct ReadFragment {
+  LaneId lane{};
+  BlockRange range;
+  bool answered = false;   // done, or in commit-wait for `saw`
+  bool done = false;
+  uint64_t saw = 0;        // newest n among its blocks
+  uint64_t tried = 0;      // bit a target: it answered with an error
+  uint64_t damaged_on = 0; // bit a target: what it has does not match its checksums
+  Payload data;
+  bool zeroes = false;
+  std::vector<Run> extents;
+};
+
+inline constexpr char kTooFewMembers[] =
+    "too few replicas are in sync, and have been for long; bring the others back";
+
+// A request that has left the queue.
+struct Op {
+  Request request;
+  uint32_t waiting = 0;  // fragments that are not done
+  Result result;
+  std::string message;
+  std::vector<TargetError> errors;
+  std::vector<ReadFragment> fragments;  // reads and extents
+};
+
+// Who awaits a flush, with what earlier runs of it have found.
+struct FlushWaiter {
+  Request request;
+  std::vector<TargetError> errors;
+};
+enum class BarrierStage {
+  kDrain,      // until nothing is in flight
+  kPreFlush,   // until what came before is durable
+  kWrite,      // until its own write is on every member
+  kPin,        // instead of a write: until every member has the pin
+  kPostFlush,  // until that is durable
+};
+struct Barrier {
+  Request request;
+  BarrierStage stage = BarrierStage::kDrain;
+  std::vector<TargetError> errors;
+  std::vector<Position> pinned{};  // kPin
+  Time deadline{};               // kPin
+};
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_OP_H_

@@ -1,0 +1,124 @@
+#include "volume/host/pinned_reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/crc32c.h"
+#include "proto/base/errno.h"
+#include "proto/base/status_macros.h"
+
+namespace weir::host {
+namespace {
+
+// Blocks of one call, as the replica limits them.
+constexpr uint64_t kReadBlocksMax = 256;
+constexpr absl::Duration kCallDeadline = absl::Seconds(10);
+
+// The blocks of a reply; EBADMSG if a checksum does not match, and if it is not of `range`.
+absl::StatusOr<std::vector<PinnedReader::Block>> Decode(v1::ReadPinnedResponse response,
+                                                        BlockRange range) {
+  std::vector<PinnedReader::Block> blocks;
+  for (v1::BlockVersion& version : *response.mutable_versions()) {
+    const bool follows = blocks.empty() || blocks.back().block < version.block();
+    const bool good = version.zero() ? version.data().empty()
+                                     : version.data().size() == kBlockBytes &&
+                                           Crc32c(version.data()) == version.crc32c();
+    if (!follows || !good || version.block() < range.first || version.block() >= range.end()) {
+      return ErrnoToStatus(EBADMSG, absl::StrCat("block ", version.block(),
+                                                 " does not match its checksum"));
+    }
+    blocks.push_back({version.block(), std::move(*version.mutable_data())});
+  }
+  return blocks;
+}
+
+}  // namespace
+
+PinnedReader::PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& record, uint64_t pin,
+                           Cancellation* cancellation)
+    : volume_(record.name()),
+      lanes_(record.lanes()),
+      size_blocks_(record.size_bytes() / kBlockBytes),
+      pin_(pin) {
+  for (bool in_sync : {true, false}) {
+    for (const v1::Member& member : record.members()) {
+      if (member.in_sync() != in_sync) continue;
+      const auto known = catalog->GetReplica(member.replica());
+      Replica& replica = replicas_.emplace_back();
+      replica.client = std::make_unique<ReplicaClient>(
+          member.replica(), known.ok() ? known->record.address() : member.address(), cancellation);
+      replica.fence.set_cluster_id(catalog->cluster_id());
+      replica.fence.set_volume_id(record.id());
+      replica.fence.set_store_id(member.store_id());
+    }
+  }
+}
+
+absl::Status PinnedReader::OnAny(const std::function<absl::Status(Replica&)>& call) {
+  absl::Status status = absl::UnavailableError("it has no replica");
+  for (Replica& replica : replicas_) {
+    status = call(replica);
+    if (status.ok()) return status;
+  }
+  absl::Status named(status.code(),
+                     absl::StrCat("volume ", volume_, " cannot be read as of pin ", pin_,
+                                  " from any of its replicas: ", status.message()));
+  return named;
+}
+
+absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange range) {
+  std::vector<Block> blocks;
+  for (uint64_t first = range.first; first < range.end(); first += kReadBlocksMax) {
+    const BlockRange part{first, std::min(kReadBlocksMax, range.end() - first)};
+    RETURN_IF_ERROR(OnAny([&](Replica& replica) -> absl::Status {
+      v1::ReadPinnedRequest request;
+      *request.mutable_fence() = replica.fence;
+      request.set_pin(pin_);
+      request.set_first_block(part.first);
+      request.set_block_count(static_cast<uint32_t>(part.count));
+      ASSIGN_OR_RETURN(v1::ReadPinnedResponse response,
+                       replica.client->ReadPinned(request, kCallDeadline));
+      ASSIGN_OR_RETURN(std::vector<Block> read, Decode(std::move(response), part));
+      std::move(read.begin(), read.end(), std::back_inserter(blocks));
+      return absl::OkStatus();
+    }));
+  }
+  return blocks;
+}
+
+absl::StatusOr<std::string> PinnedReader::ReadData(BlockRange range) {
+  ASSIGN_OR_RETURN(const std::vector<Block> blocks, Read(range));
+  std::string data(range.count * kBlockBytes, '\0');
+  for (const Block& block : blocks) {
+    data.replace((block.block - range.first) * kBlockBytes, block.data.size(), block.data);
+  }
+  return data;
+}
+
+absl::Status PinnedReader::ForEachChange(
+    const std::function<absl::Status(BlockRange)>& visit) {
+  for (uint32_t lane = 0; lane < lanes_; ++lane) {
+    for (uint64_t from = 0; from < size_blocks_;) {
+      v1::GetChangedSinceResponse page;
+      RETURN_IF_ERROR(OnAny([&](Replica& replica) -> absl::Status {
+        v1::GetChangedSinceRequest request;
+        *request.mutable_fence() = replica.fence;
+        request.set_pin(pin_);
+        request.set_lane(lane);
+        request.set_from_block(from);
+        ASSIGN_OR_RETURN(page, replica.client->GetChangedSince(request, kCallDeadline));
+        if (page.next_block() > from) return absl::OkStatus();
+        return absl::InternalError("its pages do not end");
+      }));
+      for (const v1::BlockRun& run : page.changed()) {
+        RETURN_IF_ERROR(visit({run.first_block(), run.block_count()}));
+      }
+      from = page.next_block();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weir::host

@@ -1,0 +1,62 @@
+// Reads a volume as of one of its pins, straight from its replicas.
+//
+// What a pin holds never changes, so any replica that has it will do, whoever the volume's frontend is.
+//
+// Thread-safety: safe; all block.
+#ifndef WEIR_VOLUME_HOST_PINNED_READER_H_
+#define WEIR_VOLUME_HOST_PINNED_READER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "proto/base/position.h"
+#include "volume/catalog/catalog.h"
+#include "volume/host/replica_client.h"
+#include "weir/v1/catalog.pb.h"
+
+namespace weir::host {
+
+class PinnedReader {
+ public:
+  // Asks the members of `record`, those in sync first. `catalog`, which says where they are now, is asked here
+  // and not kept. `cancellation` may be null; it outlives the reader.
+  PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& record, uint64_t pin,
+               Cancellation* cancellation = nullptr);
+
+  // One block of the volume as of the pin: `data` is kBlockBytes, or empty and zeros.
+  struct Block {
+    uint64_t block = 0;
+    std::string data;
+  };
+  // Those blocks of `range` that the volume itself has something of, ascending. Checksums are
+  // verified. UNAVAILABLE: no replica can be asked; else the last one's error.
+  absl::StatusOr<std::vector<Block>> Read(BlockRange range);
+  // All bytes of `range`; what the volume has nothing of is zeros.
+  absl::StatusOr<std::string> ReadData(BlockRange range);
+  // Calls `visit` with ranges of blocks that were written after the pin, lane by lane, until it fails.
+  absl::Status ForEachChange(const std::function<absl::Status(BlockRange)>& visit);
+
+ private:
+  struct Replica {
+    std::unique_ptr<ReplicaClient> client;
+    v1::Fence fence;
+  };
+  // Runs `call` on one replica after the other until one succeeds.
+  absl::Status OnAny(const std::function<absl::Status(Replica&)>& call);
+
+  const std::string volume_;
+  const uint32_t lanes_;
+  const uint64_t size_blocks_;
+  const uint64_t pin_;
+  std::vector<Replica> replicas_;
+};
+
+}  // namespace weir::host
+
+#endif  // WEIR_VOLUME_HOST_PINNED_READER_H_
