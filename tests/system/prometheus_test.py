@@ -1,4 +1,4 @@
-"""ops/prometheus: rules and pages that agree with the code, and a real Prometheus that sees real faults."""
+"""ops/prometheus, ops/grafana: rules, pages and dashboards agree with the code; a real Prometheus sees real faults."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 import urllib.parse
@@ -17,6 +18,9 @@ from harness import ROOT, run, wait_until
 FOLDER = os.path.join(ROOT, "ops", "prometheus")
 RULES = ["recording.yml", "alerts.yml"]
 RUNBOOKS = os.path.join(ROOT, "ops", "runbooks")
+sys.path.insert(0, os.path.join(ROOT, "ops", "grafana"))
+
+import dashboards  # noqa: E402
 
 
 def text_of(name):
@@ -53,6 +57,18 @@ class RulesTest(unittest.TestCase):
             self.assertTrue(named)
             histograms = {re.sub(r"_(bucket|sum|count)$", "", metric) for metric in named}
             self.assertEqual(histograms - declared, set(), name)
+
+
+def panels():
+    return [(name, p) for name, one in dashboards.DASHBOARDS.items() for p in one["panels"]]
+
+
+class DashboardsTest(unittest.TestCase):
+    def test_the_json_is_what_its_source_makes(self):
+        self.assertEqual({f"{name}.json" for name in dashboards.DASHBOARDS}, set(os.listdir(dashboards.FOLDER)))
+        for name in dashboards.DASHBOARDS:
+            with open(os.path.join(dashboards.FOLDER, f"{name}.json")) as f:
+                self.assertEqual(f.read(), dashboards.text_of(name), "run ops/grafana/dashboards.py")
 
 
 def free_port():
@@ -131,6 +147,12 @@ class LivePrometheusTest(harness.ClusterTest):
         wait_until(recorded, 30, "every recording rule has series")
         self.assertEqual({rule["health"] for rule in self.prometheus.rules()}, {"ok"})
         self.assertEqual(self.prometheus.firing() - {"WeirReplicaSpaceLow"}, set())
+
+        # Windows need two samples, and a rate of what has only begun needs them twice.
+        for name, panel in panels():
+            for target in panel["targets"]:
+                query = re.sub(r"\$(volume|instance)", ".*", target["expr"])
+                wait_until(lambda: self.prometheus.series(query), 20, f"{name}, {panel['title']}: {query}")
 
         self.cluster.weirctl("fault", "set", "replica2", "--op=flush", "--error=REQUEUE", "--count=1")
         handle.flush()

@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+"""Writes dashboards/*.json for Grafana 9 and later: what each shows stands here, once.
+
+Usage: ops/grafana/dashboards.py [--help]; after a change of this file. prometheus_test says if the
+JSON is not what this makes, and asks a real Prometheus every query.
+"""
+
+import json
+import os
+import sys
+
+FOLDER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "dashboards")
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+WIDTH, HEIGHT = 8, 8  # of a panel; Grafana's grid is 24 wide
+
+
+def panel(title, unit, *queries, about="", kind="timeseries"):
+    """`queries`: (PromQL, legend). `unit`: Grafana's name of it."""
+    return {
+        "title": title, "type": kind, "description": about, "datasource": DATASOURCE,
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "targets": [{"refId": chr(ord("A") + i), "datasource": DATASOURCE, "expr": expr, "legendFormat": legend}
+                    for i, (expr, legend) in enumerate(queries)],
+    }
+
+
+def number(title, unit, query, about=""):
+    return panel(title, unit, (query, ""), about=about, kind="stat")
+
+
+def quantiles(metric, by, legend, selector=""):
+    """Median and 99th percentile of a histogram."""
+    return [(f"histogram_quantile({q}, sum by ({by}, le) (rate({metric}_bucket{{{selector}}}[5m])))", f"{legend} {name}")
+            for q, name in ((0.5, "median"), (0.99, "p99"))]
+
+
+def variable(name, query):
+    return {"name": name, "type": "query", "datasource": DATASOURCE, "query": query, "refresh": 2,
+            "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
+
+
+def dashboard(uid, title, panels, *variables):
+    for i, one in enumerate(panels):
+        one["id"] = i + 1
+        one["gridPos"] = {"w": WIDTH, "h": HEIGHT, "x": i % 3 * WIDTH, "y": i // 3 * HEIGHT}
+    source = {"name": "datasource", "type": "datasource", "query": "prometheus"}
+    return {
+        "uid": uid, "title": title, "tags": ["weir"], "schemaVersion": 37, "version": 1, "editable": False,
+        "refresh": "15s", "time": {"from": "now-1h", "to": "now"}, "timezone": "browser",
+        "templating": {"list": [source, *variables]}, "panels": panels,
+        "links": [{"type": "dashboards", "tags": ["weir"], "title": "Weir", "asDropdown": True}],
+    }
+
+
+V = 'volume=~"$volume"'
+R = 'instance=~"$instance"'
+
+OVERVIEW = [
+    number("Volumes", "short", "count(weir_volume_epoch)"),
+    number("Volumes that hold I/O", "short", "sum(weir_volume_held)", "Fewer than min_in_sync replicas are in sync."),
+    number("Members missing", "short", "count(weir_volume_target_in_sync) - sum(weir_volume_target_in_sync)"),
+    number("Processes down", "short", 'count(up{job=~"weir-.*"} == 0) or vector(0)'),
+    number("Stores that have failed", "short", "sum(weir_replica_store_failed)"),
+    number("Alerts that fire", "short", 'count(ALERTS{alertstate="firing",alertname=~"Weir.*"}) or vector(0)'),
+    panel("Requests", "ops", ("sum by (volume) (weir:volume_requests:rate5m)", "{{volume}}")),
+    panel("Data", "Bps", ("sum by (volume) (weir:volume_request_bytes:rate5m)", "{{volume}}")),
+    panel("Slowest of 100 writes", "s", ('weir:volume_request_seconds:p99_5m{kind="write"}', "{{volume}}")),
+    panel("Slowest of 100 flushes", "s", ('weir:volume_request_seconds:p99_5m{kind="flush"}', "{{volume}}")),
+    panel("Members in sync", "short", ("weir:volume_members_in_sync:count", "{{volume}}")),
+    panel("Free space", "percentunit", ("weir:replica_data_dir_available:ratio", "{{instance}} {{dir}}")),
+]
+
+VOLUME = [
+    panel("State", "short", (f"weir_volume_state{{{V}}} == 1", "{{volume}} {{state}}")),
+    panel("Members in sync", "short", (f"weir_volume_target_in_sync{{{V}}}", "{{volume}} {{replica}}")),
+    panel("Epoch", "short", (f"weir_volume_epoch{{{V}}}", "{{volume}}"), about="Raised by each attach."),
+    panel("Requests", "ops", (f"weir:volume_requests:rate5m{{{V}}}", "{{volume}} {{kind}}")),
+    panel("Data", "Bps", (f"weir:volume_request_bytes:rate5m{{{V}}}", "{{volume}} {{kind}}")),
+    panel("Latency", "s", *quantiles("weir_volume_request_duration_seconds", "volume, kind", "{{volume}} {{kind}}", V)),
+    panel("In flight, queued, held", "short", (f"weir_volume_inflight_requests{{{V}}}", "{{volume}} in flight"),
+          (f"weir_volume_queued_requests{{{V}}}", "{{volume}} queued"), (f"weir_volume_held{{{V}}}", "{{volume}} held")),
+    panel("Errors", "ops", (f"sum by (volume, kind, error) (rate(weir_volume_request_errors_total{{{V}}}[5m])) or vector(0)",
+                            "{{volume}} {{kind}} {{error}}")),
+    panel("Replay buffer", "bytes", (f"weir_volume_replay_bytes{{{V}}}", "{{volume}}"),
+          about="Kept until every member has synced it, to refill one that comes back."),
+    panel("A replica's answer, 99 of 100", "s", (f"weir_volume_target_answer_p99_seconds{{{V}}}", "{{volume}} {{replica}}")),
+    panel("Resync: left", "bytes", (f"weir_volume_join_left_bytes{{{V}}}", "{{volume}} {{replica}}")),
+    panel("Resync: time left", "s", (f"weir_volume_join_left_seconds{{{V}}}", "{{volume}} {{replica}}")),
+    panel("Sessions lost", "short", (f"increase(weir_volume_sessions_lost_total{{{V}}}[15m])", "{{volume}} {{replica}}")),
+    panel("Damaged blocks", "short", (f"weir_volume_target_damaged_blocks{{{V}}}", "{{volume}} {{replica}} not repaired"),
+          (f"weir_volume_target_repaired_blocks{{{V}}}", "{{volume}} {{replica}} repaired")),
+    panel("Slow members", "short", (f"weir_volume_target_slow{{{V}}}", "{{volume}} {{replica}}")),
+]
+
+REPLICA = [
+    panel("Requests", "ops", (f"sum by (instance, op) (rate(weir_replica_requests_total{{{R}}}[5m]))", "{{instance}} {{op}}")),
+    panel("Data", "Bps", (f"sum by (instance, op) (rate(weir_replica_bytes_total{{{R}}}[5m]))", "{{instance}} {{op}}")),
+    panel("Latency", "s", *quantiles("weir_replica_request_seconds", "instance, op", "{{instance}} {{op}}", R)),
+    panel("Sync", "s", *quantiles("weir_replica_sync_seconds", "instance", "{{instance}}", R)),
+    panel("Applied and not durable", "short",
+          (f"sum by (instance, volume) (weir_replica_lane_applied_writes{{{R}}} - weir_replica_lane_durable_writes{{{R}}})",
+           "{{instance}} {{volume}}"), about="Writes that a power cut would take from this replica."),
+    panel("Streams", "short", (f"weir_replica_streams{{{R}}}", "{{instance}}")),
+    panel("Free space", "bytes", (f"weir_replica_data_dir_available_bytes{{{R}}}", "{{instance}} {{dir}}")),
+    panel("Volumes: live", "bytes", (f"weir_replica_volume_live_bytes{{{R}}}", "{{instance}} {{volume}}")),
+    panel("Volumes: pinned, reclaimable", "bytes", (f"weir_replica_volume_pinned_bytes{{{R}}}", "{{instance}} {{volume}} pinned"),
+          (f"weir_replica_volume_reclaimable_bytes{{{R}}}", "{{instance}} {{volume}} reclaimable")),
+    panel("Copied in by joins", "Bps", (f"rate(weir_replica_copied_in_bytes_total{{{R}}}[5m])", "{{instance}}")),
+    panel("Failed, full", "short", (f"weir_replica_store_failed{{{R}}}", "{{instance}} failed"),
+          (f"weir_replica_space_exhausted{{{R}}}", "{{instance}} full")),
+    panel("Malformed streams, injected faults", "short",
+          (f"increase(weir_replica_malformed_streams_total{{{R}}}[15m])", "{{instance}} malformed"),
+          (f"sum by (instance) (increase(weir_replica_injected_faults_total{{{R}}}[15m])) or vector(0)", "{{instance}} injected")),
+]
+
+F = V + ',kind="flush"'
+FLUSH = [
+    panel("Flushes", "ops", (f"sum by (volume) (rate(weir_volume_requests_total{{{F}}}[5m]))", "{{volume}}")),
+    panel("Latency", "s", *quantiles("weir_volume_request_duration_seconds", "volume", "{{volume}}", F)),
+    panel("Failed", "ops", (f"sum by (volume, error) (rate(weir_volume_request_errors_total{{{F}}}[5m])) or vector(0)",
+                            "{{volume}} {{error}}"), about="What clients were told, by precedence."),
+    panel("A replica's part", "s", *quantiles("weir_volume_clone_duration_seconds", "volume, replica", "{{volume}} {{replica}}", F)),
+    panel("Fan-out", "short",
+          (f"sum by (volume) (rate(weir_volume_clone_duration_seconds_count{{{F}}}[5m])) / "
+           f"sum by (volume) (rate(weir_volume_requests_total{{{F}}}[5m]) > 0)", "{{volume}}"),
+          about="Flush clones for each flush that a client asked for; the volume also flushes by itself."),
+    panel("Errors of replicas", "ops", (f"sum by (volume, replica, error) (rate(weir_volume_target_errors_total{{{V}}}[5m])) or vector(0)",
+                                        "{{volume}} {{replica}} {{error}}"), about="Also those that precedence hid from clients."),
+    panel("Requeued", "ops", (f"sum by (volume, replica) (rate(weir_volume_requeues_total{{{V}}}[5m]))", "{{volume}} {{replica}}")),
+    panel("Sync of a flush domain", "s", *quantiles("weir_replica_sync_seconds", "instance, domain", "{{instance}} {{domain}}")),
+    panel("Applied and not durable", "short",
+          ("sum by (instance, volume) (weir_replica_lane_applied_writes - weir_replica_lane_durable_writes)", "{{instance}} {{volume}}")),
+    panel("Flush supported", "short", (f"weir_volume_flush_supported{{{V}}}", "{{volume}}")),
+]
+
+DASHBOARDS = {
+    "overview": dashboard("weir-overview", "Weir: overview", OVERVIEW),
+    "volume": dashboard("weir-volume", "Weir: a volume", VOLUME, variable("volume", "label_values(weir_volume_epoch, volume)")),
+    "replica": dashboard("weir-replica", "Weir: a replica", REPLICA,
+                         variable("instance", "label_values(weir_replica_streams, instance)")),
+    "flush": dashboard("weir-flush", "Weir: flushes", FLUSH, variable("volume", "label_values(weir_volume_epoch, volume)")),
+}
+
+
+def text_of(name):
+    return json.dumps(DASHBOARDS[name], indent=1, sort_keys=True) + "\n"
+
+
+def main():
+    if sys.argv[1:]:
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] == ["--help"] else 2)
+    for name in DASHBOARDS:
+        with open(os.path.join(FOLDER, f"{name}.json"), "w") as f:
+            f.write(text_of(name))
+
+
+if __name__ == "__main__":
+    main()
