@@ -4,9 +4,11 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "client/cli/commands.h"
@@ -113,7 +115,81 @@ void AddRead(CLI::App* group, Context& context) {
   AddSize(command, "--length", range->length, "how much, a multiple of 4096; 0: up to the end");
 }
 
+void AddClone(CLI::App* group, Context& context) {
+  struct Flags {
+    std::string source;
+    std::string name;
+    uint64_t size = 0;
+    std::vector<std::string> replicas;
+  };
+  auto flags = std::make_shared<Flags>();
+  auto body = [&context, flags]() -> absl::Status {
+    const std::pair<std::string, std::string> source =
+        absl::StrSplit(flags->source, absl::MaxSplits('@', 1));
+    v1::CloneVolumeRequest request;
+    request.set_name(flags->name);
+    request.set_source(source.first);
+    request.set_snapshot(source.second);
+    request.set_size_bytes(flags->size);
+    request.mutable_replicas()->Assign(flags->replicas.begin(), flags->replicas.end());
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(source.first));
+    ASSIGN_OR_RETURN(const v1::Volume volume, client->CloneVolume(request));
+    context.Print(volume, absl::StrCat("created ", volume.name(), ", ",
+                                       FormatSize(volume.size_bytes()), ", a clone of ",
+                                       volume.parent(), "\n"));
+    return absl::OkStatus();
+  };
+  CLI::App* command = AddCommand(group, context, "clone",
+                                 "a volume that begins as a snapshot, or as a volume is now", body);
+  command->add_option("source", flags->source, "VOLUME@SNAPSHOT, or VOLUME")->required();
+  command->add_option("name", flags->name, "the clone's name")->required();
+  AddSize(command, "--size", flags->size, "0: the source's; else at least that");
+  command->add_option("--replicas", flags->replicas, "on these; else chosen as for a new volume")
+      ->delimiter(',')
+      ->type_name("NAME,...");
+  command->footer("Example:\n  weirctl volume clone demo@monday copy");
+}
+
+void AddFlatten(CLI::App* group, Context& context) {
+  auto name = std::make_shared<std::string>();
+  auto body = [&context, name]() -> absl::Status {
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*name));
+    v1::FlattenVolumeResponse response;
+    while (!response.done()) {
+      ASSIGN_OR_RETURN(response, client->FlattenVolume(*name, response.next_bytes()));
+      if (!context.json() && !response.done()) {
+        context.err << *name << ": " << FormatSize(response.next_bytes()) << " of "
+                    << FormatSize(response.size_bytes()) << "\n";
+      }
+    }
+    context.Print(response, absl::StrCat(*name, " has all that it reads\n"));
+    return absl::OkStatus();
+  };
+  CLI::App* command = AddCommand(group, context, "flatten",
+                                 "copy what a clone reads from its snapshot, while clients go on", body);
+  command->add_option("volume", *name, "the clone, attached")->required();
+}
+
+void AddRestore(CLI::App* group, Context& context) {
+  AddNamed(group, context, "restore", "give a detached volume its content of then, exactly",
+           Context::Purpose::kUse, [&context](Client& client, const SnapshotName& name) -> absl::Status {
+             ASSIGN_OR_RETURN(const uint64_t bytes,
+                              client.RestoreVolume(name.volume, name.snapshot));
+             v1::RestoreVolumeResponse response;
+             response.set_restored_bytes(bytes);
+             context.Print(response, absl::StrCat("restored ", name.volume, " from ", name.snapshot, ", ",
+                                                  FormatSize(bytes), " had been written since\n"));
+             return absl::OkStatus();
+           });
+}
+
 }  // namespace
+
+void AddCloneCommands(CLI::App* volumes, Context& context) {
+  AddClone(volumes, context);
+  AddFlatten(volumes, context);
+  AddRestore(volumes, context);
+}
 
 void AddSnapshotCommands(CLI::App& app, Context& context) {
   CLI::App* group = AddGroup(app, "snapshot", "points of a volume that stay as they are", kExamples);
@@ -135,7 +211,11 @@ void AddSnapshotCommands(CLI::App& app, Context& context) {
                                         FormatSize(snapshot.size_bytes()), "\ntaken          ",
                                         TimeText(snapshot), "\nchanged since  ",
                                         FormatSize(snapshot.changed_bytes()),
-                                        "; it keeps at most that, on each replica\n"));
+                                        "; it keeps at most that, on each replica\nclones         ",
+                                        snapshot.clones().empty()
+                                            ? "none"
+                                            : absl::StrJoin(snapshot.clones(), ", "),
+                                        "\n"));
              return absl::OkStatus();
            });
   AddRead(group, context);

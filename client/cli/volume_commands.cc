@@ -52,7 +52,10 @@ std::string VolumeText(const v1::Volume& volume) {
   std::string text =
       absl::StrCat("name             ", volume.name(), "\nstate            ", volume.state(),
                    "\nfrontend         ", Where(volume), "\nsize             ",
-                   FormatSize(volume.size_bytes()), "\nepoch            ", volume.epoch(),
+                   FormatSize(volume.size_bytes()), "\nclone of         ",
+                   volume.parent().empty() ? "none" : volume.parent(), "\nsnapshots        ",
+                   volume.snapshots().empty() ? "none" : absl::StrJoin(volume.snapshots(), ", "),
+                   "\nepoch            ", volume.epoch(),
                    "\nintact since     epoch ", volume.intact_since(),
                    "\nlanes            ", volume.lanes(), "\nstripe           ",
                    FormatSize(volume.stripe_bytes()), "\nmin in sync      ", volume.min_in_sync(),
@@ -302,6 +305,7 @@ void AddVolumeCommands(CLI::App& app, Context& context) {
   AddShow(group, context);
   AddSimpleCommands(group, context);
   AddFlush(group, context);
+  AddCloneCommands(group, context);
   AddExplain(app, context);
 }
 

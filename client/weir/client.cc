@@ -146,6 +146,29 @@ class RemoteClient : public Client {
     return std::move(*response.mutable_volume());
   }
 
+  absl::StatusOr<v1::Volume> CloneVolume(const v1::CloneVolumeRequest& request) override {
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::CloneVolume, request));
+    return std::move(*response.mutable_volume());
+  }
+
+  absl::StatusOr<v1::FlattenVolumeResponse> FlattenVolume(const std::string& name,
+                                                          uint64_t from_bytes) override {
+    v1::FlattenVolumeRequest request;
+    request.set_name(name);
+    request.set_from_bytes(from_bytes);
+    return Call(&Stub::FlattenVolume, request);
+  }
+
+  absl::StatusOr<uint64_t> RestoreVolume(const std::string& name,
+                                         const std::string& snapshot) override {
+    v1::RestoreVolumeRequest request;
+    request.set_name(name);
+    request.set_snapshot(snapshot);
+    // As long as it takes: the frontend goes on whether somebody waits or not.
+    ASSIGN_OR_RETURN(auto response, Call(&Stub::RestoreVolume, request, absl::Hours(24)));
+    return response.restored_bytes();
+  }
+
   absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
                                               const std::string& name) override {
     v1::CreateSnapshotRequest request;

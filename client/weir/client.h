@@ -134,6 +134,14 @@ class Client {
   // All of its new size. Open handles keep the old one until they reconnect.
   virtual absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name,
                                                   uint64_t size_bytes) = 0;
+  // --- clones; proto/weir/v1/volume.proto has what they mean ---
+  virtual absl::StatusOr<v1::Volume> CloneVolume(const v1::CloneVolumeRequest& request) = 0;
+  // Copies some; to be called with the reply's next_bytes until it is done.
+  virtual absl::StatusOr<v1::FlattenVolumeResponse> FlattenVolume(const std::string& name,
+                                                                  uint64_t from_bytes) = 0;
+  // Answers how much had been written since. Takes as long as that does.
+  virtual absl::StatusOr<uint64_t> RestoreVolume(const std::string& name,
+                                                 const std::string& snapshot) = 0;
   // --- snapshots; proto/weir/v1/volume.proto has what they mean ---
   virtual absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
                                                       const std::string& name) = 0;

@@ -240,6 +240,7 @@ absl::StatusOr<store::ReadResult> FakeStore::Read(VolumeId id, BlockRange range)
     if (!newest.data.empty()) result.zeroes = false;
     result.data += newest.data.empty() ? zeros : newest.data;
     result.crcs.push_back(newest.data.empty() ? Crc32c(zeros) : newest.crc);
+    if (!known) result.absent.push_back({range.first + i, 1});
     if (known) result.newest = std::max(result.newest, block->second.begin()->first);
   }
   if (result.zeroes) {

@@ -42,6 +42,7 @@ store::WriteOp WriteOpOf(const v1::Io& io, absl::string_view data) {
   // FUA is a sync that others may share: the domain's worker makes it, so that
   // the writes behind are not held up.
   op.fua = false;
+  op.overlay = io.overlay();
   op.data = data;
   op.crcs = absl::MakeConstSpan(io.crc32c().data(), static_cast<size_t>(io.crc32c_size()));
   return op;
@@ -162,6 +163,7 @@ void FrameRun::Read(const v1::Io& io, Answer* answer) {
     return;
   }
   answer->reply.set_position(read->newest.bits());
+  if (io.overlay()) RangesToProto(read->absent, answer->reply.mutable_absent());
   if (read->zeroes) {
     answer->reply.set_zeroes(true);
     return;

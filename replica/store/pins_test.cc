@@ -257,6 +257,26 @@ TEST_F(PinsTest, AVolumeGrowsAndNeverShrinks) {
   EXPECT_EQ(store()->GetSpaceUsed(kVolume)->live_bytes, (kBlocks + 2) * kBlockBytes);
 }
 
+// A clone's zeroes must hide what its parent has.
+TEST_F(PinsTest, ZeroesOfAnOverlayLeaveAVersionInEveryBlockAlsoOnWhoJoins) {
+  WriteOp zero = writer_.Zeroes(WriteKind::kDiscard, 1, 2);
+  zero.overlay = true;
+  ASSERT_OK(WriteOne(store(), kVolume, zero).status);
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Zeroes(WriteKind::kDiscard, 4, 1)).status);
+  auto read = store()->Read(kVolume, {0, 5});
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_TRUE(read->zeroes);
+  EXPECT_EQ(read->absent, (std::vector<BlockRange>{{0, 1}, {3, 2}}));
+  std::unique_ptr<Machine> other;
+  Open(&other, std::make_shared<FaultFs>());
+  Store* target = other->store.get();
+  Writer same(kVolume, kGeometry);
+  ASSERT_OK(same.Attach(target, 1));
+  ASSERT_OK(testing::BeginJoin(store(), target, kVolume, 1));
+  ASSERT_TRUE(testing::CopyAll(store(), target, kVolume).ok());
+  EXPECT_EQ(target->Read(kVolume, {0, 5})->absent, read->absent);
+}
+
 TEST_F(PinsTest, AMemberThatJoinsHasThePinsToo) {
   std::unique_ptr<Machine> other;
   Open(&other, std::make_shared<FaultFs>());

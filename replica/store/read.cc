@@ -40,6 +40,14 @@ absl::Status LoadEntry(const Volume& volume, uint64_t block,
   return absl::OkStatus();
 }
 
+void AddAbsent(uint64_t block, ReadResult* result) {
+  if (!result->absent.empty() && result->absent.back().end() == block) {
+    ++result->absent.back().count;
+  } else {
+    result->absent.push_back({block, 1});
+  }
+}
+
 }  // namespace
 
 std::vector<BlockRange> SplitByStripe(const LaneGeometry& geometry,
@@ -125,11 +133,13 @@ absl::Status DiskStore::ReadStripe(const Volume& volume, BlockRange range,
   const size_t data_before = result->data.size();
   const size_t crcs_before = result->crcs.size();
   const bool zeroes_before = result->zeroes;
+  const std::vector<BlockRange> absent_before = result->absent;
   for (;;) {
     std::vector<size_t> missing;
     result->data.resize(data_before);
     result->crcs.resize(crcs_before);
     result->zeroes = zeroes_before;
+    result->absent = absent_before;
     RETURN_IF_ERROR(ReadData(volume, range, newest, &missing, result));
     if (missing.empty()) return absl::OkStatus();
     const std::vector<NewestVersion> before = newest;
@@ -177,6 +187,7 @@ absl::Status DiskStore::ReadData(const Volume& volume, BlockRange range,
   for (size_t i = 0; i < newest.size(); ++i) {
     result->newest = std::max(result->newest, newest[i].position);
     if (newest[i].kind != BlockKind::kData) {
+      if (newest[i].position == Position()) AddAbsent(range.first + i, result);
       result->data.append(kBlockBytes, '\0');
       result->crcs.push_back(kZeroCrc);
       continue;

@@ -39,13 +39,15 @@ void Relief::Run() {
   const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopping_.load() || !wanted_.empty();
   };
+  std::pair<uint32_t, Part> next;
   while (!stopping_.load()) {
-    std::pair<uint32_t, Part> next;
     {
       absl::MutexLock lock(&mutex_);
       mutex_.Await(absl::Condition(&work));
       if (stopping_.load()) return;
-      next = *wanted_.begin();
+      // In turn, so that one that wants it all the time does not keep others waiting.
+      const auto after = wanted_.upper_bound(next);
+      next = after == wanted_.end() ? *wanted_.begin() : *after;
       // What is wanted from now on may be more than this run finds.
       if (next.second) wanted_.erase(next);
     }

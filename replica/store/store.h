@@ -100,6 +100,7 @@ struct WriteOp {
   BlockRange range;                 // within one stripe
   Position position;
   bool fua = false;
+  bool overlay = false;             // zeroes leave a version in every block: something may lie beneath
   absl::string_view data;           // kWrite: range.count blocks; not kept
   absl::Span<const uint32_t> crcs;  // kWrite: one a block, verified before anything is stored
 };
@@ -120,6 +121,7 @@ struct ReadResult {
   std::string data;             // range.count blocks
   std::vector<uint32_t> crcs;   // as stored
   Position newest;              // highest version among the blocks; zero if none
+  std::vector<BlockRange> absent;  // blocks without any version, ascending
 };
 
 struct ExtentsResult {

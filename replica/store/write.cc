@@ -116,13 +116,14 @@ class DiskStore::DomainWrite {
         batch_.PutData(address, op.position, op.crcs[i],
                        op.data.substr(i * kBlockBytes, kBlockBytes));
       } else if (before[i].kind == BlockKind::kData ||
+                 (op.overlay && before[i].position == Position()) ||
                  data_blocks_.count(address.block) > 0 ||
                  invalid.Has(address.block % volume_->geometry().lanes.stripe_blocks)) {
         // A block that reads as zeros already needs no version: discarding an
         // empty volume must not fill the store with keys. But an invalid one
         // may be copied in with data, which this version must then hide.
         batch_.PutZero(address, op.position);
-        ++discarded_[op.lane];
+        if (before[i].kind == BlockKind::kData) ++discarded_[op.lane];
       }
     }
     batch_.PutChange(volume_->id, op.lane, {op.position, op.range});

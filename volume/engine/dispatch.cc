@@ -27,7 +27,32 @@ void ForEachStripe(const LaneGeometry& geometry, BlockRange range, Visit visit) 
   }
 }
 
+bool IsWriteLike(RequestKind kind) { return !IsReadLike(kind) && kind != RequestKind::kFlush; }
+
 }  // namespace
+
+bool Engine::State::LockedOut(const Request& request) const {
+  if (!locked_ || request.in_lock || !IsWriteLike(request.kind)) return false;
+  return request.kind == RequestKind::kBarrier || locked_->Overlaps(request.range);
+}
+
+void Engine::State::LockRange(ControlId id, BlockRange range) {
+  if (fenced_) return Emit(CompleteControl{id, Result(ESTALE), "the volume was taken over", {}});
+  if (locked_) return Emit(CompleteControl{id, Result(EBUSY), "another range is locked", {}});
+  locked_ = range;
+  lock_awaited_ = id;
+}
+
+bool Engine::State::AdvanceLock() {
+  if (!lock_awaited_ || barrier_) return false;
+  for (const auto& [id, op] : ops_) {
+    const Request& request = op->request;
+    if (IsWriteLike(request.kind) && locked_ && locked_->Overlaps(request.range)) return false;
+  }
+  Emit(CompleteControl{*lock_awaited_, Result::Ok(), "", {}});
+  lock_awaited_.reset();
+  return true;
+}
 
 bool Engine::State::stopped() const {
   return phase_ != Phase::kActive || barrier_.has_value();
@@ -37,8 +62,9 @@ bool Engine::State::Dispatch() {
   bool progressed = false;
   while (!queue_.empty() && !stopped()) {
     auto next = queue_.begin();
-    if (!IsReadLike(next->kind) && next->kind != RequestKind::kFlush &&
-        next->kind != RequestKind::kBarrier && !CanStartWrite()) {
+    const bool plugged = !IsReadLike(next->kind) && next->kind != RequestKind::kFlush &&
+                         next->kind != RequestKind::kBarrier && !CanStartWrite();
+    if (plugged || LockedOut(*next)) {
       // Plugged. Reads need not wait for busy targets, except behind a barrier.
       if (queued_reads_ == 0) break;
       next = std::find_if(queue_.begin(), queue_.end(), [](const Request& r) {
@@ -162,6 +188,7 @@ void Engine::State::SendWrite(Target& target, Lane& lane, const WriteEntry& entr
   clone.range = entry.range;
   clone.position = Position(options_.epoch, entry.n);
   clone.fua = entry.fua;
+  clone.overlay = options_.overlay;
   clone.data = entry.data;
   clone.crcs = entry.crcs;
   InflightClone inflight;
@@ -324,6 +351,7 @@ bool Engine::State::SendRead(Op& op, uint32_t index) {
   clone.kind = op.request.kind;
   clone.lane = fragment.lane;
   clone.range = fragment.range;
+  clone.overlay = options_.overlay;
   InflightClone inflight;
   inflight.kind = clone.kind;
   inflight.lane = fragment.lane;
@@ -386,6 +414,7 @@ void Engine::State::ReadCompleted(Target& target, const InflightClone& clone,
   NoteDamage(fragment);
   fragment.answered = true;
   fragment.data = std::move(reply.data);
+  fragment.absent = std::move(reply.absent);
   fragment.zeroes = reply.zeroes;
   fragment.extents = std::move(reply.extents);
   // Versions of earlier epochs are on every member since the takeover.
@@ -446,6 +475,7 @@ void Engine::State::FinishOp(Op& op) {
       if (op.request.kind == RequestKind::kRead) {
         done.parts.push_back(ReadPart{
             fragment.range.count, fragment.zeroes ? Payload() : std::move(fragment.data)});
+        done.absent.insert(done.absent.end(), fragment.absent.begin(), fragment.absent.end());
       }
       for (const Run& run : fragment.extents) {
         if (!done.extents.empty() && done.extents.back().allocated == run.allocated) {

@@ -80,7 +80,11 @@ void Engine::State::Submit(Request request) {
   }
   if (read_like) ++queued_reads_;
   if (request.kind == RequestKind::kBarrier) ++queued_barriers_;
-  queue_.push_back(std::move(request));
+  if (request.in_lock) {
+    queue_.push_front(std::move(request));
+  } else {
+    queue_.push_back(std::move(request));
+  }
 }
 
 void Engine::State::CloneCompleted(TargetId id, CloneId clone_id, CloneReply reply) {
@@ -182,6 +186,7 @@ void Engine::State::Settle() {
     progressed |= AdvanceRepair();
     progressed |= AdvanceUpdates();
     progressed |= AdvanceGrow();
+    progressed |= AdvanceLock();
     progressed |= AdvanceLeases();
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
@@ -345,6 +350,18 @@ void Engine::SetPin(ControlId id, uint64_t pin, absl::Duration deadline, Time no
 void Engine::DropPin(uint64_t pin, Time now, Effects& effects) {
   state_->Begin(now, effects);
   state_->DropPin(pin);
+  state_->Settle();
+}
+
+void Engine::LockRange(ControlId id, BlockRange range, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->LockRange(id, range);
+  state_->Settle();
+}
+
+void Engine::UnlockRange(Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->UnlockRange();
   state_->Settle();
 }
 

@@ -26,6 +26,8 @@ struct Options {
   uint64_t size_blocks = 0;
   LaneGeometry lanes;
   Epoch epoch = 1;
+  // A clone: reads say which blocks it has nothing of, and zeroes leave something in every block.
+  bool overlay = false;
   // As the takeover has told every member.
   std::vector<Pin> pins;
   uint32_t min_in_sync = 1;
@@ -130,6 +132,10 @@ class Engine {
   void SetPin(ControlId id, uint64_t pin, absl::Duration deadline, Time now, Effects& effects);
   // Nobody needs it any more. Members are told as soon as they can be, whoever joins later never hears of it.
   void DropPin(uint64_t pin, Time now, Effects& effects);
+  // Answered once no write to the range is under way; until UnlockRange none begins but those that are
+  // `in_lock`, and no barrier. One range at a time, else EBUSY.
+  void LockRange(ControlId id, BlockRange range, Time now, Effects& effects);
+  void UnlockRange(Time now, Effects& effects);
   // OK once every member has room for that size. EINVAL: it is smaller than the present one.
   // ETIMEDOUT: not all have it; harmless, and may be tried again.
   void Grow(ControlId id, uint64_t size_blocks, Time now, Effects& effects);

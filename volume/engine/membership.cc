@@ -340,6 +340,8 @@ void Engine::State::Fence(std::string reason) {
   join_.reset();
   if (growth_) Emit(CompleteControl{growth_->control, fenced, message, {}});
   growth_.reset();
+  if (lock_awaited_) Emit(CompleteControl{*lock_awaited_, fenced, message, {}});
+  lock_awaited_.reset();
   AnswerControl(fenced, message);
 }
 

@@ -20,6 +20,7 @@ struct ReadFragment {
   uint64_t tried = 0;      // bit a target: it answered with an error
   uint64_t damaged_on = 0; // bit a target: what it has does not match its checksums
   Payload data;
+  std::vector<BlockRange> absent;
   bool zeroes = false;
   std::vector<Run> extents;
 };

@@ -69,6 +69,10 @@ class Engine::State {
   void DropPin(uint64_t pin);
   void Grow(ControlId id, uint64_t size_blocks);
 
+  // dispatch.cc
+  void LockRange(ControlId id, BlockRange range);
+  void UnlockRange() { locked_.reset(); }
+
   Target* Find(TargetId id) {
     size_t slot = static_cast<size_t>(id);
     return slot < targets_.size() ? &targets_[slot] : nullptr;
@@ -80,6 +84,9 @@ class Engine::State {
   bool stopped() const;
   bool Dispatch();
   bool CanStartWrite() const;
+  // It would write where somebody has locked.
+  bool LockedOut(const Request& request) const;
+  bool AdvanceLock();
   void StartOp(Request request);
   void StartWrite(Op& op);
   void StartRead(Op& op);
@@ -238,6 +245,9 @@ class Engine::State {
 
   std::vector<Target> targets_;  // by TargetId; never shrinks
   std::vector<Lane> lanes_;
+
+  std::optional<BlockRange> locked_;
+  std::optional<ControlId> lock_awaited_;  // who is told once the range is free of writes
 
   std::deque<Request> queue_;           // not yet admitted, in order
   uint64_t queued_reads_ = 0;           // READ and EXTENTS in queue_

@@ -215,6 +215,11 @@ class Player {
     if (verb == "grow") {
       return engine_->Grow(ControlId{Number(words[1])}, Number(words[2]), now_, effects);
     }
+    if (verb == "lock") {
+      return engine_->LockRange(ControlId{Number(words[1])}, {Number(words[2]), Number(words[3])},
+                                now_, effects);
+    }
+    if (verb == "unlock") return engine_->UnlockRange(now_, effects);
     if (verb == "load") return Load(command, effects);
     if (verb == "step") return Step(command, effects);
     if (verb == "committed") {
@@ -250,6 +255,7 @@ class Player {
       request.range = BlockRange{Number(command.words[2]), Number(command.words[3])};
     }
     request.fua = command.Has("fua");
+    request.in_lock = command.Has("in_lock");
     if (verb == "write" || verb == "barrier") {
       request.data = Payload::CopyOf(std::string(request.range.count * kBlockBytes, 'x'));
       request.crcs.assign(request.range.count, 1);

@@ -45,8 +45,8 @@ struct Request {
   bool fua = false;
   Payload data;
   std::vector<uint32_t> crcs;
-  // The engine's own: a barrier that sets this pin where others write. 0: none.
-  uint64_t pin = 0;
+  bool in_lock = false;     // by whoever has locked its range: goes ahead of what waits for that
+  uint64_t pin = 0;         // the engine's own: a barrier that sets this pin where others write
   ControlId pin_control{};  // answered instead of the request
   Time pin_deadline{};      // for its turn
 };
@@ -62,6 +62,7 @@ struct Clone {
   Position position;
   bool fua = false;
   uint32_t flush_nr = 0;
+  bool overlay = false;  // see Options::overlay
   Payload data;
   std::vector<uint32_t> crcs;
 };
@@ -79,6 +80,7 @@ struct CloneReply {
   Position position;       // write-like: the lane's position; read, extents: newest version seen
   bool zeroes = false;     // read: all zeros, `data` empty
   Payload data;            // read
+  std::vector<BlockRange> absent;  // read of an overlay: blocks without a version, zeros in `data`
   std::vector<std::pair<LaneId, Position>> durable;  // flush: its domain's lanes; FUA: its lane
   std::vector<Run> extents;
 };
@@ -161,6 +163,7 @@ struct CompleteRequest {
   std::vector<TargetError> targets;  // hidden errors included
   std::vector<ReadPart> parts;      // kRead
   std::vector<Run> extents;         // kExtents
+  std::vector<BlockRange> absent;   // kRead of an overlay: blocks that it has nothing of, ascending
 };
 
 // End the target's session, if any, and begin a new one, now or after `delay`; answered by
@@ -215,15 +218,14 @@ struct SealedState {
   std::vector<Lane> lanes;  // by lane
 };
 
-// One step of bringing a member back, of repairing one, or of telling it of pins: DESIGN.md, "Members that
-// are brought back", "Damaged blocks", "Pins". Answered by JoinStepDone, always.
+// One step of bringing a member back, of repairing one, or of telling it of pins; see DESIGN.md.
+// Answered by JoinStepDone, always.
 // Each names the incarnations it means; another one is ABORTED.
 struct RunJoinStep {
   enum class Kind {
     kSeal,     // `target` promises this epoch and says what it has -> sealed
     kChanges,  // what `target` (a member) changed in one lane in (common, to] -> changes
-    kBegin,    // it is told what kUpdate tells; then its lane takes the history up to `to`, and marks
-               // what may differ
+    kBegin,    // as kUpdate; then its lane takes the history up to `to`, and marks what may differ
     kCopy,     // copies up to bytes_max of marked blocks from `source` -> copied
     kFinish,   // forgets the join; every block has been copied
     kRepair,   // writes blocks of `target`, a member, that are damaged anew from `source`

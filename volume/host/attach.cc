@@ -174,7 +174,10 @@ absl::Status LocalHost::HaltIfBehind(VolumeRecordHolder& holder, const absl::Sta
 absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
     const std::string& name, AttachMode mode) {
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
-  if (mode == AttachMode::kUnlessElsewhere) {
+  if (!volume.record.restoring().empty() && mode != AttachMode::kRestore) {
+    return RefuseRestoring(volume.record);
+  }
+  if (mode != AttachMode::kTakeOver) {
     RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   } else if (IsElsewhere(volume.record, self_)) {
     LOG(WARNING) << "volume=" << name << " is taken over from " << WhereItIs(volume.record);
@@ -210,6 +213,10 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.lanes = {record.lanes(), record.stripe_blocks()};
   config.engine.epoch = record.epoch();
   config.engine.pins = PinsOf(record);
+  if (record.has_parent()) {
+    config.engine.overlay = true;
+    ASSIGN_OR_RETURN(config.parent, ParentReader::Open(catalog_.get(), record.parent()));
+  }
   config.intact_since = record.intact_since();
   config.engine.min_in_sync = record.min_in_sync();
   config.engine.leave_after = options_.leave_after;
@@ -228,6 +235,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.timer = timer_.get();
   config.background = background_.get();
   config.joins = joins_.get();
+  config.parents = parents_.get();
   config.channels = &channels_;
   config.metrics = metrics_.get();
   // Weak: the runner belongs to `attached`.

@@ -11,6 +11,9 @@
 namespace weir::host {
 namespace {
 
+// Of any volume.
+constexpr uint64_t kBlocksMax = uint64_t{1} << 44;
+
 v1::IoKind WireKind(engine::RequestKind kind) {
   switch (kind) {
     case engine::RequestKind::kRead:
@@ -77,6 +80,7 @@ void EncodeClone(const engine::Clone& clone, v1::Io* io) {
   io->set_fua(clone.fua);
   io->mutable_crc32c()->Add(clone.crcs.begin(), clone.crcs.end());
   io->set_flush_nr(clone.flush_nr);
+  io->set_overlay(clone.overlay);
 }
 
 absl::StatusOr<engine::CloneReply> DecodeReply(const v1::IoReply& reply,
@@ -98,6 +102,7 @@ absl::StatusOr<engine::CloneReply> DecodeReply(const v1::IoReply& reply,
   if (kind == engine::RequestKind::kRead) {
     absl::Status status = DecodeData(reply, blocks, payload, &decoded);
     if (!status.ok()) return status;
+    ASSIGN_OR_RETURN(decoded.absent, DecodeRuns(reply.absent(), kBlocksMax));
   }
   if (kind == engine::RequestKind::kExtents) {
     uint64_t covered = 0;

@@ -283,7 +283,10 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
   volume.set_epoch(record.epoch());
   volume.set_intact_since(record.intact_since());
   for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
-    volume.add_snapshots(snapshot.name());
+    if (!snapshot.of_clone()) volume.add_snapshots(snapshot.name());
+  }
+  if (record.has_parent()) {
+    volume.set_parent(absl::StrCat(record.parent().volume(), "@", record.parent().snapshot()));
   }
   volume.set_state(StateName(record, view, attaching, elsewhere));
   if (record.state() != v1::VolumeRecord::DETACHED) {

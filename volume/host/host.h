@@ -69,6 +69,7 @@ struct IoOutcome {
   std::vector<engine::TargetError> targets;  // hidden errors included
   std::vector<engine::ReadPart> parts;       // reads: in order, covering the range
   std::vector<engine::Run> extents;
+  std::vector<BlockRange> absent;            // IoRequest::own_only: blocks that a clone has nothing of
 };
 using IoCallback = std::function<void(IoOutcome)>;
 
@@ -80,6 +81,8 @@ struct IoRequest {
   uint64_t length_bytes = 0;
   bool fua = false;
   Payload data;  // kWrite, kBarrier: length_bytes
+  bool in_lock = false;   // see engine::Request
+  bool own_only = false;  // a read of a clone that does not fall through to its parent
 };
 
 // An attached volume. Lives until its last user drops it; after a detach, or
@@ -107,6 +110,7 @@ class HostedVolume {
 enum class AttachMode {
   kTakeOver,         // takes it over; the other one is fenced
   kUnlessElsewhere,  // FAILED_PRECONDITION: says where it is
+  kRestore,          // the same; only this one may while the volume is being restored
 };
 
 class Host {
@@ -138,6 +142,11 @@ class Host {
   virtual absl::StatusOr<v1::ReplaceMemberResponse> ReplaceMember(
       const v1::ReplaceMemberRequest& request) = 0;
   virtual absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name, uint64_t size_bytes) = 0;
+  virtual absl::StatusOr<v1::Volume> CloneVolume(const v1::CloneVolumeRequest& request) = 0;
+  virtual absl::StatusOr<v1::FlattenVolumeResponse> FlattenVolume(
+      const v1::FlattenVolumeRequest& request) = 0;
+  virtual absl::StatusOr<v1::RestoreVolumeResponse> RestoreVolume(
+      const v1::RestoreVolumeRequest& request) = 0;
   virtual absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
                                                       const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(const std::string& volume) = 0;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -24,6 +25,8 @@ constexpr int kControlThreads = 16;
 constexpr int kBackgroundThreads = 4;
 constexpr int kJoinThreads = 4;
 constexpr size_t kJoinWaitingMax = 4096;
+constexpr int kParentThreads = 8;
+constexpr size_t kParentWaitingMax = 16384;
 constexpr size_t kControlWaitingMax = 256;
 constexpr size_t kBackgroundWaitingMax = 4096;
 constexpr size_t kMessageBytesMax = 8 << 20;
@@ -73,6 +76,7 @@ LocalHost::LocalHost(HostOptions options,
                                               kBackgroundThreads,
                                               kBackgroundWaitingMax)),
       joins_(std::make_unique<WorkQueue>("weir-join", kJoinThreads, kJoinWaitingMax)),
+      parents_(std::make_unique<WorkQueue>("weir-parent", kParentThreads, kParentWaitingMax)),
       control_(std::make_unique<WorkQueue>("weir-control", kControlThreads,
                                            kControlWaitingMax)),
       service_(std::make_unique<VolumeService>(this, control_.get())) {
@@ -172,6 +176,7 @@ LocalHost::~LocalHost() {
   control_.reset();
   timer_.reset();  // its events give the others work
   joins_.reset();
+  parents_.reset();
   background_.reset();
 }
 
@@ -199,6 +204,13 @@ absl::StatusOr<v1::Volume> LocalHost::CreateVolume(
 }
 
 absl::Status LocalHost::DeleteVolume(const std::string& name) {
+  v1::ParentRecord parent;
+  RETURN_IF_ERROR(DeleteHeld(name, &parent));
+  if (parent.pin() != 0) ForgetClone(parent, name);
+  return absl::OkStatus();
+}
+
+absl::Status LocalHost::DeleteHeld(const std::string& name, v1::ParentRecord* parent) {
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   bool attaching = false;
   if (AttachedOrNull(name, &attaching) != nullptr) {
@@ -207,11 +219,19 @@ absl::Status LocalHost::DeleteVolume(const std::string& name) {
   }
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
   RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
-  if (volume.record.snapshots_size() > 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "volume ", name, " has ", volume.record.snapshots_size(), " snapshots, such as ",
-        volume.record.snapshots(0).name(), "; delete them first"));
+  for (const v1::SnapshotRecord& snapshot : volume.record.snapshots()) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> clones, LiveClones(snapshot));
+    if (!clones.empty()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "volume ", name, " has clones: ", absl::StrJoin(clones, ", "),
+          "; delete or flatten them first"));
+    }
+    if (!snapshot.of_clone()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "volume ", name, " has snapshots, such as ", snapshot.name(), "; delete them first"));
+    }
   }
+  *parent = volume.record.parent();
   return provision_.Delete(std::move(volume));
 }
 
@@ -265,6 +285,7 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
     out.add_facts(absl::StrCat("the catalog has not taken the last change of members: ", error));
     out.add_next("it is tried again every moment; what needs the change is held until then");
   }
+  ExplainSpace(record, &out);
   return out;
 }
 
@@ -333,7 +354,10 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttached(
     const std::string& name) {
   bool attaching = false;
   std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
-  if (attached != nullptr) return attached;
+  if (attached != nullptr) {
+    RETURN_IF_ERROR(RefuseRestoring(attached->Record()));
+    return attached;
+  }
   ASSIGN_OR_RETURN(const catalog::VersionedVolume volume, catalog_->GetVolume(name));
   RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   return absl::FailedPreconditionError(absl::StrCat(
@@ -359,7 +383,9 @@ std::shared_ptr<LocalHost::Attached> LocalHost::ServedOrNull(const std::string& 
     if (found == entries_.end() || found->second.busy) return nullptr;
     attached = found->second.attached;
   }
-  return attached == nullptr || attached->runner->fenced() ? nullptr : attached;
+  const bool serves = attached != nullptr && !attached->runner->fenced() &&
+                      attached->Record().restoring().empty();
+  return serves ? attached : nullptr;
 }
 
 // --- the record of an attached volume ---

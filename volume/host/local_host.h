@@ -24,6 +24,7 @@
 #include "volume/host/frontend.h"
 #include "volume/host/host.h"
 #include "volume/host/metrics.h"
+#include "volume/host/parent_reader.h"
 #include "volume/host/provision.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/replica_channel.h"
@@ -61,6 +62,11 @@ class LocalHost final : public Host {
   absl::StatusOr<v1::ReplaceMemberResponse> ReplaceMember(
       const v1::ReplaceMemberRequest& request) override;
   absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name, uint64_t size_bytes) override;
+  absl::StatusOr<v1::Volume> CloneVolume(const v1::CloneVolumeRequest& request) override;
+  absl::StatusOr<v1::FlattenVolumeResponse> FlattenVolume(
+      const v1::FlattenVolumeRequest& request) override;
+  absl::StatusOr<v1::RestoreVolumeResponse> RestoreVolume(
+      const v1::RestoreVolumeRequest& request) override;
   absl::StatusOr<v1::Snapshot> CreateSnapshot(const std::string& volume,
                                               const std::string& name) override;
   absl::StatusOr<std::vector<v1::Snapshot>> ListSnapshots(const std::string& volume) override;
@@ -115,14 +121,42 @@ class LocalHost final : public Host {
     Entry* entry_;
   };
 
+  // `parent`: of the clone that it was.
+  absl::Status DeleteHeld(const std::string& name, v1::ParentRecord* parent);
+
   // snapshots.cc
   // Runs `work` on the volume, which is attached for as long if nobody has it. REQUIRES: its entry is held.
   absl::Status WithAttached(const std::string& volume,
                             const std::function<absl::Status(Attached&)>& work);
   // The record as far as its frontend, if it is this one, knows that the catalog has it.
   absl::StatusOr<v1::VolumeRecord> SettledRecordOf(const std::string& volume);
-  absl::Status TakeSnapshot(Attached& attached, const std::string& name);
+  // restore.cc
+  absl::Status CopyBack(Attached& attached, v1::RestoreVolumeResponse* response);
+
+  // clones.cc
+  absl::Status ChangeRecord(
+      const std::string& volume,
+      const std::function<absl::StatusOr<v1::VolumeRecord>(v1::VolumeRecord)>& change);
+  absl::StatusOr<bool> IsCloneOf(const v1::CloneVolumeRequest& request,
+                                 const v1::VolumeRecord& source, const std::string& snapshot);
+  absl::StatusOr<uint64_t> NameClone(const v1::CloneVolumeRequest& request,
+                                     const std::string& snapshot);
+  absl::Status MakeClone(const v1::CloneVolumeRequest& request, const std::string& snapshot_name,
+                         uint64_t id);
+  absl::StatusOr<std::vector<std::string>> LiveClones(const v1::SnapshotRecord& snapshot);
+  // The snapshot need not stay for its sake. Best effort. REQUIRES: the parent's entry is not held.
+  void ForgetClone(const v1::ParentRecord& parent, const std::string& clone);
+  static absl::Status FlattenRange(VolumeRunner& runner, ParentReader& parent, BlockRange range);
+  absl::Status EndClone(Attached& attached);
+
+  absl::Status TakeSnapshot(Attached& attached, const std::string& name, bool of_clone);
+  // What keeps the snapshot from being deleted. It may be marked as going when that is OK.
+  absl::Status MarkDeleting(Attached& attached, const std::string& name);
   absl::Status DropSnapshot(Attached& attached, const std::string& name);
+  // What the members' disks hold beside the newest data, and why.
+  void ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse* out);
+  absl::StatusOr<std::string> ReadPinnedData(const v1::VolumeRecord& record,
+                                             const v1::SnapshotRecord& snapshot, BlockRange range);
 
   // replace.cc
   absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with);
@@ -177,6 +211,7 @@ class LocalHost final : public Host {
   std::unique_ptr<Timer> timer_;
   std::unique_ptr<WorkQueue> background_;  // dispatch, catalog commits
   std::unique_ptr<WorkQueue> joins_;       // blocking calls to replicas that are brought back
+  std::unique_ptr<WorkQueue> parents_;     // blocking reads of clones' parents
   std::unique_ptr<WorkQueue> control_;     // blocking control calls
   std::unique_ptr<VolumeService> service_;
   std::unique_ptr<grpc::Server> server_;

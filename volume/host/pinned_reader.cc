@@ -52,13 +52,16 @@ PinnedReader::PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& re
       replica.fence.set_cluster_id(catalog->cluster_id());
       replica.fence.set_volume_id(record.id());
       replica.fence.set_store_id(member.store_id());
+      replica.in_sync = in_sync;
     }
   }
 }
 
-absl::Status PinnedReader::OnAny(const std::function<absl::Status(Replica&)>& call) {
+absl::Status PinnedReader::OnAny(bool only_in_sync,
+                                 const std::function<absl::Status(Replica&)>& call) {
   absl::Status status = absl::UnavailableError("it has no replica");
   for (Replica& replica : replicas_) {
+    if (only_in_sync && !replica.in_sync) continue;
     status = call(replica);
     if (status.ok()) return status;
   }
@@ -72,7 +75,7 @@ absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange r
   std::vector<Block> blocks;
   for (uint64_t first = range.first; first < range.end(); first += kReadBlocksMax) {
     const BlockRange part{first, std::min(kReadBlocksMax, range.end() - first)};
-    RETURN_IF_ERROR(OnAny([&](Replica& replica) -> absl::Status {
+    RETURN_IF_ERROR(OnAny(/*only_in_sync=*/false, [&](Replica& replica) -> absl::Status {
       v1::ReadPinnedRequest request;
       *request.mutable_fence() = replica.fence;
       request.set_pin(pin_);
@@ -88,21 +91,12 @@ absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange r
   return blocks;
 }
 
-absl::StatusOr<std::string> PinnedReader::ReadData(BlockRange range) {
-  ASSIGN_OR_RETURN(const std::vector<Block> blocks, Read(range));
-  std::string data(range.count * kBlockBytes, '\0');
-  for (const Block& block : blocks) {
-    data.replace((block.block - range.first) * kBlockBytes, block.data.size(), block.data);
-  }
-  return data;
-}
-
 absl::Status PinnedReader::ForEachChange(
     const std::function<absl::Status(BlockRange)>& visit) {
   for (uint32_t lane = 0; lane < lanes_; ++lane) {
     for (uint64_t from = 0; from < size_blocks_;) {
       v1::GetChangedSinceResponse page;
-      RETURN_IF_ERROR(OnAny([&](Replica& replica) -> absl::Status {
+      RETURN_IF_ERROR(OnAny(/*only_in_sync=*/true, [&](Replica& replica) -> absl::Status {
         v1::GetChangedSinceRequest request;
         *request.mutable_fence() = replica.fence;
         request.set_pin(pin_);

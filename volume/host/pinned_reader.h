@@ -37,18 +37,18 @@ class PinnedReader {
   // Those blocks of `range` that the volume itself has something of, ascending. Checksums are
   // verified. UNAVAILABLE: no replica can be asked; else the last one's error.
   absl::StatusOr<std::vector<Block>> Read(BlockRange range);
-  // All bytes of `range`; what the volume has nothing of is zeros.
-  absl::StatusOr<std::string> ReadData(BlockRange range);
-  // Calls `visit` with ranges of blocks that were written after the pin, lane by lane, until it fails.
+  // Calls `visit` with ranges of blocks that were written after the pin, lane by lane, until it fails. Asks only members
+  // in sync: others do not know all that was written. Of a volume that clients write to it is a picture of the moment.
   absl::Status ForEachChange(const std::function<absl::Status(BlockRange)>& visit);
 
  private:
   struct Replica {
     std::unique_ptr<ReplicaClient> client;
     v1::Fence fence;
+    bool in_sync = false;
   };
-  // Runs `call` on one replica after the other until one succeeds.
-  absl::Status OnAny(const std::function<absl::Status(Replica&)>& call);
+  // Runs `call` on one replica after the other until one succeeds; on all, or on those in sync.
+  absl::Status OnAny(bool only_in_sync, const std::function<absl::Status(Replica&)>& call);
 
   const std::string volume_;
   const uint32_t lanes_;

@@ -271,8 +271,8 @@ absl::StatusOr<v1::VolumeRecord> Provision::NewRecord(
   return record;
 }
 
-absl::StatusOr<v1::VolumeRecord> Provision::Create(
-    const v1::CreateVolumeRequest& raw) {
+absl::StatusOr<v1::VolumeRecord> Provision::Create(const v1::CreateVolumeRequest& raw,
+                                                   const CloneOf& clone) {
   ASSIGN_OR_RETURN(const std::vector<catalog::VersionedReplica> known,
                    catalog_->ListReplicas());
   ASSIGN_OR_RETURN(const v1::CreateVolumeRequest request,
@@ -285,19 +285,26 @@ absl::StatusOr<v1::VolumeRecord> Provision::Create(
   catalog::VersionedVolume versioned;
   if (existing.ok()) {
     if (existing->record.state() != v1::VolumeRecord::CREATING ||
-        !SameGeometry(existing->record, request)) {
+        !SameGeometry(existing->record, request) ||
+        existing->record.parent().pin() != clone.parent.pin() ||
+        (clone.id != 0 && existing->record.id() != clone.id)) {
       return absl::AlreadyExistsError(absl::StrCat(
           "volume ", request.name(), " exists; delete it or choose another name"));
     }
     versioned = *std::move(existing);  // a creation that was interrupted
   } else {
     ASSIGN_OR_RETURN(versioned.record, NewRecord(request));
+    if (clone.id != 0) {
+      versioned.record.set_id(clone.id);
+      *versioned.record.mutable_parent() = clone.parent;
+    }
     ASSIGN_OR_RETURN(versioned.revision,
                      catalog_->PutVolume(versioned.record, 0));
   }
   VolumeRecordHolder holder(catalog_, std::move(versioned));
   v1::VolumeRecord record = holder.record();
-  const absl::Status created = CreateOnMembers(&record);
+  absl::Status created = CreateOnMembers(&record);
+  if (created.ok() && clone.still_wanted) created = clone.still_wanted();
   if (!created.ok()) {
     const absl::Status cleaned = DeleteHeld(holder);
     if (cleaned.ok()) return created;

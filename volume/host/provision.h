@@ -9,6 +9,7 @@
 #ifndef WEIR_VOLUME_HOST_PROVISION_H_
 #define WEIR_VOLUME_HOST_PROVISION_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,18 @@ class Provision {
   absl::Status RegisterReplicas(
       const std::vector<std::pair<std::string, std::string>>& replicas);
 
-  absl::StatusOr<v1::VolumeRecord> Create(const v1::CreateVolumeRequest& request);
+  // A volume that is a clone, of an id that its parent knows. `still_wanted` is asked once all else is done: if
+  // it is not OK nothing is left.
+  struct CloneOf {
+    uint64_t id = 0;
+    v1::ParentRecord parent;
+    std::function<absl::Status()> still_wanted;
+  };
+  absl::StatusOr<v1::VolumeRecord> Create(const v1::CreateVolumeRequest& request) {
+    return Create(request, CloneOf());
+  }
+  absl::StatusOr<v1::VolumeRecord> Create(const v1::CreateVolumeRequest& request,
+                                          const CloneOf& clone);
   // REQUIRES: `volume`, as just read, is not attached. ABORTED: another frontend has changed it since.
   absl::Status Delete(catalog::VersionedVolume volume);
 

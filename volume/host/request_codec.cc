@@ -110,6 +110,7 @@ engine::Request RequestInBlocks(const IoRequest& request) {
   engine::Request submitted;
   submitted.kind = request.kind;
   submitted.fua = request.fua;
+  submitted.in_lock = request.in_lock;
   if (request.kind != engine::RequestKind::kFlush) {
     submitted.range = {request.offset_bytes / kBlockBytes, request.length_bytes / kBlockBytes};
   }

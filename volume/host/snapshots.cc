@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/position.h"
@@ -19,6 +20,7 @@
 #include "volume/host/clock.h"
 #include "volume/host/host.h"
 #include "volume/host/local_host.h"
+#include "volume/host/parent_reader.h"
 #include "volume/host/pinned_reader.h"
 #include "volume/host/provision.h"
 
@@ -28,6 +30,9 @@ namespace {
 // For the turn of a snapshot among the requests that wait.
 constexpr absl::Duration kTurnDeadline = absl::Seconds(20);
 constexpr absl::Duration kDetachDeadline = absl::Seconds(10);
+constexpr absl::Duration kAskDeadline = absl::Seconds(1);
+// What compaction has not come to is always some.
+constexpr uint64_t kWorthTellingBytes = 4 << 20;
 
 v1::Snapshot DescribeSnapshot(const v1::VolumeRecord& record, const v1::SnapshotRecord& snapshot) {
   v1::Snapshot described;
@@ -37,6 +42,7 @@ v1::Snapshot DescribeSnapshot(const v1::VolumeRecord& record, const v1::Snapshot
   described.set_created_unix_ms(snapshot.created_unix_ms());
   described.set_id(snapshot.pin().id());
   *described.mutable_positions() = snapshot.pin().positions();
+  for (const v1::CloneRecord& clone : snapshot.clones()) described.add_clones(clone.volume());
   return described;
 }
 
@@ -83,7 +89,7 @@ absl::StatusOr<v1::Snapshot> LocalHost::CreateSnapshot(const std::string& volume
   ASSIGN_OR_RETURN(v1::VolumeRecord record, SettledRecordOf(volume));
   if (const v1::SnapshotRecord* known = FindSnapshot(record, name)) return DescribeSnapshot(record, *known);
   RETURN_IF_ERROR(WithAttached(volume, [&](Attached& attached) -> absl::Status {
-    RETURN_IF_ERROR(TakeSnapshot(attached, name));
+    RETURN_IF_ERROR(TakeSnapshot(attached, name, /*of_clone=*/false));
     record = attached.Record();
     return absl::OkStatus();
   }));
@@ -91,7 +97,8 @@ absl::StatusOr<v1::Snapshot> LocalHost::CreateSnapshot(const std::string& volume
   return DescribeSnapshot(record, taken);
 }
 
-absl::Status LocalHost::TakeSnapshot(Attached& attached, const std::string& name) {
+absl::Status LocalHost::TakeSnapshot(Attached& attached, const std::string& name,
+                                     bool of_clone) {
   VolumeRunner& runner = *attached.runner;
   if (FindSnapshot(attached.Record(), name) != nullptr) return absl::OkStatus();
   if (runner.View().state == engine::EngineView::State::kSuspended) {
@@ -106,6 +113,8 @@ absl::Status LocalHost::TakeSnapshot(Attached& attached, const std::string& name
   snapshot.set_created_unix_ms(absl::ToUnixMillis(absl::Now()));
   const absl::Status committed = attached.Commit([&](v1::VolumeRecord record) {
     snapshot.set_size_bytes(record.size_bytes());
+    snapshot.set_of_clone(of_clone);
+    if (record.has_parent()) *snapshot.mutable_parent() = record.parent();
     return WithSnapshot(std::move(record), snapshot);
   });
   if (!committed.ok()) {
@@ -144,7 +153,7 @@ absl::StatusOr<std::vector<v1::Snapshot>> LocalHost::ListSnapshots(const std::st
   std::vector<v1::Snapshot> snapshots;
   for (const v1::VolumeRecord& record : records) {
     for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
-      snapshots.push_back(DescribeSnapshot(record, snapshot));
+      if (!snapshot.of_clone()) snapshots.push_back(DescribeSnapshot(record, snapshot));
     }
   }
   return snapshots;
@@ -170,8 +179,32 @@ absl::Status LocalHost::DeleteSnapshot(const std::string& volume, const std::str
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, volume));
   ASSIGN_OR_RETURN(const v1::VolumeRecord record, SettledRecordOf(volume));
   RETURN_IF_ERROR(Named(record, name).status());
-  return WithAttached(volume,
-                      [&](Attached& attached) { return DropSnapshot(attached, name); });
+  return WithAttached(volume, [&](Attached& attached) -> absl::Status {
+    RETURN_IF_ERROR(MarkDeleting(attached, name));
+    return DropSnapshot(attached, name);
+  });
+}
+
+// Once it is marked no clone is made of it any more, so who is not there by then will not be.
+absl::Status LocalHost::MarkDeleting(Attached& attached, const std::string& name) {
+  ASSIGN_OR_RETURN(v1::SnapshotRecord snapshot, Named(attached.Record(), name));
+  if (snapshot.clones().empty()) return absl::OkStatus();
+  const auto mark = [&](bool deleting) {
+    return attached.Commit([&](v1::VolumeRecord record) {
+      for (v1::SnapshotRecord& one : *record.mutable_snapshots()) {
+        if (one.name() == name) one.set_deleting(deleting);
+      }
+      return record;
+    });
+  };
+  RETURN_IF_ERROR(mark(true));
+  const absl::StatusOr<std::vector<std::string>> clones = LiveClones(snapshot);
+  if (clones.ok() && clones->empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(mark(false));
+  RETURN_IF_ERROR(clones.status());
+  return absl::FailedPreconditionError(
+      absl::StrCat("snapshot ", attached.runner->name(), "@", name, " has clones: ",
+                   absl::StrJoin(*clones, ", "), "; delete or flatten them first"));
 }
 
 absl::Status LocalHost::DropSnapshot(Attached& attached, const std::string& name) {
@@ -191,6 +224,34 @@ absl::Status LocalHost::DropSnapshot(Attached& attached, const std::string& name
   return absl::OkStatus();
 }
 
+void LocalHost::ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse* out) {
+  if (record.has_parent()) {
+    out->add_facts(absl::StrCat("it is a clone: what it has not written itself it reads from ",
+                                record.parent().volume(), "@", record.parent().snapshot()));
+  }
+  if (!record.snapshots().empty()) {
+    out->add_facts(absl::StrCat(record.snapshots_size(), " snapshots keep what they need, such as ",
+                                record.snapshots(0).name()));
+  }
+  const absl::StatusOr<std::vector<Provision::Found>> found = provision_.AskReplicas(kAskDeadline);
+  if (!found.ok()) return;  // the catalog is away, which other facts say
+  for (const Provision::Found& one : *found) {
+    if (!one.answer.ok()) continue;
+    for (const v1::ReplicaVolume& volume : one.answer->volumes()) {
+      if (volume.volume_id() != record.id()) continue;
+      if (!record.snapshots().empty() && volume.pinned_bytes() > 0) {
+        out->add_facts(absl::StrCat("replica ", one.record.name(), " holds at most ",
+                                    FormatSize(volume.pinned_bytes()), " for them"));
+      }
+      if (volume.reclaimable_bytes() >= kWorthTellingBytes) {
+        out->add_next(absl::StrCat("replica ", one.record.name(), " gives about ",
+                                   FormatSize(volume.reclaimable_bytes()),
+                                   " back that nothing needs any more, by compaction"));
+      }
+    }
+  }
+}
+
 absl::StatusOr<std::string> LocalHost::ReadSnapshot(const v1::ReadRequest& request) {
   ASSIGN_OR_RETURN(const v1::VolumeRecord record, SettledRecordOf(request.name()));
   ASSIGN_OR_RETURN(const v1::SnapshotRecord snapshot, Named(record, request.snapshot()));
@@ -203,8 +264,22 @@ absl::StatusOr<std::string> LocalHost::ReadSnapshot(const v1::ReadRequest& reque
         FormatSize(kRequestBytesMax), ", within the ", FormatSize(snapshot.size_bytes()),
         " of the snapshot"));
   }
-  PinnedReader reader(catalog_.get(), record, snapshot.pin().id());
-  return reader.ReadData({offset / kBlockBytes, length / kBlockBytes});
+  const BlockRange range{offset / kBlockBytes, length / kBlockBytes};
+  return ReadPinnedData(record, snapshot, range);
+}
+
+absl::StatusOr<std::string> LocalHost::ReadPinnedData(const v1::VolumeRecord& record,
+                                                      const v1::SnapshotRecord& snapshot,
+                                                      BlockRange range) {
+  // As a clone of it would read.
+  ASSIGN_OR_RETURN(const auto reader,
+                   ParentReader::Open(catalog_.get(), AsParent(record, snapshot)));
+  ASSIGN_OR_RETURN(const std::vector<PinnedReader::Block> blocks, reader->Read(range));
+  std::string data(range.count * kBlockBytes, '\0');
+  for (const PinnedReader::Block& block : blocks) {
+    data.replace((block.block - range.first) * kBlockBytes, kBlockBytes, block.data);
+  }
+  return data;
 }
 
 }  // namespace weir::host

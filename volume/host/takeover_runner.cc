@@ -174,6 +174,8 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
   for (const Pin& pin : take.pins) PinToProto(pin, update.add_pins());
   InBackground([this, member = take.member, request, update]() -> Event {
     absl::Status status = clients_[member]->UpdateVolume(update, config_.call_deadline);
+    // An older replica, which has no pins to drop.
+    if (absl::IsUnimplemented(status) && update.pins().empty()) status = absl::OkStatus();
     if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
     return [member, status](engine::Takeover& takeover,
                             engine::TakeoverEffects& effects) {

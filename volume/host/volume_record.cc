@@ -112,6 +112,13 @@ absl::Status RefuseBehind(const v1::VolumeRecord& record) {
       "Bring the newest state of the catalog back, then attach it again"));
 }
 
+absl::Status RefuseRestoring(const v1::VolumeRecord& record) {
+  if (record.restoring().empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "volume ", record.name(), " is being restored from snapshot ", record.restoring(),
+      "; if that was cut short: weirctl volume restore ", record.name(), "@", record.restoring()));
+}
+
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
   engine::TakeoverRecord takeover;
   takeover.recovering = record.state() == v1::VolumeRecord::RECOVERING;
@@ -249,6 +256,16 @@ v1::VolumeRecord WithSnapshot(v1::VolumeRecord record, const v1::SnapshotRecord&
   RaiseFloor(floor, &record);
   *record.add_snapshots() = snapshot;
   return record;
+}
+
+v1::ParentRecord AsParent(const v1::VolumeRecord& record, const v1::SnapshotRecord& snapshot) {
+  v1::ParentRecord parent;
+  parent.set_volume(record.name());
+  parent.set_volume_id(record.id());
+  parent.set_snapshot(snapshot.name());
+  parent.set_pin(snapshot.pin().id());
+  parent.set_size_bytes(snapshot.size_bytes());
+  return parent;
 }
 
 const v1::SnapshotRecord* FindSnapshot(const v1::VolumeRecord& record, const std::string& name) {

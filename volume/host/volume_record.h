@@ -53,6 +53,9 @@ absl::Status CheckRecord(const v1::VolumeRecord& record);
 // DATA_LOSS, with words, if the record is known to be an old one (VolumeRecord.behind).
 absl::Status RefuseBehind(const v1::VolumeRecord& record);
 
+// FAILED_PRECONDITION, with words, if no client may use it before a restore is done.
+absl::Status RefuseRestoring(const v1::VolumeRecord& record);
+
 // The takeover's part of a record, and back into it. REQUIRES: CheckRecord has passed.
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
 v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
@@ -68,6 +71,8 @@ std::vector<Pin> PinsOf(const v1::VolumeRecord& record);
 void PinToProto(const Pin& pin, v1::Pin* wire);
 // The record with one snapshot more, and its floor where that is at least.
 v1::VolumeRecord WithSnapshot(v1::VolumeRecord record, const v1::SnapshotRecord& snapshot);
+// The snapshot as the parent of a clone.
+v1::ParentRecord AsParent(const v1::VolumeRecord& record, const v1::SnapshotRecord& snapshot);
 // The snapshot of that name; null: there is none.
 const v1::SnapshotRecord* FindSnapshot(const v1::VolumeRecord& record, const std::string& name);
 

@@ -85,7 +85,8 @@ VolumeRunner::VolumeRunner(Config config)
     : config_(std::move(config)),
       volume_metrics_(config_.metrics->ForVolume(config_.name)),
       joins_(std::make_shared<JoinRunner>(JoinConfig(config_))),
-      size_bytes_(config_.engine.size_blocks * kBlockBytes) {}
+      size_bytes_(config_.engine.size_blocks * kBlockBytes),
+      parent_(config_.parent) {}
 
 VolumeRunner::~VolumeRunner() {
   absl::MutexLock lock(&mu_);
@@ -133,8 +134,9 @@ void VolumeRunner::Submit(IoRequest request, IoCallback done) {
   if (wrong != 0) return done(ShapeRefusal(wrong, request, size_bytes()));
 
   engine::Request submitted = RequestInBlocks(request);
-  PendingRequest pending{std::move(done), request.kind, request.length_bytes,
-                         MonotonicNow()};
+  PendingRequest pending{std::move(done),    request.kind,
+                         request.length_bytes, MonotonicNow(),
+                         submitted.range.first, request.own_only};
   const uint64_t held_bytes = HeldBytes(pending.kind, pending.bytes);
   bool dispatch = false;
   IoOutcome refusal;
@@ -279,6 +281,16 @@ absl::Status VolumeRunner::RunControl(
   mu_.Await(absl::Condition(&control->done));
   if (pinned != nullptr) *pinned = std::move(control->pinned);
   return control->status;
+}
+
+absl::Status VolumeRunner::LockRange(BlockRange range) {
+  return RunControl(Caller::kOperator, [range](auto& engine, auto id, auto now, auto& effects) {
+    engine.LockRange(id, range, now, effects);
+  });
+}
+
+void VolumeRunner::UnlockRange() {
+  Run([](auto& engine, auto now, auto& effects) { engine.UnlockRange(now, effects); });
 }
 
 absl::Status VolumeRunner::Grow(uint64_t size_blocks) {
@@ -506,6 +518,8 @@ void VolumeRunner::Complete(engine::CompleteRequest& done,
   outcome.targets = std::move(done.targets);
   outcome.parts = std::move(done.parts);
   outcome.extents = std::move(done.extents);
+  outcome.absent = std::move(done.absent);
+  if (config_.engine.overlay && CompleteFromParent(outcome, request)) return;
   request.done(std::move(outcome));
 }
 

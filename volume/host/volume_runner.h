@@ -42,6 +42,7 @@
 #include "volume/host/host.h"
 #include "volume/host/join_runner.h"
 #include "volume/host/metrics.h"
+#include "volume/host/parent_reader.h"
 #include "volume/host/replica_channel.h"
 #include "volume/host/target_session.h"
 #include "volume/host/timer.h"
@@ -68,6 +69,8 @@ class VolumeRunner final : public HostedVolume,
     Timer* timer = nullptr;
     WorkQueue* background = nullptr;
     WorkQueue* joins = nullptr;
+    WorkQueue* parents = nullptr;  // reads from a clone's parent, which block
+    std::shared_ptr<ParentReader> parent;  // of a clone, else null
     ReplicaChannels* channels = nullptr;
     Metrics* metrics = nullptr;
   };
@@ -93,6 +96,12 @@ class VolumeRunner final : public HostedVolume,
                        Caller caller = Caller::kOperator);
   absl::Status Resume(Caller caller = Caller::kOperator);
   absl::Status LoadTable(engine::Table table);
+  // Blocks until no write to the range is under way; then only those that are `in_lock` begin.
+  absl::Status LockRange(BlockRange range);
+  void UnlockRange();
+  // It is a clone no more: it has all that its parent has.
+  void DropParent();
+  std::shared_ptr<ParentReader> parent() const;
   // OK once every member has room for it. Clients do not see it before set_size_bytes.
   absl::Status Grow(uint64_t size_blocks);
   void set_size_bytes(uint64_t size_bytes) { size_bytes_ = size_bytes; }
@@ -119,6 +128,8 @@ class VolumeRunner final : public HostedVolume,
     engine::RequestKind kind = engine::RequestKind::kRead;
     uint64_t bytes = 0;
     engine::Time submitted{};
+    uint64_t first_block = 0;
+    bool own_only = false;  // see IoRequest
   };
   struct PendingControl {
     bool done = false;
@@ -179,6 +190,8 @@ class VolumeRunner final : public HostedVolume,
   bool TakeRound(Round* round) ABSL_LOCKS_EXCLUDED(mu_);
   void CarryOut(Round& round, engine::Effect& effect);
   void Complete(engine::CompleteRequest& done, PendingRequest request);
+  // What a clone has nothing of, from its parent, which takes a while. False: nothing is to be done.
+  bool CompleteFromParent(IoOutcome& outcome, PendingRequest& request);
   void Connect(const engine::ConnectTarget& connect);
   TargetSession::Config SessionConfig(const engine::TargetConfig& target) const;
   TargetSession::Events SessionEvents(engine::TargetId id, uint64_t session);
@@ -193,6 +206,8 @@ class VolumeRunner final : public HostedVolume,
   const std::shared_ptr<JoinRunner> joins_;
   std::atomic<bool> flush_supported_{true};
   std::atomic<uint64_t> size_bytes_;
+  mutable absl::Mutex parent_mu_;
+  std::shared_ptr<ParentReader> parent_ ABSL_GUARDED_BY(parent_mu_);
 
   mutable absl::Mutex mu_;
   std::unique_ptr<engine::Engine> engine_ ABSL_GUARDED_BY(mu_);  // null: stopped

@@ -120,6 +120,33 @@ VolumeService::Reactor* VolumeService::ExpandVolume(Context* context,
   });
 }
 
+VolumeService::Reactor* VolumeService::CloneVolume(Context* context,
+                                                   const v1::CloneVolumeRequest* request,
+                                                   v1::CloneVolumeResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response->mutable_volume(), host_->CloneVolume(*request));
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::FlattenVolume(Context* context,
+                                                     const v1::FlattenVolumeRequest* request,
+                                                     v1::FlattenVolumeResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response, host_->FlattenVolume(*request));
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::RestoreVolume(Context* context,
+                                                     const v1::RestoreVolumeRequest* request,
+                                                     v1::RestoreVolumeResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response, host_->RestoreVolume(*request));
+    return absl::OkStatus();
+  });
+}
+
 VolumeService::Reactor* VolumeService::CreateSnapshot(
     Context* context, const v1::CreateSnapshotRequest* request,
     v1::CreateSnapshotResponse* response) {

@@ -32,11 +32,14 @@ using VolumeServiceData =
 using VolumeServiceIo = v1::VolumeService::WithRawCallbackMethod_Io<VolumeServiceData>;
 using VolumeServiceSnapshots =
     v1::VolumeService::WithCallbackMethod_ExpandVolume<
+    v1::VolumeService::WithCallbackMethod_CloneVolume<
+    v1::VolumeService::WithCallbackMethod_FlattenVolume<
+    v1::VolumeService::WithCallbackMethod_RestoreVolume<
     v1::VolumeService::WithCallbackMethod_CreateSnapshot<
     v1::VolumeService::WithCallbackMethod_ListSnapshots<
     v1::VolumeService::WithCallbackMethod_GetSnapshot<
     v1::VolumeService::WithCallbackMethod_DeleteSnapshot<
-    VolumeServiceIo>>>>>;
+    VolumeServiceIo>>>>>>>>;
 using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_CreateVolume<
     v1::VolumeService::WithCallbackMethod_DeleteVolume<
@@ -82,6 +85,12 @@ class VolumeService final : public VolumeServiceBase {
                          v1::ReplaceMemberResponse* response) override;
   Reactor* ExpandVolume(Context* context, const v1::ExpandVolumeRequest* request,
                         v1::ExpandVolumeResponse* response) override;
+  Reactor* CloneVolume(Context* context, const v1::CloneVolumeRequest* request,
+                       v1::CloneVolumeResponse* response) override;
+  Reactor* FlattenVolume(Context* context, const v1::FlattenVolumeRequest* request,
+                         v1::FlattenVolumeResponse* response) override;
+  Reactor* RestoreVolume(Context* context, const v1::RestoreVolumeRequest* request,
+                         v1::RestoreVolumeResponse* response) override;
   Reactor* CreateSnapshot(Context* context, const v1::CreateSnapshotRequest* request,
                           v1::CreateSnapshotResponse* response) override;
   Reactor* ListSnapshots(Context* context, const v1::ListSnapshotsRequest* request,

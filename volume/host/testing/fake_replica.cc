@@ -487,6 +487,32 @@ grpc::Status FakeReplica::ReadPinned(grpc::ServerContext*, const v1::ReadPinnedR
   return grpc::Status::OK;
 }
 
+void FakeReplica::RefuseChangedSince(bool refuse) {
+  absl::MutexLock lock(&mu_);
+  refuse_changed_since_ = refuse;
+}
+
+grpc::Status FakeReplica::GetChangedSince(grpc::ServerContext*,
+                                          const v1::GetChangedSinceRequest* request,
+                                          v1::GetChangedSinceResponse* response) {
+  absl::MutexLock lock(&mu_);
+  if (refuse_changed_since_ || volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, "it does not say");
+  }
+  // All in lane 0's page, wherever they lie.
+  response->set_next_block(volume_->size_bytes / kBlockBytes);
+  if (request->lane() != 0) return grpc::Status::OK;
+  const std::map<uint64_t, std::string>& before = volume_->pinned[request->pin()];
+  for (const auto& [block, data] : volume_->blocks) {
+    const auto old = before.find(block);
+    if (old != before.end() && old->second == data) continue;
+    v1::BlockRun* run = response->add_changed();
+    run->set_first_block(block);
+    run->set_block_count(1);
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeReplica::TakeBase(grpc::ServerContext*,
                                    const v1::TakeBaseRequest* request,
                                    v1::TakeBaseResponse*) {

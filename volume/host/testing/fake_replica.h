@@ -58,6 +58,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
 
   // The next `count` updates of pins and size fail with this.
   void FailUpdates(int count, grpc::Status status);
+  // It does not say what has changed since a pin.
+  void RefuseChangedSince(bool refuse);
   // As it was told last.
   std::vector<v1::Pin> pins() const;
   uint64_t size_bytes() const;
@@ -95,6 +97,9 @@ class FakeReplica final : public v1::ReplicaService::Service {
                             v1::UpdateReplicaVolumeResponse* response) override;
   grpc::Status ReadPinned(grpc::ServerContext* context, const v1::ReadPinnedRequest* request,
                           v1::ReadPinnedResponse* response) override;
+  grpc::Status GetChangedSince(grpc::ServerContext* context,
+                               const v1::GetChangedSinceRequest* request,
+                               v1::GetChangedSinceResponse* response) override;
 
  private:
   struct Change {
@@ -150,6 +155,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   grpc::Status next_administration_ ABSL_GUARDED_BY(mu_);
   int fail_updates_ ABSL_GUARDED_BY(mu_) = 0;
+  bool refuse_changed_since_ ABSL_GUARDED_BY(mu_) = false;
   grpc::Status update_refusal_ ABSL_GUARDED_BY(mu_);
   uint64_t blocks_read_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t flushes_ ABSL_GUARDED_BY(mu_) = 0;

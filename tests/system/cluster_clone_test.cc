@@ -1,0 +1,201 @@
+// Clones and restores, with real replicas: neither a clone nor its parent ever sees what is written to the other.
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "tests/system/cluster_fixture.h"
+
+namespace weir::testing {
+namespace {
+
+class ClusterCloneTest : public ClusterTest {
+ protected:
+  Client& client() { return cluster_->client(); }
+  absl::StatusOr<v1::Volume> Clone(const std::string& name, const std::string& source,
+                                   const std::string& snapshot = "", uint64_t size = 0) {
+    v1::CloneVolumeRequest request;
+    request.set_name(name);
+    request.set_source(source);
+    request.set_snapshot(snapshot);
+    request.set_size_bytes(size);
+    return client().CloneVolume(request);
+  }
+  std::unique_ptr<Volume> Open(const std::string& name) {
+    auto volume = client().OpenVolume(name);
+    EXPECT_TRUE(volume.ok()) << volume.status();
+    return volume.ok() ? *std::move(volume) : nullptr;
+  }
+  static void WriteAll(Volume& volume, char c, size_t blocks, size_t from = 0) {
+    for (size_t i = from; i < blocks; ++i) {
+      ASSERT_TRUE(volume.Write(i * 4096, Blocks(static_cast<char>(c + i % 20))).ok()) << i;
+    }
+  }
+  static void ExpectAll(Volume& volume, char c, size_t blocks, size_t from = 0) {
+    auto data = volume.Read(from * 4096, static_cast<uint32_t>((blocks - from) * 4096));
+    ASSERT_TRUE(data.ok()) << data.status();
+    for (size_t b = from; b < blocks; ++b) {
+      EXPECT_TRUE(data->substr((b - from) * 4096, 4096) == Blocks(static_cast<char>(c + b % 20)))
+          << "block " << b;
+    }
+  }
+  absl::Status Flatten(const std::string& name) {
+    v1::FlattenVolumeResponse response;
+    while (!response.done()) {
+      auto step = client().FlattenVolume(name, response.next_bytes());
+      if (!step.ok()) return step.status();
+      response = *step;
+    }
+    return absl::OkStatus();
+  }
+};
+
+TEST_F(ClusterCloneTest, EachGoesItsOwnWay) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 100);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  WriteAll(*volume_, 'b', 50);
+  auto cloned = Clone("copy", "demo", "monday", 2 * kSizeBytes);
+  ASSERT_TRUE(cloned.ok()) << cloned.status();
+  EXPECT_EQ(cloned->parent(), "demo@monday");
+  EXPECT_EQ(Clone("copy", "demo", "monday", 2 * kSizeBytes)->id(), cloned->id());
+  auto copy = Open("copy");
+  ASSERT_NE(copy, nullptr);
+  ExpectAll(*copy, 'a', 100);
+  ExpectAll(*volume_, 'b', 50);
+  WriteAll(*copy, 'c', 20);
+  ASSERT_TRUE(copy->Discard(30 * 4096, 10 * 4096).ok());
+  ASSERT_TRUE(copy->WriteZeroes(40 * 4096, 10 * 4096).ok());
+  WriteAll(*volume_, 'd', 100);
+  ExpectAll(*copy, 'c', 20);
+  ExpectAll(*copy, 'a', 30, 20);
+  ExpectAll(*copy, 'a', 100, 50);
+  EXPECT_TRUE(*copy->Read(30 * 4096, 20 * 4096) == Blocks('\0', 20));
+  EXPECT_TRUE(*copy->Read(kSizeBytes, 4096) == Blocks('\0'));
+  ExpectAll(*volume_, 'd', 100);
+  // A clone's snapshot, and a clone of that.
+  ASSERT_TRUE(client().CreateSnapshot("copy", "inner").ok());
+  WriteAll(*copy, 'e', 100);
+  ASSERT_TRUE(Clone("second", "copy", "inner").ok());
+  auto second = Open("second");
+  ExpectAll(*second, 'c', 20);
+  ExpectAll(*second, 'a', 100, 50);
+  EXPECT_TRUE(*second->Read(30 * 4096, 20 * 4096) == Blocks('\0', 20));
+}
+
+TEST_F(ClusterCloneTest, AVolumeAsItIsNow) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 40);
+  ASSERT_TRUE(Clone("copy", "demo").ok());
+  WriteAll(*volume_, 'b', 40);
+  auto copy = Open("copy");
+  ExpectAll(*copy, 'a', 40);
+  EXPECT_TRUE(client().ListSnapshots("demo")->empty());
+  // Whoever is read from does not vanish.
+  volume_.reset();
+  ASSERT_TRUE(client().Detach("demo").ok());
+  const absl::Status deleted = client().DeleteVolume("demo");
+  EXPECT_TRUE(absl::IsFailedPrecondition(deleted));
+  EXPECT_TRUE(absl::StrContains(deleted.message(), "copy")) << deleted;
+  copy.reset();
+  ASSERT_TRUE(client().Detach("copy").ok());
+  ASSERT_TRUE(client().DeleteVolume("copy").ok());
+  EXPECT_TRUE(client().DeleteVolume("demo").ok());
+}
+
+TEST_F(ClusterCloneTest, ASnapshotWithClonesIsNotDeletedUntilTheyAreFlat) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 600);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  ASSERT_TRUE(Clone("copy", "demo", "monday").ok());
+  const absl::Status refused = client().DeleteSnapshot("demo", "monday");
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_TRUE(absl::StrContains(refused.message(), "copy")) << refused;
+  auto copy = Open("copy");
+  WriteAll(*copy, 'b', 10);
+  ASSERT_TRUE(copy->Discard(20 * 4096, 10 * 4096).ok());
+  // While a client writes: what it has written is never overwritten.
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    for (char c = 'c'; !stop; c = c == 'k' ? 'c' : static_cast<char>(c + 1)) {
+      WriteAll(*copy, c, 520, 500);
+      ExpectAll(*copy, c, 520, 500);
+    }
+  });
+  const absl::Status flat = Flatten("copy");
+  stop = true;
+  writer.join();
+  ASSERT_TRUE(flat.ok()) << flat;
+  EXPECT_EQ(client().GetVolume("copy")->parent(), "");
+  ASSERT_TRUE(client().DeleteSnapshot("demo", "monday").ok());
+  ExpectAll(*copy, 'b', 10);
+  ExpectAll(*copy, 'a', 20, 10);
+  EXPECT_TRUE(*copy->Read(20 * 4096, 10 * 4096) == Blocks('\0', 10));
+  ExpectAll(*copy, 'a', 500, 30);
+  EXPECT_TRUE(*copy->Read(700 * 4096, 4096) == Blocks('\0'));
+  ASSERT_TRUE(Flatten("copy").ok());
+}
+
+TEST_F(ClusterCloneTest, AReplicaThatIsAwayIsNotMissed) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 40);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  ASSERT_TRUE(Clone("copy", "demo", "monday").ok());
+  auto copy = Open("copy");
+  cluster_->StopReplica(0);
+  ExpectAll(*copy, 'a', 40);
+  ASSERT_TRUE(copy->Write(0, Blocks('x')).ok());
+  ASSERT_TRUE(cluster_->StartReplica(0).ok());
+  cluster_->StopReplica(1);
+  ExpectAll(*copy, 'a', 40, 1);
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+}
+
+TEST_F(ClusterCloneTest, ARestoreIsExactAndOtherSnapshotsStay) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 100);
+  ASSERT_TRUE(volume_->Discard(90 * 4096, 5 * 4096).ok());
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  WriteAll(*volume_, 'b', 300, 50);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "tuesday").ok());
+  ASSERT_TRUE(volume_->Discard(0, 20 * 4096).ok());
+  volume_.reset();
+  ASSERT_TRUE(client().Detach("demo").ok());
+  auto restored = client().RestoreVolume("demo", "monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(*restored, 270u * 4096);
+  volume_ = Open("demo");
+  ExpectAll(*volume_, 'a', 90);
+  ExpectAll(*volume_, 'a', 100, 95);
+  EXPECT_TRUE(*volume_->Read(90 * 4096, 5 * 4096) == Blocks('\0', 5));
+  EXPECT_TRUE(*volume_->Read(100 * 4096, 200 * 4096) == Blocks('\0', 200));
+  auto other = client().ReadSnapshot("demo", "tuesday", 60 * 4096, 4096);
+  ASSERT_TRUE(other.ok());
+  EXPECT_TRUE(*other == Blocks('b'));
+  EXPECT_EQ(client().GetVolume("demo")->snapshots_size(), 2);
+}
+
+TEST_F(ClusterCloneTest, ACloneIsRestoredToWhatItReadFromItsParent) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 40);
+  ASSERT_TRUE(Clone("copy", "demo").ok());
+  auto copy = Open("copy");
+  WriteAll(*copy, 'b', 10);
+  ASSERT_TRUE(client().CreateSnapshot("copy", "inner").ok());
+  WriteAll(*copy, 'c', 30);
+  ASSERT_TRUE(copy->Discard(30 * 4096, 10 * 4096).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Flatten("copy")));  // it has a snapshot
+  copy.reset();
+  ASSERT_TRUE(client().Detach("copy").ok());
+  auto restored = client().RestoreVolume("copy", "inner");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  copy = Open("copy");
+  ExpectAll(*copy, 'b', 10);
+  ExpectAll(*copy, 'a', 40, 10);
+}
+
+}  // namespace
+}  // namespace weir::testing

@@ -1,0 +1,319 @@
+// LocalHost's clones: volumes that read from a snapshot what they have nothing of.
+//
+//   clone:   the snapshot names the clone -> the clone's record and replicas -> it still does
+//   delete:  the clone is gone -> the snapshot names it no more
+//   flatten: the clone has all of it -> its record has no parent -> the snapshot names it no more
+//
+// So a snapshot may name a clone that is none, which is looked into when it is to be deleted, but never the other way
+// round. The snapshot is changed only by the frontend that has its volume, or by any if none has.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
+#include "proto/base/log.h"
+#include "proto/base/position.h"
+#include "proto/base/status_macros.h"
+#include "volume/host/host.h"
+#include "volume/host/local_host.h"
+#include "volume/host/parent_reader.h"
+#include "volume/host/provision.h"
+
+namespace weir::host {
+namespace {
+
+// What one call of FlattenVolume looks at, and what it holds clients up for at a time.
+constexpr uint64_t kFlattenCallBlocks = (64 << 20) / kBlockBytes;
+constexpr uint64_t kFlattenStepBlocks = (1 << 20) / kBlockBytes;
+// No name that a user could give.
+constexpr char kOfClone[] = "~clone-";
+
+v1::SnapshotRecord* Find(v1::VolumeRecord* record, const std::string& snapshot) {
+  for (v1::SnapshotRecord& one : *record->mutable_snapshots()) {
+    if (one.name() == snapshot) return &one;
+  }
+  return nullptr;
+}
+
+// The id of the clone of that name; 0: it is not named.
+uint64_t CloneIdIn(const v1::SnapshotRecord& snapshot, const std::string& clone) {
+  for (const v1::CloneRecord& one : snapshot.clones()) {
+    if (one.volume() == clone) return one.volume_id();
+  }
+  return 0;
+}
+
+void RemoveClone(v1::SnapshotRecord* snapshot, const std::string& clone) {
+  auto* clones = snapshot->mutable_clones();
+  clones->erase(std::remove_if(clones->begin(), clones->end(),
+                               [&](const v1::CloneRecord& one) { return one.volume() == clone; }),
+                clones->end());
+}
+
+absl::Status Outcome(const IoOutcome& outcome) {
+  if (outcome.result.ok()) return absl::OkStatus();
+  return ErrnoToStatus(outcome.result.error(), outcome.message);
+}
+
+}  // namespace
+
+// By whoever may: on an attached volume through the one who has its record.
+absl::Status LocalHost::ChangeRecord(
+    const std::string& volume,
+    const std::function<absl::StatusOr<v1::VolumeRecord>(v1::VolumeRecord)>& change) {
+  bool attaching = false;
+  const std::shared_ptr<Attached> attached = AttachedOrNull(volume, &attaching);
+  if (attached != nullptr && !attached->runner->fenced()) {
+    ASSIGN_OR_RETURN(const v1::VolumeRecord next, change(attached->Record()));
+    return attached->Commit([&](const v1::VolumeRecord&) { return next; });
+  }
+  ASSIGN_OR_RETURN(catalog::VersionedVolume read, catalog_->GetVolume(volume));
+  RETURN_IF_ERROR(RefuseElsewhere(read.record, self_));
+  ASSIGN_OR_RETURN(const v1::VolumeRecord next, change(read.record));
+  return VolumeRecordHolder(catalog_.get(), std::move(read)).Commit(next);
+}
+
+absl::StatusOr<v1::Volume> LocalHost::CloneVolume(const v1::CloneVolumeRequest& request) {
+  RETURN_IF_ERROR(CheckName("volume", request.name()));
+  if (request.name() == request.source()) {
+    return absl::InvalidArgumentError("a volume cannot be a clone of itself");
+  }
+  RETURN_IF_ERROR(catalog_->GetVolume(request.source()).status());
+  // In the order of names, so that two calls never wait for each other.
+  ASSIGN_OR_RETURN(const Exclusive first,
+                   Exclusive::Take(this, std::min(request.name(), request.source())));
+  ASSIGN_OR_RETURN(const Exclusive second,
+                   Exclusive::Take(this, std::max(request.name(), request.source())));
+  const std::string snapshot = request.snapshot().empty()
+                                   ? absl::StrCat(kOfClone, request.name())
+                                   : request.snapshot();
+  ASSIGN_OR_RETURN(v1::VolumeRecord source, SettledRecordOf(request.source()));
+  ASSIGN_OR_RETURN(const bool is_there, IsCloneOf(request, source, snapshot));
+  if (!is_there) {
+    if (request.snapshot().empty()) {
+      RETURN_IF_ERROR(WithAttached(request.source(), [&](Attached& attached) {
+        return TakeSnapshot(attached, snapshot, /*of_clone=*/true);
+      }));
+    }
+    ASSIGN_OR_RETURN(const uint64_t id, NameClone(request, snapshot));
+    RETURN_IF_ERROR(MakeClone(request, snapshot, id));
+  }
+  return GetVolume(request.name());
+}
+
+// ALREADY_EXISTS: the name is another volume's.
+absl::StatusOr<bool> LocalHost::IsCloneOf(const v1::CloneVolumeRequest& request,
+                                          const v1::VolumeRecord& source,
+                                          const std::string& snapshot) {
+  const absl::StatusOr<catalog::VersionedVolume> known = catalog_->GetVolume(request.name());
+  if (absl::IsNotFound(known.status())) return false;
+  RETURN_IF_ERROR(known.status());
+  const v1::VolumeRecord& record = known->record;
+  if (record.parent().volume_id() == source.id() && record.parent().snapshot() == snapshot &&
+      record.state() != v1::VolumeRecord::DELETING) {
+    return record.state() != v1::VolumeRecord::CREATING;
+  }
+  return absl::AlreadyExistsError(absl::StrCat("volume ", request.name(),
+                                               " exists, and is no clone of ", request.source(),
+                                               "; delete it or choose another name"));
+}
+
+absl::StatusOr<uint64_t> LocalHost::NameClone(const v1::CloneVolumeRequest& request,
+                                              const std::string& snapshot) {
+  uint64_t id = NewVolumeId();
+  RETURN_IF_ERROR(ChangeRecord(
+      request.source(), [&](v1::VolumeRecord record) -> absl::StatusOr<v1::VolumeRecord> {
+        v1::SnapshotRecord* found = Find(&record, snapshot);
+        if (found == nullptr || found->deleting()) {
+          return absl::NotFoundError(absl::StrCat("volume ", request.source(),
+                                                  " has no snapshot ", snapshot));
+        }
+        if (const uint64_t before = CloneIdIn(*found, request.name())) {
+          id = before;  // of an attempt that was cut short
+          return record;
+        }
+        v1::CloneRecord* clone = found->add_clones();
+        clone->set_volume(request.name());
+        clone->set_volume_id(id);
+        return record;
+      }));
+  return id;
+}
+
+absl::Status LocalHost::MakeClone(const v1::CloneVolumeRequest& request,
+                                  const std::string& snapshot_name, uint64_t id) {
+  ASSIGN_OR_RETURN(const v1::VolumeRecord source, SettledRecordOf(request.source()));
+  const v1::SnapshotRecord* snapshot = FindSnapshot(source, snapshot_name);
+  if (snapshot == nullptr) return absl::AbortedError("the snapshot was deleted meanwhile");
+  const v1::ParentRecord parent = AsParent(source, *snapshot);
+  ASSIGN_OR_RETURN(const auto reader, ParentReader::Open(catalog_.get(), parent));
+  if (reader->depth() > kCloneDepthMax) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "volume ", source.name(), " is a clone of a clone, ", kCloneDepthMax,
+        " times; flatten it first: weirctl volume flatten ", source.name()));
+  }
+  v1::CreateVolumeRequest create;
+  create.set_name(request.name());
+  create.set_size_bytes(request.size_bytes() != 0 ? request.size_bytes() : snapshot->size_bytes());
+  if (create.size_bytes() < snapshot->size_bytes()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a clone of ", snapshot->size_bytes(), " bytes cannot have ", create.size_bytes()));
+  }
+  create.set_lanes(source.lanes());
+  create.set_stripe_bytes(source.stripe_blocks() * kBlockBytes);
+  *create.mutable_replicas() = request.replicas();
+  create.set_replica_count(request.replica_count());
+  create.set_min_in_sync(request.min_in_sync());
+  if (create.replicas_size() == 0 && create.replica_count() == 0) {
+    create.set_replica_count(static_cast<uint32_t>(source.members_size()));
+    if (create.min_in_sync() == 0) create.set_min_in_sync(source.min_in_sync());
+  }
+  return provision_
+      .Create(create, {.id = id, .parent = parent,
+                       .still_wanted = [&]() -> absl::Status {
+                         ASSIGN_OR_RETURN(const catalog::VersionedVolume now,
+                                          catalog_->GetVolume(request.source()));
+                         const v1::SnapshotRecord* found = FindSnapshot(now.record, snapshot_name);
+                         if (found != nullptr && !found->deleting() &&
+                             CloneIdIn(*found, request.name()) == id) {
+                           return absl::OkStatus();
+                         }
+                         return absl::AbortedError("the snapshot was deleted meanwhile");
+                       }})
+      .status();
+}
+
+// Whose record is there; others were never made, or are gone.
+absl::StatusOr<std::vector<std::string>> LocalHost::LiveClones(
+    const v1::SnapshotRecord& snapshot) {
+  std::vector<std::string> live;
+  for (const v1::CloneRecord& clone : snapshot.clones()) {
+    const auto record = catalog_->GetVolume(clone.volume());
+    if (record.ok() && record->record.id() == clone.volume_id()) live.push_back(clone.volume());
+    if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
+  }
+  return live;
+}
+
+void LocalHost::ForgetClone(const v1::ParentRecord& parent, const std::string& clone) {
+  absl::StatusOr<Exclusive> held = Exclusive::Take(this, parent.volume());
+  absl::Status status = held.status();
+  bool last = false;
+  if (status.ok()) {
+    status = ChangeRecord(
+        parent.volume(), [&](v1::VolumeRecord record) -> absl::StatusOr<v1::VolumeRecord> {
+          v1::SnapshotRecord* found = Find(&record, parent.snapshot());
+          if (found == nullptr || record.id() != parent.volume_id()) return record;
+          RemoveClone(found, clone);
+          last = found->of_clone() && found->clones().empty();
+          return record;
+        });
+  }
+  if (status.ok() && last) {
+    status = WithAttached(parent.volume(), [&](Attached& attached) {
+      return DropSnapshot(attached, parent.snapshot());
+    });
+  }
+  if (!status.ok()) {
+    LOG(WARNING) << "volume=" << clone << " was a clone of " << parent.volume() << "@"
+                 << parent.snapshot() << ", which still names it: " << status
+                 << "; that is found out when the snapshot is deleted";
+  }
+}
+
+absl::StatusOr<v1::FlattenVolumeResponse> LocalHost::FlattenVolume(
+    const v1::FlattenVolumeRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
+  VolumeRunner& runner = *attached->runner;
+  const uint64_t size_blocks = runner.size_bytes() / kBlockBytes;
+  v1::FlattenVolumeResponse response;
+  response.set_size_bytes(runner.size_bytes());
+  const std::shared_ptr<ParentReader> parent = runner.parent();
+  uint64_t at = std::min(request.from_bytes() / kBlockBytes, size_blocks);
+  if (parent != nullptr) {
+    if (attached->Record().snapshots_size() > 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "volume ", request.name(), " has snapshots, which read from its parent; delete them first"));
+    }
+    const uint64_t end = std::min(size_blocks, at + kFlattenCallBlocks);
+    for (; at < end; at += std::min(kFlattenStepBlocks, end - at)) {
+      RETURN_IF_ERROR(
+          FlattenRange(runner, *parent, {at, std::min(kFlattenStepBlocks, end - at)}));
+    }
+    if (at == size_blocks) RETURN_IF_ERROR(EndClone(*attached));
+  }
+  response.set_done(parent == nullptr || at == size_blocks);
+  response.set_next_bytes(response.done() ? runner.size_bytes() : at * kBlockBytes);
+  return response;
+}
+
+// Nobody else writes to the range meanwhile, so nothing newer is overwritten.
+absl::Status LocalHost::FlattenRange(VolumeRunner& runner, ParentReader& parent,
+                                     BlockRange range) {
+  ASSIGN_OR_RETURN(const std::vector<PinnedReader::Block> above, parent.Read(range));
+  if (above.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(runner.LockRange(range));
+  const absl::Cleanup unlock = [&runner] { runner.UnlockRange(); };
+  IoRequest read;
+  read.kind = engine::RequestKind::kRead;
+  read.offset_bytes = range.first * kBlockBytes;
+  read.length_bytes = range.count * kBlockBytes;
+  read.own_only = true;
+  const IoOutcome own = runner.SubmitAndWait(read);
+  RETURN_IF_ERROR(Outcome(own));
+  const auto is_absent = [&own](uint64_t block) {
+    return std::any_of(own.absent.begin(), own.absent.end(), [block](const BlockRange& one) {
+      return block >= one.first && block < one.end();
+    });
+  };
+  for (size_t i = 0; i < above.size();) {
+    if (!is_absent(above[i].block)) {
+      ++i;
+      continue;
+    }
+    IoRequest write;
+    write.kind = engine::RequestKind::kWrite;
+    write.offset_bytes = above[i].block * kBlockBytes;
+    write.in_lock = true;
+    std::string data;
+    for (uint64_t block = above[i].block;
+         i < above.size() && above[i].block == block && is_absent(block); ++i, ++block) {
+      data += above[i].data;
+    }
+    write.length_bytes = data.size();
+    write.data = Payload::CopyOf(std::move(data));
+    RETURN_IF_ERROR(Outcome(runner.SubmitAndWait(std::move(write))));
+  }
+  return absl::OkStatus();
+}
+
+// It has all that its parent has.
+absl::Status LocalHost::EndClone(Attached& attached) {
+  VolumeRunner& runner = *attached.runner;
+  IoRequest flush;
+  flush.kind = engine::RequestKind::kFlush;
+  RETURN_IF_ERROR(Outcome(runner.SubmitAndWait(flush)));
+  const v1::ParentRecord parent = attached.Record().parent();
+  {
+    // So that no snapshot comes in between.
+    ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, runner.name()));
+    if (attached.Record().snapshots_size() > 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "volume ", runner.name(), " has snapshots by now; delete them, then flatten it again"));
+    }
+    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) {
+      record.clear_parent();
+      return record;
+    }));
+    runner.DropParent();
+  }
+  LOG(INFO) << "volume=" << runner.name() << " is no clone of " << parent.volume() << " any more";
+  ForgetClone(parent, runner.name());
+  return absl::OkStatus();
+}
+
+}  // namespace weir::host
