@@ -56,7 +56,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   network_->set_slow_per_mille(dice_.Percent(20) ? 20 : 0);
   network_->set_duplicate_per_mille(dice_.Percent(20) ? 100 : 0);
   CatalogRecord record;
-  record.volume.size_blocks = geometry_.size_blocks;
+  record.volume.size_blocks = first_size_;
   for (const auto& replica : replicas_) {
     record.volume.members.push_back(
         {.replica = replica->name(), .store_id = replica->store().identity().store_id});
@@ -86,8 +86,9 @@ void Cluster::DrawShape() {
   geometry_.lanes.lanes = 1 + dice_.Below(3);
   geometry_.lanes.stripe_blocks = 2 + dice_.Below(3);
   geometry_.size_blocks = 16 + dice_.Below(24);
+  first_size_ = geometry_.size_blocks - (dice_.Percent(50) ? dice_.Below(12) : 0);
   engine::Options& engine = engine_options_;
-  engine.size_blocks = geometry_.size_blocks;
+  engine.size_blocks = first_size_;
   engine.lanes = geometry_.lanes;
   engine.leave_after = absl::Milliseconds(200);
   engine.hold_deadline = absl::Seconds(3);
@@ -119,7 +120,8 @@ void Cluster::MakeReplicas() {
   const uint32_t count = dice_.Percent(80) ? 3 : static_cast<uint32_t>(1 + dice_.Below(2));
   for (uint32_t i = 0; i < count; ++i) {
     replicas_.push_back(std::make_unique<ReplicaNode>(
-        i, static_cast<uint32_t>(1 + dice_.Below(3)), inflight_bytes, geometry_));
+        i, static_cast<uint32_t>(1 + dice_.Below(3)), inflight_bytes,
+        store::VolumeGeometry{first_size_, geometry_.lanes}));
   }
   engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
 }
@@ -261,7 +263,7 @@ void Cluster::SubmitSome(uint32_t frontend) {
   agenda_.After(pause, [this, frontend] { SubmitSome(frontend); });
 }
 
-engine::Request Cluster::RandomRequest(uint64_t id) {
+engine::Request Cluster::RandomRequest(uint64_t id, uint64_t size_blocks) {
   static constexpr RequestKind kKinds[] = {
       RequestKind::kWrite, RequestKind::kWrite,   RequestKind::kWrite,       RequestKind::kWrite,
       RequestKind::kRead,  RequestKind::kRead,    RequestKind::kRead,        RequestKind::kFlush,
@@ -271,9 +273,9 @@ engine::Request Cluster::RandomRequest(uint64_t id) {
   request.id = engine::RequestId{id};
   request.kind = kKinds[dice_.Below(std::size(kKinds))];
   if (request.kind == RequestKind::kFlush) return request;
-  request.range.first = dice_.Below(geometry_.size_blocks);
-  request.range.count = 1 + dice_.Below(std::min<uint64_t>(
-                                kRequestBlocksMax, geometry_.size_blocks - request.range.first));
+  request.range.first = dice_.Below(size_blocks);
+  request.range.count =
+      1 + dice_.Below(std::min<uint64_t>(kRequestBlocksMax, size_blocks - request.range.first));
   request.fua = Writes(request.kind) && dice_.Percent(15);
   if (BringsData(request.kind)) {
     request.data = DataOf(id, request.range.count);
@@ -285,7 +287,7 @@ engine::Request Cluster::RandomRequest(uint64_t id) {
 void Cluster::SubmitOne(uint32_t frontend) {
   if (submitted_ >= options_.requests) return;
   ++submitted_;
-  engine::Request request = RandomRequest(ops_.size());
+  engine::Request request = RandomRequest(ops_.size(), frontends_[frontend]->size_blocks());
   Invoke(request, frontend);
   frontends_[frontend]->Submit(std::move(request));
 }
@@ -377,11 +379,12 @@ bool Cluster::Finished() {
 }
 
 void Cluster::ReadBack(uint32_t frontend) {
-  for (uint64_t b = 0; b < geometry_.size_blocks; b += kRequestBlocksMax) {
+  const uint64_t size_blocks = frontends_[frontend]->size_blocks();
+  for (uint64_t b = 0; b < size_blocks; b += kRequestBlocksMax) {
     engine::Request request;
     request.id = engine::RequestId{ops_.size()};
     request.kind = RequestKind::kRead;
-    request.range = {b, std::min(kRequestBlocksMax, geometry_.size_blocks - b)};
+    request.range = {b, std::min(kRequestBlocksMax, size_blocks - b)};
     Invoke(request, frontend);
     frontends_[frontend]->Submit(std::move(request));
   }

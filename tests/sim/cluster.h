@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/catalog_model.h"
 #include "tests/sim/contract_judge.h"
@@ -99,7 +100,7 @@ class Cluster {
   // --- clients ---
   void SubmitSome(uint32_t frontend);
   void SubmitOne(uint32_t frontend);
-  engine::Request RandomRequest(uint64_t id);
+  engine::Request RandomRequest(uint64_t id, uint64_t size_blocks);
   void Invoke(const engine::Request& request, uint32_t frontend);
   void Completed(uint32_t frontend, engine::CompleteRequest& done);
   void ControlDone(uint32_t frontend, const engine::CompleteControl& done);
@@ -121,6 +122,7 @@ class Cluster {
 
   // --- snapshots: cluster_snapshots.cc ---
   void SnapshotSome();
+  void GrowSome(uint32_t frontend);
   // Whether the control was one.
   bool SnapshotDone(const engine::CompleteControl& done);
   void CheckSnapshots();
@@ -175,7 +177,8 @@ class Cluster {
   std::vector<std::string> trace_;
   ClusterResult result_;
 
-  store::VolumeGeometry geometry_;
+  store::VolumeGeometry geometry_;  // of the largest that the volume may become
+  uint64_t first_size_ = 0;         // blocks
   engine::Options engine_options_;
   std::vector<std::unique_ptr<ReplicaNode>> replicas_;
   std::unique_ptr<Network> network_;
@@ -193,6 +196,7 @@ class Cluster {
   absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation
   absl::flat_hash_map<uint64_t, std::pair<uint64_t, uint64_t>> taking_;  // by control: operation and pin
   absl::flat_hash_map<uint64_t, std::vector<uint64_t>> snapshots_;       // by pin: as it was first seen
+  absl::flat_hash_set<uint64_t> growing_;                                // controls
   uint64_t next_pin_ = 1;
   WriteHistory history_{0};
   // By lane: the newest write of this epoch that is acknowledged.

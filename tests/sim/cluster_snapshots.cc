@@ -1,5 +1,5 @@
 // Snapshots of a simulated cluster: taken and deleted at any moment, judged as reads of the whole volume
-// at a barrier, and looked at as long as they are there. S1 to S3 of the simulator's README.
+// at a barrier, and looked at as long as they are there; and growing. S1 to S4 of the simulator's README.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -25,6 +25,7 @@ void Cluster::SnapshotSome() {
   agenda_.After(dice_.Micros(20000, 600000), [this] { SnapshotSome(); });
   const uint32_t f = AnyFrontend();
   if (!frontends_[f]->serving() || (healed_ && submitted_ >= options_.requests)) return;
+  if (dice_.Percent(10)) return GrowSome(f);
   const std::vector<Pin>& pins = catalog_->record().volume.pins;
   if (!pins.empty() && dice_.Percent(pins.size() > 3 ? 70 : 30)) {
     const uint64_t pin = pins[dice_.Below(pins.size())].id;
@@ -34,7 +35,7 @@ void Cluster::SnapshotSome() {
   const uint64_t pin = next_pin_++;
   Trace(absl::StrCat("take snapshot ", pin, " at f", f));
   // A read of everything, at one moment.
-  Op op{.kind = engine::RequestKind::kRead, .range = {0, geometry_.size_blocks}, .frontend = f,
+  Op op{.kind = engine::RequestKind::kRead, .range = {0, frontends_[f]->size_blocks()}, .frontend = f,
         .epoch = frontends_[f]->epoch(), .covers = acked_[f]};
   judge_->ReadInvoked(OpId{ops_.size()}, SessionId{op.epoch}, op.range);
   taking_[next_control_] = {ops_.size(), pin};
@@ -42,7 +43,17 @@ void Cluster::SnapshotSome() {
   frontends_[f]->TakeSnapshot(engine::ControlId{next_control_++}, pin, dice_.Micros(1000, 1500000));
 }
 
+void Cluster::GrowSome(uint32_t f) {
+  const uint64_t now = frontends_[f]->size_blocks();
+  if (now >= geometry_.size_blocks) return;
+  const uint64_t size = now + 1 + dice_.Below(geometry_.size_blocks - now);
+  Trace(absl::StrCat("grow to ", size, " blocks at f", f));
+  growing_.insert(next_control_);
+  frontends_[f]->Grow(engine::ControlId{next_control_++}, size);
+}
+
 bool Cluster::SnapshotDone(const engine::CompleteControl& done) {
+  if (growing_.erase(static_cast<uint64_t>(done.id)) > 0) return true;
   const auto found = taking_.find(static_cast<uint64_t>(done.id));
   if (found == taking_.end()) return false;
   const auto [id, pin] = found->second;
@@ -67,6 +78,13 @@ bool Cluster::SnapshotDone(const engine::CompleteControl& done) {
 }
 
 void Cluster::CheckSnapshots() {
+  const uint64_t size = catalog_->record().volume.size_blocks;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    const ModelStore& store = replicas_[r]->store();
+    if (!IsMember(r) || !store.health().ok() || store.size_blocks() >= size) continue;
+    return Violated(absl::StrCat("S4: the volume has ", size, " blocks, member ",
+                                 replicas_[r]->name(), " has room for ", store.size_blocks()));
+  }
   for (const Pin& pin : catalog_->record().volume.pins) {
     for (uint32_t r = 0; r < replicas_.size(); ++r) {
       const ModelStore& store = replicas_[r]->store();

@@ -95,6 +95,7 @@ void Frontend::Crash() {
   armed_ = absl::InfiniteDuration();
   changes_.clear();
   asked_pins_.clear();
+  asked_sizes_.clear();
   doubtful_pins_.clear();
   paused_until_ = Time();
   waiting_.clear();
@@ -396,6 +397,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
   } else if (auto* control = std::get_if<engine::CompleteControl>(&effect)) {
     events_.control(*control);
     PinIsSet(*control);
+    HasRoom(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     CommitMembers(*commit);
   } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
@@ -551,6 +553,28 @@ void Frontend::PinIsSet(const engine::CompleteControl& control) {
       if (!status.ok()) doubtful_pins_.push_back(id);
     });
   });
+}
+
+void Frontend::Grow(engine::ControlId id, uint64_t size_blocks) {
+  Enter(life_, [this, id, size_blocks] {
+    asked_sizes_[static_cast<uint64_t>(id)] = size_blocks;
+    Feed("grow", [&](auto& engine, auto& effects) {
+      engine.Grow(id, size_blocks, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::HasRoom(const engine::CompleteControl& control) {
+  const auto asked = asked_sizes_.find(static_cast<uint64_t>(control.id));
+  if (asked == asked_sizes_.end()) return;
+  const uint64_t size = asked->second;
+  asked_sizes_.erase(asked);
+  if (!control.result.ok()) return;
+  auto change = [size](engine::TakeoverRecord next) {
+    next.size_blocks = std::max(next.size_blocks, size);
+    return next;
+  };
+  Later(absl::ZeroDuration(), [this, change] { CommitChange(change, [](const absl::Status&) {}); });
 }
 
 void Frontend::DropSnapshot(uint64_t pin) {

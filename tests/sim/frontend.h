@@ -61,6 +61,10 @@ class Frontend {
   // As host/snapshots.cc. The control tells of the pin; then the record takes it.
   void TakeSnapshot(engine::ControlId id, uint64_t pin, absl::Duration deadline);
   void DropSnapshot(uint64_t pin);
+  // As host/expand.cc.
+  void Grow(engine::ControlId id, uint64_t size_blocks);
+  // As its record says.
+  uint64_t size_blocks() const { return record_.volume.size_blocks; }
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 
@@ -127,6 +131,7 @@ class Frontend {
   void CommitChange(Change change, std::function<void(absl::Status)> done);
   void CommitNext();
   void PinIsSet(const engine::CompleteControl& control);
+  void HasRoom(const engine::CompleteControl& control);
   void DropPin(uint64_t pin);
   void JoinStep(const engine::RunJoinStep& step);
   void CopyStep(const engine::RunJoinStep& step);
@@ -153,7 +158,8 @@ class Frontend {
   engine::Effects spare_effects_;  // empty: their memory
   std::vector<Session> sessions_;  // by target
   std::deque<std::pair<Change, std::function<void(absl::Status)>>> changes_;  // the first one runs
-  std::map<uint64_t, uint64_t> asked_pins_;  // by control
+  std::map<uint64_t, uint64_t> asked_pins_;   // by control
+  std::map<uint64_t, uint64_t> asked_sizes_;  // by control
   std::vector<uint64_t> doubtful_pins_;      // the catalog may have them
   uint64_t next_session_ = 1;
   Time armed_ = absl::InfiniteDuration();

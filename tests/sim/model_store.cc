@@ -168,6 +168,7 @@ absl::StatusOr<store::SpaceUsed> ModelStore::GetSpaceUsed(VolumeId) const {
 // --- I/O ---
 
 absl::Status ModelStore::WriteOne(const store::WriteOp& op) {
+  if (op.range.end() > geometry_.size_blocks) return ErrnoToStatus(EINVAL, "past the volume's end");
   const Position at = now_.lanes[Index(op.lane)].position;
   if (op.position.epoch() != at.epoch()) return ErrnoToStatus(ESTALE, "another epoch");
   if (op.position <= at) return absl::OkStatus();  // a duplicate
@@ -198,24 +199,28 @@ std::vector<store::WriteResult> ModelStore::Write(VolumeId, absl::Span<const sto
 }
 
 void ModelStore::Damage(uint64_t block) {
-  const std::vector<Version>& all = now_.blocks[block];
+  const std::vector<Version>& all = versions(block);
   if (!all.empty() && all.back().value != 0) rotten_.insert({block, all.back().position});
 }
 
 bool ModelStore::damaged(uint64_t block) const {
-  const std::vector<Version>& all = now_.blocks[block];
+  const std::vector<Version>& all = versions(block);
   return !all.empty() && rotten_.contains({block, all.back().position});
 }
 
 absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) const {
   if (!health_.ok()) return health_;
   if (!has_volume_) return NoVolume();
+  if (range.end() > geometry_.size_blocks) return absl::OutOfRangeError("past the volume's end");
   if (AnyInvalid(range)) return ErrnoToStatus(store::kBlockInvalid, "not copied yet");
   store::ReadResult result;
   result.zeroes = true;
   for (uint64_t i = 0; i < range.count; ++i) {
     const std::vector<Version>& all = now_.blocks[range.first + i];
-    if (all.empty()) continue;
+    if (all.empty()) {
+      result.absent.push_back({range.first + i, 1});
+      continue;
+    }
     if (damaged(range.first + i)) return ErrnoToStatus(EBADMSG, "damaged");
     result.newest = std::max(result.newest, all.back().position);
     if (all.back().value == 0) continue;
@@ -229,6 +234,7 @@ absl::StatusOr<store::ReadResult> ModelStore::Read(VolumeId, BlockRange range) c
 absl::StatusOr<store::ExtentsResult> ModelStore::Extents(VolumeId, BlockRange range) const {
   if (!health_.ok()) return health_;
   if (!has_volume_) return NoVolume();
+  if (range.end() > geometry_.size_blocks) return absl::OutOfRangeError("past the volume's end");
   if (AnyInvalid(range)) return ErrnoToStatus(store::kBlockInvalid, "not copied yet");
   store::ExtentsResult result;
   for (uint64_t i = 0; i < range.count; ++i) {

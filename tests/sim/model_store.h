@@ -48,13 +48,17 @@ class ModelStore final : public store::Store {
     friend bool operator==(const Version&, const Version&) = default;
   };
   // Of `block`, oldest first; what lies below the newest may have been reclaimed.
-  const std::vector<Version>& versions(uint64_t block) const { return now_.blocks[block]; }
+  const std::vector<Version>& versions(uint64_t block) const {
+    static const std::vector<Version> kNone;
+    return block < now_.blocks.size() ? now_.blocks[block] : kNone;
+  }
+  uint64_t size_blocks() const { return geometry_.size_blocks; }
   const std::vector<Pin>& pins() const { return pins_; }
   Position position(uint32_t lane) const { return now_.lanes[lane].position; }
   Position durable(uint32_t lane) const { return disk_.lanes[lane].position; }
   const std::vector<LineageEntry>& lineage(uint32_t lane) const { return now_.lanes[lane].lineage; }
   Epoch promised() const { return promised_; }
-  bool invalid(uint64_t block) const { return now_.invalid[block]; }
+  bool invalid(uint64_t block) const { return block < now_.invalid.size() && now_.invalid[block]; }
 
   // --- Store ---
   store::Identity identity() const override { return identity_; }

@@ -44,6 +44,7 @@ absl::StatusOr<std::vector<store::BlockVersion>> ModelStore::ReadPinned(VolumeId
                                                                         BlockRange range) const {
   if (!health_.ok()) return health_;
   if (!has_volume_) return ErrnoToStatus(ENOENT, "no such volume");
+  if (range.end() > geometry_.size_blocks) return absl::OutOfRangeError("past the volume's end");
   std::vector<store::BlockVersion> versions;
   for (uint64_t b = range.first; b < range.end(); ++b) {
     const absl::StatusOr<Position> at = PinnedAt(pin, Index(geometry_.lanes.LaneOf(b)));

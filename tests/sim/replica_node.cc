@@ -278,6 +278,7 @@ void ReplicaNode::Write(const engine::Clone& clone, engine::CloneReply* reply) {
   op.range = clone.range;
   op.position = clone.position;
   op.fua = clone.fua;
+  op.overlay = clone.overlay;
   op.data = clone.data.bytes();
   const store::WriteResult result = store_.Write(kVolume, {&op, 1})[0];
   reply->position = result.lane_position;
