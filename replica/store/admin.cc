@@ -226,6 +226,11 @@ absl::Status DiskStore::Promise(VolumeId id, Epoch epoch) {
   return absl::OkStatus();
 }
 
+uint64_t WorthCompacting(const Volume& volume) {
+  const uint64_t part = volume.geometry().size_blocks / kDiscardedPart / volume.lanes.size();
+  return std::max(part, kDiscardedMin);
+}
+
 absl::Status DiskStore::NoteDurablePoints(
     VolumeId id, absl::Span<const std::pair<LaneId, Position>> points) {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
@@ -252,8 +257,7 @@ absl::Status DiskStore::NoteDurablePoints(
     }
     lane->Noted(point, known);
     DomainOf(*lane)->MarkDirty(lane);
-    const uint64_t many = volume->geometry().size_blocks / kDiscardedPart / volume->lanes.size();
-    if (lane->TakeDiscarded(std::max(many, kDiscardedMin))) relief_->Want(lane->domain, id);
+    if (lane->TakeDiscarded(WorthCompacting(*volume))) relief_->Want(lane->domain, id);
   }
   return absl::OkStatus();
 }

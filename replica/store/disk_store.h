@@ -245,6 +245,8 @@ class DiskStore : public Store {
   std::unique_ptr<Relief> relief_;
 };
 
+// So many blocks of a lane that hold nothing any more are worth a compaction.
+uint64_t WorthCompacting(const Volume& volume);
 // Blocks of `lane` that are marked invalid.
 uint64_t InvalidBlockCount(const VolumeGeometry& geometry, LaneId lane,
                            const Lane::Join& join);

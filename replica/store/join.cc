@@ -316,6 +316,8 @@ absl::Status DiskStore::FinishJoin(VolumeId id, uint64_t join_id) {
     DomainBatch batch(*DomainOf(*lane));
     batch.Delete(JoinKey(id, lane->id));
     RETURN_IF_ERROR(batch.Write(DomainOf(*lane)));
+    // What was copied in has taken the place of much else, perhaps.
+    lane->Discarded(WorthCompacting(*volume), state.position);
     state.join = Lane::Join();
     lane->Replaced(std::move(state));
   }

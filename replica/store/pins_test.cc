@@ -257,6 +257,29 @@ TEST_F(PinsTest, AVolumeGrowsAndNeverShrinks) {
   EXPECT_EQ(store()->GetSpaceUsed(kVolume)->live_bytes, (kBlocks + 2) * kBlockBytes);
 }
 
+TEST_F(PinsTest, WhatWasDiscardedWhileItWasAwayGivesItsSpaceBackToWhoJoins) {
+  std::unique_ptr<Machine> other;
+  Open(&other, std::make_shared<FaultFs>());
+  Store* target = other->store.get();
+  Writer same(kVolume, kGeometry);
+  ASSERT_OK(same.Attach(target, 1));
+  for (uint64_t block = 0; block < kBlocks; block += 32) {
+    const WriteOp op = writer_.Data(block, 32, block);
+    ASSERT_OK(WriteOne(store(), kVolume, op).status);
+    ASSERT_OK(WriteOne(target, kVolume, op).status);
+    writer_.Clear();
+  }
+  for (uint64_t block = 0; block < kBlocks; block += 32) {
+    ASSERT_OK(WriteOne(store(), kVolume, writer_.Zeroes(WriteKind::kDiscard, block, 32)).status);
+  }
+  ASSERT_OK(testing::BeginJoin(store(), target, kVolume, 1));
+  ASSERT_TRUE(testing::CopyAll(store(), target, kVolume).ok());
+  ASSERT_OK(target->FinishJoin(kVolume, 1));
+  FlushAndNote(target);
+  while (other->fs->BytesUsed() > (1u << 20)) std::this_thread::yield();
+  EXPECT_TRUE(target->Read(kVolume, {0, 32})->zeroes);
+}
+
 // A clone's zeroes must hide what its parent has.
 TEST_F(PinsTest, ZeroesOfAnOverlayLeaveAVersionInEveryBlockAlsoOnWhoJoins) {
   WriteOp zero = writer_.Zeroes(WriteKind::kDiscard, 1, 2);
