@@ -26,6 +26,7 @@ struct Versioned {
 };
 using VersionedVolume = Versioned<v1::VolumeRecord>;
 using VersionedReplica = Versioned<v1::ReplicaRecord>;
+using VersionedFrontend = Versioned<v1::FrontendRecord>;
 
 class Catalog {
  public:
@@ -57,6 +58,11 @@ class Catalog {
   virtual absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() = 0;
   virtual absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record,
                                               uint64_t revision) = 0;
+
+  virtual absl::StatusOr<VersionedFrontend> GetFrontend(const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<VersionedFrontend>> ListFrontends() = 0;
+  virtual absl::StatusOr<uint64_t> PutFrontend(const v1::FrontendRecord& record,
+                                               uint64_t revision) = 0;
 };
 
 }  // namespace weir::catalog

@@ -66,8 +66,17 @@ TEST_P(CatalogTest, KeepsRecordsAndClusterIdOverAReopen) {
   replica.set_name("replica1");
   replica.set_address("127.0.0.1:1");
   ASSERT_TRUE(catalog_->PutReplica(replica, 0).ok());
+  v1::FrontendRecord frontend;
+  frontend.set_name("fe");
+  frontend.set_address("127.0.0.1:2");
+  auto known = catalog_->PutFrontend(frontend, 0);
+  ASSERT_TRUE(known.ok()) << known.status();
+  EXPECT_TRUE(absl::IsAborted(catalog_->PutFrontend(frontend, *known + 7).status()));
 
   ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(catalog_->GetFrontend("fe")->revision, *known);
+  EXPECT_TRUE(absl::IsNotFound(catalog_->GetFrontend("other").status()));
+  EXPECT_EQ(catalog_->ListFrontends()->size(), 1u);
   EXPECT_EQ(catalog_->cluster_id(), cluster);
   auto volume = catalog_->GetVolume("demo");
   ASSERT_TRUE(volume.ok()) << volume.status();

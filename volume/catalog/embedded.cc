@@ -26,6 +26,7 @@ constexpr char kClusterKey[] = "cluster";
 constexpr char kRevisionKey[] = "revision";
 constexpr char kVolumePrefix[] = "volume/";
 constexpr char kReplicaPrefix[] = "replica/";
+constexpr char kFrontendPrefix[] = "frontend/";
 constexpr size_t kRevisionBytes = 8;
 
 // A stored record: its revision, big endian, then the message.
@@ -335,6 +336,27 @@ absl::StatusOr<std::vector<VersionedReplica>> EmbeddedCatalog::ListReplicas() {
 absl::StatusOr<uint64_t> EmbeddedCatalog::PutReplica(
     const v1::ReplicaRecord& record, uint64_t revision) {
   return Put(kReplicaPrefix + record.name(), record.SerializeAsString(),
+             revision);
+}
+
+absl::StatusOr<VersionedFrontend> EmbeddedCatalog::GetFrontend(
+    const std::string& name) {
+  absl::StatusOr<VersionedFrontend> frontend =
+      Get<v1::FrontendRecord>(kFrontendPrefix, name);
+  if (absl::IsNotFound(frontend.status())) {
+    return absl::NotFoundError(
+        absl::StrCat("there is no frontend '", name, "'"));
+  }
+  return frontend;
+}
+
+absl::StatusOr<std::vector<VersionedFrontend>> EmbeddedCatalog::ListFrontends() {
+  return List<v1::FrontendRecord>(kFrontendPrefix);
+}
+
+absl::StatusOr<uint64_t> EmbeddedCatalog::PutFrontend(
+    const v1::FrontendRecord& record, uint64_t revision) {
+  return Put(kFrontendPrefix + record.name(), record.SerializeAsString(),
              revision);
 }
 

@@ -47,6 +47,10 @@ class EmbeddedCatalog : public Catalog {
   absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() override;
   absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record,
                                       uint64_t revision) override;
+  absl::StatusOr<VersionedFrontend> GetFrontend(const std::string& name) override;
+  absl::StatusOr<std::vector<VersionedFrontend>> ListFrontends() override;
+  absl::StatusOr<uint64_t> PutFrontend(const v1::FrontendRecord& record,
+                                       uint64_t revision) override;
 
  private:
   explicit EmbeddedCatalog(std::string dir) : dir_(std::move(dir)) {}

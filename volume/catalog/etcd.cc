@@ -21,6 +21,7 @@ constexpr uint32_t kFormat = 1;
 constexpr char kClusterName[] = "cluster";
 constexpr char kVolumes[] = "volume/";
 constexpr char kReplicas[] = "replica/";
+constexpr char kFrontends[] = "frontend/";
 // A record is about a kilobyte.
 constexpr int64_t kPageRecords = 512;
 
@@ -204,6 +205,18 @@ absl::StatusOr<std::vector<VersionedReplica>> EtcdCatalog::ListReplicas() {
   return List<v1::ReplicaRecord>(kReplicas);
 }
 
+absl::StatusOr<VersionedFrontend> EtcdCatalog::GetFrontend(const std::string& name) {
+  absl::StatusOr<VersionedFrontend> frontend = Get<v1::FrontendRecord>(kFrontends, name);
+  if (absl::IsNotFound(frontend.status())) {
+    return absl::NotFoundError(absl::StrCat("there is no frontend '", name, "'"));
+  }
+  return frontend;
+}
+
+absl::StatusOr<std::vector<VersionedFrontend>> EtcdCatalog::ListFrontends() {
+  return List<v1::FrontendRecord>(kFrontends);
+}
+
 // --- changing ---
 
 absl::StatusOr<uint64_t> EtcdCatalog::Change(const std::string& key, uint64_t revision,
@@ -253,6 +266,11 @@ absl::StatusOr<uint64_t> EtcdCatalog::PutVolume(const v1::VolumeRecord& record,
 absl::StatusOr<uint64_t> EtcdCatalog::PutReplica(const v1::ReplicaRecord& record,
                                                  uint64_t revision) {
   return Put(Key(kReplicas, record.name()), record.SerializeAsString(), revision);
+}
+
+absl::StatusOr<uint64_t> EtcdCatalog::PutFrontend(const v1::FrontendRecord& record,
+                                                  uint64_t revision) {
+  return Put(Key(kFrontends, record.name()), record.SerializeAsString(), revision);
 }
 
 absl::Status EtcdCatalog::DeleteVolume(const std::string& name, uint64_t revision) {

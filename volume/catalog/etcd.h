@@ -43,6 +43,10 @@ class EtcdCatalog : public Catalog {
   absl::StatusOr<VersionedReplica> GetReplica(const std::string& name) override;
   absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() override;
   absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record, uint64_t revision) override;
+  absl::StatusOr<VersionedFrontend> GetFrontend(const std::string& name) override;
+  absl::StatusOr<std::vector<VersionedFrontend>> ListFrontends() override;
+  absl::StatusOr<uint64_t> PutFrontend(const v1::FrontendRecord& record,
+                                       uint64_t revision) override;
 
  private:
   explicit EtcdCatalog(std::unique_ptr<EtcdClient> client) : client_(std::move(client)) {}

@@ -288,6 +288,7 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
   if (record.has_parent()) {
     volume.set_parent(absl::StrCat(record.parent().volume(), "@", record.parent().snapshot()));
   }
+  *volume.mutable_attributes() = record.attributes();
   volume.set_state(StateName(record, view, attaching, elsewhere));
   if (record.state() != v1::VolumeRecord::DETACHED) {
     volume.set_frontend(record.frontend());

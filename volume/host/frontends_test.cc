@@ -182,5 +182,19 @@ TEST(FrontendTest, TheAddressForOthersHasThePortAndNoWildcard) {
   }
 }
 
+TEST_F(FrontendsTest, EitherMayChangeAttributesAndNeitherLosesTheVolumeByIt) {
+  v1::SetAttributesRequest request;
+  request.set_name("demo");
+  (*request.mutable_set())["csi.node"] = "one";
+  ASSERT_TRUE(two_->SetAttributes(request).ok());
+  EXPECT_EQ(Write(0, 'a'), 0);
+  ASSERT_NE(TakeOverByTwo(), nullptr);
+  (*request.mutable_set())["csi.node"] = "two";
+  ASSERT_TRUE(host_->SetAttributes(request).ok());
+  ASSERT_TRUE(two_->Detach("demo", false).ok());
+  EXPECT_EQ(host_->GetVolume("demo")->attributes().at("csi.node"), "two");
+  EXPECT_EQ(host_->ListFrontends()->size(), 2u);
+}
+
 }  // namespace
 }  // namespace weir::host

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -35,6 +36,7 @@ struct HostOptions {
   std::vector<std::pair<std::string, std::string>> replicas;
   // The same over restarts, and no other frontend's of this catalog; empty: by host and `listen`.
   std::string name;
+  std::map<std::string, std::string> labels;  // where this frontend is: zone, rack, ...
   std::string listen;          // VolumeService, health, reflection; empty: none
   std::string metrics_listen;  // Prometheus text at /metrics; empty: none
   std::vector<std::string> attach;  // in the background, once the servers run
@@ -157,6 +159,8 @@ class Host {
   virtual absl::StatusOr<std::string> ReadSnapshot(const v1::ReadRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
+  virtual absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() = 0;
+  virtual absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) = 0;
 };
 
 }  // namespace weir::host

@@ -469,6 +469,16 @@ class WatchedCatalog : public catalog::Catalog {
                                       uint64_t revision) override {
     return real_->PutReplica(record, revision);
   }
+  absl::StatusOr<catalog::VersionedFrontend> GetFrontend(const std::string& name) override {
+    return real_->GetFrontend(name);
+  }
+  absl::StatusOr<std::vector<catalog::VersionedFrontend>> ListFrontends() override {
+    return real_->ListFrontends();
+  }
+  absl::StatusOr<uint64_t> PutFrontend(const v1::FrontendRecord& record,
+                                       uint64_t revision) override {
+    return real_->PutFrontend(record, revision);
+  }
 
  private:
   const std::unique_ptr<catalog::Catalog> real_;

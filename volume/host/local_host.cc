@@ -86,6 +86,7 @@ LocalHost::LocalHost(HostOptions options,
 absl::Status LocalHost::Start() {
   RETURN_IF_ERROR(provision_.RegisterReplicas(options_.replicas));
   RETURN_IF_ERROR(StartService());
+  if (!options_.listen.empty()) RETURN_IF_ERROR(RegisterFrontend());
   RETURN_IF_ERROR(StartMetrics());
   if (options_.replace_after < absl::InfiniteDuration()) ReplaceLostLater();
   for (const std::string& name : options_.attach) {

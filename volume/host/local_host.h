@@ -76,6 +76,8 @@ class LocalHost final : public Host {
   absl::StatusOr<std::string> ReadSnapshot(const v1::ReadRequest& request) override;
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
+  absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() override;
+  absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) override;
 
  private:
   // An attached volume and its record, which only membership and detach change.
@@ -162,6 +164,9 @@ class LocalHost final : public Host {
   absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with);
   void ReplaceLostLater();
   void ReplaceLost();
+
+  // attributes.cc
+  absl::Status RegisterFrontend();
 
   absl::Status StartService();
   absl::Status StartMetrics();

@@ -27,6 +27,7 @@ using weir::host::HostOptionHelp;
 ABSL_FLAG(std::string, catalog, "", HostOptionHelp("catalog"));
 ABSL_FLAG(std::string, replicas, "", HostOptionHelp("replicas"));
 ABSL_FLAG(std::string, name, "", HostOptionHelp("name"));
+ABSL_FLAG(std::string, labels, "", HostOptionHelp("labels"));
 ABSL_FLAG(std::string, listen, "", HostOptionHelp("listen"));
 ABSL_FLAG(std::string, metrics_listen, "", HostOptionHelp("metrics_listen"));
 ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));

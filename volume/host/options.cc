@@ -1,5 +1,6 @@
 #include "volume/host/options.h"
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -65,6 +66,19 @@ absl::Status SetReplicas(
   return absl::OkStatus();
 }
 
+absl::Status SetLabels(absl::string_view value, std::map<std::string, std::string>* out) {
+  std::map<std::string, std::string> labels;
+  for (absl::string_view item : absl::StrSplit(value, ',', absl::SkipWhitespace())) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(item, absl::MaxSplits('=', 1));
+    if (pair.first.empty() || pair.second.empty() || !labels.insert(pair).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "labels=", value, ": '", item, "' is not NAME=VALUE, or named twice; such as zone=a,rack=7"));
+    }
+  }
+  *out = std::move(labels);
+  return absl::OkStatus();
+}
+
 constexpr HostOptionKey kKeys[] = {
     {"catalog",
      "Where volumes and replicas are recorded. embedded:DIR: one frontend at a time may use a "
@@ -78,6 +92,9 @@ constexpr HostOptionKey kKeys[] = {
     {"name",
      "This frontend's name, the same over restarts; no two frontends of a catalog may share one. Empty: the "
      "host's name and --listen."},
+    {"labels",
+     "Where this frontend is, NAME=VALUE,NAME=VALUE..., such as zone=a,rack=7: what the CSI driver tells of its "
+     "node. Empty: nothing."},
     {"listen",
      "Address of the gRPC VolumeService, HOST:PORT or unix:PATH; port 0 takes "
      "a free one. Empty: none."},
@@ -146,6 +163,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     return SetReplicas(value, &options->replicas);
   } else if (key == "name") {
     options->name = std::string(value);
+  } else if (key == "labels") {
+    return SetLabels(value, &options->labels);
   } else if (key == "listen") {
     options->listen = std::string(value);
   } else if (key == "metrics_listen") {

@@ -33,12 +33,15 @@ TEST(OptionsTest, ParsesWhatPeopleWrite) {
   EXPECT_EQ(options.flush_bytes, 4u << 20);
   EXPECT_TRUE(SetHostOption("join_bytes_per_second", "0", &options).ok());
   EXPECT_EQ(options.join_bytes_per_second, 0u);
+  EXPECT_TRUE(SetHostOption("labels", "zone=a,rack=7", &options).ok());
+  EXPECT_EQ(options.labels.at("rack"), "7");
   EXPECT_TRUE(options.Validate().ok());
 }
 
 TEST(OptionsTest, RefusesBadValuesAndNamesTheKey) {
   const std::pair<const char*, const char*> cases[] = {
       {"replicas", "r1"},        {"replicas", "=x"},
+      {"labels", "zone"},        {"labels", "zone=a,zone=b"},
       {"attach_deadline", "5"},  {"attach_deadline", "-1s"},
       {"clone_deadline", "inf"}, {"flush_bytes", "lots"},
   };

@@ -248,6 +248,15 @@ class FakeCatalog : public catalog::Catalog {
                                       uint64_t) override {
     return uint64_t{1};
   }
+  absl::StatusOr<catalog::VersionedFrontend> GetFrontend(const std::string&) override {
+    return absl::NotFoundError("");
+  }
+  absl::StatusOr<std::vector<catalog::VersionedFrontend>> ListFrontends() override {
+    return std::vector<catalog::VersionedFrontend>();
+  }
+  absl::StatusOr<uint64_t> PutFrontend(const v1::FrontendRecord&, uint64_t) override {
+    return uint64_t{1};
+  }
 
   catalog::VersionedVolume stored;
   bool drop_before = false;
@@ -271,6 +280,7 @@ TEST(VolumeRecordTest, AnUnknownOutcomeIsResolvedByReadingBack) {
   EXPECT_EQ(holder.record().epoch(), 5u);
   catalog.drop_before = false;
   catalog.stored.revision = 20;
+  catalog.stored.record.set_epoch(9);
   EXPECT_TRUE(absl::IsAborted(holder.Commit(next))) << "somebody else's";
 }
 
@@ -289,6 +299,24 @@ TEST(VolumeRecordTest, AnAttemptOfOursThatCameThroughLateIsBuiltUpon) {
   EXPECT_TRUE(holder.Commit(next).ok());
   EXPECT_EQ(holder.revision(), 9u);
   EXPECT_EQ(catalog.stored.record.members(0).replica(), "r2");
+}
+
+TEST(VolumeRecordTest, AttributesThatOthersChangeStayAndStopNobody) {
+  FakeCatalog catalog;
+  catalog.stored.revision = 7;
+  catalog.stored.record.set_state(v1::VolumeRecord::RECOVERING);
+  catalog.stored.record.set_epoch(5);
+  catalog.stored.record.set_owner("me");
+  (*catalog.stored.record.mutable_attributes())["csi.node"] = "n1";
+  VolumeRecordHolder holder(&catalog, catalog.stored);
+  catalog.stored.revision = 8;
+  (*catalog.stored.record.mutable_attributes())["csi.node"] = "n2";
+  v1::VolumeRecord next = holder.record();
+  next.set_state(v1::VolumeRecord::ACTIVE);
+  EXPECT_TRUE(holder.Commit(next).ok());
+  EXPECT_EQ(catalog.stored.record.state(), v1::VolumeRecord::ACTIVE);
+  EXPECT_EQ(catalog.stored.record.attributes().at("csi.node"), "n2");
+  EXPECT_EQ(holder.record().attributes().at("csi.node"), "n2");
 }
 
 TEST(VolumeRecordTest, ATakeoverIsNotBuiltUponWhatItHasNotRead) {

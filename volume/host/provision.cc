@@ -13,6 +13,7 @@
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "volume/host/attributes.h"
 #include "volume/host/placement.h"
 #include "volume/host/replica_client.h"
 
@@ -101,6 +102,7 @@ absl::Status CheckSize(uint64_t size_bytes) {
 absl::StatusOr<v1::CreateVolumeRequest> CheckCreateRequest(
     v1::CreateVolumeRequest request, size_t replicas_known) {
   RETURN_IF_ERROR(CheckName("volume", request.name()));
+  RETURN_IF_ERROR(CheckAttributes(request.attributes()));
   RETURN_IF_ERROR(CheckSize(request.size_bytes()));
   if (request.lanes() == 0) request.set_lanes(4);
   if (request.lanes() > kLanesMax) {
@@ -252,6 +254,7 @@ absl::StatusOr<v1::VolumeRecord> Provision::NewRecord(
   record.set_stripe_blocks(request.stripe_bytes() / kBlockBytes);
   record.set_min_in_sync(request.min_in_sync());
   record.set_state(v1::VolumeRecord::CREATING);
+  *record.mutable_attributes() = request.attributes();
   std::set<std::string> stores;
   for (const Found& one : chosen) {
     // Two names for one process would be copies that die together.

@@ -16,10 +16,17 @@ constexpr int kAttemptsMax = 8;
 
 }  // namespace
 
-absl::Status VolumeRecordHolder::Commit(const v1::VolumeRecord& next) {
-  // Each of ours that came through late moves the revision once, and there are few.
+bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b) {
+  a.clear_attributes();
+  b.clear_attributes();
+  return google::protobuf::util::MessageDifferencer::Equals(a, b);
+}
+
+absl::Status VolumeRecordHolder::Commit(v1::VolumeRecord next) {
+  // What moves the revision under us is one of ours that came through late, or attributes: both are few.
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const uint64_t revision = stored_.revision;
+    *next.mutable_attributes() = stored_.record.attributes();
     absl::StatusOr<uint64_t> put = catalog_->PutVolume(next, revision);
     if (put.ok()) {
       stored_ = {next, *put};
@@ -43,10 +50,11 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   if (!read.ok() || read->revision == stored_.revision) {
     return absl::UnavailableError(absl::StrCat("volume ", next.name(), ": ", put.message()));
   }
-  const bool same = google::protobuf::util::MessageDifferencer::Equals(read->record, next);
-  const bool ours = read->record.owner() == next.owner() &&
-                    read->record.epoch() == next.epoch() &&
-                    read->record.state() == v1::VolumeRecord::ACTIVE;
+  const bool same = SameButAttributes(read->record, next);
+  const bool ours = (read->record.owner() == next.owner() &&
+                     read->record.epoch() == next.epoch() &&
+                     read->record.state() == v1::VolumeRecord::ACTIVE) ||
+                    SameButAttributes(read->record, stored_.record);
   if (!same && !ours) {
     return absl::AbortedError(
         absl::StrCat("volume ", next.name(), " was changed by another frontend: "

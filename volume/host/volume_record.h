@@ -35,8 +35,9 @@ class VolumeRecordHolder {
   // Replaces the record. An unknown outcome is resolved by reading back: OK if
   // what is stored is exactly `next`, ABORTED if it is another's, else the
   // first error (nothing changed, or still unknown). An earlier attempt of ours
-  // whose outcome was unknown may have come through since: then `next` goes on top of it.
-  absl::Status Commit(const v1::VolumeRecord& next);
+  // whose outcome was unknown may have come through since, or a change of attributes: then `next` goes
+  // on top of it. The attributes are not ours to change: what is stored stays.
+  absl::Status Commit(v1::VolumeRecord next);
   absl::Status Delete();
 
  private:
@@ -45,6 +46,9 @@ class VolumeRecordHolder {
   catalog::Catalog* catalog_;
   catalog::VersionedVolume stored_;
 };
+
+// Whether they differ in attributes at most.
+bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b);
 
 // Whether a record can be one of ours: a catalog that is damaged, or another's, must not be served
 // from. DATA_LOSS says what is wrong.

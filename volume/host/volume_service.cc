@@ -205,6 +205,25 @@ VolumeService::Reactor* VolumeService::ListReplicas(
   });
 }
 
+VolumeService::Reactor* VolumeService::ListFrontends(Context* context,
+                                                     const v1::ListFrontendsRequest*,
+                                                     v1::ListFrontendsResponse* response) {
+  return Control(context, [this, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::vector<v1::FrontendSummary> frontends, host_->ListFrontends());
+    response->mutable_frontends()->Assign(frontends.begin(), frontends.end());
+    return absl::OkStatus();
+  });
+}
+
+VolumeService::Reactor* VolumeService::SetAttributes(Context* context,
+                                                     const v1::SetAttributesRequest* request,
+                                                     v1::SetAttributesResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response->mutable_volume(), host_->SetAttributes(*request));
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* VolumeService::Io(
     Context*) {
   return VolumeIoStream::Begin(

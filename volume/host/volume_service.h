@@ -53,7 +53,9 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_ReplaceMember<
     v1::VolumeService::WithCallbackMethod_Explain<
     v1::VolumeService::WithCallbackMethod_ListReplicas<
-    VolumeServiceSnapshots>>>>>>>>>>>>;
+    v1::VolumeService::WithCallbackMethod_ListFrontends<
+    v1::VolumeService::WithCallbackMethod_SetAttributes<
+    VolumeServiceSnapshots>>>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -103,6 +105,10 @@ class VolumeService final : public VolumeServiceBase {
                    v1::ExplainResponse* response) override;
   Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,
                         v1::ListReplicasResponse* response) override;
+  Reactor* ListFrontends(Context* context, const v1::ListFrontendsRequest* request,
+                         v1::ListFrontendsResponse* response) override;
+  Reactor* SetAttributes(Context* context, const v1::SetAttributesRequest* request,
+                         v1::SetAttributesResponse* response) override;
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
       Context* context) override;
