@@ -8,6 +8,8 @@
     DIR/catalog          volumes and members, with the embedded catalog
     DIR/etcdI            data of an etcd member, with the other one
     DIR/nbd.sock         every volume as an NBD export; DIR/nbd2.sock: that of frontend volume2
+    DIR/csi/csi.sock     the CSI driver of node `volume`, DIR/csi2: that of volume2
+    DIR/csi-state        where that one attaches devices
 """
 
 import contextlib
@@ -20,6 +22,7 @@ import subprocess
 import time
 import urllib.parse
 
+from weir_ops import mounts
 from weir_ops import processes
 from weir_ops import settings as settings_lib
 from weir_ops.settings import Refused
@@ -68,9 +71,13 @@ class Cluster:
         """The first is `volume`, the others volume2, volume3, ..."""
         return ["volume"] + [f"volume{i}" for i in range(2, self.settings.frontends + 1)]
 
+    def csi_names(self):
+        """One a frontend: `csi` for volume, csi2 for volume2, ..."""
+        return [n.replace("volume", "csi") for n in self.frontend_names()] if self.settings.csi else []
+
     def names(self):
         """In the order in which they start: what the others need first."""
-        return self.etcd_names() + self.replica_names() + self.frontend_names()
+        return self.etcd_names() + self.replica_names() + self.frontend_names() + self.csi_names()
 
     def _port(self, name):
         # Replicas and `volume` have the first ports, as without etcd.
@@ -78,12 +85,16 @@ class Cluster:
         return self.settings.port_base + 2 * by_port.index(name)
 
     def address(self, name):
+        if name in self.csi_names():
+            return self.csi_endpoint(name)
         return f"127.0.0.1:{self._port(name)}"
 
     def metrics_address(self, name):
         return f"127.0.0.1:{self._port(name) + 1}"
 
     def metrics_url(self, name):
+        if name in self.csi_names():
+            return "-"
         # etcd has them at its clients' port.
         address = self.address(name) if name in self.etcd_names() else self.metrics_address(name)
         return f"http://{address}/metrics"
@@ -94,6 +105,12 @@ class Cluster:
     def nbd_uri(self, frontend="volume"):
         socket_path = urllib.parse.quote(self.nbd_socket(frontend))
         return f"nbd+unix:///{self.settings.volume}?socket={socket_path}"
+
+    def csi_endpoint(self, name="csi"):
+        return "unix://" + self.path(name, "csi.sock")
+
+    def csi_state(self, name):
+        return self.path(name + "-state")
 
     def catalog(self):
         if self.settings.catalog == "etcd":
@@ -106,11 +123,15 @@ class Cluster:
             return [self.path(name, f"d{i}") for i in range(self.settings.data_dirs)]
         if name in self.etcd_names():
             return [self.path(name)]
+        if name in self.csi_names():
+            return [self.path(name), self.csi_state(name)]
         return [self.path("catalog")] if self.settings.catalog == "embedded" else []
 
     def command_line(self, name):
         if name in self.etcd_names():
             return self._etcd_command_line(name)
+        if name in self.csi_names():
+            return self._csi_command_line(name)
         ends = [f"--listen={self.address(name)}", f"--metrics_listen={self.metrics_address(name)}"]
         if name in self.frontend_names():
             replicas = ",".join(f"{r}={self.address(r)}" for r in self.replica_names())
@@ -140,6 +161,16 @@ class Cluster:
             f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster={members}", f"--initial-cluster-token={self.dir}",
+        ]
+
+    def _csi_command_line(self, name):
+        frontend = name.replace("csi", "volume")
+        # Its own frontend first; the others are there if that one is not.
+        others = [f for f in self.frontend_names() if f != frontend]
+        return [
+            self.binary("weir-csi"), "--mode=all", f"--endpoint={self.csi_endpoint(name)}",
+            f"--node-id={frontend}", f"--state-dir={self.csi_state(name)}",
+            "--frontends=" + ",".join(self.address(f) for f in [frontend] + others),
         ]
 
     def binary(self, name):
@@ -182,9 +213,8 @@ class Cluster:
 
     def _wait_for(self, name, process, seconds):
         # The frontend's gRPC port opens after its NBD socket.
-        host, port = self.address(name).rsplit(":", 1)
         deadline = time.monotonic() + seconds
-        while not _accepts(host, int(port)):
+        while not _accepts(self.address(name)):
             if not process.alive():
                 raise Refused(f"{name} ended at once; {self._log_tail(name)}")
             if time.monotonic() > deadline:
@@ -228,8 +258,13 @@ class Cluster:
 
     def down(self):
         """The frontends first: their flush needs the replicas, their catalog etcd."""
-        for name in reversed(self.names()):
+        for name in self.csi_names():
             self.stop(name)
+            # While the frontends are there to take what is unmounted.
+            mounts.remove_below(self.csi_state(name), self.say)
+        for name in reversed(self.names()):
+            if name not in self.csi_names():
+                self.stop(name)
 
     def weirctl(self, *arguments, **options):
         argv = [self.binary("weirctl"), f"--cluster={self.dir}", *arguments]
@@ -281,14 +316,23 @@ class Cluster:
             "PIDS": " ".join(f"{n}={p.pid}" for n, p in running.items()),
             "BIN": self.settings.bin,
         }
+        if self.settings.csi:
+            values["CSI_ENDPOINT"] = self.csi_endpoint()
+            values["CSI_ENDPOINTS"] = " ".join(f"{n}={self.csi_endpoint(n)}" for n in self.csi_names())
         text = "# Written by ops/cluster; for shells (`. cluster.env`) and weirctl --cluster.\n"
         text += "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items())
         processes.write_atomically(self.path("cluster.env"), text)
 
 
-def _accepts(host, port):
+def _accepts(address):
     try:
-        socket.create_connection((host, port), timeout=1).close()
+        if address.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(1)
+                s.connect(address.removeprefix("unix://"))
+        else:
+            host, port = address.rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=1).close()
         return True
     except OSError:
         return False

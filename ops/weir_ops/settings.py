@@ -22,6 +22,7 @@ class Settings:
     min_in_sync: int = 0
     catalog: str = "embedded"
     frontends: int = 1
+    csi: bool = False
     # Two ports a process from here on: gRPC and metrics, or etcd's for clients and for its peers.
     # 0: not chosen yet.
     port_base: int = 0
@@ -68,8 +69,8 @@ def save(settings, path):
 
 # Data and positions depend on these; a directory keeps them for life.
 FIXED = ("replicas", "data_dirs", "catalog", "frontends")
-# These are for a volume that is still to be created.
-OF_THE_VOLUME = {"volume", "size", "min_in_sync"}
+# These are for a volume that is still to be created, or a process that is still to be started.
+ANY_TIME = {"volume", "size", "min_in_sync", "csi"}
 
 
 def merge(old, asked, something_runs):
@@ -84,8 +85,8 @@ def merge(old, asked, something_runs):
                     f"this directory was made with {key}={getattr(old, key)}; "
                     f"use another --dir for {key}={changed[key]}"
                 )
-        if something_runs and set(changed) - OF_THE_VOLUME:
-            names = ", ".join(sorted(set(changed) - OF_THE_VOLUME))
+        if something_runs and set(changed) - ANY_TIME:
+            names = ", ".join(sorted(set(changed) - ANY_TIME))
             raise Refused(f"processes are running with other settings ({names}): `ops/cluster down` first")
         merged = dataclasses.replace(old, **changed)
     merged.validate()

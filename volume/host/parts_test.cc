@@ -327,6 +327,7 @@ TEST(VolumeRecordTest, ATakeoverIsNotBuiltUponWhatItHasNotRead) {
   catalog.stored.record.set_owner("the old frontend");
   VolumeRecordHolder holder(&catalog, catalog.stored);
   catalog.stored.revision = 8;  // a member has left meanwhile
+  catalog.stored.record.add_members()->set_replica("r1");
   v1::VolumeRecord next = holder.record();
   next.set_epoch(6);
   next.set_owner("me");

@@ -1,0 +1,166 @@
+// weir-csi: the CSI driver. See --help.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "client/csi/controller.h"
+#include "client/csi/frontends.h"
+#include "client/csi/fuse_loop.h"
+#include "client/csi/identity.h"
+#include "client/csi/node.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "proto/base/log.h"
+
+namespace weir::csi {
+namespace {
+
+constexpr char kDescription[] =
+    "weir-csi: Weir's volumes for Kubernetes and other users of the Container Storage Interface.\n"
+    "\n"
+    "  weir-csi --mode=all --endpoint=unix:/run/weir/csi.sock --node-id=NODE --frontends=127.0.0.1:7700\n"
+    "\n"
+    "The node's frontend is the weir-volume whose --name is the node's; its --labels are the node's topology.\n"
+    "SIGTERM and SIGINT end it; what is mounted stays, and the next driver finds it.\n"
+    "Exit codes: 0 ended by a signal, 1 could not run, 2 wrong usage.";
+
+// Calls that wait for a mount or a frontend each hold a thread.
+constexpr int kThreadsMax = 64;
+constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+
+struct Flags {
+  std::string mode = "all";
+  std::string endpoint;
+  std::string node_id;
+  std::vector<std::string> frontends;
+  std::string state_dir = "/run/weir-csi";
+  std::string attach = "auto";
+  std::string fuse_program;
+  int64_t volumes_max = 0;
+};
+
+void AddFlags(CLI::App& app, Flags& flags) {
+  app.add_option("--mode", flags.mode, "what to serve: controller, node or all")
+      ->check(CLI::IsMember({"controller", "node", "all"}))
+      ->capture_default_str();
+  app.add_option("--endpoint", flags.endpoint, "where to serve: unix:PATH.sock")
+      ->envname("CSI_ENDPOINT")
+      ->required();
+  app.add_option("--node-id,--node_id", flags.node_id, "this node: its frontend's --name; not for mode controller")
+      ->type_name("ID");
+  app.add_option("--frontends", flags.frontends,
+                 "addresses of VolumeServices to ask, the first that answers; the others are found by these")
+      ->delimiter(',')
+      ->type_name("HOST:PORT,...")
+      ->required();
+  app.add_option("--state-dir,--state_dir", flags.state_dir, "where devices are attached; gone with the machine's memory")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--attach", flags.attach,
+                 "how a volume becomes a block device: fuse-loop, or auto, which takes what this node can do")
+      ->check(CLI::IsMember({"auto", "fuse-loop"}))
+      ->capture_default_str();
+  app.add_option("--fuse-program,--fuse_program", flags.fuse_program, "weir-fuse; empty: the one beside this program")
+      ->type_name("PATH");
+  app.add_option("--max-volumes,--max_volumes", flags.volumes_max, "how many volumes a node may have; 0: no limit")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+}
+
+int Fail(int code, const std::string& message) {
+  std::cerr << "weir-csi: " << message << "\n";
+  return code;
+}
+
+// "unix:/a.sock" and "unix:///a.sock"; empty: neither.
+std::string SocketPath(const std::string& endpoint) {
+  absl::string_view path = endpoint;
+  if (!absl::ConsumePrefix(&path, "unix://") && !absl::ConsumePrefix(&path, "unix:")) return "";
+  if (!absl::StartsWith(path, "/") || !absl::EndsWith(path, ".sock")) return "";
+  return std::string(path);
+}
+
+std::string ProgramBeside(const std::string& name) {
+  char self[4096];
+  const ssize_t length = ::readlink("/proc/self/exe", self, sizeof(self) - 1);
+  const std::string program(self, length > 0 ? static_cast<size_t>(length) : 0);
+  return program.substr(0, program.rfind('/') + 1) + name;
+}
+
+// Two sockets at one path are different files.
+ino_t InodeOf(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
+}
+
+int Serve(const Flags& flags, const std::string& socket, const sigset_t& stop_signals) {
+  Frontends frontends(flags.frontends);
+  FuseLoop attach(flags.state_dir, flags.fuse_program.empty() ? ProgramBeside("weir-fuse") : flags.fuse_program);
+  Identity identity(&frontends);
+  Controller controller(&frontends, flags.volumes_max);
+  Node node(flags.node_id, flags.volumes_max, &frontends, &attach);
+
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  builder.SetResourceQuota(grpc::ResourceQuota("weir-csi").SetMaxThreads(kThreadsMax));
+  builder.RegisterService(&identity);
+  if (flags.mode != "node") builder.RegisterService(&controller);
+  if (flags.mode != "controller") builder.RegisterService(&node);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr) return Fail(1, absl::StrCat("cannot serve on ", socket, ": is its folder there, and writable?"));
+  const ino_t inode = InodeOf(socket);
+  LOG(INFO) << "weir-csi serves " << flags.mode << " on " << socket << " as node '" << flags.node_id << "'";
+  int signal_number = 0;
+  sigwait(&stop_signals, &signal_number);
+  LOG(INFO) << "weir-csi ends on signal " << signal_number;
+  server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownGrace));
+  // Unless the next driver serves there by now.
+  if (InodeOf(socket) == inode) ::unlink(socket.c_str());
+  return 0;
+}
+
+int Run(int argc, char** argv) {
+  Flags flags;
+  CLI::App app(kDescription, "weir-csi");
+  AddFlags(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return Fail(2, absl::StrCat(error.what(), "; see weir-csi --help"));
+  }
+  const std::string socket = SocketPath(flags.endpoint);
+  if (socket.empty()) return Fail(2, "--endpoint: give unix:/PATH that ends in .sock");
+  if (flags.mode != "controller" && flags.node_id.empty()) return Fail(2, "--node-id is missing");
+  if (flags.state_dir.empty() || flags.state_dir[0] != '/') return Fail(2, "--state-dir: give an absolute path");
+  // Sockets and folders are for this user alone.
+  ::umask(077);
+  // Blocked before any thread is made, so that sigwait alone takes them.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGTERM);
+  sigaddset(&stop_signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return Serve(flags, socket, stop_signals);
+}
+
+}  // namespace
+}  // namespace weir::csi
+
+int main(int argc, char** argv) { return weir::csi::Run(argc, argv); }

@@ -1,0 +1,131 @@
+// weir-fuse: one volume as a file, MOUNT_POINT/volume. See --help.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/fuse/file_system.h"
+#include "client/fuse/volume_file.h"
+#include "client/weir/client.h"
+#include "proto/base/log.h"
+#include "proto/base/status_macros.h"
+
+ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
+ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
+ABSL_FLAG(std::string, source, "", "What the mount table shows as the device; empty: weir:VOLUME.");
+ABSL_FLAG(bool, read_only, false, "Refuse to write.");
+ABSL_FLAG(absl::Duration, hold, absl::Minutes(5),
+          "How long requests wait for a frontend that is away before they fail.");
+ABSL_FLAG(std::string, log, "", "Go into the background once it is mounted, and log here. Empty: stay.");
+
+namespace weir::fuse {
+namespace {
+
+constexpr char kUsage[] =
+    "weir-fuse: shows a volume as the file MOUNT_POINT/volume, until that is unmounted.\n\n"
+    "  weir-fuse --frontend=127.0.0.1:7700 --volume=demo MOUNT_POINT &\n"
+    "  losetup -f --show --direct-io=on --sector-size=4096 MOUNT_POINT/volume\n\n"
+    "Requests are multiples of 4096 bytes. When the volume has grown, stat MOUNT_POINT/volume, then losetup -c.\n"
+    "Exit codes: 0 it was unmounted, 1 could not run, 2 wrong usage.";
+
+// How long asking for the size may hold up who looks at the file.
+constexpr absl::Duration kControlTimeout = absl::Seconds(3);
+
+int Fail(int code, absl::string_view message) {
+  std::fprintf(stderr, "weir-fuse: %s\n", std::string(message).c_str());
+  return code;
+}
+
+absl::StatusOr<std::unique_ptr<VolumeFile>> OpenFile() {
+  const std::string frontend = absl::GetFlag(FLAGS_frontend), volume = absl::GetFlag(FLAGS_volume);
+  ClientOptions options;
+  options.timeout = absl::GetFlag(FLAGS_hold);
+  ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(frontend, options));
+  ASSIGN_OR_RETURN(std::unique_ptr<Volume> opened, client->OpenVolume(volume));
+  options.timeout = kControlTimeout;
+  options.connect_timeout = kControlTimeout;
+  ASSIGN_OR_RETURN(std::unique_ptr<Client> control, Client::Connect(frontend, options));
+  return std::make_unique<VolumeFile>(volume, std::move(control), std::move(opened),
+                                      absl::GetFlag(FLAGS_read_only));
+}
+
+// In the background the parent waits for one line, empty if all is well, and says what it says. gRPC does not
+// survive a fork, so it comes first. -1: nobody waits.
+int GoIntoBackground(const std::string& log) {
+  const int log_fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  int ready[2];
+  if (log_fd < 0 || ::pipe2(ready, O_CLOEXEC) != 0) ::_exit(Fail(1, absl::StrCat("cannot write the log ", log)));
+  if (::fork() != 0) {
+    ::close(ready[1]);
+    std::string said;
+    char c;
+    while (::read(ready[0], &c, 1) == 1) said += c;
+    // No word at all: it died.
+    if (said == "\n") ::_exit(0);
+    ::_exit(Fail(1, said.empty() ? "ended before it was mounted" : said));
+  }
+  ::setsid();
+  ::dup2(::open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+  ::dup2(log_fd, 1);
+  ::dup2(log_fd, 2);
+  if (::chdir("/") != 0) return Fail(1, "cannot change to /");
+  return ready[1];
+}
+
+void Tell(int ready, const std::string& line) {
+  if (ready < 0) return;
+  const std::string text = line + "\n";
+  if (::write(ready, text.data(), text.size()) < 0) LOG(WARNING) << "who started this is gone";
+  ::close(ready);
+}
+
+int Serve(const std::string& mount_point, int ready) {
+  std::string source = absl::GetFlag(FLAGS_source);
+  if (source.empty()) source = absl::StrCat("weir:", absl::GetFlag(FLAGS_volume));
+  absl::StatusOr<std::unique_ptr<VolumeFile>> file = OpenFile();
+  absl::Status status = file.status();
+  if (status.ok()) {
+    absl::StatusOr<std::unique_ptr<FileSystem>> system = FileSystem::Mount(file->get(), mount_point, source);
+    status = system.status();
+    if (status.ok()) {
+      LOG(INFO) << "volume=" << absl::GetFlag(FLAGS_volume) << " is mounted on " << mount_point;
+      Tell(std::exchange(ready, -1), "");
+      status = (*system)->Serve();
+    }
+  }
+  if (status.ok()) return 0;
+  Tell(ready, std::string(status.message()));
+  return Fail(1, status.message());
+}
+
+}  // namespace
+}  // namespace weir::fuse
+
+int main(int argc, char** argv) {
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) { return absl::EndsWith(file, "client/fuse/main.cc"); };
+  absl::SetFlagsUsageConfig(usage);
+  absl::SetProgramUsageMessage(weir::fuse::kUsage);
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  if (rest.size() != 2 || absl::GetFlag(FLAGS_frontend).empty() || absl::GetFlag(FLAGS_volume).empty()) {
+    return weir::fuse::Fail(2, "give --frontend, --volume and one MOUNT_POINT; see --help");
+  }
+  char* const mount_point = ::realpath(rest[1], nullptr);
+  if (mount_point == nullptr) return weir::fuse::Fail(1, absl::StrCat("there is no directory ", rest[1]));
+  ::signal(SIGPIPE, SIG_IGN);
+  const std::string log = absl::GetFlag(FLAGS_log);
+  return weir::fuse::Serve(mount_point, log.empty() ? -1 : weir::fuse::GoIntoBackground(log));
+}

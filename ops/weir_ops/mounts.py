@@ -1,0 +1,85 @@
+"""What a CSI driver has mounted, taken apart from the system's own tables.
+
+    STATE/VOLUME/fuse/volume    a file of weir-fuse; a loop device stands on it, and perhaps another
+                                one, read-only, on that; their file systems, or their nodes, are
+                                mounted anywhere
+"""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import time
+
+GONE_SECONDS = 10
+
+
+def _unescape(text):
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), text)
+
+
+def _mounts():
+    """(device number, mount point, file system) of each mount, the last first."""
+    with open("/proc/self/mountinfo") as f:
+        lines = [line.split() for line in f]
+    return [(words[2], _unescape(words[4]), words[words.index("-") + 1]) for words in reversed(lines)]
+
+
+def _number(path):
+    """Of a device's node, "7:3"; None: it is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+
+
+def _loop_devices():
+    """path -> the file that it stands on."""
+    found = {}
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        try:
+            with open(path) as f:
+                found["/dev/" + path.split("/")[3]] = f.read().rstrip("\n")
+        except OSError:
+            pass  # It has just gone.
+    return found
+
+
+def _devices_below(state):
+    """Those that stand on others first."""
+    all_of_them = _loop_devices()
+    ours = [d for d, file in all_of_them.items() if file.startswith(state + "/")]
+    return [d for d, file in all_of_them.items() if file in ours] + ours
+
+
+def _call(*argv):
+    return subprocess.run(argv, capture_output=True, text=True).returncode == 0
+
+
+def _unmount(path):
+    if not _call("umount", path):
+        _call("umount", "-l", path)
+
+
+def remove_below(state, say=print):
+    """Unmounts, and ends every device, of the driver whose state directory this is."""
+    devices = _devices_below(state)
+    numbers = {_number(d) for d in devices}
+    for number, path, fs_type in _mounts():
+        if number in numbers or (fs_type in ("devtmpfs", "tmpfs") and os.path.exists(path)
+                                 and not os.path.isdir(path) and _number(path) in numbers):
+            say(f"unmounting {path}")
+            _unmount(path)
+    for device in devices:
+        _call("losetup", "-d", device)
+    deadline = time.monotonic() + GONE_SECONDS
+    while _devices_below(state) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for _number_there, path, fs_type in _mounts():
+        if fs_type == "fuse.weir" and path.startswith(state + "/"):
+            say(f"unmounting {path}")
+            _unmount(path)
+    if not any(path.startswith(state + "/") for _number_there, path, _type in _mounts()):
+        shutil.rmtree(state, ignore_errors=True)

@@ -1,0 +1,456 @@
+"""The CSI driver, call by call, against a live cluster: what each must be given, its codes, its repetition."""
+
+import os
+import threading
+import unittest
+
+import grpc
+
+from csi_case import SIZE, CsiCase, size_range
+from csi_driver import MIB, OK, Mode, block, loop_devices, mount, pb, processes
+from harness import run, wait_until
+from mounted import why_no_block_device
+
+Code = grpc.StatusCode
+READ_ONLY_KEY = "csi.weir.dev/readOnly"
+
+
+class CsiIdentityTest(CsiCase):
+    def test_the_driver_says_who_it_is_and_that_it_can_work(self):
+        info = self.driver.GetPluginInfo()
+        self.assertRegex(info.name, r"^[a-z][a-z0-9.-]{0,61}[a-z]$")
+        self.assertTrue(info.vendor_version)
+        services = [c.service.type for c in self.driver.GetPluginCapabilities().capabilities if c.HasField("service")]
+        kinds = pb.PluginCapability.Service
+        self.assertIn(kinds.CONTROLLER_SERVICE, services)
+        self.assertIn(kinds.VOLUME_ACCESSIBILITY_CONSTRAINTS, services)
+        self.assertTrue(self.driver.Probe().ready.value)
+
+    def test_the_node_says_where_it_is(self):
+        info = self.driver.NodeGetInfo()
+        self.assertEqual(info.node_id, "volume")
+        self.assertEqual(dict(info.accessible_topology.segments), {"csi.weir.dev/zone": "a", "csi.weir.dev/rack": "7"})
+
+    def test_without_a_frontend_it_is_not_ready_and_comes_back_with_it(self):
+        self.cluster.kill9("volume")
+        self.assertFalse(self.driver.Probe().ready.value)
+        self.assert_code(Code.UNAVAILABLE, "CreateVolume", name="x", volume_capabilities=[block()])
+        self.cluster.ops("start", "volume")
+        self.assertTrue(self.driver.Probe().ready.value)
+
+
+class CsiRequestTest(CsiCase):
+    """What is missing is said before what is unknown; an unknown id is NOT_FOUND."""
+
+    def test_what_is_missing_is_invalid(self):
+        absent = dict(volume_id="absent")
+        for method, fields in (
+                ("CreateVolume", dict(volume_capabilities=[block()])),
+                ("CreateVolume", dict(name="x")),
+                ("CreateVolume", dict(name="x", volume_capabilities=[pb.VolumeCapability()])),
+                ("DeleteVolume", {}),
+                ("ControllerPublishVolume", dict(node_id="n", volume_capability=block())),
+                ("ControllerPublishVolume", dict(absent, volume_capability=block())),
+                ("ControllerPublishVolume", dict(absent, node_id="n")),
+                ("ControllerUnpublishVolume", dict(node_id="n")),
+                ("ValidateVolumeCapabilities", dict(volume_capabilities=[block()])),
+                ("ValidateVolumeCapabilities", absent),
+                ("ControllerGetVolume", {}),
+                ("NodeStageVolume", dict(staging_target_path="/s", volume_capability=block())),
+                ("NodeStageVolume", dict(absent, volume_capability=block())),
+                ("NodeStageVolume", dict(absent, staging_target_path="/s")),
+                ("NodeUnstageVolume", dict(staging_target_path="/s")),
+                ("NodeUnstageVolume", absent),
+                ("NodePublishVolume", dict(target_path="/t", staging_target_path="/s", volume_capability=block())),
+                ("NodePublishVolume", dict(absent, staging_target_path="/s", volume_capability=block())),
+                ("NodePublishVolume", dict(absent, staging_target_path="/s", target_path="/t")),
+                ("NodeUnpublishVolume", dict(target_path="/t")),
+                ("NodeUnpublishVolume", absent),
+                ("NodeGetVolumeStats", dict(volume_path="/t")),
+                ("NodeGetVolumeStats", absent),
+                ("NodeGetVolumeStats", dict(absent, volume_path="relative"))):
+            with self.subTest(method=method, given=sorted(fields)):
+                self.assert_code(Code.INVALID_ARGUMENT, method, **fields)
+
+    def test_what_is_unknown_is_not_found(self):
+        for absent in ("absent", "Not A Volume's Name", "../../etc", "x" * 128):
+            ids = dict(volume_id=absent)
+            for method, fields in (
+                    ("ControllerPublishVolume", dict(node_id="absent", volume_capability=block())),
+                    ("ValidateVolumeCapabilities", dict(volume_capabilities=[block()])),
+                    ("ControllerGetVolume", {}),
+                    ("NodeStageVolume", dict(staging_target_path=self.folder, volume_capability=block())),
+                    ("NodePublishVolume", dict(staging_target_path=self.folder, target_path=self.path("t"),
+                                               volume_capability=block())),
+                    ("NodeGetVolumeStats", dict(volume_path=self.folder))):
+                with self.subTest(method=method, id=absent):
+                    self.assert_code(Code.NOT_FOUND, method, **ids, **fields)
+            # What is not there any more need not be ended.
+            self.driver.DeleteVolume(**ids)
+            self.driver.ControllerUnpublishVolume(**ids, node_id="absent")
+            self.driver.NodeUnstageVolume(**ids, staging_target_path=self.folder)
+            self.driver.NodeUnpublishVolume(**ids, target_path=self.path("t"))
+
+    def test_what_is_not_announced_is_unimplemented(self):
+        self.assert_code(Code.UNIMPLEMENTED, "ControllerModifyVolume", volume_id="x", mutable_parameters={"a": "b"})
+        self.assert_code(Code.UNIMPLEMENTED, "GroupControllerGetCapabilities")
+
+
+class CsiCreateTest(CsiCase):
+    def test_the_same_request_makes_one_volume_and_another_one_is_refused(self):
+        fields = dict(name="twice", capacity_range=size_range(SIZE, SIZE), volume_capabilities=[block()],
+                      parameters={"replicas": "3", "minInSync": "2"})
+        volume = self.create("twice", parameters=fields["parameters"])
+        again = self.driver.CreateVolume(**fields).volume
+        self.assertEqual((again.volume_id, again.capacity_bytes), (volume, SIZE))
+        for other in (dict(capacity_range=size_range(SIZE + 4096)), dict(capacity_range=size_range(1, SIZE - 4096)),
+                      dict(parameters={"replicas": "1"}), dict(volume_capabilities=[mount()])):
+            with self.subTest(other=sorted(other)):
+                self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", **{**fields, **other})
+        # A wider range holds it still.
+        self.driver.CreateVolume(**{**fields, "capacity_range": size_range(1, 2 * SIZE)})
+        self.driver.DeleteVolume(volume_id=volume)
+        self.driver.DeleteVolume(volume_id=volume)
+        self.assert_code(Code.NOT_FOUND, "ControllerGetVolume", volume_id=volume)
+
+    def test_any_name_that_the_specification_allows_is_a_volume(self):
+        ids = set()
+        for name in ("Sanity Test", "sanity test", "n" * 128, "n" * 127, "tab\tand\nmore", "ä-é", "-", "pvc-1"):
+            ids.add(self.create(name))
+        self.assertEqual(len(ids), 8)
+        for name in ("", "n" * 129, "bell\a"):
+            self.assert_code(Code.INVALID_ARGUMENT, "CreateVolume", name=name, volume_capabilities=[block()])
+
+    def test_sizes(self):
+        one = dict(volume_capabilities=[block()])
+        for name, wanted, got in (("exact", size_range(5 * MIB, 5 * MIB), 5 * MIB), ("round", size_range(5 * MIB + 1), 5 * MIB + 4096),
+                                  ("none", None, 1 << 30), ("limit", size_range(0, 8 * MIB), 8 * MIB)):
+            with self.subTest(name):
+                made = self.driver.CreateVolume(name=name, capacity_range=wanted, **one).volume
+                self.addCleanup(self.driver.DeleteVolume, volume_id=made.volume_id)
+                self.assertEqual(made.capacity_bytes, got)
+        for wanted in (size_range(2 * MIB, MIB), size_range(-1), size_range(0, -1), size_range(5 * MIB + 1, 5 * MIB + 2),
+                       size_range((1 << 63) - 1)):
+            self.assert_code(Code.OUT_OF_RANGE, "CreateVolume", name="wrong", capacity_range=wanted, **one)
+        self.assert_code(Code.RESOURCE_EXHAUSTED, "CreateVolume", name="wrong", capacity_range=size_range(1 << 50), **one)
+
+    def test_what_cannot_be_made_is_refused_and_nothing_is_left(self):
+        one = dict(name="refused", capacity_range=size_range(), volume_capabilities=[block()])
+        invalid = (
+            dict(parameters={"color": "red"}), dict(parameters={"replicas": "many"}), dict(mutable_parameters={"replicas": "3"}),
+            dict(volume_capabilities=[block(Mode.MULTI_NODE_MULTI_WRITER)]), dict(volume_capabilities=[block(), mount("ntfs")]))
+        for wrong in invalid:
+            with self.subTest(wrong=str(wrong)):
+                self.assert_code(Code.INVALID_ARGUMENT, "CreateVolume", **{**one, **wrong})
+        for lacking in (dict(parameters={"replicas": "5"}),
+                        dict(accessibility_requirements=pb.TopologyRequirement(
+                            requisite=[pb.Topology(segments={"csi.weir.dev/zone": "elsewhere"})]))):
+            self.assert_code(Code.RESOURCE_EXHAUSTED, "CreateVolume", **{**one, **lacking})
+        self.assertNotIn("refused", self.cluster.weirctl("volume", "list").stdout)
+
+    def test_a_place_where_a_node_is_will_do(self):
+        places = [pb.Topology(segments={"csi.weir.dev/zone": zone}) for zone in ("elsewhere", "a")]
+        self.create("placed", accessibility_requirements=pb.TopologyRequirement(requisite=places, preferred=places[1:]))
+
+    def test_many_at_once_make_one_volume(self):
+        fields = dict(name="raced", capacity_range=size_range(), volume_capabilities=[block()])
+        self.addCleanup(self.driver.DeleteVolume, volume_id="raced")
+        codes = []
+        threads = [threading.Thread(target=lambda: codes.append(self.driver.code("CreateVolume", **fields)[0]))
+                   for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertLessEqual(set(codes), {OK, Code.ABORTED})
+        self.assertIn(OK, codes)
+        self.assertEqual(self.cluster.weirctl("volume", "list").stdout.count("raced"), 1)
+
+    def test_a_volume_of_somebody_else_is_shown_and_not_deleted(self):
+        self.assert_code(Code.FAILED_PRECONDITION, "DeleteVolume", volume_id="demo")
+        self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", name="demo", capacity_range=size_range(), volume_capabilities=[block()])
+        self.assertEqual(self.driver.ControllerGetVolume(volume_id="demo").volume.capacity_bytes, SIZE)
+
+
+class CsiQuestionTest(CsiCase):
+    def test_a_list_in_pages_misses_nothing_though_volumes_go_and_come(self):
+        for i in range(5):
+            self.create(f"list-{i}")
+        everything = [e.volume.volume_id for e in self.driver.ListVolumes().entries]
+        self.assertEqual(everything, sorted(everything))
+        self.assertEqual(len(everything), 6)  # and demo
+        first = self.driver.ListVolumes(max_entries=3)
+        self.assertEqual(len(first.entries), 3)
+        self.assertTrue(first.next_token)
+        self.driver.DeleteVolume(volume_id=first.entries[-1].volume.volume_id)
+        self.create("list-9")
+        rest = self.driver.ListVolumes(starting_token=first.next_token)
+        self.assertEqual([e.volume.volume_id for e in rest.entries], everything[3:] + ["list-9"])
+        self.assertFalse(rest.next_token)
+        self.assertFalse(self.driver.ListVolumes(max_entries=6).next_token, "exactly as many as there are")
+        self.assert_code(Code.ABORTED, "ListVolumes", starting_token="invalid-token")
+        self.assert_code(Code.INVALID_ARGUMENT, "ListVolumes", max_entries=-1)
+
+    def test_lists_and_questions_say_where_a_volume_is_and_how_it_does(self):
+        volume = self.create("shown")
+        self.assertFalse(self.driver.ControllerGetVolume(volume_id=volume).status.published_node_ids)
+        self.publish_to_node(volume, block())
+        status = self.driver.ControllerGetVolume(volume_id=volume).status
+        self.assertEqual(list(status.published_node_ids), [self.node])
+        self.assertFalse(status.volume_condition.abnormal, status.volume_condition.message)
+        entry = [e for e in self.driver.ListVolumes().entries if e.volume.volume_id == volume][0]
+        self.assertEqual(list(entry.status.published_node_ids), [self.node])
+        self.cluster.kill9("replica2")
+        try:
+            wait_until(lambda: self.driver.ControllerGetVolume(volume_id=volume).status.volume_condition.abnormal, 30,
+                       "a volume without one of its replicas is abnormal")
+            said = self.driver.ControllerGetVolume(volume_id=volume).status.volume_condition.message
+            self.assertIn("replica2", said)
+        finally:
+            self.cluster.ops("start", "replica2")
+        wait_until(lambda: not self.driver.ControllerGetVolume(volume_id=volume).status.volume_condition.abnormal, 60,
+                   "and well again")
+
+    def test_capabilities_are_confirmed_or_the_message_says_why_not(self):
+        volume = self.create("validated", parameters={"replicas": "3"})
+        ask = dict(volume_id=volume, volume_capabilities=[block(), mount("xfs")])
+        confirmed = self.driver.ValidateVolumeCapabilities(parameters={"replicas": "3"}, **ask)
+        self.assertEqual(len(confirmed.confirmed.volume_capabilities), 2)
+        for wrong in (dict(volume_capabilities=[block(), block(Mode.MULTI_NODE_MULTI_WRITER)]),
+                      dict(parameters={"replicas": "1"}), dict(parameters={"color": "red"})):
+            refused = self.driver.ValidateVolumeCapabilities(**{**ask, **wrong})
+            self.assertFalse(refused.HasField("confirmed"))
+            self.assertTrue(refused.message)
+
+    def test_capacity_is_that_of_the_replicas(self):
+        there = self.driver.GetCapacity(volume_capabilities=[mount()])
+        self.assertGreater(there.available_capacity, SIZE)
+        self.assertGreater(there.minimum_volume_size.value, 0)
+        self.assertEqual(self.driver.GetCapacity(parameters={"replicas": "5"}).available_capacity, 0)
+        self.assertEqual(self.driver.GetCapacity(volume_capabilities=[block(Mode.MULTI_NODE_MULTI_WRITER)]).available_capacity, 0)
+        for zone, some in (("a", True), ("elsewhere", False)):
+            place = pb.Topology(segments={"csi.weir.dev/zone": zone})
+            self.assertEqual(self.driver.GetCapacity(accessible_topology=place).available_capacity > 0, some)
+        self.assert_code(Code.INVALID_ARGUMENT, "GetCapacity", parameters={"color": "red"})
+
+
+class CsiPublishTest(CsiCase):
+    def test_publishing_is_repeatable_and_anything_else_is_refused(self):
+        volume = self.create("published")
+        fields = dict(volume_id=volume, node_id=self.node, volume_capability=block())
+        self.assert_code(Code.NOT_FOUND, "ControllerPublishVolume", **{**fields, "node_id": "absent"})
+        first = self.driver.ControllerPublishVolume(**fields)
+        self.assertEqual(dict(first.publish_context), {READ_ONLY_KEY: "false"})
+        self.assertEqual(self.driver.ControllerPublishVolume(**fields), first)
+        for other in (dict(readonly=True), dict(volume_capability=block(Mode.SINGLE_NODE_MULTI_WRITER)),
+                      dict(volume_capability=mount())):
+            self.assert_code(Code.ALREADY_EXISTS, "ControllerPublishVolume", **{**fields, **other})
+        self.assert_code(Code.FAILED_PRECONDITION, "DeleteVolume", volume_id=volume)
+        self.driver.ControllerUnpublishVolume(volume_id=volume, node_id="some-other-node")
+        self.assertTrue(self.driver.ControllerGetVolume(volume_id=volume).status.published_node_ids)
+        self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
+        self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
+        self.assertFalse(self.driver.ControllerGetVolume(volume_id=volume).status.published_node_ids)
+        again = self.driver.ControllerPublishVolume(**{**fields, "readonly": True})
+        self.assertEqual(dict(again.publish_context), {READ_ONLY_KEY: "true"})
+
+    def test_what_the_driver_knows_it_has_from_the_catalog(self):
+        volume = self.create("kept", parameters={"lanes": "2"})
+        context = self.publish_to_node(volume, block())
+        self.restart_driver()
+        self.assertEqual(list(self.driver.ControllerGetVolume(volume_id=volume).status.published_node_ids), [self.node])
+        self.assertEqual(self.publish_to_node(volume, block()), context)
+        self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", name="kept", capacity_range=size_range(),
+                         volume_capabilities=[block()])
+
+
+@unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
+class CsiNodeTest(CsiCase):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(lambda: wait_until(lambda: not processes("--log=" + os.path.join(self.cluster.dir, "csi-state")), 10,
+                                           "what served the devices has ended"))
+
+    def test_a_block_volume_is_a_device_and_keeps_what_is_written(self):
+        volume, target = self.use("block", block())
+        run("fio", "--name=v", f"--filename={target}", "--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=libaio",
+            "--iodepth=16", "--size=16M", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0")
+        self.assertEqual(int(run("blockdev", "--getsize64", target).stdout), SIZE)
+        self.assertEqual(run("blockdev", "--getss", target).stdout.strip(), "4096")
+        with open(target, "wb") as f:
+            f.write(b"weir" * 1024)
+            f.flush()
+            os.fsync(f.fileno())
+        stats = self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target)
+        self.assertEqual([(u.unit, u.total) for u in stats.usage], [(pb.VolumeUsage.BYTES, SIZE)])
+        self.assertFalse(stats.volume_condition.abnormal, stats.volume_condition.message)
+        self.assert_code(Code.NOT_FOUND, "NodeGetVolumeStats", volume_id=volume, volume_path=self.folder)
+        self.end_use(volume)
+        self.assertFalse(os.path.lexists(target))
+        context = self.publish_to_node(volume, block())
+        self.stage(volume, block(), context)
+        self.publish(volume, block(), context)
+        with open(target, "rb") as f:
+            self.assertEqual(f.read(4096), b"weir" * 1024)
+        self.assert_code(Code.FAILED_PRECONDITION, "NodeUnstageVolume", volume_id=volume, staging_target_path=self.path("staging"))
+
+    def test_file_systems_are_made_once_and_mounted_with_their_flags(self):
+        for fs_type, size in (("ext4", SIZE), ("xfs", 320 * MIB)):
+            with self.subTest(fs_type):
+                capability = mount(fs_type, flags=["noatime"])
+                volume, target = self.use(f"fs-{fs_type}", capability, size)
+                found = run("findmnt", "-n", "-o", "FSTYPE,OPTIONS", self.path("staging")).stdout
+                self.assertIn(fs_type, found)
+                self.assertIn("noatime", found)
+                with open(os.path.join(target, "file"), "w") as f:
+                    f.write("kept")
+                usage = {u.unit: u for u in self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).usage}
+                self.assertGreater(usage[pb.VolumeUsage.BYTES].available, 0)
+                self.assertGreater(usage[pb.VolumeUsage.INODES].total, 0)
+                run("fstrim", target)
+                self.end_use(volume)
+                self.assertFalse(os.path.exists(target))
+                other = mount("xfs" if fs_type == "ext4" else "ext4")
+                context = self.publish_to_node(volume, other)
+                self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume", volume_id=volume, publish_context=context,
+                                 staging_target_path=self.path("staging"), volume_capability=other)
+                self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
+                context = self.publish_to_node(volume, capability)
+                self.stage(volume, capability, context)
+                self.publish(volume, capability, context)
+                with open(os.path.join(target, "file")) as f:
+                    self.assertEqual(f.read(), "kept")
+                self.end_use(volume)
+
+    def test_staging_is_repeatable_and_otherwise_refused(self):
+        volume = self.create("staged", mount())
+        self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume", volume_id=volume, volume_capability=mount(),
+                         staging_target_path=self.path("staging", make=True))  # not published to this node
+        context = self.publish_to_node(volume, mount())
+        self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume", volume_id=volume, publish_context=context,
+                         staging_target_path=self.path("absent"), volume_capability=mount())
+        fields = self.stage(volume, mount(), context)
+        self.driver.NodeStageVolume(**fields)
+        self.assertEqual(len(loop_devices(self.cluster.dir)), 1)
+        for other in (dict(volume_capability=block()), dict(volume_capability=mount(flags=["noatime"])),
+                      dict(staging_target_path=self.path("other", make=True))):
+            self.assert_code(Code.ALREADY_EXISTS, "NodeStageVolume", **{**fields, **other})
+        self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume",
+                         **{**fields, "volume_capability": mount(mode=Mode.MULTI_NODE_MULTI_WRITER)})
+        # Staged elsewhere than this asks for: nothing to do.
+        self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("other"))
+        self.assertEqual(len(loop_devices(self.cluster.dir)), 1)
+        for _ in range(2):
+            self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
+        self.assertEqual(loop_devices(self.cluster.dir), [])
+
+    def test_a_stage_that_fails_leaves_nothing(self):
+        wrong = mount(flags=["no-such-flag"])
+        volume = self.create("failing", mount())
+        context = self.publish_to_node(volume, wrong)
+        said = self.assert_code(Code.INTERNAL, "NodeStageVolume", volume_id=volume, publish_context=context,
+                                staging_target_path=self.path("staging", make=True), volume_capability=wrong)
+        self.assertIn("mount", said)
+        self.assertEqual(loop_devices(self.cluster.dir), [])
+
+    def test_publishing_on_the_node_is_repeatable_and_otherwise_refused(self):
+        for make in (mount, block):
+            with self.subTest(make.__name__):
+                volume = self.create(f"paths-{make.__name__}", make())
+                context = self.publish_to_node(volume, make())
+                early = dict(volume_id=volume, publish_context=context, volume_capability=make(),
+                             staging_target_path=self.path("staging", make=True), target_path=self.path("target"))
+                self.assert_code(Code.FAILED_PRECONDITION, "NodePublishVolume", **early)
+                self.assert_code(Code.FAILED_PRECONDITION, "NodePublishVolume", **{**early, "staging_target_path": ""})
+                self.stage(volume, make(), context)
+                fields = self.publish(volume, make(), context)
+                self.driver.NodePublishVolume(**fields)
+                self.assert_code(Code.ALREADY_EXISTS, "NodePublishVolume", **{**fields, "readonly": True})
+                self.assert_code(Code.ALREADY_EXISTS, "NodePublishVolume",
+                                 **{**fields, "volume_capability": make(mode=Mode.SINGLE_NODE_SINGLE_WRITER)})
+                self.assert_code(Code.FAILED_PRECONDITION, "NodePublishVolume", **{**fields, "target_path": self.path("two")})
+                self.driver.NodeUnpublishVolume(volume_id=volume, target_path=self.path("target"))
+                self.driver.NodeUnpublishVolume(volume_id=volume, target_path=self.path("target"))
+                self.assert_code(Code.FAILED_PRECONDITION, "NodePublishVolume",
+                                 **{**fields, "target_path": self.path("absent/target")})
+                self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
+
+    def test_several_writers_of_one_node_have_several_paths_one_of_them_read_only(self):
+        for make in (mount, block):
+            with self.subTest(make.__name__):
+                several = make(mode=Mode.SINGLE_NODE_MULTI_WRITER)
+                volume = self.create(f"several-{make.__name__}", several)
+                context = self.publish_to_node(volume, several)
+                self.stage(volume, several, context)
+                self.publish(volume, several, context, "one")
+                fields = self.publish(volume, several, context, "two", readonly=True)
+                self.driver.NodePublishVolume(**fields)
+                self.assert_code(Code.ALREADY_EXISTS, "NodePublishVolume", **{**fields, "readonly": False})
+                writable, read_only = (self.path(p + ("/file" if make is mount else "")) for p in ("one", "two"))
+                with open(writable, "wb") as f:
+                    f.write(b"x" * 4096)
+                    f.flush()
+                    os.fsync(f.fileno())
+                with open(read_only, "rb") as f:
+                    self.assertEqual(f.read(4096), b"x" * 4096)
+                with self.assertRaises(OSError), open(read_only, "r+b", buffering=0) as f:
+                    f.write(bytes(4096))
+                self.driver.NodeUnpublishVolume(volume_id=volume, target_path=self.path("one"))
+                with open(read_only, "rb") as f:
+                    self.assertEqual(f.read(1), b"x")
+                self.driver.NodeUnpublishVolume(volume_id=volume, target_path=self.path("two"))
+                self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
+                self.assertEqual(loop_devices(self.cluster.dir), [])
+
+    def test_published_read_only_by_the_controller_nothing_can_write(self):
+        volume, target = self.use("read-only", mount())
+        with open(os.path.join(target, "file"), "w") as f:
+            f.write("kept")
+        self.end_use(volume)
+        context = self.publish_to_node(volume, mount(), readonly=True)
+        self.stage(volume, mount(), context)
+        self.publish(volume, mount(), context, readonly=True)
+        with open(os.path.join(target, "file")) as f:
+            self.assertEqual(f.read(), "kept")
+        with self.assertRaises(OSError):
+            open(os.path.join(target, "other"), "w")
+        device = run("findmnt", "-n", "-o", "SOURCE", self.path("staging")).stdout.strip()
+        self.assertEqual(run("blockdev", "--getro", device).stdout.strip(), "1")
+        self.end_use(volume)
+        empty = self.create("read-only-empty", mount())
+        context = self.publish_to_node(empty, mount(), readonly=True)
+        self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume", volume_id=empty, publish_context=context,
+                         staging_target_path=self.path("staging"), volume_capability=mount())
+
+    def test_a_group_gets_what_is_there_and_what_comes(self):
+        capability = mount(group="4321")
+        volume, target = self.use("group", capability)
+        os.makedirs(os.path.join(target, "made"))
+        for path in (target, os.path.join(target, "made")):
+            self.assertEqual(os.stat(path).st_gid, 4321)
+        self.assertEqual(os.stat(target).st_mode & 0o2070, 0o2070)
+        self.end_use(volume)
+
+    def test_what_is_at_a_path_and_not_ours_stays(self):
+        volume = self.create("careful", block())
+        os.makedirs(self.path("target/data"))
+        self.assertNotEqual(self.driver.code("NodeUnpublishVolume", volume_id=volume, target_path=self.path("target"))[0], OK)
+        self.assertTrue(os.path.isdir(self.path("target/data")))
+
+    def test_a_device_that_is_served_no_more_is_abnormal_and_staged_anew(self):
+        volume, target = self.use("orphan", block())
+        for pid in processes(f"--volume={volume}"):
+            os.kill(pid, 9)
+        wait_until(lambda: not processes(f"--volume={volume}"), 10, "weir-fuse is gone")
+        self.assertTrue(self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).volume_condition.abnormal)
+        self.driver.NodeUnpublishVolume(volume_id=volume, target_path=target)
+        context = self.publish_to_node(volume, block())
+        self.stage(volume, block(), context)
+        self.publish(volume, block(), context)
+        with open(target, "rb") as f:
+            self.assertEqual(f.read(4096), bytes(4096))
+        self.end_use(volume)
+
+
+if __name__ == "__main__":
+    unittest.main()
