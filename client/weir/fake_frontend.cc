@@ -61,6 +61,16 @@ void FakeFrontend::Restart(uint32_t epoch, uint32_t intact_since) {
   Start();
 }
 
+void FakeFrontend::RestartWithoutIt() {
+  Stop();
+  {
+    absl::MutexLock lock(&mutex_);
+    attached_ = false;
+    elsewhere_ = true;
+  }
+  Start();
+}
+
 void FakeFrontend::Hold() {
   absl::MutexLock lock(&mutex_);
   held_ = true;
@@ -106,6 +116,7 @@ grpc::Status FakeFrontend::Attach(grpc::ServerContext*, const v1::AttachRequest*
     return wire::ToGrpc(absl::NotFoundError(absl::StrCat("no volume ", request->name())));
   }
   ++attaches_;
+  if (elsewhere_) return wire::ToGrpc(absl::FailedPreconditionError("volume demo is attached at frontend two"));
   attached_ = true;
   return grpc::Status::OK;
 }

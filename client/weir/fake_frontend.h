@@ -50,6 +50,8 @@ class FakeFrontend : public v1::VolumeService::Service {
   // The process was replaced: not attached, and the next Attach takes `epoch`. Nothing is lost since
   // `intact_since`; 0: since nothing.
   void Restart(uint32_t epoch, uint32_t intact_since = 0);
+  // As Restart, while another frontend took the volume.
+  void RestartWithoutIt();
   // Requests are read, and wait, until Release.
   void Hold();
   void Release();
@@ -88,6 +90,7 @@ class FakeFrontend : public v1::VolumeService::Service {
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
   bool attached_ ABSL_GUARDED_BY(mutex_) = false;
   bool deleted_ ABSL_GUARDED_BY(mutex_) = false;
+  bool elsewhere_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t epoch_ ABSL_GUARDED_BY(mutex_) = 1;
   uint32_t intact_since_ ABSL_GUARDED_BY(mutex_) = 0;
   int attaches_ ABSL_GUARDED_BY(mutex_) = 0;

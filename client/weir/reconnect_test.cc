@@ -251,6 +251,14 @@ TEST_F(ReconnectTest, ADetachIsNotUndoneBehindTheOperatorsBack) {
   EXPECT_EQ(frontend_.attaches(), 2);
 }
 
+TEST_F(ReconnectTest, AVolumeThatAnotherFrontendHasByNowIsNotWaitedFor) {
+  Open();
+  frontend_.RestartWithoutIt();
+  const absl::Status status = volume_->Write(0, Block('a'));
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+  EXPECT_THAT(Message(status), HasSubstr("frontend two"));
+}
+
 TEST_F(ReconnectTest, ADeletedVolumeIsNotFound) {
   Open();
   frontend_.Script({Act::kDelete});

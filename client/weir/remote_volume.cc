@@ -376,6 +376,11 @@ void RemoteVolume::Attached(const grpc::Status& grpc_status) {
       StartOpening(todo);
     } else if (IsFinal(status)) {
       Refuse(Interrupted(status), todo);
+    } else if (absl::IsFailedPrecondition(status)) {
+      // Another frontend has taken it: nobody of this one's clients goes on, whoever has it next.
+      Refuse(absl::AbortedError(absl::StrCat("volume ", name_, " is another frontend's by now (", status.message(),
+                                             "); call Reset() or open the volume anew")),
+             todo);
     } else {
       Pause(status, todo);
     }
