@@ -67,13 +67,18 @@ def count_targets(path, count):
         print(f"{'PASS' if failed == 0 else 'FAIL'} {label}: {passed} passed, {failed} failed")
 
 
-def unit(config, count):
+def fuzz_labels():
+    return [f"//tests/fuzz:{name}" for name in sorted(os.listdir(os.path.join(ROOT, "tests", "fuzz", "corpus")))]
+
+
+def unit(config, also, count):
+    """`also`: what is built meanwhile, since tests mostly wait and compilers do not."""
     print("ops/test: unit tests and lint (a first build takes some minutes)", flush=True)
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = ["bazel", "test", "//...", "--keep_going", "--show_progress", "--curses=no",
                    "--show_progress_rate_limit=30", "--test_summary=none",
                    f"--build_event_json_file={report.name}"]
-        code = subprocess.run(command + config, cwd=ROOT).returncode
+        code = subprocess.run(command + config + also, cwd=ROOT).returncode
         before = count.failed
         count_targets(report.name, count)
         # 3: some test failed, and is counted. Everything else is trouble of the build itself.
@@ -119,7 +124,7 @@ def show_fuzz(child, count):
 
 
 def fuzz_and_system(fuzzes, systems, full, count):
-    """Side by side: fuzz targets are built and run while real processes mostly wait."""
+    """Side by side: fuzz targets run while real processes mostly wait."""
     children = []
     if systems and install(count):
         print("ops/test: real processes", flush=True)
@@ -149,7 +154,8 @@ def main():
     begun = time.monotonic()
     everything = not (arguments.unit or arguments.fuzz or arguments.system or arguments.config)
     if everything or arguments.unit or arguments.config:
-        unit([f"--config={arguments.config}"] if arguments.config else [], count)
+        config = [f"--config={arguments.config}"] if arguments.config else []
+        unit(config, fuzz_labels() if everything else [], count)
     fuzz_and_system(everything or arguments.fuzz, everything or arguments.system,
                     arguments.full, count)
     minutes, seconds = divmod(int(time.monotonic() - begun), 60)
