@@ -238,7 +238,8 @@ TEST_F(PinsTest, AFailedSyncIsNotAnswered) {
   Overwrite(0);
   machine_->fs->FailWhere(FileOp::kSync, ".log", rocksdb::IOStatus::IOError("not this time"));
   EXPECT_FALSE(Update({Here(1)}).ok());
-  EXPECT_FALSE(store()->health().ok());
+  // A sync in the background may have met it first, and be about to tell the store.
+  while (store()->health().ok()) std::this_thread::yield();
 }
 
 TEST_F(PinsTest, AVolumeGrowsAndNeverShrinks) {
