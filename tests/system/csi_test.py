@@ -33,10 +33,11 @@ class CsiIdentityTest(CsiCase):
 
     def test_without_a_frontend_it_is_not_ready_and_comes_back_with_it(self):
         self.cluster.kill9("volume")
-        self.assertFalse(self.driver.Probe().ready.value)
+        # The broken connection is heard of a moment later.
+        wait_until(lambda: not self.driver.Probe().ready.value, 10, "it is not ready")
         self.assert_code(Code.UNAVAILABLE, "CreateVolume", name="x", volume_capabilities=[block()])
         self.cluster.ops("start", "volume")
-        self.assertTrue(self.driver.Probe().ready.value)
+        wait_until(lambda: self.driver.Probe().ready.value, 10, "it is ready again")
 
 
 class CsiRequestTest(CsiCase):
