@@ -41,11 +41,15 @@ class RulesTest(unittest.TestCase):
     def test_each_alert_has_a_page_and_each_page_an_alert(self):
         pages = {name[:-3] for name in os.listdir(RUNBOOKS) if name.startswith("Weir")}
         self.assertEqual(alerts(), pages)
+        with open(os.path.join(ROOT, "OPERATIONS.md")) as f:
+            operations = f.read()
         for name in pages:
             with open(os.path.join(RUNBOOKS, f"{name}.md")) as f:
                 page = f.read()
             self.assertRegex(page, rf"\A# {name}\n\n\*\*Meaning\.\*\* .+\n\n\*\*Check\.\*\*\n\n(\* .+\n)+"
                              r"\n\*\*Act\.\*\*\n\n(\* .+\n)+\Z")
+            for section in re.findall(r'OPERATIONS\.md, "([^"]+)"', page):
+                self.assertIn(section, operations, name)
 
     def test_each_metric_that_they_name_exists_in_the_code(self):
         declared = set()
