@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "client/csi/answer.h"
 #include "client/csi/names.h"
 #include "client/csi/volume_state.h"
@@ -59,7 +60,7 @@ grpc::Status Controller::ControllerGetCapabilities(Context*, const v1csi::Contro
   for (const auto type :
        {Rpc::CREATE_DELETE_VOLUME, Rpc::PUBLISH_UNPUBLISH_VOLUME, Rpc::PUBLISH_READONLY, Rpc::LIST_VOLUMES,
         Rpc::LIST_VOLUMES_PUBLISHED_NODES, Rpc::GET_CAPACITY, Rpc::GET_VOLUME, Rpc::VOLUME_CONDITION,
-        Rpc::SINGLE_NODE_MULTI_WRITER}) {
+        Rpc::SINGLE_NODE_MULTI_WRITER, Rpc::EXPAND_VOLUME}) {
     response->add_capabilities()->mutable_rpc()->set_type(type);
   }
   return grpc::Status::OK;
@@ -116,6 +117,7 @@ absl::Status Controller::Create(const v1csi::CreateVolumeRequest& request, absl:
   attributes[kNameAttribute] = request.name();
   attributes[kParametersAttribute] = wanted.parameters.text;
   attributes[kKindsAttribute] = KindsText(wanted.uses);
+  attributes[kCreatedAttribute] = CreatedText(absl::Now());
   if (!wanted.parameters.mkfs_options.empty()) attributes[kMkfsAttribute] = wanted.parameters.mkfs_options;
   absl::StatusOr<v1::CreateVolumeResponse> made =
       frontends_->Call(&Frontends::Stub::CreateVolume, create, deadline);
@@ -215,7 +217,7 @@ absl::StatusOr<std::vector<v1::Volume>> Controller::Volumes(absl::Time deadline)
   ASSIGN_OR_RETURN(const v1::ListVolumesResponse response,
                    frontends_->Call(&Frontends::Stub::ListVolumes, v1::ListVolumesRequest(), deadline));
   std::vector<v1::Volume> volumes(response.volumes().begin(), response.volumes().end());
-  absl::c_sort(volumes, [](const v1::Volume& a, const v1::Volume& b) { return a.name() < b.name(); });
+  absl::c_sort(volumes, [](const v1::Volume& a, const v1::Volume& b) { return OrderOf(a) < OrderOf(b); });
   return volumes;
 }
 
@@ -270,13 +272,15 @@ absl::Status Controller::List(const v1csi::ListVolumesRequest& request, absl::Ti
   if (request.max_entries() < 0) return absl::InvalidArgumentError("max_entries is below zero");
   ASSIGN_OR_RETURN(const std::string after, AfterOfToken(request.starting_token()));
   ASSIGN_OR_RETURN(const std::vector<v1::Volume> volumes, Volumes(deadline));
+  std::string last;
   for (const v1::Volume& volume : volumes) {
-    // By name and not by number, so that those that go or come between two pages harm nothing.
-    if (volume.name() <= after) continue;
+    // By where it stands and not by number, so that those that go between two pages harm nothing.
+    if (OrderOf(volume) <= after) continue;
     if (request.max_entries() > 0 && response->entries_size() == request.max_entries()) {
-      response->set_next_token(TokenAfter(response->entries().rbegin()->volume().volume_id()));
+      response->set_next_token(TokenAfter(last));
       break;
     }
+    last = OrderOf(volume);
     v1csi::ListVolumesResponse::Entry* entry = response->add_entries();
     *entry->mutable_volume() = Describe(volume);
     const std::string node = AttributeOf(volume, kNodeAttribute);

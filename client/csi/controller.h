@@ -46,6 +46,8 @@ class Controller final : public v1csi::Controller::Service {
                            v1csi::ListVolumesResponse* response) override;
   grpc::Status ControllerGetVolume(Context* context, const v1csi::ControllerGetVolumeRequest* request,
                                    v1csi::ControllerGetVolumeResponse* response) override;
+  grpc::Status ControllerExpandVolume(Context* context, const v1csi::ControllerExpandVolumeRequest* request,
+                                      v1csi::ControllerExpandVolumeResponse* response) override;
   grpc::Status GetCapacity(Context* context, const v1csi::GetCapacityRequest* request,
                            v1csi::GetCapacityResponse* response) override;
 
@@ -91,6 +93,12 @@ class Controller final : public v1csi::Controller::Service {
   void LetGoOnNode(const std::string& id, const std::string& node, absl::Time deadline);
   // No frontend has the volume any more. The address of the one that may delete it.
   absl::StatusOr<std::string> LetGo(const v1::Volume& volume, absl::Time deadline);
+
+  // controller_expand.cc
+  absl::Status Expand(const v1csi::ControllerExpandVolumeRequest& request, absl::Time deadline,
+                      v1csi::ControllerExpandVolumeResponse* response);
+  // The frontend that has the volume; any, if none has. UNAVAILABLE: that one does not answer, and a node uses it.
+  absl::StatusOr<std::string> AddressFor(const v1::Volume& volume, absl::Time deadline);
 
   Frontends* const frontends_;
   const int64_t volumes_max_;

@@ -20,6 +20,7 @@ grpc::Status Identity::GetPluginCapabilities(grpc::ServerContext*, const ::csi::
        {PluginCapability::Service::CONTROLLER_SERVICE, PluginCapability::Service::VOLUME_ACCESSIBILITY_CONSTRAINTS}) {
     response->add_capabilities()->mutable_service()->set_type(type);
   }
+  response->add_capabilities()->mutable_volume_expansion()->set_type(PluginCapability::VolumeExpansion::ONLINE);
   return grpc::Status::OK;
 }
 

@@ -64,7 +64,8 @@ grpc::Status Node::NodeGetCapabilities(Context*, const v1csi::NodeGetCapabilitie
                                        v1csi::NodeGetCapabilitiesResponse* response) {
   using Rpc = v1csi::NodeServiceCapability::RPC;
   for (const auto type : {Rpc::STAGE_UNSTAGE_VOLUME, Rpc::GET_VOLUME_STATS, Rpc::VOLUME_CONDITION,
-                          Rpc::SINGLE_NODE_MULTI_WRITER, Rpc::VOLUME_MOUNT_GROUP}) {
+                          Rpc::SINGLE_NODE_MULTI_WRITER, Rpc::VOLUME_MOUNT_GROUP,
+                          Rpc::EXPAND_VOLUME}) {
     response->add_capabilities()->mutable_rpc()->set_type(type);
   }
   return grpc::Status::OK;

@@ -52,6 +52,8 @@ class Node final : public v1csi::Node::Service {
                                  v1csi::NodePublishVolumeResponse* response) override;
   grpc::Status NodeUnpublishVolume(Context* context, const v1csi::NodeUnpublishVolumeRequest* request,
                                    v1csi::NodeUnpublishVolumeResponse* response) override;
+  grpc::Status NodeExpandVolume(Context* context, const v1csi::NodeExpandVolumeRequest* request,
+                                v1csi::NodeExpandVolumeResponse* response) override;
   grpc::Status NodeGetVolumeStats(Context* context, const v1csi::NodeGetVolumeStatsRequest* request,
                                   v1csi::NodeGetVolumeStatsResponse* response) override;
 
@@ -96,6 +98,8 @@ class Node final : public v1csi::Node::Service {
   // Other paths may show it too; then it stays.
   static absl::Status RemoveTwinIfUnused(const std::string& twin, absl::Time deadline);
   absl::Status Unpublish(const std::string& id, const std::string& path, absl::Time deadline);
+  absl::Status Expand(const v1csi::NodeExpandVolumeRequest& request, absl::Time deadline,
+                      v1csi::NodeExpandVolumeResponse* response);
   absl::Status Stats(const std::string& id, const std::string& path, absl::Time deadline,
                      v1csi::NodeGetVolumeStatsResponse* response);
   v1csi::VolumeCondition Condition(const std::string& id, const Staged& staged, const Mount& mount,

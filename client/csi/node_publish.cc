@@ -1,4 +1,4 @@
-// Node's publishing: a staged volume is shown where its users want it.
+// Node's publishing: a staged volume is shown where its users want it, grows and is measured there.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/csi/answer.h"
+#include "client/csi/command.h"
 #include "client/csi/file_system.h"
 #include "client/csi/loop_device.h"
 #include "client/csi/names.h"
@@ -190,6 +191,46 @@ absl::Status Node::Unpublish(const std::string& id, const std::string& path, abs
   for (const std::string& twin : LoopDevicesOn(staged->device.path)) {
     RETURN_IF_ERROR(RemoveTwinIfUnused(twin, deadline));
   }
+  return absl::OkStatus();
+}
+
+// --- growing ---
+
+grpc::Status Node::NodeExpandVolume(Context* context, const v1csi::NodeExpandVolumeRequest* request,
+                                    v1csi::NodeExpandVolumeResponse* response) {
+  return Answer(Kind::kChange, "NodeExpandVolume", request->volume_id(),
+                Expand(*request, DeadlineOf(*context), response));
+}
+
+absl::Status Node::Expand(const v1csi::NodeExpandVolumeRequest& request, absl::Time deadline,
+                          v1csi::NodeExpandVolumeResponse* response) {
+  const std::string& id = request.volume_id();
+  RETURN_IF_ERROR(CheckGiven("volume_id", id));
+  RETURN_IF_ERROR(CheckPath("volume_path", request.volume_path()));
+  ASSIGN_OR_RETURN(const Operations::Held held, operations_.Begin(id));
+  ASSIGN_OR_RETURN(const std::optional<Staged> staged, FindStaged(id));
+  ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ReadMounts());
+  const std::optional<Mount> mount = MountAt(mounts, CanonicalPath(request.volume_path()));
+  // A block volume that is staged is nowhere to be seen yet.
+  const bool unseen = staged.has_value() && staged->block() && IsNoteOf(staged->device.note, CanonicalPath(request.volume_path()));
+  if (!staged.has_value() || (!unseen && (!mount.has_value() || !Shows(*mount, staged->device, staged->number)))) {
+    return absl::NotFoundError(absl::StrCat("volume ", id.substr(0, 128), " is not at ", request.volume_path()));
+  }
+  RETURN_IF_ERROR(attach_->Resize(id, deadline));
+  for (const std::string& twin : LoopDevicesOn(staged->device.path)) {
+    RETURN_IF_ERROR(RunOrFail({"losetup", "-c", twin}, deadline).status());
+  }
+  ASSIGN_OR_RETURN(const uint64_t bytes, BytesOfDevice(staged->device.path));
+  if (bytes < static_cast<uint64_t>(std::max<int64_t>(0, request.capacity_range().required_bytes()))) {
+    return absl::OutOfRangeError(absl::StrCat("volume ", id, " has ", bytes, " bytes: ControllerExpandVolume comes first"));
+  }
+  if (!staged->block()) {
+    if (mount->read_only_super) {
+      return absl::FailedPreconditionError(absl::StrCat("volume ", id, " is mounted read-only: its file system cannot grow"));
+    }
+    RETURN_IF_ERROR(GrowFileSystem(staged->device.path, mount->mount_point, mount->fs_type, deadline));
+  }
+  response->set_capacity_bytes(static_cast<int64_t>(bytes));
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
@@ -41,6 +42,12 @@ void SetSource(const std::string& text, v1csi::Volume* volume) {
   } else if (absl::ConsumePrefix(&id, kVolumeWord)) {
     volume->mutable_content_source()->mutable_volume()->set_volume_id(std::string(id));
   }
+}
+
+std::string CreatedText(absl::Time time) { return absl::StrFormat("%016d", absl::ToUnixMillis(time)); }
+
+std::string OrderOf(const v1::Volume& volume) {
+  return absl::StrCat(AttributeOf(volume, kCreatedAttribute), " ", volume.name());
 }
 
 std::string PublishedText(const Use& use, bool read_only) {

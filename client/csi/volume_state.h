@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "client/csi/parameters.h"
 #include "client/csi/use.h"
 #include "csi/v1/csi.pb.h"
@@ -21,6 +22,7 @@ inline constexpr char kNameAttribute[] = "csi.name";              // as the call
 inline constexpr char kParametersAttribute[] = "csi.parameters";  // Parameters::text
 inline constexpr char kKindsAttribute[] = "csi.kinds";            // KindsText
 inline constexpr char kSourceAttribute[] = "csi.source";          // SourceText
+inline constexpr char kCreatedAttribute[] = "csi.created";        // CreatedText
 inline constexpr char kMkfsAttribute[] = "csi.mkfs";              // Parameters::mkfs_options
 inline constexpr char kNodeAttribute[] = "csi.node";              // where it is published; absent: nowhere
 inline constexpr char kPublishedAttribute[] = "csi.published";    // PublishedText
@@ -34,6 +36,12 @@ std::string KindsText(const std::vector<Use>& uses);
 // "snapshot ID", "volume ID" or nothing, and back.
 std::string SourceText(const v1csi::VolumeContentSource& source);
 void SetSource(const std::string& text, v1csi::Volume* volume);
+
+// A moment, to be compared as text.
+std::string CreatedText(absl::Time time);
+// Where a volume stands in lists: in the order in which they were made, so that those that come while somebody reads
+// a list in pages are in it. Those that we have not made come first.
+std::string OrderOf(const v1::Volume& volume);
 
 // How it was published: two publications with the same text are compatible.
 std::string PublishedText(const Use& use, bool read_only);

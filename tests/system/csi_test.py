@@ -7,7 +7,7 @@ import unittest
 import grpc
 
 from csi_case import SIZE, CsiCase, size_range
-from csi_driver import MIB, OK, Mode, block, loop_devices, mount, pb, processes
+from csi_driver import MIB, OK, Mode, block, loop_devices, mount, mounts, pb, processes
 from harness import run, wait_until
 from mounted import why_no_block_device
 
@@ -67,6 +67,10 @@ class CsiRequestTest(CsiCase):
                 ("NodePublishVolume", dict(absent, staging_target_path="/s", target_path="/t")),
                 ("NodeUnpublishVolume", dict(target_path="/t")),
                 ("NodeUnpublishVolume", absent),
+                ("ControllerExpandVolume", dict(capacity_range=size_range())),
+                ("ControllerExpandVolume", absent),
+                ("NodeExpandVolume", dict(volume_path="/t")),
+                ("NodeExpandVolume", absent),
                 ("NodeGetVolumeStats", dict(volume_path="/t")),
                 ("NodeGetVolumeStats", absent),
                 ("NodeGetVolumeStats", dict(absent, volume_path="relative"))):
@@ -83,6 +87,8 @@ class CsiRequestTest(CsiCase):
                     ("NodeStageVolume", dict(staging_target_path=self.folder, volume_capability=block())),
                     ("NodePublishVolume", dict(staging_target_path=self.folder, target_path=self.path("t"),
                                                volume_capability=block())),
+                    ("ControllerExpandVolume", dict(capacity_range=size_range())),
+                    ("NodeExpandVolume", dict(volume_path=self.folder)),
                     ("NodeGetVolumeStats", dict(volume_path=self.folder))):
                 with self.subTest(method=method, id=absent):
                     self.assert_code(Code.NOT_FOUND, method, **ids, **fields)
@@ -175,18 +181,18 @@ class CsiCreateTest(CsiCase):
 
 class CsiQuestionTest(CsiCase):
     def test_a_list_in_pages_misses_nothing_though_volumes_go_and_come(self):
-        for i in range(5):
+        for i in (3, 0, 4, 1, 2):
             self.create(f"list-{i}")
         everything = [e.volume.volume_id for e in self.driver.ListVolumes().entries]
-        self.assertEqual(everything, sorted(everything))
-        self.assertEqual(len(everything), 6)  # and demo
+        # As they were made; demo was not made by this driver.
+        self.assertEqual(everything, ["demo", "list-3", "list-0", "list-4", "list-1", "list-2"])
         first = self.driver.ListVolumes(max_entries=3)
         self.assertEqual(len(first.entries), 3)
         self.assertTrue(first.next_token)
         self.driver.DeleteVolume(volume_id=first.entries[-1].volume.volume_id)
-        self.create("list-9")
+        self.create("a-new-one")
         rest = self.driver.ListVolumes(starting_token=first.next_token)
-        self.assertEqual([e.volume.volume_id for e in rest.entries], everything[3:] + ["list-9"])
+        self.assertEqual([e.volume.volume_id for e in rest.entries], everything[3:] + ["a-new-one"])
         self.assertFalse(rest.next_token)
         self.assertFalse(self.driver.ListVolumes(max_entries=6).next_token, "exactly as many as there are")
         self.assert_code(Code.ABORTED, "ListVolumes", starting_token="invalid-token")
@@ -423,6 +429,42 @@ class CsiNodeTest(CsiCase):
         self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume", volume_id=empty, publish_context=context,
                          staging_target_path=self.path("staging"), volume_capability=mount())
 
+    def test_a_volume_grows_while_it_is_used(self):
+        for capability, size in ((block(), SIZE), (mount("ext4"), SIZE), (mount("xfs"), 320 * MIB)):
+            with self.subTest(str(capability.WhichOneof("access_type")) + capability.mount.fs_type):
+                larger = size + 64 * MIB
+                volume, target = self.use(f"grow-{capability.mount.fs_type or 'block'}", capability, size)
+                self.assert_code(Code.OUT_OF_RANGE, "NodeExpandVolume", volume_id=volume, volume_path=target,
+                                 capacity_range=size_range(larger))
+                for _ in range(2):
+                    grown = self.driver.ControllerExpandVolume(volume_id=volume, capacity_range=size_range(larger, larger))
+                    self.assertEqual((grown.capacity_bytes, grown.node_expansion_required), (larger, True))
+                for _ in range(2):
+                    grown = self.driver.NodeExpandVolume(volume_id=volume, volume_path=target, capacity_range=size_range(larger))
+                    self.assertEqual(grown.capacity_bytes, larger)
+                total = self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).usage[0].total
+                self.assertGreater(total, size)
+                if capability.HasField("mount"):
+                    self.write_and_sync(os.path.join(target, "file"), size + 16 * MIB if size == SIZE else MIB)
+                self.assert_code(Code.OUT_OF_RANGE, "ControllerExpandVolume", volume_id=volume, capacity_range=size_range(1, size))
+                self.assert_code(Code.INVALID_ARGUMENT, "ControllerExpandVolume", volume_id=volume,
+                                 capacity_range=size_range(larger), volume_capability=block(Mode.MULTI_NODE_MULTI_WRITER))
+                self.end_use(volume)
+                # What has grown while nobody used it grows with its file system when it is staged.
+                self.driver.ControllerExpandVolume(volume_id=volume, capacity_range=size_range(larger + 64 * MIB))
+                context = self.publish_to_node(volume, capability)
+                self.stage(volume, capability, context)
+                self.publish(volume, capability, context)
+                self.assertGreater(self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).usage[0].total, total)
+                self.end_use(volume)
+
+    def write_and_sync(self, path, length):
+        with open(path, "wb") as f:
+            for _ in range(length // MIB):
+                f.write(os.urandom(MIB))
+            f.flush()
+            os.fsync(f.fileno())
+
     def test_a_group_gets_what_is_there_and_what_comes(self):
         capability = mount(group="4321")
         volume, target = self.use("group", capability)
@@ -451,6 +493,25 @@ class CsiNodeTest(CsiCase):
         with open(target, "rb") as f:
             self.assertEqual(f.read(4096), bytes(4096))
         self.end_use(volume)
+
+
+@unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
+class CsiDownTest(CsiCase):
+    def test_a_cluster_that_goes_down_takes_with_it_what_is_mounted(self):
+        volume, target = self.use("mounted", mount())
+        with open(os.path.join(target, "file"), "w") as f:
+            f.write("kept")
+        self.cluster.ops("down")
+        self.assertEqual((loop_devices(self.cluster.dir), mounts(self.folder), mounts(self.cluster.dir)), ([], [], []))
+        self.assertEqual(processes("--volume=" + volume), [])
+        self.assertFalse(os.path.exists(os.path.join(self.cluster.dir, "csi", "csi.sock")))
+        self.cluster.up()
+        self.driver.reconnect()
+        context = self.publish_to_node(volume, mount())
+        self.stage(volume, mount(), context)
+        self.publish(volume, mount(), context)
+        with open(os.path.join(target, "file")) as f:
+            self.assertEqual(f.read(), "kept")
 
 
 if __name__ == "__main__":
