@@ -22,6 +22,16 @@ absl::Status NoSuchVolume(const std::string& id) {
   return absl::NotFoundError(absl::StrCat("there is no volume '", id.substr(0, 128), "'"));
 }
 
+absl::StatusOr<SnapshotName> SourceOf(const v1csi::VolumeContentSource& source) {
+  if (source.has_snapshot()) {
+    RETURN_IF_ERROR(CheckGiven("volume_content_source.snapshot.snapshot_id", source.snapshot().snapshot_id()));
+    return SnapshotNameOf(source.snapshot().snapshot_id());
+  }
+  RETURN_IF_ERROR(CheckGiven("volume_content_source.volume.volume_id", source.volume().volume_id()));
+  if (!IsVolumeName(source.volume().volume_id())) return NoSuchVolume(source.volume().volume_id());
+  return SnapshotName{source.volume().volume_id(), ""};
+}
+
 // ALREADY_EXISTS, unless `found` is what the request asks for.
 absl::Status CheckSame(const v1::Volume& found, const v1csi::CreateVolumeRequest& request,
                        const std::vector<Use>& uses, const Parameters& parameters) {
@@ -60,7 +70,8 @@ grpc::Status Controller::ControllerGetCapabilities(Context*, const v1csi::Contro
   for (const auto type :
        {Rpc::CREATE_DELETE_VOLUME, Rpc::PUBLISH_UNPUBLISH_VOLUME, Rpc::PUBLISH_READONLY, Rpc::LIST_VOLUMES,
         Rpc::LIST_VOLUMES_PUBLISHED_NODES, Rpc::GET_CAPACITY, Rpc::GET_VOLUME, Rpc::VOLUME_CONDITION,
-        Rpc::SINGLE_NODE_MULTI_WRITER, Rpc::EXPAND_VOLUME}) {
+        Rpc::SINGLE_NODE_MULTI_WRITER, Rpc::EXPAND_VOLUME, Rpc::CREATE_DELETE_SNAPSHOT, Rpc::LIST_SNAPSHOTS,
+        Rpc::GET_SNAPSHOT, Rpc::CLONE_VOLUME}) {
     response->add_capabilities()->mutable_rpc()->set_type(type);
   }
   return grpc::Status::OK;
@@ -80,21 +91,19 @@ absl::StatusOr<Controller::Wanted> Controller::Understand(const v1csi::CreateVol
   ASSIGN_OR_RETURN(wanted.uses, UsesOf(request.volume_capabilities()));
   ASSIGN_OR_RETURN(wanted.parameters, ParametersOf(request.parameters(), request.mutable_parameters()));
   if (request.has_volume_content_source()) {
-    return absl::InvalidArgumentError("volume_content_source: volumes are made empty");
+    ASSIGN_OR_RETURN(wanted.source, SourceOf(request.volume_content_source()));
   }
-  ASSIGN_OR_RETURN(wanted.size_bytes, SizeFor(request.capacity_range(), wanted.uses));
+  ASSIGN_OR_RETURN(wanted.size_bytes, SizeFor(request.capacity_range(), wanted.uses, 0));
   wanted.name = VolumeNameOf(request.name());
   return wanted;
 }
 
 absl::Status Controller::Create(const v1csi::CreateVolumeRequest& request, absl::Time deadline,
                                 v1csi::Volume* volume) {
-  ASSIGN_OR_RETURN(const Wanted wanted, Understand(request));
+  ASSIGN_OR_RETURN(Wanted wanted, Understand(request));
   ASSIGN_OR_RETURN(const Operations::Held held, operations_.Begin(wanted.name));
-  absl::StatusOr<v1::Volume> found = frontends_->GetVolume(wanted.name, deadline);
+  const absl::StatusOr<v1::Volume> found = frontends_->GetVolume(wanted.name, deadline);
   if (!found.ok() && !absl::IsNotFound(found.status())) return found.status();
-  v1::CreateVolumeRequest create;
-  create.set_size_bytes(wanted.size_bytes);
   if (found.ok()) {
     RETURN_IF_ERROR(CheckSame(*found, request, wanted.uses, wanted.parameters));
     if (found->state() == "DELETING") {
@@ -104,40 +113,81 @@ absl::Status Controller::Create(const v1csi::CreateVolumeRequest& request, absl:
       *volume = Describe(*found);
       return absl::OkStatus();
     }
-    create.set_size_bytes(found->size_bytes());  // a creation that was cut off goes on
-  } else {
-    RETURN_IF_ERROR(CheckRoom(request, wanted, deadline));
+    wanted.begun = true;
+    wanted.size_bytes = found->size_bytes();
   }
-  create.set_name(wanted.name);
-  create.set_replica_count(wanted.parameters.replicas);
-  create.set_min_in_sync(wanted.parameters.min_in_sync);
-  create.set_lanes(wanted.parameters.lanes);
-  create.set_stripe_bytes(wanted.parameters.stripe_bytes);
-  auto& attributes = *create.mutable_attributes();
-  attributes[kNameAttribute] = request.name();
-  attributes[kParametersAttribute] = wanted.parameters.text;
-  attributes[kKindsAttribute] = KindsText(wanted.uses);
-  attributes[kCreatedAttribute] = CreatedText(absl::Now());
-  if (!wanted.parameters.mkfs_options.empty()) attributes[kMkfsAttribute] = wanted.parameters.mkfs_options;
-  absl::StatusOr<v1::CreateVolumeResponse> made =
-      frontends_->Call(&Frontends::Stub::CreateVolume, create, deadline);
-  if (made.ok()) {
-    *volume = Describe(made->volume());
-    return absl::OkStatus();
-  }
+  absl::StatusOr<v1::Volume> made = Make(request, wanted, deadline);
   // Another instance of the driver may have been faster.
-  if (!absl::IsAlreadyExists(made.status())) return made.status();
-  ASSIGN_OR_RETURN(const v1::Volume theirs, frontends_->GetVolume(wanted.name, deadline));
-  RETURN_IF_ERROR(CheckSame(theirs, request, wanted.uses, wanted.parameters));
-  *volume = Describe(theirs);
+  if (absl::IsAlreadyExists(made.status())) {
+    made = frontends_->GetVolume(wanted.name, deadline);
+    if (made.ok()) RETURN_IF_ERROR(CheckSame(*made, request, wanted.uses, wanted.parameters));
+  }
+  RETURN_IF_ERROR(made.status());
+  *volume = Describe(*made);
   return absl::OkStatus();
 }
 
-absl::Status Controller::CheckRoom(const v1csi::CreateVolumeRequest& request, const Wanted& wanted,
-                                   absl::Time deadline) {
+absl::StatusOr<Controller::Source> Controller::FindSource(const SnapshotName& name, absl::Time deadline) {
+  ASSIGN_OR_RETURN(const v1::Volume volume, Find(name.volume, deadline));
+  Source source;
+  source.size_bytes = volume.size_bytes();
+  if (!name.snapshot.empty()) {
+    v1csi::Snapshot snapshot;
+    RETURN_IF_ERROR(ShowSnapshot(absl::StrCat(name.volume, "@", name.snapshot), deadline, &snapshot));
+    source.size_bytes = static_cast<uint64_t>(snapshot.size_bytes());
+  }
+  ASSIGN_OR_RETURN(source.address, AddressFor(volume, deadline));
+  return source;
+}
+
+absl::StatusOr<v1::Volume> Controller::Make(const v1csi::CreateVolumeRequest& request, const Wanted& wanted,
+                                            absl::Time deadline) {
+  const Parameters& parameters = wanted.parameters;
+  StringMap attributes;
+  attributes[kNameAttribute] = request.name();
+  attributes[kParametersAttribute] = parameters.text;
+  attributes[kKindsAttribute] = KindsText(wanted.uses);
+  attributes[kCreatedAttribute] = CreatedText(absl::Now());
+  if (!parameters.mkfs_options.empty()) attributes[kMkfsAttribute] = parameters.mkfs_options;
+  if (!wanted.source.volume.empty()) {
+    ASSIGN_OR_RETURN(const Source source, FindSource(wanted.source, deadline));
+    uint64_t size_bytes = wanted.size_bytes;
+    if (!wanted.begun) {
+      ASSIGN_OR_RETURN(size_bytes, SizeFor(request.capacity_range(), wanted.uses, source.size_bytes));
+    }
+    v1::CloneVolumeRequest clone;
+    RETURN_IF_ERROR(CheckRoom(request, parameters, size_bytes, deadline));
+    clone.set_name(wanted.name);
+    clone.set_source(wanted.source.volume);
+    clone.set_snapshot(wanted.source.snapshot);
+    clone.set_size_bytes(size_bytes);
+    clone.set_replica_count(parameters.replicas);
+    clone.set_min_in_sync(parameters.min_in_sync);
+    attributes[kSourceAttribute] = SourceText(request.volume_content_source());
+    clone.mutable_attributes()->swap(attributes);
+    ASSIGN_OR_RETURN(v1::CloneVolumeResponse made,
+                     frontends_->CallAt(source.address, &Frontends::Stub::CloneVolume, clone, deadline));
+    return std::move(*made.mutable_volume());
+  }
+  RETURN_IF_ERROR(CheckRoom(request, parameters, wanted.size_bytes, deadline));
+  v1::CreateVolumeRequest create;
+  create.set_name(wanted.name);
+  create.set_size_bytes(wanted.size_bytes);
+  create.set_replica_count(parameters.replicas);
+  create.set_min_in_sync(parameters.min_in_sync);
+  create.set_lanes(parameters.lanes);
+  create.set_stripe_bytes(parameters.stripe_bytes);
+  create.mutable_attributes()->swap(attributes);
+  ASSIGN_OR_RETURN(v1::CreateVolumeResponse made,
+                   frontends_->Call(&Frontends::Stub::CreateVolume, create, deadline));
+  return std::move(*made.mutable_volume());
+}
+
+absl::Status Controller::CheckRoom(const v1csi::CreateVolumeRequest& request, const Parameters& parameters,
+                                   uint64_t size_bytes, absl::Time deadline) {
   RETURN_IF_ERROR(CheckTopology(request.accessibility_requirements(), deadline));
   ASSIGN_OR_RETURN(const std::vector<v1::ReplicaSummary> replicas, Replicas(deadline));
-  const uint32_t copies = wanted.parameters.copies(replicas.size());
+  const uint32_t copies = parameters.copies(replicas.size());
   if (copies == 0 || copies > replicas.size()) {
     return absl::ResourceExhaustedError(
         absl::StrCat(copies, " replicas are asked for, ", replicas.size(), " are known"));
@@ -153,12 +203,12 @@ absl::Status Controller::CheckRoom(const v1csi::CreateVolumeRequest& request, co
                                                replicas.size(), " serve; try again when more do"));
   }
   std::sort(capacities.begin(), capacities.end(), std::greater<>());
-  if (wanted.size_bytes > capacities[copies - 1]) {
+  if (size_bytes > capacities[copies - 1]) {
     return absl::ResourceExhaustedError(
-        absl::StrCat(FormatSize(wanted.size_bytes), " on ", copies, " replicas each: the disks hold ",
+        absl::StrCat(FormatSize(size_bytes), " on ", copies, " replicas each: the disks hold ",
                      FormatSize(capacities[copies - 1])));
   }
-  if (AvailableBytes(replicas, wanted.parameters) < kVolumeBytesMin) {
+  if (AvailableBytes(replicas, parameters) < kVolumeBytesMin) {
     return absl::ResourceExhaustedError(absl::StrCat("fewer than ", copies, " replicas have free space"));
   }
   return absl::OkStatus();
@@ -197,6 +247,10 @@ absl::Status Controller::Delete(const std::string& id, absl::Time deadline) {
   const std::string node = AttributeOf(*volume, kNodeAttribute);
   if (!node.empty()) {
     return absl::FailedPreconditionError(absl::StrCat("volume ", id, " is published to node ", node));
+  }
+  if (volume->snapshots_size() > 0) {
+    return absl::FailedPreconditionError(absl::StrCat("volume ", id, " has ", volume->snapshots_size(), " snapshots, such as ",
+                                                      volume->snapshots(0), ", which would be lost; delete them first"));
   }
   ASSIGN_OR_RETURN(const std::string address, LetGo(*volume, deadline));
   v1::DeleteVolumeRequest remove;
@@ -336,7 +390,7 @@ absl::Status Controller::Capacity(const v1csi::GetCapacityRequest& request, absl
   response->mutable_maximum_volume_size()->set_value(static_cast<int64_t>(available));
   v1csi::CapacityRange least;
   least.set_required_bytes(1);
-  ASSIGN_OR_RETURN(const uint64_t minimum, SizeFor(least, uses));
+  ASSIGN_OR_RETURN(const uint64_t minimum, SizeFor(least, uses, 0));
   response->mutable_minimum_volume_size()->set_value(static_cast<int64_t>(minimum));
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/csi/frontends.h"
+#include "client/csi/names.h"
 #include "client/csi/operations.h"
 #include "client/csi/parameters.h"
 #include "client/csi/use.h"
@@ -48,6 +49,14 @@ class Controller final : public v1csi::Controller::Service {
                                    v1csi::ControllerGetVolumeResponse* response) override;
   grpc::Status ControllerExpandVolume(Context* context, const v1csi::ControllerExpandVolumeRequest* request,
                                       v1csi::ControllerExpandVolumeResponse* response) override;
+  grpc::Status CreateSnapshot(Context* context, const v1csi::CreateSnapshotRequest* request,
+                              v1csi::CreateSnapshotResponse* response) override;
+  grpc::Status DeleteSnapshot(Context* context, const v1csi::DeleteSnapshotRequest* request,
+                              v1csi::DeleteSnapshotResponse* response) override;
+  grpc::Status ListSnapshots(Context* context, const v1csi::ListSnapshotsRequest* request,
+                             v1csi::ListSnapshotsResponse* response) override;
+  grpc::Status GetSnapshot(Context* context, const v1csi::GetSnapshotRequest* request,
+                           v1csi::GetSnapshotResponse* response) override;
   grpc::Status GetCapacity(Context* context, const v1csi::GetCapacityRequest* request,
                            v1csi::GetCapacityResponse* response) override;
 
@@ -58,13 +67,25 @@ class Controller final : public v1csi::Controller::Service {
     std::vector<Use> uses;
     Parameters parameters;
     uint64_t size_bytes = 0;
+    bool begun = false;  // a creation that was cut off goes on, with the size that it has
+    // What it begins as; no volume: empty. No snapshot: as the volume is then.
+    SnapshotName source;
   };
 
   // controller.cc
   absl::StatusOr<Wanted> Understand(const v1csi::CreateVolumeRequest& request);
   absl::Status Create(const v1csi::CreateVolumeRequest& request, absl::Time deadline, v1csi::Volume* volume);
   // What is to be made can be, and will be reachable from where it is wanted.
-  absl::Status CheckRoom(const v1csi::CreateVolumeRequest& request, const Wanted& wanted, absl::Time deadline);
+  absl::Status CheckRoom(const v1csi::CreateVolumeRequest& request, const Parameters& parameters, uint64_t size_bytes,
+                         absl::Time deadline);
+  // NOT_FOUND: the source is not there. Its size, and the frontend to ask for a clone.
+  struct Source {
+    uint64_t size_bytes = 0;
+    std::string address;
+  };
+  absl::StatusOr<Source> FindSource(const SnapshotName& name, absl::Time deadline);
+  // Asks for the volume, as it was understood. ALREADY_EXISTS: another instance of the driver was faster.
+  absl::StatusOr<v1::Volume> Make(const v1csi::CreateVolumeRequest& request, const Wanted& wanted, absl::Time deadline);
   absl::Status CheckTopology(const v1csi::TopologyRequirement& topology, absl::Time deadline);
   absl::Status Delete(const std::string& id, absl::Time deadline);
   absl::Status Validate(const v1csi::ValidateVolumeCapabilitiesRequest& request, absl::Time deadline,
@@ -93,6 +114,16 @@ class Controller final : public v1csi::Controller::Service {
   void LetGoOnNode(const std::string& id, const std::string& node, absl::Time deadline);
   // No frontend has the volume any more. The address of the one that may delete it.
   absl::StatusOr<std::string> LetGo(const v1::Volume& volume, absl::Time deadline);
+
+  // controller_snapshots.cc
+  // By id. `volume` empty: of all.
+  absl::StatusOr<std::vector<v1::Snapshot>> Snapshots(const std::string& volume, absl::Time deadline);
+  absl::Status TakeSnapshot(const v1csi::CreateSnapshotRequest& request, absl::Time deadline,
+                            v1csi::Snapshot* snapshot);
+  absl::Status DropSnapshot(const std::string& id, absl::Time deadline);
+  absl::Status ShowSnapshots(const v1csi::ListSnapshotsRequest& request, absl::Time deadline,
+                             v1csi::ListSnapshotsResponse* response);
+  absl::Status ShowSnapshot(const std::string& id, absl::Time deadline, v1csi::Snapshot* snapshot);
 
   // controller_expand.cc
   absl::Status Expand(const v1csi::ControllerExpandVolumeRequest& request, absl::Time deadline,

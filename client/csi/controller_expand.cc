@@ -24,7 +24,7 @@ absl::Status Controller::Expand(const v1csi::ControllerExpandVolumeRequest& requ
     const absl::StatusOr<Use> use = UseOf(request.volume_capability());
     if (!use.ok()) return absl::InvalidArgumentError(use.status().message());
   }
-  ASSIGN_OR_RETURN(const uint64_t wanted, SizeFor(request.capacity_range(), {}));
+  ASSIGN_OR_RETURN(const uint64_t wanted, SizeFor(request.capacity_range(), {}, 0));
   ASSIGN_OR_RETURN(const Operations::Held held, operations_.Begin(id));
   ASSIGN_OR_RETURN(const v1::Volume volume, Find(id, deadline));
   uint64_t size_bytes = volume.size_bytes();

@@ -2,10 +2,13 @@
 
 #include <limits.h>
 
+#include <utility>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "openssl/sha.h"
 
@@ -69,6 +72,12 @@ std::string VolumeNameOf(absl::string_view name) {
   }
   if (legible.empty() || !absl::ascii_isalnum(legible[0])) legible.insert(0, "v");
   return absl::StrCat(legible, "-", Sha256Hex(name).substr(0, kHashDigits));
+}
+
+absl::StatusOr<SnapshotName> SnapshotNameOf(absl::string_view id) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(id, absl::MaxSplits('@', 1));
+  if (IsVolumeName(parts.first) && IsVolumeName(parts.second)) return SnapshotName{parts.first, parts.second};
+  return absl::NotFoundError(absl::StrCat("there is no snapshot '", absl::CHexEscape(id.substr(0, kNameBytesMax)), "'"));
 }
 
 std::string Sha256Hex(absl::string_view bytes) {

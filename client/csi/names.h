@@ -36,6 +36,14 @@ std::string VolumeNameOf(absl::string_view name);
 // 64 hex digits.
 std::string Sha256Hex(absl::string_view bytes);
 
+// A snapshot's id says whose it is: "VOLUME@SNAPSHOT".
+struct SnapshotName {
+  std::string volume;
+  std::string snapshot;
+};
+// NOT_FOUND: it cannot be one.
+absl::StatusOr<SnapshotName> SnapshotNameOf(absl::string_view id);
+
 // The token of a page that ends with `last`, and back. ABORTED: it is none of ours.
 std::string TokenAfter(absl::string_view last);
 absl::StatusOr<std::string> AfterOfToken(absl::string_view token);

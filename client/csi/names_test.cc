@@ -34,6 +34,14 @@ TEST(NamesTest, WhatCannotBeAVolumesNameIsKnownAsSuch) {
   EXPECT_TRUE(IsVolumeName(std::string(63, 'a')));
 }
 
+TEST(NamesTest, ASnapshotsIdSaysWhoseItIs) {
+  EXPECT_EQ(SnapshotNameOf("pvc-1@snap-2")->volume, "pvc-1");
+  EXPECT_EQ(SnapshotNameOf("pvc-1@snap-2")->snapshot, "snap-2");
+  for (const char* id : {"", "pvc-1", "@", "pvc-1@", "@s", "a@b@c", "../a@b"}) {
+    EXPECT_TRUE(absl::IsNotFound(SnapshotNameOf(id).status())) << id;
+  }
+}
+
 TEST(NamesTest, ATokenComesBackAndAStrangersIsRefused) {
   EXPECT_EQ(*AfterOfToken(TokenAfter("pvc-1")), "pvc-1");
   EXPECT_EQ(*AfterOfToken(""), "");

@@ -87,7 +87,8 @@ absl::StatusOr<Parameters> ParametersOf(const StringMap& parameters, const Strin
   return out;
 }
 
-absl::StatusOr<uint64_t> SizeFor(const v1csi::CapacityRange& range, const std::vector<Use>& uses) {
+absl::StatusOr<uint64_t> SizeFor(const v1csi::CapacityRange& range, const std::vector<Use>& uses,
+                                 uint64_t source_bytes) {
   const auto refuse = [&range](absl::string_view why) {
     return absl::OutOfRangeError(absl::StrCat("required_bytes ", range.required_bytes(), ", limit_bytes ",
                                               range.limit_bytes(), ": ", why));
@@ -101,8 +102,9 @@ absl::StatusOr<uint64_t> SizeFor(const v1csi::CapacityRange& range, const std::v
   for (const Use& use : uses) {
     if (use.fs_type == "xfs") minimum = kXfsBytesMin;
   }
+  minimum = std::max(minimum, source_bytes);
   uint64_t size = std::max(RoundUp(required), minimum);
-  if (required == 0) size = std::max(std::min(kDefaultBytes, limit / kBlockBytes * kBlockBytes), minimum);
+  if (required == 0 && source_bytes == 0) size = std::max(std::min(kDefaultBytes, limit / kBlockBytes * kBlockBytes), minimum);
   if (size > limit) {
     return refuse(absl::StrCat("a volume has whole blocks of 4096 bytes, here at least ", minimum, " bytes"));
   }

@@ -40,8 +40,10 @@ struct Parameters {
 absl::StatusOr<Parameters> ParametersOf(const StringMap& parameters, const StringMap& mutable_parameters);
 
 // Bytes for a new volume: what is required, rounded up to whole blocks and to what the file systems
-// need at least; 1 GiB if nothing is asked for. OUT_OF_RANGE: no size is in the range.
-absl::StatusOr<uint64_t> SizeFor(const v1csi::CapacityRange& range, const std::vector<Use>& uses);
+// need at least; 1 GiB if nothing is asked for. `source_bytes`: of what it begins as, which it must hold; then that is enough if
+// nothing is asked for; 0: nothing. OUT_OF_RANGE: no size is in the range.
+absl::StatusOr<uint64_t> SizeFor(const v1csi::CapacityRange& range, const std::vector<Use>& uses,
+                                 uint64_t source_bytes);
 
 // Whether a volume of this size is what the range asks for.
 bool IsInRange(uint64_t size_bytes, const v1csi::CapacityRange& range);

@@ -46,22 +46,29 @@ TEST(ParametersTest, AnythingElseIsRefusedByName) {
 }
 
 TEST(SizeTest, WhatIsRequiredInWholeBlocksAndWithinTheLimit) {
-  EXPECT_EQ(*SizeFor(Range(10 * kMiB, 10 * kMiB), {}), 10u << 20) << "exactly";
-  EXPECT_EQ(*SizeFor(Range(10 * kMiB + 1, 0), {}), (10u << 20) + 4096);
-  EXPECT_EQ(*SizeFor(Range(0, 0), {}), 1u << 30);
-  EXPECT_EQ(*SizeFor(Range(0, 5 * kMiB + 1), {}), 5u << 20);
-  EXPECT_EQ(*SizeFor(Range(1, 0), {}), kVolumeBytesMin);
+  EXPECT_EQ(*SizeFor(Range(10 * kMiB, 10 * kMiB), {}, 0), 10u << 20) << "exactly";
+  EXPECT_EQ(*SizeFor(Range(10 * kMiB + 1, 0), {}, 0), (10u << 20) + 4096);
+  EXPECT_EQ(*SizeFor(Range(0, 0), {}, 0), 1u << 30);
+  EXPECT_EQ(*SizeFor(Range(0, 5 * kMiB + 1), {}, 0), 5u << 20);
+  EXPECT_EQ(*SizeFor(Range(1, 0), {}, 0), kVolumeBytesMin);
   for (const auto& range : {Range(10 * kMiB + 1, 10 * kMiB + 2), Range(2 * kMiB, kMiB), Range(-1, 0), Range(0, -1),
                             Range(0, 4096), Range(INT64_MAX, 0)}) {
-    EXPECT_TRUE(absl::IsOutOfRange(SizeFor(range, {}).status())) << range.ShortDebugString();
+    EXPECT_TRUE(absl::IsOutOfRange(SizeFor(range, {}, 0).status())) << range.ShortDebugString();
   }
 }
 
 TEST(SizeTest, XfsNeedsThreeHundredMebibytes) {
   Use xfs;
   xfs.fs_type = "xfs";
-  EXPECT_EQ(*SizeFor(Range(kMiB, 0), {xfs}), 300u << 20);
-  EXPECT_TRUE(absl::IsOutOfRange(SizeFor(Range(kMiB, 100 * kMiB), {xfs}).status()));
+  EXPECT_EQ(*SizeFor(Range(kMiB, 0), {xfs}, 0), 300u << 20);
+  EXPECT_TRUE(absl::IsOutOfRange(SizeFor(Range(kMiB, 100 * kMiB), {xfs}, 0).status()));
+}
+
+TEST(SizeTest, ACopyHoldsWhatItIsACopyOf) {
+  EXPECT_EQ(*SizeFor(Range(0, 0), {}, 8 << 20), 8u << 20);
+  EXPECT_EQ(*SizeFor(Range(4 * kMiB, 0), {}, 8 << 20), 8u << 20);
+  EXPECT_EQ(*SizeFor(Range(16 * kMiB, 0), {}, 8 << 20), 16u << 20);
+  EXPECT_TRUE(absl::IsOutOfRange(SizeFor(Range(0, 4 * kMiB), {}, 8 << 20).status()));
 }
 
 TEST(SizeTest, AVolumeFitsARangeThatHoldsItsSize) {

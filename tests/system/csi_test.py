@@ -69,6 +69,11 @@ class CsiRequestTest(CsiCase):
                 ("NodeUnpublishVolume", absent),
                 ("ControllerExpandVolume", dict(capacity_range=size_range())),
                 ("ControllerExpandVolume", absent),
+                ("CreateSnapshot", dict(name="s")),
+                ("CreateSnapshot", dict(source_volume_id="absent")),
+                ("DeleteSnapshot", {}),
+                ("GetSnapshot", {}),
+                ("CreateVolume", dict(name="x", volume_capabilities=[block()], volume_content_source=pb.VolumeContentSource())),
                 ("NodeExpandVolume", dict(volume_path="/t")),
                 ("NodeExpandVolume", absent),
                 ("NodeGetVolumeStats", dict(volume_path="/t")),
@@ -239,6 +244,75 @@ class CsiQuestionTest(CsiCase):
             place = pb.Topology(segments={"csi.weir.dev/zone": zone})
             self.assertEqual(self.driver.GetCapacity(accessible_topology=place).available_capacity > 0, some)
         self.assert_code(Code.INVALID_ARGUMENT, "GetCapacity", parameters={"color": "red"})
+
+
+def from_snapshot(snapshot):
+    return pb.VolumeContentSource(snapshot=pb.VolumeContentSource.SnapshotSource(snapshot_id=snapshot))
+
+
+def from_volume(volume):
+    return pb.VolumeContentSource(volume=pb.VolumeContentSource.VolumeSource(volume_id=volume))
+
+
+class CsiSnapshotTest(CsiCase):
+    def snapshot(self, name, volume):
+        made = self.driver.CreateSnapshot(name=name, source_volume_id=volume).snapshot
+        self.addCleanup(self.driver.DeleteSnapshot, snapshot_id=made.snapshot_id)
+        return made
+
+    def test_a_snapshot_is_taken_once_by_name(self):
+        volume, other = self.create("snapped"), self.create("snapped-other")
+        made = self.snapshot("Snap One", volume)
+        self.assertEqual((made.source_volume_id, made.size_bytes, made.ready_to_use), (volume, SIZE, True))
+        self.assertGreater(made.creation_time.seconds, 0)
+        self.assertEqual(self.driver.CreateSnapshot(name="Snap One", source_volume_id=volume).snapshot, made)
+        self.assertEqual(self.driver.GetSnapshot(snapshot_id=made.snapshot_id).snapshot, made)
+        self.assert_code(Code.ALREADY_EXISTS, "CreateSnapshot", name="Snap One", source_volume_id=other)
+        self.assert_code(Code.NOT_FOUND, "CreateSnapshot", name="none", source_volume_id="absent")
+        self.assert_code(Code.INVALID_ARGUMENT, "CreateSnapshot", name="s", source_volume_id=volume, parameters={"color": "red"})
+        self.assert_code(Code.FAILED_PRECONDITION, "DeleteVolume", volume_id=volume)
+        for _ in range(2):
+            self.driver.DeleteSnapshot(snapshot_id=made.snapshot_id)
+        for absent in (made.snapshot_id, "absent", "absent@absent", "../x@y"):
+            self.assert_code(Code.NOT_FOUND, "GetSnapshot", snapshot_id=absent)
+            self.driver.DeleteSnapshot(snapshot_id=absent)
+
+    def test_snapshots_are_listed_all_or_by_one_or_by_volume_and_in_pages(self):
+        one, two = self.create("listed-one"), self.create("listed-two")
+        made = [self.snapshot(f"{volume}-{i}", volume).snapshot_id for volume in (one, two) for i in range(3 if volume == one else 2)]
+        found = lambda **fields: [e.snapshot.snapshot_id for e in self.driver.ListSnapshots(**fields).entries]
+        self.assertEqual(len(made), 5)
+        self.assertEqual(found(), sorted(made))
+        self.assertEqual(found(source_volume_id=two), made[3:])
+        self.assertEqual(found(snapshot_id=made[1]), [made[1]])
+        self.assertEqual(found(snapshot_id="absent@absent"), [])
+        self.assertEqual(found(source_volume_id="absent"), [])
+        pages, token = [], ""
+        while not pages or token:
+            page = self.driver.ListSnapshots(max_entries=2, starting_token=token)
+            self.assertLessEqual(len(page.entries), 2)
+            pages += [e.snapshot.snapshot_id for e in page.entries]
+            token = page.next_token
+        self.assertEqual(pages, sorted(made))
+        self.assert_code(Code.ABORTED, "ListSnapshots", starting_token="invalid-token")
+
+    def test_a_volume_made_from_another_is_refused_where_it_cannot_be(self):
+        volume = self.create("source")
+        made = self.snapshot("of-source", volume)
+        for source in (from_snapshot(made.snapshot_id), from_volume(volume)):
+            with self.subTest(source=source.WhichOneof("type")):
+                copy = self.create("copy", volume_content_source=source)
+                self.assertEqual(self.driver.CreateVolume(
+                    name="copy", capacity_range=size_range(), volume_capabilities=[block()],
+                    volume_content_source=source).volume.content_source, source)
+                self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", name="copy", capacity_range=size_range(),
+                                 volume_capabilities=[block()])
+                self.driver.DeleteVolume(volume_id=copy)
+        one = dict(name="refused", volume_capabilities=[block()])
+        self.assert_code(Code.OUT_OF_RANGE, "CreateVolume", capacity_range=size_range(0, SIZE - MIB),
+                         volume_content_source=from_volume(volume), **one)
+        for absent in (from_volume("absent"), from_snapshot(f"{volume}@absent"), from_snapshot("absent"), from_volume("../x")):
+            self.assert_code(Code.NOT_FOUND, "CreateVolume", volume_content_source=absent, **one)
 
 
 class CsiPublishTest(CsiCase):
@@ -464,6 +538,37 @@ class CsiNodeTest(CsiCase):
                 f.write(os.urandom(MIB))
             f.flush()
             os.fsync(f.fileno())
+
+    def test_a_volume_and_its_copies_are_mounted_beside_each_other_and_go_their_own_ways(self):
+        for fs_type, size in (("ext4", SIZE), ("xfs", 320 * MIB)):
+            with self.subTest(fs_type):
+                capability = mount(fs_type)
+                volume, target = self.use(f"life-{fs_type}", capability, size)
+                self.write_and_sync(os.path.join(target, "kept"), 4 * MIB)
+                run("sync", "-f", target)
+                snapshot = self.driver.CreateSnapshot(name=f"life-{fs_type}-snap", source_volume_id=volume).snapshot.snapshot_id
+                self.write_and_sync(os.path.join(target, "later"), MIB)
+                copies = []
+                for name, source in (("restored", from_snapshot(snapshot)), ("cloned", from_volume(volume))):
+                    copy = self.create(f"{name}-{fs_type}", capability, size + 64 * MIB, volume_content_source=source)
+                    context = self.publish_to_node(copy, capability)
+                    self.stage(copy, capability, context, f"staging-{name}")
+                    self.publish(copy, capability, context, name, f"staging-{name}")
+                    self.assertEqual(run("cmp", os.path.join(target, "kept"), self.path(f"{name}/kept")).returncode, 0)
+                    self.assertGreater(os.statvfs(self.path(name)).f_blocks, os.statvfs(target).f_blocks, "it fills its volume")
+                    copies.append((copy, name))
+                self.assertFalse(os.path.exists(self.path("restored/later")), "what came after the snapshot is not in it")
+                self.write_and_sync(self.path("restored/own"), MIB)
+                self.assertFalse(os.path.exists(os.path.join(target, "own")))
+                run("fstrim", target)
+                for copy, name in copies:
+                    self.driver.NodeUnpublishVolume(volume_id=copy, target_path=self.path(name))
+                    self.driver.NodeUnstageVolume(volume_id=copy, staging_target_path=self.path(f"staging-{name}"))
+                    self.driver.ControllerUnpublishVolume(volume_id=copy, node_id=self.node)
+                    self.driver.DeleteVolume(volume_id=copy)
+                self.driver.DeleteSnapshot(snapshot_id=snapshot)
+                self.end_use(volume)
+                self.driver.DeleteVolume(volume_id=volume)
 
     def test_a_group_gets_what_is_there_and_what_comes(self):
         capability = mount(group="4321")

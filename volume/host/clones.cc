@@ -168,6 +168,7 @@ absl::Status LocalHost::MakeClone(const v1::CloneVolumeRequest& request,
   *create.mutable_replicas() = request.replicas();
   create.set_replica_count(request.replica_count());
   create.set_min_in_sync(request.min_in_sync());
+  *create.mutable_attributes() = request.attributes();
   if (create.replicas_size() == 0 && create.replica_count() == 0) {
     create.set_replica_count(static_cast<uint32_t>(source.members_size()));
     if (create.min_in_sync() == 0) create.set_min_in_sync(source.min_in_sync());
