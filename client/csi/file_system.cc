@@ -98,6 +98,19 @@ absl::Status MountFileSystem(const std::string& device, const std::string& mount
 absl::Status GrowFileSystem(const std::string& device, const std::string& mount_point, const std::string& fs_type,
                             absl::Time deadline) {
   if (fs_type == "xfs") return RunOrFail({"xfs_growfs", mount_point}, deadline).status();
+  const std::vector<std::string> resize = {"resize2fs", device};
+  ASSIGN_OR_RETURN(const CommandResult result, RunCommand(resize, deadline));
+  if (result.exit_code == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the file system cannot grow while it is mounted, it will when it is staged next: ",
+      CommandError(resize, result).message()));
+}
+
+absl::Status GrowUnmounted(const std::string& device, absl::Time deadline) {
+  // resize2fs wants to see that all of it was looked at since it was mounted last.
+  const std::vector<std::string> fsck = {"e2fsck", "-f", "-p", device};
+  ASSIGN_OR_RETURN(const CommandResult result, RunCommand(fsck, deadline));
+  if (result.exit_code > kFsckMendedMax) return CommandError(fsck, result);
   return RunOrFail({"resize2fs", device}, deadline).status();
 }
 

@@ -27,9 +27,13 @@ absl::Status CheckFileSystem(const std::string& device, const std::string& fs_ty
 absl::Status MountFileSystem(const std::string& device, const std::string& mount_point, const std::string& fs_type,
                              const std::vector<std::string>& flags, bool read_only, absl::Time deadline);
 
-// Lets a mounted file system fill its device. Does nothing if it does.
+// Lets a mounted file system fill its device. Does nothing if it does. FAILED_PRECONDITION: not while it is mounted; for
+// ext4 the kernel wants CAP_SYS_RESOURCE, which a container may lack.
 absl::Status GrowFileSystem(const std::string& device, const std::string& mount_point, const std::string& fs_type,
                             absl::Time deadline);
+
+// As GrowFileSystem, for an ext4 that is not mounted. Takes as long as looking at all of it.
+absl::Status GrowUnmounted(const std::string& device, absl::Time deadline);
 
 // Gives everything below `root` to a group, readable and writable, and what will be made there too. If the root is so
 // already, so is the rest.

@@ -82,6 +82,16 @@ absl::Status FileSystemUsage(const std::string& path, v1csi::NodeGetVolumeStatsR
   return absl::OkStatus();
 }
 
+absl::Status NotAt(const std::string& id, const std::string& path) {
+  return absl::NotFoundError(absl::StrCat("volume ", id.substr(0, 128), " is not at ", path.substr(0, 256)));
+}
+
+// NOT_FOUND, as the conformance suites want: no volume is at a path that is none of ours to give, such as "some/path".
+absl::Status CheckVolumePath(const std::string& id, const std::string& path) {
+  RETURN_IF_ERROR(CheckGiven("volume_path", path));
+  return CheckPath("volume_path", path).ok() ? absl::OkStatus() : NotAt(id, path);
+}
+
 }  // namespace
 
 grpc::Status Node::NodePublishVolume(Context* context, const v1csi::NodePublishVolumeRequest* request,
@@ -206,7 +216,7 @@ absl::Status Node::Expand(const v1csi::NodeExpandVolumeRequest& request, absl::T
                           v1csi::NodeExpandVolumeResponse* response) {
   const std::string& id = request.volume_id();
   RETURN_IF_ERROR(CheckGiven("volume_id", id));
-  RETURN_IF_ERROR(CheckPath("volume_path", request.volume_path()));
+  RETURN_IF_ERROR(CheckVolumePath(id, request.volume_path()));
   ASSIGN_OR_RETURN(const Operations::Held held, operations_.Begin(id));
   ASSIGN_OR_RETURN(const std::optional<Staged> staged, FindStaged(id));
   ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ReadMounts());
@@ -214,7 +224,7 @@ absl::Status Node::Expand(const v1csi::NodeExpandVolumeRequest& request, absl::T
   // A block volume that is staged is nowhere to be seen yet.
   const bool unseen = staged.has_value() && staged->block() && IsNoteOf(staged->device.note, CanonicalPath(request.volume_path()));
   if (!staged.has_value() || (!unseen && (!mount.has_value() || !Shows(*mount, staged->device, staged->number)))) {
-    return absl::NotFoundError(absl::StrCat("volume ", id.substr(0, 128), " is not at ", request.volume_path()));
+    return NotAt(id, request.volume_path());
   }
   RETURN_IF_ERROR(attach_->Resize(id, deadline));
   for (const std::string& twin : LoopDevicesOn(staged->device.path)) {
@@ -245,12 +255,12 @@ grpc::Status Node::NodeGetVolumeStats(Context* context, const v1csi::NodeGetVolu
 absl::Status Node::Stats(const std::string& id, const std::string& path, absl::Time deadline,
                          v1csi::NodeGetVolumeStatsResponse* response) {
   RETURN_IF_ERROR(CheckGiven("volume_id", id));
-  RETURN_IF_ERROR(CheckPath("volume_path", path));
+  RETURN_IF_ERROR(CheckVolumePath(id, path));
   ASSIGN_OR_RETURN(const std::optional<Staged> staged, FindStaged(id));
   ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ReadMounts());
   const std::optional<Mount> mount = MountAt(mounts, CanonicalPath(path));
   if (!staged.has_value() || !mount.has_value() || !Shows(*mount, staged->device, staged->number)) {
-    return absl::NotFoundError(absl::StrCat("volume ", id.substr(0, 128), " is not at ", path));
+    return NotAt(id, path);
   }
   *response->mutable_volume_condition() = Condition(id, *staged, *mount, deadline);
   if (staged->block()) {

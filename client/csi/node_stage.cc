@@ -129,11 +129,21 @@ absl::Status Node::StageFileSystem(const Wanted& wanted, const std::string& devi
   } else if (!wanted.read_only_device) {
     RETURN_IF_ERROR(CheckFileSystem(device, wanted.use.fs_type, deadline));
   }
-  RETURN_IF_ERROR(MountFileSystem(device, wanted.staging, wanted.use.fs_type, wanted.use.mount_flags,
-                                  wanted.read_only_device, deadline));
+  const auto mount_it = [&] {
+    return MountFileSystem(device, wanted.staging, wanted.use.fs_type, wanted.use.mount_flags, wanted.read_only_device,
+                           deadline);
+  };
+  RETURN_IF_ERROR(mount_it());
   if (wanted.read_only_device) return absl::OkStatus();
   // The volume may have grown while it was not mounted, or was made from a smaller one.
-  RETURN_IF_ERROR(GrowFileSystem(device, wanted.staging, wanted.use.fs_type, deadline));
+  absl::Status grown = GrowFileSystem(device, wanted.staging, wanted.use.fs_type, deadline);
+  if (!grown.ok()) {
+    // So that the next call, too, finds that there is something to do.
+    RETURN_IF_ERROR(UnmountAll(wanted.staging));
+    if (!absl::IsFailedPrecondition(grown)) return grown;
+    RETURN_IF_ERROR(GrowUnmounted(device, deadline));
+    RETURN_IF_ERROR(mount_it());
+  }
   if (wanted.use.mount_group.empty()) return absl::OkStatus();
   return GiveToGroup(wanted.staging, wanted.use.mount_group);
 }

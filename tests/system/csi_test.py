@@ -9,7 +9,7 @@ import grpc
 from csi_case import SIZE, CsiCase, size_range
 from csi_driver import MIB, OK, Mode, block, loop_devices, mount, mounts, pb, processes
 from harness import run, wait_until
-from mounted import why_no_block_device
+from mounted import can_grow_mounted_ext4, why_no_block_device
 
 Code = grpc.StatusCode
 READ_ONLY_KEY = "csi.weir.dev/readOnly"
@@ -77,8 +77,7 @@ class CsiRequestTest(CsiCase):
                 ("NodeExpandVolume", dict(volume_path="/t")),
                 ("NodeExpandVolume", absent),
                 ("NodeGetVolumeStats", dict(volume_path="/t")),
-                ("NodeGetVolumeStats", absent),
-                ("NodeGetVolumeStats", dict(absent, volume_path="relative"))):
+                ("NodeGetVolumeStats", absent)):
             with self.subTest(method=method, given=sorted(fields)):
                 self.assert_code(Code.INVALID_ARGUMENT, method, **fields)
 
@@ -94,7 +93,9 @@ class CsiRequestTest(CsiCase):
                                                volume_capability=block())),
                     ("ControllerExpandVolume", dict(capacity_range=size_range())),
                     ("NodeExpandVolume", dict(volume_path=self.folder)),
-                    ("NodeGetVolumeStats", dict(volume_path=self.folder))):
+                    ("NodeExpandVolume", dict(volume_path="some/path")),
+                    ("NodeGetVolumeStats", dict(volume_path=self.folder)),
+                    ("NodeGetVolumeStats", dict(volume_path="some/path"))):
                 with self.subTest(method=method, id=absent):
                     self.assert_code(Code.NOT_FOUND, method, **ids, **fields)
             # What is not there any more need not be ended.
@@ -307,7 +308,14 @@ class CsiSnapshotTest(CsiCase):
                     volume_content_source=source).volume.content_source, source)
                 self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", name="copy", capacity_range=size_range(),
                                  volume_capabilities=[block()])
+                # What Weir keeps for a clone is none of its user's snapshots.
+                self.assertEqual([e.snapshot.snapshot_id for e in self.driver.ListSnapshots().entries], [made.snapshot_id])
                 self.driver.DeleteVolume(volume_id=copy)
+        self.driver.DeleteSnapshot(snapshot_id=made.snapshot_id)
+        copy = self.create("copy", volume_content_source=from_volume(volume))
+        said = self.assert_code(Code.FAILED_PRECONDITION, "DeleteVolume", volume_id=volume)
+        self.assertIn("copy", said, "a source outlives its clones")
+        self.driver.DeleteVolume(volume_id=copy)
         one = dict(name="refused", volume_capabilities=[block()])
         self.assert_code(Code.OUT_OF_RANGE, "CreateVolume", capacity_range=size_range(0, SIZE - MIB),
                          volume_content_source=from_volume(volume), **one)
@@ -510,14 +518,22 @@ class CsiNodeTest(CsiCase):
                 volume, target = self.use(f"grow-{capability.mount.fs_type or 'block'}", capability, size)
                 self.assert_code(Code.OUT_OF_RANGE, "NodeExpandVolume", volume_id=volume, volume_path=target,
                                  capacity_range=size_range(larger))
+                before = self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).usage[0].total
                 for _ in range(2):
                     grown = self.driver.ControllerExpandVolume(volume_id=volume, capacity_range=size_range(larger, larger))
                     self.assertEqual((grown.capacity_bytes, grown.node_expansion_required), (larger, True))
+                ask = dict(volume_id=volume, volume_path=target, capacity_range=size_range(larger))
+                if capability.mount.fs_type == "ext4" and not can_grow_mounted_ext4():
+                    # Then it grows when it is staged anew.
+                    self.assert_code(Code.FAILED_PRECONDITION, "NodeExpandVolume", **ask)
+                    self.end_use(volume)
+                    context = self.publish_to_node(volume, capability)
+                    self.stage(volume, capability, context)
+                    self.publish(volume, capability, context)
                 for _ in range(2):
-                    grown = self.driver.NodeExpandVolume(volume_id=volume, volume_path=target, capacity_range=size_range(larger))
-                    self.assertEqual(grown.capacity_bytes, larger)
+                    self.assertEqual(self.driver.NodeExpandVolume(**ask).capacity_bytes, larger)
                 total = self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).usage[0].total
-                self.assertGreater(total, size)
+                self.assertGreater(total, before)
                 if capability.HasField("mount"):
                     self.write_and_sync(os.path.join(target, "file"), size + 16 * MIB if size == SIZE else MIB)
                 self.assert_code(Code.OUT_OF_RANGE, "ControllerExpandVolume", volume_id=volume, capacity_range=size_range(1, size))
