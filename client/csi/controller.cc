@@ -7,7 +7,6 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "client/csi/answer.h"
 #include "client/csi/names.h"
@@ -52,11 +51,10 @@ absl::Status CheckSame(const v1::Volume& found, const v1csi::CreateVolumeRequest
 }
 
 bool Covers(const v1csi::Topology& term, const v1::FrontendSummary& frontend) {
-  return absl::c_all_of(term.segments(), [&frontend](const auto& segment) {
-    absl::string_view label = segment.first;
-    if (!absl::ConsumePrefix(&label, kTopologyPrefix)) return false;
-    const auto found = frontend.labels().find(std::string(label));
-    return found != frontend.labels().end() && found->second == segment.second;
+  const std::map<std::string, std::string> place = PlaceOf(frontend);
+  return absl::c_all_of(term.segments(), [&place](const auto& segment) {
+    const auto found = place.find(segment.first);
+    return found != place.end() && found->second == segment.second;
   });
 }
 

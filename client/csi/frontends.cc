@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "client/csi/names.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -96,6 +97,13 @@ absl::StatusOr<v1::FrontendSummary> Frontends::OfNode(const std::string& node, a
     if (frontend.name() == node) return frontend;
   }
   return absl::NotFoundError(absl::StrCat("there is no node '", node.substr(0, 80), "': no frontend has that name"));
+}
+
+std::map<std::string, std::string> PlaceOf(const v1::FrontendSummary& frontend) {
+  std::map<std::string, std::string> place;
+  for (const auto& [label, value] : frontend.labels()) place[absl::StrCat(kTopologyPrefix, label)] = value;
+  if (place.empty()) place[absl::StrCat(kTopologyPrefix, "node")] = frontend.name();
+  return place;
 }
 
 }  // namespace weir::csi

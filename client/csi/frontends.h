@@ -83,6 +83,10 @@ class Frontends {
   std::vector<std::string> known_ ABSL_GUARDED_BY(mutex_);  // addresses, from the last List
 };
 
+// Where a frontend's node is, as segments of a Topology: its labels, or by its name if it has none, since a driver that
+// speaks of places must give each node one.
+std::map<std::string, std::string> PlaceOf(const v1::FrontendSummary& frontend);
+
 }  // namespace weir::csi
 
 #endif  // WEIR_CLIENT_CSI_FRONTENDS_H_

@@ -14,7 +14,7 @@ namespace weir::csi {
 
 // The driver's name, and what its topology keys and context keys begin with.
 inline constexpr char kDriverName[] = "csi.weir.dev";
-inline constexpr char kTopologyPrefix[] = "csi.weir.dev/";           // and then a label of the node's frontend
+inline constexpr char kTopologyPrefix[] = "csi.weir.dev/";           // and then a label of the node's frontend, or "node"
 inline constexpr char kMkfsContextKey[] = "csi.weir.dev/mkfsOptions";  // of a volume_context
 inline constexpr char kReadOnlyContextKey[] = "csi.weir.dev/readOnly";  // of a publish_context: "true" or "false"
 

@@ -80,8 +80,8 @@ absl::Status Node::Info(absl::Time deadline, v1csi::NodeGetInfoResponse* respons
   ASSIGN_OR_RETURN(const v1::FrontendSummary frontend, frontends_->OfNode(node_, deadline));
   response->set_node_id(node_);
   response->set_max_volumes_per_node(volumes_max_);
-  for (const auto& [label, value] : frontend.labels()) {
-    (*response->mutable_accessible_topology()->mutable_segments())[absl::StrCat(kTopologyPrefix, label)] = value;
+  for (const auto& [key, value] : PlaceOf(frontend)) {
+    (*response->mutable_accessible_topology()->mutable_segments())[key] = value;
   }
   return absl::OkStatus();
 }

@@ -616,6 +616,19 @@ class CsiNodeTest(CsiCase):
         self.end_use(volume)
 
 
+class CsiUnlabelledTest(CsiCase):
+    up_flags = ("--csi", "--size=64MiB")
+
+    def test_a_node_without_labels_is_known_by_its_name(self):
+        place = self.driver.NodeGetInfo().accessible_topology
+        self.assertEqual(dict(place.segments), {"csi.weir.dev/node": self.node})
+        self.create("placed", accessibility_requirements=pb.TopologyRequirement(requisite=[place]))
+        self.assertGreater(self.driver.GetCapacity(accessible_topology=place).available_capacity, 0)
+        self.assert_code(Code.RESOURCE_EXHAUSTED, "CreateVolume", name="x", volume_capabilities=[block()],
+                         accessibility_requirements=pb.TopologyRequirement(
+                             requisite=[pb.Topology(segments={"csi.weir.dev/node": "another"})]))
+
+
 @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
 class CsiDownTest(CsiCase):
     def test_a_cluster_that_goes_down_takes_with_it_what_is_mounted(self):
