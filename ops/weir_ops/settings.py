@@ -94,21 +94,21 @@ def merge(old, asked, something_runs):
 
 
 def free_port_base(count):
-    """The first of `count` ports in a row that nobody has, outside the range from
-    which the kernel takes ports for outgoing connections."""
-    ceiling = 32768
+    """The first of `count` ports in a row that nobody has: within WEIR_PORTS (FIRST-LAST) if
+    it is set, and outside the range from which the kernel takes ports for outgoing connections."""
+    floor, ceiling = (int(port) for port in os.environ.get("WEIR_PORTS", "10000-32768").split("-"))
     try:
         with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
             ceiling = min(ceiling, int(f.read().split()[0]))
     except FileNotFoundError:
         pass
-    span = max(ceiling - count - 10000, 1)
+    span = max(ceiling - count - floor, 1)
     first = os.getpid() * 64 % span  # Two clusters made at once should not collide.
     for step in range(0, span, count):
-        base = 10000 + (first + step) % span
+        base = floor + (first + step) % span
         if all(_can_bind(base + i) for i in range(count)):
             return base
-    raise Refused(f"no {count} free ports in a row between 10000 and {ceiling}; give --port-base")
+    raise Refused(f"no {count} free ports in a row between {floor} and {ceiling}; give --port-base")
 
 
 def _can_bind(port):

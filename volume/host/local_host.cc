@@ -11,12 +11,15 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "prometheus/exposer.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
 #include "volume/host/explain.h"
+#include "volume/host/volume_service.h"
 
 namespace weir::host {
 namespace {

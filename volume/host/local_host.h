@@ -18,8 +18,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "grpcpp/server.h"
-#include "prometheus/exposer.h"
 #include "volume/catalog/catalog.h"
 #include "volume/host/frontend.h"
 #include "volume/host/host.h"
@@ -31,10 +29,19 @@
 #include "volume/host/timer.h"
 #include "volume/host/volume_record.h"
 #include "volume/host/volume_runner.h"
-#include "volume/host/volume_service.h"
 #include "volume/host/work_queue.h"
 
+// Only owned here; what includes them compiles for seconds.
+namespace grpc {
+class Server;
+}
+namespace prometheus {
+class Exposer;
+}
+
 namespace weir::host {
+
+class VolumeService;
 
 class LocalHost final : public Host {
  public:

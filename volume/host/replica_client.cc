@@ -5,11 +5,18 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "grpcpp/client_context.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/status.h"
 #include "volume/host/replica_channel.h"
+#include "weir/v1/replica.grpc.pb.h"
 
 namespace weir::host {
+
+struct ReplicaClient::Service {
+  explicit Service(const std::string& address) : stub(MakeReplicaChannel(address)) {}
+  v1::ReplicaService::Stub stub;
+};
 
 void Cancellation::Cancel() {
   absl::MutexLock lock(&mu_);
@@ -59,7 +66,9 @@ ReplicaClient::ReplicaClient(std::string replica, std::string address,
     : replica_(std::move(replica)),
       address_(std::move(address)),
       cancellation_(cancellation),
-      stub_(v1::ReplicaService::NewStub(MakeReplicaChannel(address_))) {}
+      service_(std::make_unique<Service>(address_)) {}
+
+ReplicaClient::~ReplicaClient() = default;
 
 absl::Status ReplicaClient::Explain(const grpc::Status& status,
                                     const char* doing) const {
@@ -79,7 +88,7 @@ absl::StatusOr<v1::GetReplicaResponse> ReplicaClient::GetReplica(
   Call call(cancellation_, deadline);
   v1::GetReplicaResponse response;
   RETURN_IF_ERROR(
-      Explain(stub_->GetReplica(&call.context, {}, &response), "asking it"));
+      Explain(service_->stub.GetReplica(&call.context, {}, &response), "asking it"));
   return response;
 }
 
@@ -88,7 +97,7 @@ absl::StatusOr<v1::CreateReplicaVolumeResponse> ReplicaClient::CreateVolume(
   Call call(cancellation_, deadline);
   v1::CreateReplicaVolumeResponse response;
   RETURN_IF_ERROR(
-      Explain(stub_->CreateVolume(&call.context, request, &response),
+      Explain(service_->stub.CreateVolume(&call.context, request, &response),
               "creating the volume"));
   return response;
 }
@@ -97,7 +106,7 @@ absl::Status ReplicaClient::DeleteVolume(
     const v1::DeleteReplicaVolumeRequest& request, absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::DeleteReplicaVolumeResponse response;
-  return Explain(stub_->DeleteVolume(&call.context, request, &response),
+  return Explain(service_->stub.DeleteVolume(&call.context, request, &response),
                  "deleting the volume");
 }
 
@@ -106,7 +115,7 @@ absl::StatusOr<v1::SealResponse> ReplicaClient::Seal(
   Call call(cancellation_, deadline);
   v1::SealResponse response;
   RETURN_IF_ERROR(
-      Explain(stub_->Seal(&call.context, request, &response), "sealing it"));
+      Explain(service_->stub.Seal(&call.context, request, &response), "sealing it"));
   return response;
 }
 
@@ -114,7 +123,7 @@ absl::Status ReplicaClient::TakeBase(const v1::TakeBaseRequest& request,
                                      absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::TakeBaseResponse response;
-  return Explain(stub_->TakeBase(&call.context, request, &response),
+  return Explain(service_->stub.TakeBase(&call.context, request, &response),
                  "taking the new base");
 }
 
@@ -122,7 +131,7 @@ absl::Status ReplicaClient::UpdateVolume(const v1::UpdateReplicaVolumeRequest& r
                                          absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::UpdateReplicaVolumeResponse response;
-  return Explain(stub_->UpdateVolume(&call.context, request, &response),
+  return Explain(service_->stub.UpdateVolume(&call.context, request, &response),
                  "telling it size and pins");
 }
 
@@ -130,7 +139,7 @@ absl::StatusOr<v1::ReadPinnedResponse> ReplicaClient::ReadPinned(
     const v1::ReadPinnedRequest& request, absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::ReadPinnedResponse response;
-  RETURN_IF_ERROR(Explain(stub_->ReadPinned(&call.context, request, &response),
+  RETURN_IF_ERROR(Explain(service_->stub.ReadPinned(&call.context, request, &response),
                           "reading at a pin"));
   return response;
 }
@@ -139,7 +148,7 @@ absl::StatusOr<v1::GetChangedSinceResponse> ReplicaClient::GetChangedSince(
     const v1::GetChangedSinceRequest& request, absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::GetChangedSinceResponse response;
-  RETURN_IF_ERROR(Explain(stub_->GetChangedSince(&call.context, request, &response),
+  RETURN_IF_ERROR(Explain(service_->stub.GetChangedSince(&call.context, request, &response),
                           "asking what changed since a pin"));
   return response;
 }
@@ -151,8 +160,8 @@ absl::Status ReplicaClient::CopyTailFrom(ReplicaClient& source,
   Call reading(cancellation_, deadline);
   Call adopting(cancellation_, deadline);
   v1::AdoptTailResponse response;
-  auto reader = source.stub_->ReadTail(&reading.context, read);
-  auto writer = stub_->AdoptTail(&adopting.context, &response);
+  auto reader = source.service_->stub.ReadTail(&reading.context, read);
+  auto writer = service_->stub.AdoptTail(&adopting.context, &response);
 
   v1::AdoptTailRequest message = adopt;
   bool writable = writer->Write(message);
@@ -180,7 +189,7 @@ absl::StatusOr<v1::GetChangesResponse> ReplicaClient::GetChanges(
     const v1::GetChangesRequest& request, absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::GetChangesResponse response;
-  RETURN_IF_ERROR(Explain(stub_->GetChanges(&call.context, request, &response),
+  RETURN_IF_ERROR(Explain(service_->stub.GetChanges(&call.context, request, &response),
                           "asking what changed"));
   return response;
 }
@@ -189,7 +198,7 @@ absl::Status ReplicaClient::BeginJoin(const v1::BeginJoinRequest& request,
                                       absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::BeginJoinResponse response;
-  return Explain(stub_->BeginJoin(&call.context, request, &response),
+  return Explain(service_->stub.BeginJoin(&call.context, request, &response),
                  "beginning a join");
 }
 
@@ -197,7 +206,7 @@ absl::StatusOr<v1::GetJoinResponse> ReplicaClient::GetJoin(
     const v1::GetJoinRequest& request, absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::GetJoinResponse response;
-  RETURN_IF_ERROR(Explain(stub_->GetJoin(&call.context, request, &response),
+  RETURN_IF_ERROR(Explain(service_->stub.GetJoin(&call.context, request, &response),
                           "asking what is to be copied"));
   return response;
 }
@@ -206,7 +215,7 @@ absl::Status ReplicaClient::FinishJoin(const v1::FinishJoinRequest& request,
                                        absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::FinishJoinResponse response;
-  return Explain(stub_->FinishJoin(&call.context, request, &response),
+  return Explain(service_->stub.FinishJoin(&call.context, request, &response),
                  "finishing the join");
 }
 
@@ -214,7 +223,7 @@ absl::Status ReplicaClient::CopyIn(v1::CopyInRequest* request,
                                    absl::Duration deadline) {
   Call call(cancellation_, deadline);
   v1::CopyInResponse response;
-  return Explain(stub_->CopyIn(&call.context, *request, &response),
+  return Explain(service_->stub.CopyIn(&call.context, *request, &response),
                  "copying blocks in");
 }
 
@@ -249,7 +258,7 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
     v1::CopyInRequest* copy, absl::Duration deadline,
     std::atomic<uint64_t>* copied_bytes) {
   Call reading(cancellation_, deadline);
-  auto reader = source.stub_->ReadVersions(&reading.context, *read);
+  auto reader = source.service_->stub.ReadVersions(&reading.context, *read);
   v1::VersionsPart part;
   Position position;
   absl::Status copied;

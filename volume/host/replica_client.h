@@ -16,10 +16,13 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "grpcpp/client_context.h"
 #include "proto/base/position.h"
-#include "weir/v1/replica.grpc.pb.h"
 #include "weir/v1/replica.pb.h"
+
+namespace grpc {
+class ClientContext;
+class Status;
+}
 
 namespace weir::host {
 
@@ -54,6 +57,7 @@ class ReplicaClient {
   // `cancellation` may be null. It outlives the client.
   ReplicaClient(std::string replica, std::string address,
                 Cancellation* cancellation = nullptr);
+  ~ReplicaClient();
 
   const std::string& replica() const { return replica_; }
 
@@ -107,6 +111,8 @@ class ReplicaClient {
                                       std::atomic<uint64_t>* copied_bytes);
 
  private:
+  struct Service;  // the generated stub; its header is slow to compile
+
   absl::Status CopyIn(v1::CopyInRequest* request, absl::Duration deadline);
   // One stream of it. Takes from `read` what has been copied.
   absl::StatusOr<Position> CopyRound(ReplicaClient& source,
@@ -119,7 +125,7 @@ class ReplicaClient {
   const std::string replica_;
   const std::string address_;
   Cancellation* const cancellation_;
-  const std::unique_ptr<v1::ReplicaService::Stub> stub_;
+  const std::unique_ptr<Service> service_;
 };
 
 }  // namespace weir::host

@@ -12,6 +12,7 @@
 #include "absl/synchronization/notification.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "weir/v1/replica.grpc.pb.h"
 
 namespace weir::host {
 namespace {
