@@ -108,6 +108,27 @@ std::string JoinText(const v1::Target& target) {
   return text;
 }
 
+std::string ScrubText(const v1::ScrubStatus& scrub) {
+  auto after = [](uint64_t seconds) { return absl::FormatDuration(absl::Seconds(seconds)); };
+  std::string text = scrub.state();
+  if (scrub.state() == "stopped") absl::StrAppend(&text, " (", scrub.stopped_because(), ")");
+  if (scrub.state() != "none") {
+    if (scrub.state() != "running") absl::StrAppend(&text, " ", after(scrub.seconds_ago()), " ago");
+    absl::StrAppend(&text, ", ", FormatSize(scrub.bytes_done()), " of ",
+                    FormatSize(scrub.bytes_total()), " compared, ", scrub.bad_blocks(),
+                    " bad blocks, ", scrub.repaired_blocks(), " repaired, ",
+                    scrub.waiting_blocks(), " waiting, ", scrub.left_blocks(), " left");
+    if (scrub.skipped_blocks() > 0) {
+      absl::StrAppend(&text, ", ", scrub.skipped_blocks(), " skipped, being written to");
+    }
+  }
+  if (scrub.seconds_left() > 0) absl::StrAppend(&text, ", some ", after(scrub.seconds_left()));
+  if (scrub.seconds_to_next() > 0) {
+    absl::StrAppend(&text, "; next in ", after(scrub.seconds_to_next()));
+  }
+  return text;
+}
+
 std::string HexDump(absl::string_view bytes, uint64_t offset) {
   std::string text;
   bool repeating = false;

@@ -38,6 +38,9 @@ std::string ErrorLine(const absl::Status& status);
 // How far a replica has been brought back, and when it will be.
 std::string JoinText(const v1::Target& target);
 
+// How far a scrub is and what it has found.
+std::string ScrubText(const v1::ScrubStatus& scrub);
+
 // As `hexdump -C`, beginning at `offset`; runs of equal lines become one "*".
 std::string HexDump(absl::string_view bytes, uint64_t offset);
 

@@ -65,7 +65,8 @@ std::string VolumeText(const v1::Volume& volume) {
     absl::StrAppend(&text, "requests         ", activity.inflight_requests(), " in flight, ",
                     activity.queued_requests(), " queued\nreplay buffer    ",
                     FormatSize(activity.replay_buffer_bytes()), "\nbarrier          ",
-                    activity.barrier_running() ? "running" : "none", "\n");
+                    activity.barrier_running() ? "running" : "none", "\nscrub            ",
+                    ScrubText(volume.scrub()), "\n");
   }
   TextTable targets(
       {"TARGET", "ADDRESS", "STATE", "HEALTH", "FLUSHES", "INFLIGHT", "ERRORS", "REASON"});

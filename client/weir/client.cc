@@ -212,6 +212,14 @@ class RemoteClient : public Client {
     return std::move(*response.mutable_data());
   }
 
+  absl::StatusOr<v1::ScrubStatus> Scrub(const std::string& name, bool stop) override {
+    v1::ScrubRequest request;
+    request.set_name(name);
+    request.set_stop(stop);
+    ASSIGN_OR_RETURN(v1::ScrubResponse response, Call(&Stub::Scrub, request));
+    return std::move(*response.mutable_scrub());
+  }
+
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override {
     v1::ExplainRequest request;
     request.set_name(name);

@@ -154,6 +154,9 @@ class Client {
   virtual absl::StatusOr<std::string> ReadSnapshot(const std::string& volume,
                                                    const std::string& name, uint64_t offset,
                                                    uint32_t length) = 0;
+  // Compares all replicas while clients go on, and repairs them from each other; `stop`: ends that. Answers at
+  // once, GetVolume says how far it is.
+  virtual absl::StatusOr<v1::ScrubStatus> Scrub(const std::string& name, bool stop = false) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
   // With per-target details, also on success.

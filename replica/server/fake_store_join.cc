@@ -293,4 +293,41 @@ absl::Status FakeStore::FinishJoin(VolumeId id, uint64_t join_id) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<BlockDigests> FakeStore::Digests(VolumeId id, LaneId lane_id, BlockRange range,
+                                                Position at, uint64_t bytes_max) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  const Volume& volume = found->second;
+  RETURN_IF_ERROR(CheckWhole(volume, lane_id));
+  if (range.count == 0 || range.end() > volume.state.geometry.size_blocks) {
+    return absl::InvalidArgumentError("no such blocks");
+  }
+  const store::LaneState& lane = volume.state.lanes[Index(lane_id)];
+  if (!store::OnHistory(lane.lineage, lane.position, at)) {
+    return absl::FailedPreconditionError("not on the history");
+  }
+  BlockDigests digests;
+  digests.next_block = range.end();
+  for (auto it = volume.blocks.lower_bound(range.first);
+       it != volume.blocks.end() && it->first < range.end(); ++it) {
+    if (LaneOf(volume, it->first) != lane_id) continue;
+    if (digests.bytes_read >= bytes_max && !digests.blocks.empty()) {
+      digests.next_block = it->first;
+      break;
+    }
+    const auto& [position, block] = *it->second.begin();
+    BlockDigest digest{it->first, BlockDigest::Kind::kNewer, position};
+    if (position <= at && block.data.empty()) {
+      digest.kind = BlockDigest::Kind::kZeroes;
+    } else if (position <= at) {
+      digest.kind = BlockDigest::Kind::kData;
+      digest.crc = block.crc;
+      digests.bytes_read += kBlockBytes;
+    }
+    digests.blocks.push_back(digest);
+  }
+  return digests;
+}
+
 }  // namespace weir::replica

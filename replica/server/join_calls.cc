@@ -22,6 +22,8 @@ namespace {
 constexpr uint64_t kPartBytes = 1000 * 1000;
 constexpr uint64_t kStreamBytesDefault = 16 << 20;
 constexpr uint32_t kPageRangesDefault = 4096;
+// A caller may ask for less; a call must not read for long.
+constexpr uint64_t kDigestBytesMax = 4 << 20;
 
 Position PositionOf(uint64_t bits) { return Position::FromBits(bits); }
 
@@ -165,6 +167,32 @@ absl::Status GetJoin(Replica& replica, const v1::GetJoinRequest& request,
     response->set_invalid_blocks(page.invalid_blocks);
     RangesToProto(page.ranges, response->mutable_invalid());
     response->set_next_block(page.next_block);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status GetDigests(Replica& replica, const v1::GetDigestsRequest& request,
+                        v1::GetDigestsResponse* response) {
+  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+    const uint64_t bytes_max =
+        request.bytes_max() != 0 ? std::min(request.bytes_max(), kDigestBytesMax) : kDigestBytesMax;
+    ASSIGN_OR_RETURN(const BlockDigests digests,
+                     replica.store().Digests(id, LaneId{request.lane()},
+                                             {request.first_block(), request.block_count()},
+                                             PositionOf(request.at_position()), bytes_max));
+    uint64_t damaged = 0;
+    for (const BlockDigest& digest : digests.blocks) {
+      v1::BlockDigest* wire = response->add_blocks();
+      wire->set_block(digest.block);
+      wire->set_kind(static_cast<v1::BlockDigest::Kind>(digest.kind));
+      wire->set_position(digest.position.bits());
+      wire->set_crc32c(digest.crc);
+      if (digest.kind == BlockDigest::Kind::kDamaged) ++damaged;
+    }
+    response->set_next_block(digests.next_block);
+    response->set_bytes_read(digests.bytes_read);
+    replica.metrics().scrubbed_bytes.Increment(static_cast<double>(digests.bytes_read));
+    replica.metrics().scrub_damaged_blocks.Increment(static_cast<double>(damaged));
     return absl::OkStatus();
   });
 }

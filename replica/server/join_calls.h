@@ -18,6 +18,8 @@ absl::Status BeginJoin(Replica& replica, const v1::BeginJoinRequest& request);
 absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request);
 absl::Status GetJoin(Replica& replica, const v1::GetJoinRequest& request,
                      v1::GetJoinResponse* response);
+absl::Status GetDigests(Replica& replica, const v1::GetDigestsRequest& request,
+                        v1::GetDigestsResponse* response);
 absl::Status FinishJoin(Replica& replica, const v1::FinishJoinRequest& request);
 
 grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(

@@ -139,6 +139,16 @@ Metrics::Metrics(uint32_t domains)
                           .Help("Data of versions copied in from other replicas by joins.")
                           .Register(*registry)
                           .Add({})),
+      scrubbed_bytes(BuildCounter()
+                         .Name("weir_replica_scrubbed_bytes_total")
+                         .Help("Data read and checked for scrubs.")
+                         .Register(*registry)
+                         .Add({})),
+      scrub_damaged_blocks(BuildCounter()
+                               .Name("weir_replica_scrub_damaged_blocks_total")
+                               .Help("Blocks that scrubs found not to match their checksums.")
+                               .Register(*registry)
+                               .Add({})),
       errors_(BuildCounter()
                   .Name("weir_replica_errors_total")
                   .Help("Requests answered with an error, by errno; injected ones too.")

@@ -40,6 +40,8 @@ class Metrics {
   prometheus::Gauge& store_failed;
   prometheus::Gauge& space_exhausted;
   prometheus::Counter& copied_in_bytes;
+  prometheus::Counter& scrubbed_bytes;
+  prometheus::Counter& scrub_damaged_blocks;
 
  private:
   struct PerKind {

@@ -276,6 +276,14 @@ grpc::ServerUnaryReactor* Service::FinishJoin(grpc::CallbackServerContext* conte
   return Run(context, [this, request] { return replica::FinishJoin(replica_, *request); });
 }
 
+grpc::ServerUnaryReactor* Service::GetDigests(grpc::CallbackServerContext* context,
+                                              const v1::GetDigestsRequest* request,
+                                              v1::GetDigestsResponse* response) {
+  return Run(context, [this, request, response] {
+    return replica::GetDigests(replica_, *request, response);
+  });
+}
+
 // --- faults: quick, so on the thread that received the call ---
 
 absl::Status Service::CheckFaultsEnabled() const {

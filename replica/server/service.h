@@ -32,7 +32,8 @@ using WithJoinCalls = v1::ReplicaService::WithCallbackMethod_GetChanges<
             v1::ReplicaService::WithCallbackMethod_CopyIn<
                 v1::ReplicaService::WithCallbackMethod_GetJoin<
                     v1::ReplicaService::WithCallbackMethod_FinishJoin<
-                        Base>>>>>>;
+                        v1::ReplicaService::WithCallbackMethod_GetDigests<
+                            Base>>>>>>>;
 template <typename Base>
 using WithPinCalls = v1::ReplicaService::WithCallbackMethod_UpdateVolume<
     v1::ReplicaService::WithCallbackMethod_ReadPinned<
@@ -98,6 +99,9 @@ class Service final : public ServiceBase {
   grpc::ServerUnaryReactor* FinishJoin(grpc::CallbackServerContext* context,
                                        const v1::FinishJoinRequest* request,
                                        v1::FinishJoinResponse* response) override;
+  grpc::ServerUnaryReactor* GetDigests(grpc::CallbackServerContext* context,
+                                       const v1::GetDigestsRequest* request,
+                                       v1::GetDigestsResponse* response) override;
   grpc::ServerUnaryReactor* SetFault(grpc::CallbackServerContext* context,
                                      const v1::SetFaultRequest* request,
                                      v1::SetFaultResponse* response) override;

@@ -330,7 +330,7 @@ class DiskStore::Copying {
     return FromRocks(index->status(), absl::StrCat("read ", domain.directory()));
   }
 
-  // Versions that are off the lane's history: a lane in no join has none, and to look for them
+  // Versions that are off the lane's history: a lane with nothing left to copy has none, and to look for them
   // would read what is damaged.
   enum class Foreign { kNone, kPossible };
 
@@ -450,12 +450,10 @@ absl::Status CheckRepair(const Lane::State& state, const CopyPart& part) {
     }
     blocks += range.count;
   }
-  if (state.join.id == 0 && OnHistory(state.lineage, state.position, part.to)) {
-    return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "lane ", Index(part.lane), " is at ", state.position.ToString(), " in join ", state.join.id,
-      "; it cannot be repaired up to ", part.to.ToString()));
+  if (OnHistory(state.lineage, state.position, part.to)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("lane ", Index(part.lane), " is at ", state.position.ToString(),
+                   "; it cannot be repaired up to ", part.to.ToString()));
 }
 
 // Whether the versions are of the lane's history.
@@ -492,6 +490,8 @@ absl::Status DiskStore::Copy(VolumeId id, const CopyPart& part, bool repair) {
   const std::shared_ptr<Lane>& lane = volume->lanes[Index(part.lane)];
   LaneClaim claim({lane});
   if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
+  // A join that has nothing left to copy does no harm: its beginning may have come once more, and late.
+  if (repair) RETURN_IF_ERROR(CheckNoneInvalid(*volume, *lane));
   RETURN_IF_ERROR(repair ? CheckRepair(lane->state(), part) : CheckJoin(lane->state(), part));
   RETURN_IF_ERROR(CheckVersions(lane->state(), part));
   uint64_t bytes = 0;

@@ -1,5 +1,5 @@
 // The Store on RocksDB. Its methods are spread by subject: disk_store.cc opens,
-// admin.cc has volumes and promises, pins.cc pins, write.cc, read.cc and tail.cc the I/O,
+// admin.cc has volumes and promises, pins.cc pins, write.cc, read.cc and tail.cc the I/O, digest.cc what a scrub asks,
 // changes.cc, join.cc and copy.cc what brings a lane to another one's history.
 #ifndef WEIR_REPLICA_STORE_DISK_STORE_H_
 #define WEIR_REPLICA_STORE_DISK_STORE_H_
@@ -125,6 +125,9 @@ class DiskStore : public Store {
                                             size_t ranges_max) const override;
   absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;
 
+  absl::StatusOr<BlockDigests> Digests(VolumeId id, LaneId lane, BlockRange range, Position at,
+                                       uint64_t bytes_max) const override;
+
   bool HasSpaceFor(uint64_t bytes) const override;
 
  private:
@@ -186,6 +189,10 @@ class DiskStore : public Store {
   absl::StatusOr<Position> PinnedAt(const Volume& volume, const Lane& lane, uint64_t pin) const;
   absl::Status ReadPinnedStripe(const Volume& volume, const Lane& lane, Position at,
                                 BlockRange range, std::vector<BlockVersion>* out) const;
+
+  // --- scrub; digest.cc ---
+  absl::StatusOr<BlockDigest> DigestOf(const Volume& volume, const Lane& lane, uint64_t block,
+                                       const NewestVersion& newest, uint64_t* bytes_read) const;
 
   // --- changes; changes.cc ---
   // Calls `visit` with each change above `after` and the position after which it

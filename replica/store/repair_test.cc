@@ -1,4 +1,4 @@
-// Blocks that a store has damaged are written anew from another one, and stay so.
+// Blocks that a store has damaged are found by their digests, written anew from another one, and stay so.
 #include <algorithm>
 #include <memory>
 #include <vector>
@@ -142,6 +142,97 @@ TEST_F(RepairTest, WhatDoesNotFitIsRefusedAndChangesNothing) {
                                          .to = position(), .common = position(),
                                          .invalid = {{1, 1}}}).ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(bad()->Repair(kVolume, good_part)));
+}
+
+TEST_F(RepairTest, AJoinThatHasNothingLeftToCopyIsInNobodysWay) {
+  RestartBad();
+  ASSERT_GT(FlipBits(), 0);
+  const std::vector<BlockRange> damaged = Damaged();
+  ASSERT_FALSE(damaged.empty());
+  ASSERT_TRUE(bad()->BeginJoin(kVolume, {.lane = kLane, .join_id = 1, .expected = position(),
+                                         .to = position(), .common = position()}).ok());
+  const absl::Status repaired = bad()->Repair(kVolume, PartOf(damaged, position()));
+  EXPECT_TRUE(repaired.ok()) << repaired;
+  EXPECT_TRUE(Damaged().empty());
+}
+
+using Kind = BlockDigest::Kind;
+
+class DigestTest : public RepairTest {
+ protected:
+  BlockDigests DigestsOf(Store* store, BlockRange range = {0, kGeometry.size_blocks},
+                         uint64_t bytes_max = 1 << 20) {
+    const auto digests = store->Digests(kVolume, kLane, range, position(), bytes_max);
+    EXPECT_TRUE(digests.ok()) << digests.status();
+    return digests.value_or(BlockDigests());
+  }
+};
+
+TEST_F(DigestTest, EqualStoresHaveEqualDigests) {
+  const BlockDigests digests = DigestsOf(good());
+  EXPECT_EQ(digests.next_block, kGeometry.size_blocks);
+  ASSERT_EQ(digests.blocks.size(), kGeometry.size_blocks);
+  EXPECT_EQ(digests.blocks[4].kind, Kind::kData);
+  EXPECT_EQ(digests.blocks[5].kind, Kind::kZeroes);
+  EXPECT_EQ(digests.blocks[5].position, position());
+  EXPECT_EQ(DigestsOf(bad()).blocks, digests.blocks);
+  RestartBad();
+  EXPECT_EQ(DigestsOf(bad()).blocks, digests.blocks);
+}
+
+TEST_F(DigestTest, FindsWhatAReadWouldFindDamaged) {
+  RestartBad();
+  ASSERT_GT(FlipBits(), 0);
+  std::vector<BlockRange> damaged;
+  for (const BlockDigest& digest : DigestsOf(bad()).blocks) {
+    if (digest.kind == Kind::kDamaged) damaged.push_back({digest.block, 1});
+  }
+  EXPECT_FALSE(damaged.empty());
+  EXPECT_EQ(damaged, Damaged());
+  ASSERT_TRUE(bad()->Repair(kVolume, PartOf(damaged, position())).ok());
+  EXPECT_EQ(DigestsOf(bad()).blocks, DigestsOf(good()).blocks);
+}
+
+TEST_F(DigestTest, WhatWasWrittenSinceIsNewerAndNothingElse) {
+  const Position before = position();
+  WriteBoth(writer_.Data(7, 1, 1000));
+  const auto digests = good()->Digests(kVolume, kLane, {6, 3}, before, 1 << 20);
+  ASSERT_TRUE(digests.ok()) << digests.status();
+  ASSERT_EQ(digests->blocks.size(), 3u);
+  EXPECT_EQ(digests->blocks[0].kind, Kind::kData);
+  EXPECT_EQ(digests->blocks[1].kind, Kind::kNewer);
+  EXPECT_EQ(digests->blocks[2].kind, Kind::kData);
+}
+
+TEST_F(DigestTest, IsToldInPieces) {
+  uint64_t next = 0;
+  std::vector<BlockDigest> blocks;
+  int pieces = 0;
+  while (next < kGeometry.size_blocks) {
+    const BlockDigests piece =
+        DigestsOf(good(), {next, kGeometry.size_blocks - next}, 3 * kBlockBytes);
+    ASSERT_GT(piece.next_block, next);
+    EXPECT_LE(piece.bytes_read, 3 * kBlockBytes);
+    blocks.insert(blocks.end(), piece.blocks.begin(), piece.blocks.end());
+    next = piece.next_block;
+    ++pieces;
+  }
+  EXPECT_GT(pieces, 20);
+  EXPECT_EQ(blocks, DigestsOf(good()).blocks);
+}
+
+TEST_F(DigestTest, WhatItCannotVouchForIsRefused) {
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      good()->Digests(kVolume, kLane, {0, 1}, position().Next(), 4096).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      good()->Digests(kVolume, kLane, {0, kGeometry.size_blocks + 1}, position(), 4096).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      good()->Digests(kVolume, LaneId{1}, {0, 1}, position(), 4096).status()));
+  ASSERT_TRUE(bad()->BeginJoin(kVolume, {.lane = kLane, .join_id = 1, .expected = position(),
+                                         .to = position(), .common = position(),
+                                         .invalid = {{1, 1}}}).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      bad()->Digests(kVolume, kLane, {0, 1}, position(), 4096).status()));
 }
 
 }  // namespace

@@ -29,6 +29,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "proto/base/block_digest.h"
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
 #include "replica/store/block_version.h"
@@ -277,6 +278,14 @@ class Store {
   // Forgets the join in every lane; OK if there is none. FAILED_PRECONDITION:
   // blocks are still marked. ABORTED: a lane has another join.
   virtual absl::Status FinishJoin(VolumeId id, uint64_t join_id) = 0;
+
+  // --- scrub ---
+  // What it has of the lane's blocks in `range` (blocks of other lanes are passed over), each read and
+  // checked as by Read: a prefix of about `bytes_max` of data, at least one block. A block whose newest
+  // version is above `at` is kNewer, and not read. FAILED_PRECONDITION: the lane has not come to `at`,
+  // or has invalid blocks. EBADMSG: what it has cannot even be listed.
+  virtual absl::StatusOr<BlockDigests> Digests(VolumeId id, LaneId lane, BlockRange range,
+                                               Position at, uint64_t bytes_max) const = 0;
 
   // Whether a write of `bytes` is admitted now in every domain.
   virtual bool HasSpaceFor(uint64_t bytes) const = 0;

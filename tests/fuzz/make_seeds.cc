@@ -170,6 +170,10 @@ void ReplicaMessages() {
   tail.set_to_position(changes.to_position());
   Write("replica_messages", "source",
         Step(0, AllKinds()) + Step(4, changes) + Step(5, versions) + Step(10, tail));
+  v1::GetDigestsRequest digests;
+  digests.set_at_position(changes.to_position());
+  digests.set_block_count(8);
+  Write("replica_messages", "digests", Step(0, AllKinds()) + Step(12, digests));
 
   v1::AdoptTailRequest adopt;
   adopt.set_lane(1);

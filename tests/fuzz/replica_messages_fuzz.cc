@@ -69,7 +69,7 @@ class Session {
   }
 
   void Step(uint8_t kind, absl::string_view message) {
-    switch (kind % 12) {
+    switch (kind % 13) {
       case 0: Frame(message, false); break;
       case 1: Frame(message, true); break;
       case 2: With<v1::BeginJoinRequest>(message, [&](const auto& request) {
@@ -110,6 +110,11 @@ class Session {
       case 10: With<v1::ReadTailRequest>(message, [&](const auto& request) { return ReadTail(request); });
         break;
       case 11: Control(message); break;
+      case 12: With<v1::GetDigestsRequest>(message, [&](const auto& request) {
+        return store_.Digests(volume_, LaneId{request.lane()},
+                              {request.first_block(), request.block_count()},
+                              Position::FromBits(request.at_position()), kRoundBytes).status();
+      }); break;
     }
   }
 

@@ -75,7 +75,7 @@ class FuzzedHost {
       case 12: engine_.Suspend(NextControl(), input.Byte() % 2 == 0, absl::Seconds(1), now_, effects_); break;
       case 13: engine_.Resume(NextControl(), now_, effects_); break;
       case 14: Load(input.Byte()); break;
-      case 15: engine_.View(); break;
+      case 15: Scrub(input.Byte()); break;
     }
     TakeEffects();
   }
@@ -227,6 +227,7 @@ class FuzzedHost {
     engine::JoinStepResult result;
     v1::SealResponse sealed;
     v1::GetChangesResponse changes;
+    v1::GetDigestsResponse digests;
     if (how % 8 == 0) result.status = absl::AbortedError("another incarnation");
     if (how % 8 == 1) result.status = absl::OutOfRangeError("not known");
     if (fuzz::Parse(message, &sealed)) result.sealed = DecodeSeal(sealed);
@@ -234,9 +235,20 @@ class FuzzedHost {
       auto ranges = DecodeRuns(changes.changes(), kSizeBlocks);
       if (ranges.ok()) result.changes = *std::move(ranges);
     }
+    if (step.kind == engine::RunJoinStep::Kind::kDigest && fuzz::Parse(message, &digests)) {
+      auto decoded = DecodeDigests(digests, step.changes.front());
+      result.status = decoded.status();
+      if (decoded.ok()) result.digests = *std::move(decoded);
+    }
     result.blocks_left = how / 64;
     result.whole_at = step.to;
     engine_.JoinStepDone(step.step, std::move(result), now_, effects_);
+  }
+
+  void Scrub(uint8_t what) {
+    engine_.View();
+    if (what % 4 == 1) engine_.StartScrub(now_, effects_);
+    if (what % 4 == 2) engine_.StopScrub(now_, effects_);
   }
 
   void Load(uint8_t what) {

@@ -112,6 +112,11 @@ void Cluster::DrawShape() {
   engine.slow_pause = absl::Milliseconds(50);
   engine.slow_pause_max = absl::Milliseconds(200);
   engine.epoch = 1;
+  // In one cluster of three; the others are what they were without it. The mutation check judges liveness by odd seeds.
+  const bool scrubs = seed_ % 3 == 0;
+  engine.scrub_every = scrubs ? absl::Milliseconds(300) : absl::InfiniteDuration();
+  engine.scrub_first_after = absl::Milliseconds(200);
+  engine.scrub_bytes_per_second = seed_ % 9 == 0 ? 1 << 20 : 0;
   CHECK_OK(engine.Validate());
 }
 
@@ -247,6 +252,8 @@ void Cluster::Stepped(uint32_t frontend, const engine::Effects& effects) {
       CheckDisconnect(frontend, *end);
     } else if (const auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
       DisturbJoin(*step);
+    } else if (const auto* report = std::get_if<engine::ReportScrub>(&effect)) {
+      CheckReport(frontend, *report);
     }
   }
 }
@@ -372,10 +379,33 @@ bool Cluster::Finished() {
   for (const Op& op : ops_) {
     if (!op.done && op.epoch == active_epoch_ && op.epoch != 0) return false;
   }
+  if (engine_options_.scrub_every < absl::InfiniteDuration()) {
+    // Nobody reads any more, so a scrub alone finds it.
+    if (!rotted_at_the_end_) {
+      rotted_at_the_end_ = true;
+      ++result_.faults[static_cast<size_t>(Fault::kBadBlocks)];
+      DamageSome(AnyReplica());
+    }
+    if (IsDamagedSomewhere((*healthy)->engine().View())) return false;
+  }
   if (read_back_) return true;
   read_back_ = true;
   ReadBack(static_cast<uint32_t>(healthy - frontends_.begin()));
   return false;
+}
+
+// And could be made good from another member. One that has failed and may not leave is asked for nothing.
+bool Cluster::IsDamagedSomewhere(const engine::EngineView& view) const {
+  uint32_t members = 0;
+  bool damaged = false;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) continue;
+    ++members;
+    for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
+      damaged |= replicas_[r]->store().damaged(b);
+    }
+  }
+  return damaged && members > 1;
 }
 
 void Cluster::ReadBack(uint32_t frontend) {

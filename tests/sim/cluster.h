@@ -112,6 +112,7 @@ class Cluster {
   void CheckPreFlushed(uint64_t id);
   void CheckPoints(uint32_t frontend, const engine::SendDurablePoints& news);
   void CheckDisconnect(uint32_t frontend, const engine::DisconnectTarget& end);
+  void CheckReport(uint32_t frontend, const engine::ReportScrub& report);
   void CheckCommit(uint32_t frontend, const engine::CommitMembers& commit);
   // Of a record that has just become the catalog's.
   void CheckMembers();
@@ -166,6 +167,7 @@ class Cluster {
   // --- the end ---
   bool Finished();
   bool CanBeWell() const;
+  bool IsDamagedSomewhere(const engine::EngineView& view) const;
   void ReadBack(uint32_t frontend);
   void Violated(std::string what);
   void Trace(const std::string& line);
@@ -213,6 +215,7 @@ class Cluster {
   uint64_t next_control_ = 1;
   uint64_t faults_left_ = 0;
   bool healed_ = false;
+  bool rotted_at_the_end_ = false;  // in a cluster that is scrubbed
   bool store_failed_ = false;
   bool read_back_ = false;
   Time heal_at_{};

@@ -104,6 +104,8 @@ class ModelStore final : public store::Store {
   absl::StatusOr<store::InvalidPage> InvalidBlocks(VolumeId id, LaneId lane, uint64_t from_block,
                                                    size_t ranges_max) const override;
   absl::Status FinishJoin(VolumeId id, uint64_t join_id) override;
+  absl::StatusOr<BlockDigests> Digests(VolumeId id, LaneId lane, BlockRange range, Position at,
+                                       uint64_t bytes_max) const override;
   bool HasSpaceFor(uint64_t bytes) const override { return !full_; }
 
  private:

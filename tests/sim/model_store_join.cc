@@ -1,4 +1,4 @@
-// Joins of the model store.
+// Joins, repairs and scrubs of the model store.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -176,7 +176,7 @@ absl::Status ModelStore::Repair(VolumeId, const store::CopyPart& part) {
   if (!health_.ok()) return health_;
   const uint32_t index = Index(part.lane);
   const Lane& lane = now_.lanes[index];
-  if (lane.join_id != 0 || !OnHistory(lane, part.to)) {
+  if (HasInvalid(index) || !OnHistory(lane, part.to)) {
     return absl::FailedPreconditionError("in a join, or not there yet");
   }
   Batch batch;
@@ -238,6 +238,38 @@ absl::Status ModelStore::FinishJoin(VolumeId, uint64_t join_id) {
     Commit(std::move(batch));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<BlockDigests> ModelStore::Digests(VolumeId, LaneId id, BlockRange range,
+                                                 Position at, uint64_t bytes_max) const {
+  using Kind = BlockDigest::Kind;
+  if (!health_.ok()) return health_;
+  if (range.end() > geometry_.size_blocks) return absl::InvalidArgumentError("past the volume's end");
+  if (!OnHistory(now_.lanes[Index(id)], at) || HasInvalid(Index(id))) {
+    return absl::FailedPreconditionError("not there yet, or in a join");
+  }
+  BlockDigests digests;
+  digests.next_block = range.end();
+  for (uint64_t b = range.first; b < range.end(); ++b) {
+    if (!OfLane(b, Index(id)) || now_.blocks[b].empty()) continue;
+    if (digests.bytes_read >= bytes_max) {
+      digests.next_block = b;
+      break;
+    }
+    digests.bytes_read += kBlockBytes;
+    const Version& newest = now_.blocks[b].back();
+    BlockDigest digest{b, Kind::kZeroes, newest.position};
+    if (newest.position > at) {
+      digest.kind = Kind::kNewer;
+    } else if (damaged(b)) {
+      digest.kind = Kind::kDamaged;
+    } else if (newest.value != 0) {
+      digest.kind = Kind::kData;
+      digest.crc = static_cast<uint32_t>(newest.value);
+    }
+    digests.blocks.push_back(digest);
+  }
+  return digests;
 }
 
 }  // namespace weir::sim

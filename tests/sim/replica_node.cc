@@ -166,6 +166,12 @@ engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
     });
   } else if (step.kind == Kind::kUpdate) {
     result.status = Step(fence, [&] { return store_.UpdateVolume(kVolume, update); });
+  } else if (step.kind == Kind::kDigest) {
+    result.status = Step(fence, [&]() -> absl::Status {
+      ASSIGN_OR_RETURN(result.digests, store_.Digests(kVolume, step.lane, step.changes.front(),
+                                                      step.to, step.bytes_max));
+      return absl::OkStatus();
+    });
   } else {
     result.status = Step(fence, [&] { return store_.FinishJoin(kVolume, step.join_id); });
   }

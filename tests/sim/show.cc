@@ -57,7 +57,7 @@ struct Shower {
   }
   std::string operator()(const engine::RunJoinStep& step) const {
     static constexpr const char* kNames[] = {"seal",   "changes", "begin", "copy",
-                                             "finish", "repair",  "update"};
+                                             "finish", "repair",  "update", "digest"};
     return absl::StrCat("join ", step.step, " ", kNames[static_cast<int>(step.kind)], " on ",
                         static_cast<uint32_t>(step.target), " lane ", Index(step.lane), " at ",
                         step.expected.ToString(), " to ", step.to.ToString(), " common ",
@@ -65,6 +65,9 @@ struct Shower {
   }
   std::string operator()(const engine::PingTarget& ping) const {
     return absl::StrCat("ping ", static_cast<uint32_t>(ping.target), " ", ping.ping);
+  }
+  std::string operator()(const engine::ReportScrub& report) const {
+    return absl::StrCat("report ", report.what);
   }
 };
 

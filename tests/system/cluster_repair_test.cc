@@ -43,6 +43,32 @@ class ClusterRepairTest : public ClusterTest {
     return {};
   }
 
+  void WriteAndDamage() {
+    Start();
+    for (int block = 0; block < kBlocks; ++block) {
+      ASSERT_TRUE(volume_->Write(block * 4096, Content(block)).ok());
+    }
+    ASSERT_TRUE(volume_->Flush().ok());
+    // What was in the log lies in files of data after a start.
+    for (int i = 0; i < 2; ++i) {
+      cluster_->StopReplica(1);
+      if (i == 1) ASSERT_GT(FlipBits(1), 0);
+      ASSERT_TRUE(cluster_->StartReplica(1).ok());
+      ASSERT_TRUE(Eventually([&] { return TargetOf(1).health() == "connected"; }));
+    }
+  }
+
+  v1::ScrubStatus ScrubOf() { return cluster_->host().GetVolume("demo")->scrub(); }
+  void Scrub() {
+    v1::ScrubRequest request;
+    request.set_name("demo");
+    ASSERT_TRUE(cluster_->host().Scrub(request).ok());
+    ASSERT_TRUE(Eventually([&] {
+      const v1::ScrubStatus scrub = ScrubOf();
+      return scrub.state() == "finished" && scrub.waiting_blocks() == 0;
+    })) << ScrubOf().DebugString();
+  }
+
   // Each block once; whoever is asked, it is what was written.
   void ReadAll() {
     for (int block = 0; block < kBlocks; ++block) {
@@ -54,18 +80,7 @@ class ClusterRepairTest : public ClusterTest {
 };
 
 TEST_F(ClusterRepairTest, AReadThatFindsABlockDamagedHealsIt) {
-  Start();
-  for (int block = 0; block < kBlocks; ++block) {
-    ASSERT_TRUE(volume_->Write(block * 4096, Content(block)).ok());
-  }
-  ASSERT_TRUE(volume_->Flush().ok());
-  // What was in the log lies in files of data after a start.
-  for (int i = 0; i < 2; ++i) {
-    cluster_->StopReplica(1);
-    if (i == 1) ASSERT_GT(FlipBits(1), 0);
-    ASSERT_TRUE(cluster_->StartReplica(1).ok());
-    ASSERT_TRUE(Eventually([&] { return TargetOf(1).health() == "connected"; }));
-  }
+  WriteAndDamage();
   ASSERT_TRUE(Eventually([&] {
     ReadAll();
     return TargetOf(1).repaired_blocks() > 0 && TargetOf(1).damaged_blocks() == 0;
@@ -79,6 +94,34 @@ TEST_F(ClusterRepairTest, AReadThatFindsABlockDamagedHealsIt) {
     return errors == before;
   }));
   EXPECT_EQ(TargetOf(1).state(), "in_sync");
+}
+
+TEST_F(ClusterRepairTest, AScrubHealsWhatNobodyHasRead) {
+  WriteAndDamage();
+  EXPECT_EQ(ScrubOf().state(), "none");
+  Scrub();
+  EXPECT_GT(ScrubOf().bad_blocks(), 0u);
+  EXPECT_EQ(ScrubOf().repaired_blocks(), ScrubOf().bad_blocks());
+  EXPECT_EQ(ScrubOf().left_blocks(), 0u);
+  EXPECT_GE(ScrubOf().bytes_read(), 3 * (kBlocks - ScrubOf().skipped_blocks()) * 4096u);
+  EXPECT_EQ(TargetOf(1).repaired_blocks(), ScrubOf().repaired_blocks());
+  // Nothing is left for reads or the next scrub to find.
+  for (int i = 0; i < 6; ++i) ReadAll();
+  EXPECT_EQ(TargetOf(1).errors(), 0u);
+  EXPECT_EQ(TargetOf(1).state(), "in_sync");
+  Scrub();
+  EXPECT_EQ(ScrubOf().bad_blocks(), 0u);
+}
+
+TEST_F(ClusterRepairTest, AScrubIsEndedByWhoAsksForIt) {
+  Start();
+  v1::ScrubRequest request;
+  request.set_name("demo");
+  request.set_stop(true);
+  ASSERT_TRUE(cluster_->host().Scrub(request).ok());
+  EXPECT_EQ(ScrubOf().state(), "none");
+  request.set_name("other");
+  EXPECT_TRUE(absl::IsNotFound(cluster_->host().Scrub(request).status()));
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ absl::Status Options::Validate() const {
   }
   for (absl::Duration d : {leave_after, hold_deadline, commit_retry_delay, lease, reconnect_delay,
                            requeue_deadline, requeue_delay, clone_deadline, update_deadline, flush_interval,
-                           slow_window, slow_pause}) {
+                           slow_window, slow_pause, scrub_every, scrub_first_after}) {
     if (d <= absl::ZeroDuration()) {
       return absl::InvalidArgumentError("deadlines and delays must be positive");
     }
@@ -37,8 +37,7 @@ absl::Status Options::Validate() const {
   return absl::OkStatus();
 }
 
-Engine::State::State(Options options, Table table)
-    : options_(std::move(options)), pins_(options_.pins), size_blocks_(options_.size_blocks) {
+Engine::State::State(Options options, Table table) : StateData(std::move(options)) {
   for (TargetConfig& config : table.targets) {
     Target target;
     target.id = TargetId{static_cast<uint32_t>(targets_.size())};
@@ -59,6 +58,9 @@ void Engine::State::Begin(Time now, Effects& effects) {
 void Engine::State::ConnectAll() {
   last_auto_flush_ = window_begun_ = now_;
   run_not_before_ = change_not_before_ = held_since_ = now_;
+  scrub_.due = options_.scrub_every == absl::InfiniteDuration()
+                   ? absl::InfiniteDuration()
+                   : now_ + options_.scrub_first_after;
   for (Target& target : targets_) {
     target.since = target.asked_to_connect = target.left = target.join_not_before = now_;
     target.backoff_until = now_;
@@ -72,6 +74,7 @@ void Engine::State::Submit(Request request) {
     return Complete(request, Result(ESTALE), "the volume was taken over", {});
   }
   if (join_) join_->clients_came = true;
+  scrub_.clients_came = true;
   bool read_like =
       request.kind == RequestKind::kRead || request.kind == RequestKind::kExtents;
   bool barrier_ahead = stopped() || queued_barriers_ > 0;
@@ -143,6 +146,7 @@ Time Engine::State::NextTimer() const {
   at(change_not_before_);
   if (Held()) at(held_since_ + options_.hold_deadline);
   if (!damages_.empty()) at(repair_not_before_);
+  at(scrub_.running ? scrub_.not_before : scrub_.due);
   if (join_) {
     at(join_->flushed + options_.flush_interval);
     at(join_->flushed + options_.requeue_delay);
@@ -187,6 +191,7 @@ void Engine::State::Settle() {
     progressed |= AdvanceUpdates();
     progressed |= AdvanceGrow();
     progressed |= AdvanceLock();
+    progressed |= AdvanceScrub();
     progressed |= AdvanceLeases();
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
@@ -252,6 +257,17 @@ EngineView Engine::State::View() const {
     if (target.counts() && !target.flush_supported) view.flush_supported = false;
     view.targets.push_back(std::move(seen));
   }
+  view.scrub = scrub_.view;
+  view.scrub.next = scrub_.due;
+  for (const Damage& damage : damages_) {
+    if (damage.by_scrub) view.scrub.waiting_blocks += damage.range.count;
+  }
+  if (scrub_.running && scrub_.view.blocks_done > 0) {
+    view.scrub.time_left =
+        (now_ - scrub_.view.started) *
+        (static_cast<double>(scrub_.view.blocks_total - scrub_.view.blocks_done) /
+         static_cast<double>(scrub_.view.blocks_done));
+  }
   for (const Lane& lane : lanes_) {
     view.completed.push_back(Position(options_.epoch, lane.completed));
     view.durable.push_back(Position(options_.epoch, lane.told));
@@ -313,6 +329,18 @@ void Engine::TargetPonged(TargetId target, uint64_t ping, Time now, Effects& eff
 void Engine::JoinStepDone(uint64_t step, JoinStepResult result, Time now, Effects& effects) {
   state_->Begin(now, effects);
   state_->JoinStepDone(step, std::move(result));
+  state_->Settle();
+}
+
+void Engine::StartScrub(Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->StartScrub();
+  state_->Settle();
+}
+
+void Engine::StopScrub(Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->StopScrub("it was told to stop");
   state_->Settle();
 }
 

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "volume/engine/types.h"
+#include "volume/engine/view.h"
 
 namespace weir::engine {
 
@@ -72,6 +73,11 @@ struct Options {
   // What is copied at a time; beside clients less, so that no request waits behind much of it.
   uint64_t join_step_bytes = 4 << 20;
   uint64_t join_step_bytes_beside_clients = 512 << 10;
+  // How often all members are compared, counted from the end of the last scrub, and when the first one
+  // after an attach begins. Infinite: only when asked for. Beside clients it rests as long as it works.
+  absl::Duration scrub_every = absl::Hours(7 * 24);
+  absl::Duration scrub_first_after = absl::Hours(1);
+  uint64_t scrub_bytes_per_second = 32 << 20;  // read on each member; 0: no limit
   // Writes since a member left, beyond which what has changed is no longer kept for it and
   // it is copied whole; some 40 bytes each on every replica.
   uint64_t keep_changes_max = 4 << 20;
@@ -143,6 +149,9 @@ class Engine {
   // one is fenced. Any other error: the outcome is unknown.
   void MembersCommitted(absl::Status status, Time now, Effects& effects);
   void JoinStepDone(uint64_t step, JoinStepResult result, Time now, Effects& effects);
+  // Begins a scrub unless one runs; ends the one that runs.
+  void StartScrub(Time now, Effects& effects);
+  void StopScrub(Time now, Effects& effects);
 
   // --- observation ---
   // When TimerFired is due; absl::InfiniteDuration() if never.

@@ -109,6 +109,7 @@ void Engine::State::JoinStepDone(uint64_t step, JoinStepResult result) {
   for (Target& target : targets_) {
     if (step == target.update_step) return UpdateDone(target, result);
   }
+  if (ScrubStepDone(step, result)) return;
   if (!join_) return;
   const auto found = std::find_if(join_->awaited.begin(), join_->awaited.end(),
                                   [step](const auto& awaited) { return awaited.step == step; });
@@ -144,6 +145,7 @@ void Engine::State::JoinSealed(TargetId who, JoinStepResult& result) {
     const bool away = who == join_->target && absl::IsUnavailable(result.status);
     FailJoin(absl::StrCat(asked.config.replica, " could not be asked what it has: ",
                           result.status.message()));
+    StepFailed(asked, result.status);
     // To ask again is one call, and once it is there it need not wait for long.
     if (away) {
       asked.join_delay = options_.join_delay;
@@ -235,13 +237,13 @@ void Engine::State::BeginLane(uint32_t lane) {
   RunStep(std::move(begin));
 }
 
-uint64_t Engine::State::BlocksOf(uint32_t lane) const {
+uint64_t Engine::State::BlocksBelow(uint32_t lane, uint64_t block) const {
   const uint64_t stripe = options_.lanes.stripe_blocks;
   const uint64_t round = stripe * options_.lanes.lanes;
-  const uint64_t in_last_round = size_blocks_ % round;
+  const uint64_t in_last_round = block % round;
   const uint64_t before = lane * stripe;
   const uint64_t rest = in_last_round > before ? std::min(in_last_round - before, stripe) : 0;
-  return size_blocks_ / round * stripe + rest;
+  return block / round * stripe + rest;
 }
 
 void Engine::State::LaneBegun(uint32_t lane, const absl::Status& status) {

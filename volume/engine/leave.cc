@@ -105,13 +105,13 @@ void Engine::State::Commit(Table table) {
         table.targets[static_cast<size_t>(target.id)].state == TargetState::kInSync;
     if (target.member() && !stays) target.in_doubt = true;
   }
-  change_ = Change{table, /*for_resume=*/false};
+  change_ = MembersChange{table, /*for_resume=*/false};
   Emit(CommitMembers{std::move(table), std::move(floor)});
 }
 
 void Engine::State::MembersCommitted(const absl::Status& status) {
   if (!change_) return;
-  const Change change = *std::move(change_);
+  const MembersChange change = *std::move(change_);
   change_.reset();
   if (absl::IsAborted(status)) return Fence(std::string(status.message()));
   if (!status.ok()) {

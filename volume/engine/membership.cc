@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
+#include "proto/base/errno.h"
 #include "volume/engine/state.h"
 
 namespace weir::engine {
@@ -202,6 +203,14 @@ void Engine::State::FailTarget(Target& target, Result result, std::string reason
   target.leaving = target.in_doubt || MayLeave(target);
   target.has_hope = !target.leaving && HasHope();
   if (target.condemned()) Condemn(target);
+}
+
+// A member that answers a step with an I/O error has failed as if it were a clone: while nobody writes it
+// would be asked the same for ever.
+void Engine::State::StepFailed(Target& target, const absl::Status& status) {
+  if (!target.member() || !absl::IsDataLoss(status) || StatusToErrno(status) != EIO) return;
+  ++target.errors;
+  FailTarget(target, Result(EIO), std::string(status.message()));
 }
 
 // It may not leave, so what needs it gets its errno.

@@ -12,6 +12,7 @@
 
 #include "volume/engine/model_replica.h"
 #include "volume/engine/types.h"
+#include "volume/engine/view.h"
 
 namespace weir::engine {
 

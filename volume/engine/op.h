@@ -58,6 +58,17 @@ struct Barrier {
   Time deadline{};               // kPin
 };
 
+// What the catalog has been asked for.
+struct MembersChange {
+  Table table;
+  bool for_resume = false;
+};
+// Who waits for a larger size.
+struct Growth {
+  ControlId control{};
+  Time deadline{};
+};
+
 }  // namespace weir::engine
 
 #endif  // WEIR_VOLUME_ENGINE_OP_H_

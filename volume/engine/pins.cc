@@ -172,6 +172,7 @@ void Engine::State::UpdateDone(Target& target, const JoinStepResult& result) {
     return;
   }
   if (StatusToErrno(result.status) == ESTALE) return Fence(std::string(result.status.message()));
+  StepFailed(target, result.status);
   target.update_not_before = now_ + options_.reconnect_delay;
 }
 

@@ -1,6 +1,6 @@
 // Blocks that a member has damaged: DESIGN.md, "Damaged blocks". See state.h.
 //
-// Whoever reads finds them, and asks another member. From that one they are then written anew, at the
+// Whoever reads finds them, and asks another member; or a scrub finds them. From that one they are then written anew, at the
 // versions that they have; the member that had them damaged stays one all the time. A repair that does not
 // come to its end changes nothing: the next read finds the damage again.
 #include <algorithm>
@@ -13,8 +13,6 @@
 namespace weir::engine {
 namespace {
 
-// Beyond it what is found is left to a later read.
-constexpr size_t kDamagesMax = 256;
 // Then it is left to a later read too: perhaps the others have it damaged as well.
 constexpr uint32_t kAttemptsMax = 3;
 
@@ -23,12 +21,12 @@ constexpr uint32_t kAttemptsMax = 3;
 void Engine::State::NoteDamage(const ReadFragment& fragment) {
   if (fragment.damaged_on == 0 || options_.leave_after == absl::InfiniteDuration()) return;
   for (const Target& target : targets_) {
-    if ((fragment.damaged_on >> static_cast<uint32_t>(target.id) & 1) == 0) continue;
+    if ((fragment.damaged_on & Bit(target.id)) == 0) continue;
     const bool known = std::any_of(damages_.begin(), damages_.end(), [&](const Damage& damage) {
       return damage.target == target.id && damage.range.Overlaps(fragment.range);
     });
     if (!known && damages_.size() < kDamagesMax) {
-      damages_.push_back({target.id, fragment.lane, fragment.range});
+      damages_.push_back({.target = target.id, .lane = fragment.lane, .range = fragment.range});
     }
   }
 }
@@ -44,9 +42,17 @@ bool Engine::State::AdvanceRepair() {
     return true;
   }
   const Target* source = nullptr;
+  bool may_come = false;
   for (const Target& other : targets_) {
-    if (other.id == target.id || !other.readable()) continue;
+    if (other.id == target.id || (damage.sources & Bit(other.id)) == 0) continue;
+    may_come = may_come || other.member();
+    if (!other.readable()) continue;
     if (source == nullptr || other.inflight.size() < source->inflight.size()) source = &other;
+  }
+  if (!may_come) {
+    damages_.pop_front();
+    if (damage.by_scrub) ScrubRepaired(damage, absl::NotFoundError("no other replica is left"));
+    return true;
   }
   if (!target.readable() || source == nullptr) return false;
   RunJoinStep repair;
@@ -73,11 +79,16 @@ void Engine::State::RepairDone(const JoinStepResult& result) {
   damages_.pop_front();
   if (result.status.ok()) {
     Find(damage.target)->repaired_blocks += damage.range.count;
+    if (damage.by_scrub) ScrubRepaired(damage, result.status);
     return;
   }
   if (StatusToErrno(result.status) == ESTALE) return Fence(std::string(result.status.message()));
   repair_not_before_ = now_ + options_.join_delay;
-  if (++damage.attempts < kAttemptsMax) damages_.push_back(damage);
+  if (++damage.attempts < kAttemptsMax) {
+    damages_.push_back(damage);
+  } else if (damage.by_scrub) {
+    ScrubRepaired(damage, result.status);
+  }
 }
 
 }  // namespace weir::engine

@@ -18,8 +18,11 @@ ENGINE_SRCS = [
     "pins.cc",
     "repair.cc",
     "result.cc",
+    "scrub.cc",
+    "scrub.h",
     "slow.cc",
     "state.h",
+    "state_data.h",
     "suspend.cc",
     "takeover.cc",
     "target.cc",
@@ -31,4 +34,5 @@ ENGINE_HDRS = [
     "result.h",
     "takeover.h",
     "types.h",
+    "view.h",
 ]

@@ -7,6 +7,7 @@
 //   join.cc        members that are brought back
 //   slow.cc        members that are slow for long
 //   pins.cc        pins and the size: what members are told of the volume
+//   repair.cc      blocks that a member has damaged; scrub.cc finds them
 //   engine.cc      the events, time, the view
 //
 // Each event changes what it is about and then calls Settle(), which carries
@@ -26,12 +27,14 @@
 #include "volume/engine/join.h"
 #include "volume/engine/lane.h"
 #include "volume/engine/op.h"
+#include "volume/engine/scrub.h"
+#include "volume/engine/state_data.h"
 #include "volume/engine/target.h"
 #include "volume/engine/types.h"
 
 namespace weir::engine {
 
-class Engine::State {
+class Engine::State : private StateData {
  public:
   State(Options options, Table table);
 
@@ -58,6 +61,11 @@ class Engine::State {
 
   // join.cc
   void JoinStepDone(uint64_t step, JoinStepResult result);
+
+  // scrub.cc
+  void StartScrub();
+  // `why`: for people; empty: it has come to its end.
+  void StopScrub(std::string why);
 
   // suspend.cc
   void Suspend(ControlId id, bool noflush, absl::Duration deadline);
@@ -133,6 +141,7 @@ class Engine::State {
   // `kind`: what the target would not do now.
   void Requeued(Target& target, RequestKind kind);
   void SetCannotFlush(Target& target, const std::string& reason);
+  void StepFailed(Target& target, const absl::Status& status);
   void FailTarget(Target& target, Result result, std::string reason);
   void Condemn(Target& target);
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
@@ -199,7 +208,9 @@ class Engine::State {
   bool ClientsAreThere() const;
   absl::Duration RestBesideClients(uint64_t bytes_copied) const;
   void NoteCopied(Join::LanePlan& plan, const JoinStepResult& result);
-  uint64_t BlocksOf(uint32_t lane) const;
+  uint64_t BlocksOf(uint32_t lane) const { return BlocksBelow(lane, size_blocks_); }
+  // Of the lane's blocks, those before `block`.
+  uint64_t BlocksBelow(uint32_t lane, uint64_t block) const;
   bool Promote();
   // It is out again, as it was; tried again after a while.
   void FailJoin(std::string reason);
@@ -226,6 +237,21 @@ class Engine::State {
   const Target* FirstNotUpdated() const;
   bool AdvanceGrow();
 
+  // --- scrub.cc ---
+  bool AdvanceScrub();
+  void ScrubFrom(uint64_t block);
+  bool ClientsUseIt() const;
+  bool ScrubStepDone(uint64_t step, JoinStepResult& result);  // false: it is no step of it
+  void ScrubAnswered(const Scrub::Answers& answers);
+  void ScrubFailed(const Scrub::Answer& answer);
+  void CompareAnswers(const Scrub::Answers& answers);
+  void CompareNext(uint64_t end, std::vector<uint64_t> newer);
+  void BlockIsBad(uint64_t block, const BlockVerdict& verdict, const Scrub::Answers& answers,
+                  const std::vector<const BlockDigest*>& digests);
+  void AddDamage(Damage damage);
+  void NoteFinding(std::string what);
+  void ScrubRepaired(const Damage& damage, const absl::Status& status);
+
   // --- suspend.cc ---
   using Phase = EngineView::State;
   bool AdvanceSuspend();
@@ -238,78 +264,6 @@ class Engine::State {
 
   uint64_t inflight_clones() const;
   void Emit(Effect effect) { effects_->push_back(std::move(effect)); }
-
-  const Options options_;
-  Time now_{};
-  Effects* effects_ = nullptr;
-
-  std::vector<Target> targets_;  // by TargetId; never shrinks
-  std::vector<Lane> lanes_;
-
-  std::optional<BlockRange> locked_;
-  std::optional<ControlId> lock_awaited_;  // who is told once the range is free of writes
-
-  std::deque<Request> queue_;           // not yet admitted, in order
-  uint64_t queued_reads_ = 0;           // READ and EXTENTS in queue_
-  uint64_t queued_barriers_ = 0;
-  absl::flat_hash_map<RequestId, std::unique_ptr<Op>> ops_;
-  std::deque<std::pair<RequestId, uint32_t>> unsent_reads_;  // fragments without a target now
-  std::vector<std::pair<RequestId, uint32_t>> commit_waits_;  // fragments that saw more than completed
-  uint64_t replay_bytes_ = 0;
-  uint64_t next_clone_ = 1;
-  uint64_t read_turn_ = 0;              // breaks ties among readers
-
-  std::deque<FlushWaiter> flushes_;     // merged into the next run
-  std::vector<FlushWaiter> run_flushes_;  // those of the run
-  std::optional<FlushRun> run_;
-  Time run_not_before_{};               // after a requeue
-  Time last_auto_flush_{};
-  std::optional<Barrier> barrier_;
-
-  Phase phase_ = Phase::kActive;
-  bool noflush_ = false;
-  bool suspend_flushed_ = false;
-  Time suspend_deadline_{};
-  std::optional<ControlId> control_;    // awaited suspend or resume
-  std::optional<Table> next_table_;    // loaded, for the next resume
-
-  std::optional<Join> join_;  // at most one at a time
-  uint64_t joins_ = 0;
-  uint64_t next_step_ = 1;
-
-  // Blocks that a member has damaged and another one does not.
-  struct Damage {
-    TargetId target{};
-    LaneId lane{};
-    BlockRange range;
-    uint32_t attempts = 0;
-  };
-  std::deque<Damage> damages_;           // the first one is being repaired, if `repair_step_`
-  uint64_t repair_step_ = 0;             // that is awaited; 0: none
-  Time repair_not_before_{};
-
-  std::vector<Pin> pins_;
-  uint64_t pins_waiting_ = 0;            // for their turn, in queue_ or as barrier_
-  Time next_late_pin_ = absl::InfiniteDuration();  // the least deadline of theirs, or less
-  uint64_t size_blocks_ = 0;
-  uint64_t updates_ = 0;                 // raised by each change of these two
-  struct Growth {
-    ControlId control{};
-    Time deadline{};
-  };
-  std::optional<Growth> growth_;
-
-  // The catalog change under way: at most one.
-  struct Change {
-    Table table;
-    bool for_resume = false;
-  };
-  std::optional<Change> change_;
-  Time change_not_before_{};
-  Time held_since_{};
-  Time window_begun_{};
-
-  bool fenced_ = false;
 };
 
 }  // namespace weir::engine

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "volume/engine/answer_times.h"
 #include "volume/engine/types.h"
+#include "volume/engine/view.h"
 
 namespace weir::engine {
 

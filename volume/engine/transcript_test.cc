@@ -18,6 +18,9 @@
 //   suspend ID [noflush] [deadline=MS] | resume ID
 //   load ID NAME[:out][@ADDRESS] ...
 //   committed [fail|lost]   fail: the outcome is unknown; lost: somebody else has changed the record
+//   scrub start|stop
+//   digest STEP [next=BLOCK] [bytes=N] [fail=unavailable|io] [BLOCK:POSITION:CONTENT ...]   the answer to a
+//          scrub's step; POSITION as E.N, CONTENT a checksum, zero, damaged or newer
 //   pong NAME N
 //   space NAME full|free
 //   time MS          advances the clock by MS and fires the timer
@@ -165,6 +168,10 @@ class Player {
     options.replay_bytes_max = Number(command.Named("replay_bytes_max", "50331648"));
     options.flush_bytes = std::min<uint64_t>(options.flush_bytes, options.replay_bytes_max);
     options.join_bytes_per_second = Number(command.Named("join_rate", "0"));
+    options.overlay = command.Has("overlay");
+    options.scrub_every = MillisecondsOr(command, "scrub_every", absl::InfiniteDuration());
+    options.scrub_first_after = absl::Milliseconds(500);
+    options.scrub_bytes_per_second = Number(command.Named("scrub_rate", "0"));
     credit_ = Number(command.Named("credit", "4194304"));
     sent_.clear();
     applied_.clear();
@@ -222,6 +229,9 @@ class Player {
     if (verb == "unlock") return engine_->UnlockRange(now_, effects);
     if (verb == "load") return Load(command, effects);
     if (verb == "step") return Step(command, effects);
+    if (verb == "digest") return Digest(command, effects);
+    if (verb == "scrub" && words[1] == "start") return engine_->StartScrub(now_, effects);
+    if (verb == "scrub") return engine_->StopScrub(now_, effects);
     if (verb == "committed") {
       absl::Status status;
       if (command.Has("fail")) status = absl::UnavailableError("no catalog");
@@ -341,12 +351,13 @@ class Player {
   }
 
   // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, changes=FIRST+COUNT,...,
-  // fail=unavailable, fail=unknown (OUT_OF_RANGE) or fail=fenced.
+  // fail=unavailable, fail=unknown (OUT_OF_RANGE), fail=fenced or fail=io.
   void Step(const Command& command, Effects& effects) {
     JoinStepResult result;
     const std::string fail = command.Named("fail", "");
     if (fail == "fenced") result.status = ErrnoToStatus(ESTALE, "a newer epoch");
     if (fail == "unavailable") result.status = absl::UnavailableError("not there");
+    if (fail == "io") result.status = ErrnoToStatus(EIO, "the store has failed");
     if (fail == "unknown") result.status = absl::OutOfRangeError("no longer known");
     const Epoch epoch = Number(command.Named("epoch", "7"));
     for (absl::string_view at : absl::StrSplit(command.Named("at", ""), ',', absl::SkipEmpty())) {
@@ -363,6 +374,30 @@ class Player {
          absl::StrSplit(command.Named("changes", ""), ',', absl::SkipEmpty())) {
       std::vector<std::string> parts = absl::StrSplit(range, '+');
       result.changes.push_back({Number(parts[0]), Number(parts[1])});
+    }
+    engine_->JoinStepDone(Number(command.words[1]), std::move(result), now_, effects);
+  }
+
+  void Digest(const Command& command, Effects& effects) {
+    static const std::map<std::string, BlockDigest::Kind> kKinds = {
+        {"zero", BlockDigest::Kind::kZeroes},
+        {"damaged", BlockDigest::Kind::kDamaged},
+        {"newer", BlockDigest::Kind::kNewer}};
+    JoinStepResult result;
+    if (command.Named("fail", "") == "unavailable") result.status = absl::UnavailableError("not there");
+    if (command.Named("fail", "") == "io") result.status = ErrnoToStatus(EIO, "the store has failed");
+    result.digests.next_block = Number(command.Named("next", "64"));
+    result.digests.bytes_read = Number(command.Named("bytes", "0"));
+    for (size_t i = 2; i < command.words.size(); ++i) {
+      const std::vector<std::string> parts = absl::StrSplit(command.words[i], ':');
+      const std::vector<std::string> at = absl::StrSplit(parts[1], '.');
+      BlockDigest digest;
+      digest.block = Number(parts[0]);
+      digest.position = Position(Number(at[0]), Number(at[1]));
+      const auto kind = kKinds.find(parts[2]);
+      digest.kind = kind == kKinds.end() ? BlockDigest::Kind::kData : kind->second;
+      if (kind == kKinds.end()) digest.crc = Number(parts[2]);
+      result.digests.blocks.push_back(digest);
     }
     engine_->JoinStepDone(Number(command.words[1]), std::move(result), now_, effects);
   }
@@ -449,7 +484,7 @@ class Player {
   }
   std::string ShowOne(const RunJoinStep& e) const {
     static constexpr const char* kNames[] = {"seal",   "changes", "begin", "copy",
-                                             "finish", "repair",  "update"};
+                                             "finish", "repair",  "update", "digest"};
     std::string out = absl::StrCat("join j", e.step, " ", kNames[static_cast<int>(e.kind)], " ",
                                    Name(e.target));
     if (e.kind == RunJoinStep::Kind::kSeal || e.kind == RunJoinStep::Kind::kFinish) return out;
@@ -463,6 +498,8 @@ class Player {
       absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max);
     } else if (e.kind == RunJoinStep::Kind::kRepair) {
       absl::StrAppend(&out, " from ", Name(e.source));
+    } else if (e.kind == RunJoinStep::Kind::kDigest) {
+      absl::StrAppend(&out, " bytes=", e.bytes_max);
     } else if (e.everything) {
       absl::StrAppend(&out, " everything");
     } else {
@@ -476,6 +513,21 @@ class Player {
   }
   std::string ShowOne(const PingTarget& e) const {
     return absl::StrCat("ping ", Name(e.target), " ", e.ping);
+  }
+
+  std::string ShowOne(const ReportScrub& e) const {
+    return absl::StrCat(e.good ? "report " : "report! ", e.what);
+  }
+
+  static std::string Show(const ScrubView& scrub) {
+    if (scrub.blocks_total == 0) return "";
+    std::string out = absl::StrCat("scrub ", scrub.running ? "running" : "over", " ",
+                                   scrub.blocks_done, "/", scrub.blocks_total,
+                                   " bad=", scrub.bad_blocks, " repaired=", scrub.repaired_blocks,
+                                   " waiting=", scrub.waiting_blocks, " left=", scrub.left_blocks,
+                                   " skipped=", scrub.skipped_blocks, "\n");
+    for (const std::string& finding : scrub.findings) absl::StrAppend(&out, "  ", finding, "\n");
+    return out;
   }
 
   std::string Show(const EngineView& view) const {
@@ -501,7 +553,7 @@ class Player {
       }
       out += "\n";
     }
-    return out;
+    return out + Show(view.scrub);
   }
 
   std::unique_ptr<Engine> engine_;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "proto/base/block_digest.h"
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
 #include "volume/engine/result.h"
@@ -218,7 +219,7 @@ struct SealedState {
   std::vector<Lane> lanes;  // by lane
 };
 
-// One step of bringing a member back, of repairing one, or of telling it of pins; see DESIGN.md.
+// One step of bringing a member back, of repairing one, of telling it of pins, or of comparing them; see DESIGN.md.
 // Answered by JoinStepDone, always.
 // Each names the incarnations it means; another one is ABORTED.
 struct RunJoinStep {
@@ -230,6 +231,7 @@ struct RunJoinStep {
     kFinish,   // forgets the join; every block has been copied
     kRepair,   // writes blocks of `target`, a member, that are damaged anew from `source`
     kUpdate,   // tells `target` the volume's size and pins, durably
+    kDigest,   // what `target`, a member that has come to `to`, has of the lane's blocks -> digests
   };
   uint64_t step = 0;     // names the answer
   Kind kind = Kind::kSeal;
@@ -245,7 +247,8 @@ struct RunJoinStep {
   Position to;           // the join's R
   Position common;       // the newest point on both histories
   std::vector<LineageEntry> lineage;  // kBegin: a member's
-  std::vector<BlockRange> changes;    // kBegin: a member's since `common`; kRepair: the damaged ones
+  std::vector<BlockRange> changes;    // kBegin: a member's since `common`; kRepair: the damaged ones;
+                                      // kDigest: one range, of which a prefix is enough
   bool everything = false;            // kBegin: no common point, mark all
   uint64_t bytes_max = 0;
   absl::Duration delay;  // before it begins: the budget that clients leave
@@ -259,60 +262,23 @@ struct JoinStepResult {
   absl::Status status;
   SealedState sealed;
   std::vector<BlockRange> changes;
+  BlockDigests digests;
   uint64_t blocks_left = 0;   // kCopy: still marked in the lane
   uint64_t bytes_copied = 0;
   // kCopy: the target is whole only once it has come to this.
   Position whole_at;
 };
 
+// What a scrub has found, or how it has ended, for the log.
+struct ReportScrub {
+  std::string what;
+  bool good = true;  // nobody needs to look at it
+};
+
 using Effect =
-    std::variant<SendClone, SendDurablePoints, CompleteRequest, ConnectTarget,
-                 DisconnectTarget, CompleteControl, CommitMembers, PingTarget, RunJoinStep>;
+    std::variant<SendClone, SendDurablePoints, CompleteRequest, ConnectTarget, DisconnectTarget,
+                 CompleteControl, CommitMembers, PingTarget, RunJoinStep, ReportScrub>;
 using Effects = std::vector<Effect>;
-
-// --- what an observer may see (weirctl, metrics, explain) ---
-
-struct TargetView {
-  TargetId id{};
-  TargetConfig config;
-  enum class Health { kConnecting, kConnected, kFailed, kOut } health =
-      Health::kConnecting;
-  bool leaving = false;            // to be taken out: the catalog has not answered yet
-  bool overdue = false;            // away past the hold deadline: requests that need it fail
-  bool joining = false;            // being brought back: not readable, and no member yet
-  uint64_t join_blocks_left = 0;   // still to be copied, as far as is known
-  uint64_t join_bytes_copied = 0;
-  absl::Duration join_time_left = absl::InfiniteDuration();  // at the speed of late; infinite: not known
-  Time next_join{};                // kOut: when it is tried, at the earliest
-  Time left{};                     // kOut, joining: since when it is no member, as far as is known
-  std::string reason;              // why failed, lost or out
-  Time since{};                    // when health last changed
-  bool slow = false;               // in the last window; see Options::slow_window
-  absl::Duration answer_p99;       // of its answers to writes and flushes, of late; within a factor of 2
-  absl::Duration others_p99;       // the highest of the other members' then
-  uint32_t num_flush_requests = 0;
-  bool flush_supported = true;
-  bool space_exhausted = false;
-  uint64_t inflight_clones = 0;
-  uint64_t errors = 0;             // hidden ones too
-  uint64_t repaired_blocks = 0;    // since the attach
-  uint64_t damaged_blocks = 0;     // found, and not repaired yet
-  uint64_t requeues = 0;
-};
-
-struct EngineView {
-  enum class State { kActive, kSuspending, kSuspended, kCommitting, kFenced } state = State::kActive;
-  bool flush_supported = true;
-  bool held = false;               // fewer than min_in_sync members: requests wait
-  bool barrier_running = false;
-  bool flush_running = false;
-  uint64_t queued_requests = 0;
-  uint64_t inflight_requests = 0;
-  uint64_t replay_bytes = 0;
-  std::vector<TargetView> targets;
-  std::vector<Position> completed;  // by lane
-  std::vector<Position> durable;    // by lane, on every member
-};
 
 }  // namespace weir::engine
 

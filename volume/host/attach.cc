@@ -223,6 +223,11 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.slow_window = options_.slow_after / config.engine.slow_windows;
   config.engine.hold_deadline = options_.hold_deadline;
   config.engine.join_bytes_per_second = options_.join_bytes_per_second;
+  config.engine.scrub_every = options_.scrub_every;
+  // Not all volumes of a frontend at the same time.
+  config.engine.scrub_first_after =
+      std::min(options_.scrub_every, absl::Hours(1) + absl::Seconds(record.id() % 3600));
+  config.engine.scrub_bytes_per_second = options_.scrub_bytes_per_second;
   config.engine.lease = options_.lease;
   config.engine.requeue_deadline = options_.requeue_deadline;
   config.engine.clone_deadline = options_.clone_deadline;

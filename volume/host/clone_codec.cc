@@ -159,6 +159,30 @@ absl::StatusOr<std::vector<BlockRange>> DecodeRuns(
   return ranges;
 }
 
+absl::StatusOr<BlockDigests> DecodeDigests(const v1::GetDigestsResponse& response,
+                                           BlockRange range) {
+  if (response.next_block() <= range.first || response.next_block() > range.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("blocks up to ", response.next_block(),
+                                                   " were compared, beginning at ", range.first));
+  }
+  BlockDigests digests;
+  digests.next_block = response.next_block();
+  digests.bytes_read = response.bytes_read();
+  digests.blocks.reserve(static_cast<size_t>(response.blocks_size()));
+  uint64_t next = range.first;
+  for (const v1::BlockDigest& wire : response.blocks()) {
+    const bool known = wire.kind() >= v1::BlockDigest::DATA && wire.kind() <= v1::BlockDigest::NEWER;
+    if (!known || wire.block() < next || wire.block() >= digests.next_block) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("what is told of block ", wire.block(), " is not as it was asked for"));
+    }
+    next = wire.block() + 1;
+    digests.blocks.push_back({wire.block(), static_cast<BlockDigest::Kind>(wire.kind()),
+                              Position::FromBits(wire.position()), wire.crc32c()});
+  }
+  return digests;
+}
+
 absl::StatusOr<engine::TargetHello> DecodeHello(const v1::HelloReply& hello,
                                                 uint32_t lanes) {
   if (static_cast<uint32_t>(hello.lanes_size()) != lanes ||

@@ -45,6 +45,10 @@ absl::StatusOr<std::vector<std::pair<engine::CloneId, engine::CloneReply>>> Deco
 absl::StatusOr<std::vector<BlockRange>> DecodeRuns(
     const google::protobuf::RepeatedPtrField<v1::BlockRun>& runs, uint64_t size_blocks);
 
+// INVALID_ARGUMENT unless it covers a part of `range`, in order.
+absl::StatusOr<BlockDigests> DecodeDigests(const v1::GetDigestsResponse& response,
+                                           BlockRange range);
+
 // INVALID_ARGUMENT unless it has `lanes` lanes, in order, each in a domain
 // that exists.
 absl::StatusOr<engine::TargetHello> DecodeHello(const v1::HelloReply& hello,

@@ -18,6 +18,35 @@ v1::IoReply ReadReply(const std::string& data) {
   return reply;
 }
 
+TEST(CodecTest, DigestsAreRefusedUnlessTheyCoverAPartOfWhatWasAskedInOrder) {
+  const BlockRange asked{8, 8};
+  v1::GetDigestsResponse good;
+  good.set_next_block(12);
+  for (uint64_t block : {8, 10}) {
+    v1::BlockDigest* digest = good.add_blocks();
+    digest->set_block(block);
+    digest->set_kind(v1::BlockDigest::DATA);
+    digest->set_position(Position(3, block).bits());
+    digest->set_crc32c(7);
+  }
+  const auto decoded = DecodeDigests(good, asked);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->next_block, 12u);
+  ASSERT_EQ(decoded->blocks.size(), 2u);
+  EXPECT_EQ(decoded->blocks[1],
+            (BlockDigest{10, BlockDigest::Kind::kData, Position(3, 10), 7}));
+  for (auto spoil : {+[](v1::GetDigestsResponse& r) { r.set_next_block(8); },
+                     +[](v1::GetDigestsResponse& r) { r.set_next_block(17); },
+                     +[](v1::GetDigestsResponse& r) { r.set_next_block(10); },
+                     +[](v1::GetDigestsResponse& r) { r.mutable_blocks(0)->set_block(7); },
+                     +[](v1::GetDigestsResponse& r) { r.mutable_blocks(1)->set_block(8); },
+                     +[](v1::GetDigestsResponse& r) { r.mutable_blocks(1)->clear_kind(); }}) {
+    v1::GetDigestsResponse bad = good;
+    spoil(bad);
+    EXPECT_TRUE(absl::IsInvalidArgument(DecodeDigests(bad, asked).status()));
+  }
+}
+
 TEST(CloneCodecTest, AReadIsAcceptedOnlyWithMatchingChecksums) {
   const std::string data(2 * kBlockBytes, 'd');
   v1::IoReply reply = ReadReply(data);

@@ -7,6 +7,7 @@
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "volume/host/frontend.h"
+#include "volume/host/scrub_status.h"
 #include "volume/host/volume_record.h"
 
 namespace weir::host {
@@ -170,7 +171,7 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
       }
       if (target.slow) ExplainSlow(target, options, out);
       if (target.repaired_blocks + target.damaged_blocks > 0) {
-        out->add_facts(absl::StrCat("reads have found damaged blocks on replica ", name, ": ",
+        out->add_facts(absl::StrCat("damaged blocks were found on replica ", name, ": ",
                                     target.repaired_blocks, " were written anew from others, ",
                                     target.damaged_blocks, " are still to be"));
         out->add_actions(absl::StrCat("look at the disk of replica ", name,
@@ -386,6 +387,7 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
     out.add_actions("find the slowest replica in "
                     "weir_volume_clone_duration_seconds");
   }
+  ExplainScrub(view->scrub, now, &out);
   if (!flush_supported) {
     out.add_facts("at attach a replica could not flush: FLUSH fails with "
                   "EOPNOTSUPP");

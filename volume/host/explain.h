@@ -5,6 +5,7 @@
 #define WEIR_VOLUME_HOST_EXPLAIN_H_
 
 #include "volume/engine/types.h"
+#include "volume/engine/view.h"
 #include "volume/host/host.h"
 #include "weir/v1/catalog.pb.h"
 #include "weir/v1/volume.pb.h"

@@ -51,6 +51,9 @@ struct HostOptions {
   // How long a member may be out before another replica takes its place; infinite: never.
   absl::Duration replace_after = absl::Minutes(10);
   uint64_t join_bytes_per_second = 64 << 20;
+  // How often all replicas of an attached volume are compared; infinite: only when asked for.
+  absl::Duration scrub_every = absl::Hours(7 * 24);
+  uint64_t scrub_bytes_per_second = 32 << 20;
   absl::Duration lease = absl::Seconds(3);
   absl::Duration requeue_deadline = absl::Seconds(30);
   absl::Duration clone_deadline = absl::Seconds(10);
@@ -157,6 +160,7 @@ class Host {
   virtual absl::Status DeleteSnapshot(const std::string& volume, const std::string& name) = 0;
   // The bytes of `request`, which names a snapshot.
   virtual absl::StatusOr<std::string> ReadSnapshot(const v1::ReadRequest& request) = 0;
+  virtual absl::StatusOr<v1::ScrubStatus> Scrub(const v1::ScrubRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
   virtual absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() = 0;

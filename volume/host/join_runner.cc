@@ -71,6 +71,9 @@ engine::JoinStepResult JoinRunner::Carry(const engine::RunJoinStep& step) {
     case Kind::kUpdate:
       result.status = Update(step);
       break;
+    case Kind::kDigest:
+      result.status = Digest(step, &result);
+      break;
   }
   return result;
 }
@@ -213,6 +216,21 @@ absl::Status JoinRunner::Repair(const engine::RunJoinStep& step, engine::JoinSte
                  << " were damaged and have been written anew from replica "
                  << step.source_config.replica << "; look at its disk if that comes again";
   }
+  return absl::OkStatus();
+}
+
+absl::Status JoinRunner::Digest(const engine::RunJoinStep& step, engine::JoinStepResult* result) {
+  const BlockRange range = step.changes.front();
+  v1::GetDigestsRequest request;
+  *request.mutable_fence() = FenceOf(step.target_config, step.incarnation);
+  request.set_lane(Index(step.lane));
+  request.set_at_position(step.to.bits());
+  request.set_first_block(range.first);
+  request.set_block_count(range.count);
+  request.set_bytes_max(step.bytes_max);
+  ASSIGN_OR_RETURN(const v1::GetDigestsResponse response,
+                   ClientOf(step.target_config)->GetDigests(request, config_.copy_deadline));
+  ASSIGN_OR_RETURN(result->digests, DecodeDigests(response, range));
   return absl::OkStatus();
 }
 

@@ -1,4 +1,4 @@
-// Carries the steps of a join (volume/engine/join.h) out with real calls.
+// Carries the steps of joins, repairs and scrubs (engine::RunJoinStep) out with real calls.
 //
 // Thread-safety: all methods, any thread. Answers come on the threads of `queue`, or on the
 // caller's if that is full.
@@ -60,6 +60,7 @@ class JoinRunner : public std::enable_shared_from_this<JoinRunner> {
   absl::Status Copy(const engine::RunJoinStep& step, engine::JoinStepResult* result);
   absl::Status Finish(const engine::RunJoinStep& step);
   absl::Status Repair(const engine::RunJoinStep& step, engine::JoinStepResult* result);
+  absl::Status Digest(const engine::RunJoinStep& step, engine::JoinStepResult* result);
   absl::StatusOr<v1::GetJoinResponse> GetJoin(const engine::RunJoinStep& step);
   // The first ranges, up to about `bytes_max` of the lane's blocks.
   std::vector<BlockRange> Limit(const engine::RunJoinStep& step,

@@ -19,6 +19,7 @@
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
 #include "volume/host/explain.h"
+#include "volume/host/scrub_status.h"
 #include "volume/host/volume_service.h"
 
 namespace weir::host {
@@ -269,7 +270,10 @@ v1::Volume LocalHost::Describe(const v1::VolumeRecord& record) {
   const bool elsewhere = IsElsewhere(record, self_);
   if (attached == nullptr) return DescribeVolume(record, nullptr, false, attaching, elsewhere);
   const engine::EngineView view = attached->runner->View();
-  return DescribeVolume(record, &view, attached->runner->flush_supported(), attaching, elsewhere);
+  v1::Volume volume =
+      DescribeVolume(record, &view, attached->runner->flush_supported(), attaching, elsewhere);
+  *volume.mutable_scrub() = DescribeScrub(view.scrub, MonotonicNow());
+  return volume;
 }
 
 absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) {
@@ -345,6 +349,12 @@ absl::Status LocalHost::LoadTable(const v1::LoadTableRequest& request) {
                    FindAttached(request.name()));
   ASSIGN_OR_RETURN(engine::Table table, TableFromWire(request.table(), attached->Record()));
   return attached->runner->LoadTable(std::move(table));
+}
+
+absl::StatusOr<v1::ScrubStatus> LocalHost::Scrub(const v1::ScrubRequest& request) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
+  RETURN_IF_ERROR(attached->runner->Scrub(request.stop()));
+  return DescribeScrub(attached->runner->View().scrub, MonotonicNow());
 }
 
 absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::GetAttached(

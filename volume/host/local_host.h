@@ -81,6 +81,7 @@ class LocalHost final : public Host {
                                            const std::string& name) override;
   absl::Status DeleteSnapshot(const std::string& volume, const std::string& name) override;
   absl::StatusOr<std::string> ReadSnapshot(const v1::ReadRequest& request) override;
+  absl::StatusOr<v1::ScrubStatus> Scrub(const v1::ScrubRequest& request) override;
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
   absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() override;

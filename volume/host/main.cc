@@ -37,6 +37,8 @@ ABSL_FLAG(std::string, leave_after, "", HostOptionHelp("leave_after"));
 ABSL_FLAG(std::string, slow_after, "", HostOptionHelp("slow_after"));
 ABSL_FLAG(std::string, replace_after, "", HostOptionHelp("replace_after"));
 ABSL_FLAG(std::string, join_bytes_per_second, "", HostOptionHelp("join_bytes_per_second"));
+ABSL_FLAG(std::string, scrub_every, "", HostOptionHelp("scrub_every"));
+ABSL_FLAG(std::string, scrub_bytes_per_second, "", HostOptionHelp("scrub_bytes_per_second"));
 ABSL_FLAG(std::string, hold_deadline, "", HostOptionHelp("hold_deadline"));
 ABSL_FLAG(std::string, lease, "", HostOptionHelp("lease"));
 ABSL_FLAG(std::string, requeue_deadline, "", HostOptionHelp("requeue_deadline"));

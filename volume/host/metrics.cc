@@ -120,10 +120,23 @@ Metrics::Metrics()
           "Blocks that this replica had damaged and that were written anew, since the attach.")),
       damaged_blocks_(WEIR_FAMILY(
           BuildGauge, "weir_volume_target_damaged_blocks",
-          "Blocks that reads have found damaged on this replica and that are not repaired yet.")),
+          "Blocks that were found damaged on this replica and that are not repaired yet.")),
       target_inflight_(WEIR_FAMILY(BuildGauge,
                                    "weir_volume_target_inflight_clones",
-                                   "Clones this replica has not answered.")) {}
+                                   "Clones this replica has not answered.")),
+      scrub_running_(WEIR_FAMILY(BuildGauge, "weir_volume_scrub_running",
+                                 "1: the replicas are being compared.")),
+      scrub_done_(WEIR_FAMILY(BuildGauge, "weir_volume_scrub_done_ratio",
+                              "Share of the volume that this scrub, or the last one, has compared.")),
+      scrubs_finished_(WEIR_FAMILY(BuildGauge, "weir_volume_scrubs_finished",
+                                   "Scrubs that came to their end, since the attach.")),
+      scrub_read_(WEIR_FAMILY(BuildGauge, "weir_volume_scrub_read_bytes",
+                              "Read by scrubs on all replicas together, since the attach.")),
+      scrub_bad_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_scrub_bad_blocks",
+          "Blocks that scrubs found damaged, or to differ, on some replica, since the attach.")),
+      scrub_left_(WEIR_FAMILY(BuildGauge, "weir_volume_scrub_left_blocks",
+                              "Of those of this scrub, or the last one: could not be repaired.")) {}
 
 #undef WEIR_FAMILY
 
@@ -198,6 +211,7 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
   replay_bytes_.Add(labels).Set(static_cast<double>(view.replay_bytes));
   flush_supported_.Add(labels).Set(view.flush_supported ? 1 : 0);
   held_.Add(labels).Set(view.held ? 1 : 0);
+  SetScrub(volume, view.scrub);
   using Health = engine::TargetView::Health;
   for (const engine::TargetView& target : view.targets) {
     const std::map<std::string, std::string> of_target = {
@@ -220,6 +234,19 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
   }
 }
 
+void Metrics::SetScrub(const std::string& volume, const engine::ScrubView& scrub) {
+  const std::map<std::string, std::string> labels = {{"volume", volume}};
+  scrub_running_.Add(labels).Set(scrub.running ? 1 : 0);
+  scrub_done_.Add(labels).Set(scrub.blocks_total == 0
+                                  ? 0
+                                  : static_cast<double>(scrub.blocks_done) /
+                                        static_cast<double>(scrub.blocks_total));
+  scrubs_finished_.Add(labels).Set(static_cast<double>(scrub.finished));
+  scrub_read_.Add(labels).Set(static_cast<double>(scrub.bytes_read_in_all));
+  scrub_bad_.Add(labels).Set(static_cast<double>(scrub.bad_blocks_in_all));
+  scrub_left_.Add(labels).Set(static_cast<double>(scrub.left_blocks));
+}
+
 void Metrics::DropState(const std::string& volume) {
   const std::map<std::string, std::string> labels = {{"volume", volume}};
   for (const char* state : kStates) {
@@ -228,6 +255,7 @@ void Metrics::DropState(const std::string& volume) {
   queued_.Add(labels).Set(0);
   inflight_.Add(labels).Set(0);
   replay_bytes_.Add(labels).Set(0);
+  scrub_running_.Add(labels).Set(0);
 }
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {

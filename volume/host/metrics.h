@@ -18,6 +18,7 @@
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 #include "volume/engine/types.h"
+#include "volume/engine/view.h"
 
 namespace weir::host {
 
@@ -72,6 +73,8 @@ class Metrics : public prometheus::Collectable {
   template <typename T>
   using Family = prometheus::Family<T>;
 
+  void SetScrub(const std::string& volume, const engine::ScrubView& scrub);
+
   prometheus::Registry registry_;
   std::function<void()> refresh_;
 
@@ -111,6 +114,12 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& repaired_blocks_;
   Family<prometheus::Gauge>& damaged_blocks_;
   Family<prometheus::Gauge>& target_inflight_;
+  Family<prometheus::Gauge>& scrub_running_;
+  Family<prometheus::Gauge>& scrub_done_;
+  Family<prometheus::Gauge>& scrubs_finished_;
+  Family<prometheus::Gauge>& scrub_read_;
+  Family<prometheus::Gauge>& scrub_bad_;
+  Family<prometheus::Gauge>& scrub_left_;
 };
 
 }  // namespace weir::host

@@ -122,6 +122,13 @@ constexpr HostOptionKey kKeys[] = {
     {"join_bytes_per_second",
      "How much is copied a second, while there are clients, to a replica that is brought back, such "
      "as 64MiB; 0: no limit. It rests as long as it works in any case."},
+    {"scrub_every",
+     "How often all replicas of an attached volume are compared, block by block, and repaired from each "
+     "other, counted from the end of the last time; the first time is an hour after an attach, or so; 0: only when "
+     "asked for by weirctl scrub."},
+    {"scrub_bytes_per_second",
+     "How much of each replica a scrub reads a second, such as 32MiB; 0: no limit. While there are "
+     "clients it rests as long as it works in any case."},
     {"hold_deadline",
      "How long requests are held, for want of replicas or of the catalog, before they fail "
      "with EIO; 0: for ever."},
@@ -183,6 +190,10 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     return SetDurationOrEver(key, value, &options->replace_after);
   } else if (key == "join_bytes_per_second") {
     return SetSize(key, value, &options->join_bytes_per_second);
+  } else if (key == "scrub_every") {
+    return SetDurationOrEver(key, value, &options->scrub_every);
+  } else if (key == "scrub_bytes_per_second") {
+    return SetSize(key, value, &options->scrub_bytes_per_second);
   } else if (key == "hold_deadline") {
     return SetDurationOrEver(key, value, &options->hold_deadline);
   } else if (key == "lease") {

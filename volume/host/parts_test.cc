@@ -13,6 +13,7 @@
 #include "volume/host/client_sessions.h"
 #include "volume/host/clock.h"
 #include "volume/host/explain.h"
+#include "volume/host/scrub_status.h"
 #include "volume/host/long_request.h"
 #include "volume/host/submit_gate.h"
 #include "volume/host/timer.h"
@@ -412,6 +413,45 @@ TEST(ExplainTest, NamesTheReplicaWithDamagedBlocks) {
   EXPECT_TRUE(absl::StrContains(told(), "replica r1: 3 were written anew from others, 1 are still"))
       << told();
   EXPECT_EQ(DescribeVolume(record, &view, true, false, false).table().targets(0).repaired_blocks(), 3u);
+}
+
+TEST(ScrubStatusTest, SaysHowFarItIsAndWhatWasLeft) {
+  engine::ScrubView scrub;
+  const engine::Time now = absl::Seconds(1000);
+  EXPECT_EQ(DescribeScrub(scrub, now).state(), "none");
+  scrub.running = true;
+  scrub.blocks_total = 1024;
+  scrub.blocks_done = 256;
+  scrub.time_left = absl::Milliseconds(2500);
+  v1::ScrubStatus status = DescribeScrub(scrub, now);
+  EXPECT_EQ(status.state(), "running");
+  EXPECT_EQ(status.bytes_done(), 1u << 20);
+  EXPECT_EQ(status.seconds_left(), 3u);
+  v1::ExplainResponse told;
+  ExplainScrub(scrub, now, &told);
+  EXPECT_EQ(told.facts(0), "a scrub runs: 1MiB of 4MiB are compared, some 3s to go");
+  EXPECT_EQ(told.actions_size(), 0);
+
+  scrub.running = false;
+  scrub.ended = absl::Seconds(940);
+  scrub.next = absl::Seconds(1600);
+  scrub.bad_blocks = 3;
+  scrub.repaired_blocks = 2;
+  scrub.left_blocks = 1;
+  scrub.findings = {"block 7 differs"};
+  status = DescribeScrub(scrub, now);
+  EXPECT_EQ(status.state(), "finished");
+  EXPECT_EQ(status.seconds_ago(), 60u);
+  EXPECT_EQ(status.seconds_to_next(), 600u);
+  told.Clear();
+  ExplainScrub(scrub, now, &told);
+  EXPECT_EQ(told.next(0), "all replicas are compared (scrub) in 10m");
+  EXPECT_TRUE(absl::StrContains(told.facts(0), "3 blocks")) << told.facts(0);
+  EXPECT_EQ(told.facts(1), "block 7 differs");
+  EXPECT_EQ(told.actions_size(), 1);
+
+  scrub.stopped = "it was told to stop";
+  EXPECT_EQ(DescribeScrub(scrub, now).state(), "stopped");
 }
 
 TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {

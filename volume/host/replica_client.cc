@@ -211,6 +211,15 @@ absl::StatusOr<v1::GetJoinResponse> ReplicaClient::GetJoin(
   return response;
 }
 
+absl::StatusOr<v1::GetDigestsResponse> ReplicaClient::GetDigests(
+    const v1::GetDigestsRequest& request, absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::GetDigestsResponse response;
+  RETURN_IF_ERROR(Explain(service_->stub.GetDigests(&call.context, request, &response),
+                          "comparing blocks"));
+  return response;
+}
+
 absl::Status ReplicaClient::FinishJoin(const v1::FinishJoinRequest& request,
                                        absl::Duration deadline) {
   Call call(cancellation_, deadline);

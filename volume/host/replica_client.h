@@ -94,6 +94,8 @@ class ReplicaClient {
                                               absl::Duration deadline);
   absl::Status FinishJoin(const v1::FinishJoinRequest& request,
                           absl::Duration deadline);
+  absl::StatusOr<v1::GetDigestsResponse> GetDigests(
+      const v1::GetDigestsRequest& request, absl::Duration deadline);
 
   // Copies the blocks of `read.ranges` (ascending, disjoint) from `source`,
   // part by part: pipes ReadVersions into CopyIn here. `copy`: its fence, lane,

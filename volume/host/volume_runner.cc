@@ -336,6 +336,15 @@ absl::Status VolumeRunner::LoadTable(engine::Table table) {
   });
 }
 
+absl::Status VolumeRunner::Scrub(bool stop) {
+  const bool ran = Run([stop](auto& engine, auto now, auto& effects) {
+    stop ? engine.StopScrub(now, effects) : engine.StartScrub(now, effects);
+  });
+  if (ran) return absl::OkStatus();
+  absl::MutexLock lock(&mu_);
+  return absl::FailedPreconditionError(stop_reason_);
+}
+
 void VolumeRunner::set_detaching(bool detaching) {
   absl::MutexLock lock(&mu_);
   detaching_ = detaching;
@@ -496,6 +505,18 @@ void VolumeRunner::CarryOut(Round& round, engine::Effect& effect) {
         engine.JoinStepDone(number, std::move(result), now, effects);
       });
     });
+  } else if (auto* report = std::get_if<engine::ReportScrub>(&effect)) {
+    LogScrub(*report);
+  }
+}
+
+void VolumeRunner::LogScrub(const engine::ReportScrub& report) const {
+  const std::string said =
+      absl::StrCat("volume=", config_.name, " epoch=", config_.engine.epoch, " ", report.what);
+  if (report.good) {
+    LOG(INFO) << said;
+  } else {
+    LOG(WARNING) << said;
   }
 }
 

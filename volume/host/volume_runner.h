@@ -39,6 +39,7 @@
 #include "absl/time/time.h"
 #include "volume/engine/engine.h"
 #include "volume/engine/types.h"
+#include "volume/engine/view.h"
 #include "volume/host/host.h"
 #include "volume/host/join_runner.h"
 #include "volume/host/metrics.h"
@@ -111,6 +112,8 @@ class VolumeRunner final : public HostedVolume,
   // Does not block. What the engine does not know is no pin.
   void DropPin(uint64_t pin);
   void set_detaching(bool detaching);
+  // Begins a scrub, or ends the one that runs. FAILED_PRECONDITION: stopped.
+  absl::Status Scrub(bool stop);
 
   void set_flush_supported(bool supported) { flush_supported_ = supported; }
   // As the engine sees itself; fenced and empty after Stop.
@@ -192,6 +195,7 @@ class VolumeRunner final : public HostedVolume,
   void Complete(engine::CompleteRequest& done, PendingRequest request);
   // What a clone has nothing of, from its parent, which takes a while. False: nothing is to be done.
   bool CompleteFromParent(IoOutcome& outcome, PendingRequest& request);
+  void LogScrub(const engine::ReportScrub& report) const;
   void Connect(const engine::ConnectTarget& connect);
   TargetSession::Config SessionConfig(const engine::TargetConfig& target) const;
   TargetSession::Events SessionEvents(engine::TargetId id, uint64_t session);

@@ -110,6 +110,14 @@ VolumeService::Reactor* VolumeService::ReplaceMember(Context* context,
   });
 }
 
+VolumeService::Reactor* VolumeService::Scrub(Context* context, const v1::ScrubRequest* request,
+                                             v1::ScrubResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response->mutable_scrub(), host_->Scrub(*request));
+    return absl::OkStatus();
+  });
+}
+
 VolumeService::Reactor* VolumeService::ExpandVolume(Context* context,
                                                     const v1::ExpandVolumeRequest* request,
                                                     v1::ExpandVolumeResponse* response) {

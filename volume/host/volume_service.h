@@ -51,11 +51,12 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_Resume<
     v1::VolumeService::WithCallbackMethod_LoadTable<
     v1::VolumeService::WithCallbackMethod_ReplaceMember<
+    v1::VolumeService::WithCallbackMethod_Scrub<
     v1::VolumeService::WithCallbackMethod_Explain<
     v1::VolumeService::WithCallbackMethod_ListReplicas<
     v1::VolumeService::WithCallbackMethod_ListFrontends<
     v1::VolumeService::WithCallbackMethod_SetAttributes<
-    VolumeServiceSnapshots>>>>>>>>>>>>>>;
+    VolumeServiceSnapshots>>>>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -101,6 +102,8 @@ class VolumeService final : public VolumeServiceBase {
                        v1::GetSnapshotResponse* response) override;
   Reactor* DeleteSnapshot(Context* context, const v1::DeleteSnapshotRequest* request,
                           v1::DeleteSnapshotResponse* response) override;
+  Reactor* Scrub(Context* context, const v1::ScrubRequest* request,
+                 v1::ScrubResponse* response) override;
   Reactor* Explain(Context* context, const v1::ExplainRequest* request,
                    v1::ExplainResponse* response) override;
   Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,
