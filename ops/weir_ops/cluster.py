@@ -10,6 +10,7 @@
     DIR/nbd.sock         every volume as an NBD export; DIR/nbd2.sock: that of frontend volume2
     DIR/csi/csi.sock     the CSI driver of node `volume`, DIR/csi2: that of volume2
     DIR/csi-state        where that one attaches devices
+    DIR/prometheus       configuration, rules and data of Prometheus, with --monitoring
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import subprocess
 import time
 import urllib.parse
 
+from weir_ops import monitoring
 from weir_ops import mounts
 from weir_ops import processes
 from weir_ops import settings as settings_lib
@@ -75,9 +77,13 @@ class Cluster:
         """One a frontend: `csi` for volume, csi2 for volume2, ..."""
         return [n.replace("volume", "csi") for n in self.frontend_names()] if self.settings.csi else []
 
+    def monitoring_names(self):
+        return ["prometheus"] if self.settings.monitoring else []
+
     def names(self):
         """In the order in which they start: what the others need first."""
-        return self.etcd_names() + self.replica_names() + self.frontend_names() + self.csi_names()
+        return (self.etcd_names() + self.replica_names() + self.frontend_names() + self.csi_names()
+                + self.monitoring_names())
 
     def _port(self, name):
         # Replicas and `volume` have the first ports, as without etcd.
@@ -87,6 +93,8 @@ class Cluster:
     def address(self, name):
         if name in self.csi_names():
             return self.csi_endpoint(name)
+        if name in self.monitoring_names():
+            return f"127.0.0.1:{self.settings.monitoring_port}"
         return f"127.0.0.1:{self._port(name)}"
 
     def metrics_address(self, name):
@@ -95,8 +103,9 @@ class Cluster:
     def metrics_url(self, name):
         if name in self.csi_names():
             return "-"
-        # etcd has them at its clients' port.
-        address = self.address(name) if name in self.etcd_names() else self.metrics_address(name)
+        # etcd has them at its clients' port, Prometheus at its only one.
+        one_port = self.etcd_names() + self.monitoring_names()
+        address = self.address(name) if name in one_port else self.metrics_address(name)
         return f"http://{address}/metrics"
 
     def nbd_socket(self, frontend="volume"):
@@ -125,6 +134,8 @@ class Cluster:
             return [self.path(name)]
         if name in self.csi_names():
             return [self.path(name), self.csi_state(name)]
+        if name in self.monitoring_names():
+            return [self.path(name)]
         return [self.path("catalog")] if self.settings.catalog == "embedded" else []
 
     def command_line(self, name):
@@ -132,6 +143,8 @@ class Cluster:
             return self._etcd_command_line(name)
         if name in self.csi_names():
             return self._csi_command_line(name)
+        if name in self.monitoring_names():
+            return monitoring.command_line(self.path(name), self.address(name))
         ends = [f"--listen={self.address(name)}", f"--metrics_listen={self.metrics_address(name)}"]
         if name in self.frontend_names():
             replicas = ",".join(f"{r}={self.address(r)}" for r in self.replica_names())
@@ -198,6 +211,9 @@ class Cluster:
                 os.makedirs(self.path(directory), exist_ok=True)
             for directory in self.data_dirs(name):
                 os.makedirs(directory, mode=0o700, exist_ok=True)
+            if name in self.monitoring_names():
+                self.write_env()
+                monitoring.configure(self.path(name), self.dir)
             process = processes.start(self.command_line(name), self.path("log", name + ".log"))
             processes.save(process, self.path("run", name + ".json"))
             self.say(f"{name}: started, pid {process.pid}")
@@ -237,8 +253,14 @@ class Cluster:
             self.settings.bin = os.path.join(os.path.abspath(prefix), "bin")
         if self.settings.catalog == "etcd" and not os.path.exists(ETCD):
             raise Refused(f"{ETCD} is missing: `ops/deps` installs Debian's etcd-server")
+        if self.settings.monitoring and not os.path.exists(monitoring.PROMETHEUS):
+            raise Refused(f"{monitoring.PROMETHEUS} is missing: `ops/deps` installs Debian's prometheus")
         if not self.settings.port_base:
-            self.settings.port_base = settings_lib.free_port_base(2 * self.settings.processes())
+            self.settings.port_base = settings_lib.free_port_base(
+                2 * self.settings.processes(), [self.settings.monitoring_port])
+        if self.settings.monitoring and not self.settings.monitoring_port:
+            taken = range(self.settings.port_base, self.settings.port_base + 2 * self.settings.processes())
+            self.settings.monitoring_port = settings_lib.free_port_base(1, taken)
         settings_lib.save(self.settings, self.path("cluster.json"))
 
     def up(self, seconds):
@@ -319,6 +341,8 @@ class Cluster:
         if self.settings.csi:
             values["CSI_ENDPOINT"] = self.csi_endpoint()
             values["CSI_ENDPOINTS"] = " ".join(f"{n}={self.csi_endpoint(n)}" for n in self.csi_names())
+        if self.settings.monitoring:
+            values["PROMETHEUS_URL"] = "http://" + self.address("prometheus")
         text = "# Written by ops/cluster; for shells (`. cluster.env`) and weirctl --cluster.\n"
         text += "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items())
         processes.write_atomically(self.path("cluster.env"), text)

@@ -23,6 +23,9 @@ class Settings:
     catalog: str = "embedded"
     frontends: int = 1
     csi: bool = False
+    monitoring: bool = False
+    # Prometheus'; 0: not chosen yet.
+    monitoring_port: int = 0
     # Two ports a process from here on: gRPC and metrics, or etcd's for clients and for its peers.
     # 0: not chosen yet.
     port_base: int = 0
@@ -50,6 +53,8 @@ class Settings:
             raise Refused(f"--min-in-sync={self.min_in_sync}: give a number from 0 to {self.replicas}")
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", self.volume):
             raise Refused(f"--volume={self.volume}: small letters, digits, '.', '_', '-', at most 63")
+        if self.monitoring_port and not 1024 <= self.monitoring_port <= 65535:
+            raise Refused(f"--monitoring-port={self.monitoring_port}: give a port from 1024 to 65535")
         last = self.port_base + 2 * self.processes() - 1
         if self.port_base and not 1024 <= self.port_base <= last <= 65535:
             raise Refused(f"--port-base={self.port_base}: ports up to {last} must lie in 1024..65535")
@@ -70,7 +75,7 @@ def save(settings, path):
 # Data and positions depend on these; a directory keeps them for life.
 FIXED = ("replicas", "data_dirs", "catalog", "frontends")
 # These are for a volume that is still to be created, or a process that is still to be started.
-ANY_TIME = {"volume", "size", "min_in_sync", "csi"}
+ANY_TIME = {"volume", "size", "min_in_sync", "csi", "monitoring"}
 
 
 def merge(old, asked, something_runs):
@@ -93,8 +98,8 @@ def merge(old, asked, something_runs):
     return merged
 
 
-def free_port_base(count):
-    """The first of `count` ports in a row that nobody has: within WEIR_PORTS (FIRST-LAST) if
+def free_port_base(count, taken=()):
+    """The first of `count` ports in a row that nobody has and that are not in `taken`: within WEIR_PORTS (FIRST-LAST) if
     it is set, and outside the range from which the kernel takes ports for outgoing connections."""
     floor, ceiling = (int(port) for port in os.environ.get("WEIR_PORTS", "10000-32768").split("-"))
     try:
@@ -106,7 +111,7 @@ def free_port_base(count):
     first = os.getpid() * 64 % span  # Two clusters made at once should not collide.
     for step in range(0, span, count):
         base = floor + (first + step) % span
-        if all(_can_bind(base + i) for i in range(count)):
+        if all(base + i not in taken and _can_bind(base + i) for i in range(count)):
             return base
     raise Refused(f"no {count} free ports in a row between {floor} and {ceiling}; give --port-base")
 

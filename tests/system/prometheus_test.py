@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -14,9 +12,13 @@ import urllib.request
 
 import harness
 from harness import ROOT, run, wait_until
+from weir_ops import cluster as cluster_lib
+from weir_ops import monitoring
+from weir_ops import processes
+from weir_ops import settings
 
-FOLDER = os.path.join(ROOT, "ops", "prometheus")
-RULES = ["recording.yml", "alerts.yml"]
+FOLDER = monitoring.SOURCE
+RULES = [name for name in monitoring.FILES if name != "prometheus.yml"]
 RUNBOOKS = os.path.join(ROOT, "ops", "runbooks")
 sys.path.insert(0, os.path.join(ROOT, "ops", "grafana"))
 
@@ -75,30 +77,14 @@ class DashboardsTest(unittest.TestCase):
                 self.assertEqual(f.read(), dashboards.text_of(name), "run ops/grafana/dashboards.py")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+class Prometheus:
+    """What one says that runs at `url`."""
 
-
-class RealPrometheus:
-    """Debian's Prometheus on a cluster, with our rules. Every second rather than every 15 s, and alerts after one second."""
-
-    def __init__(self, cluster):
-        self.folder = tempfile.mkdtemp(prefix="weir-prometheus-")
-        for name in ["prometheus.yml", *RULES]:
-            text = re.sub(r"(scrape|evaluation|refresh)_interval: 15s", r"\1_interval: 1s", text_of(name))
-            with open(os.path.join(self.folder, name), "w") as f:
-                f.write(re.sub(r"for: \d+[sm]", "for: 1s", text))
-        run(os.path.join(FOLDER, "targets"), cluster.dir, os.path.join(self.folder, "targets"))
-        self.address = f"127.0.0.1:{free_port()}"
-        self.log = open(os.path.join(self.folder, "log"), "wb")
-        self.process = subprocess.Popen(
-            ["prometheus", f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/data",
-             f"--web.listen-address={self.address}"], stdout=self.log, stderr=self.log)
+    def __init__(self, url):
+        self.url = url
 
     def api(self, path, **query):
-        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)["data"]
 
@@ -117,18 +103,79 @@ class RealPrometheus:
     def rules(self):
         return [rule for group in self.api("rules")["groups"] for rule in group["rules"]]
 
+
+class FastPrometheus(Prometheus):
+    """That of `ops/cluster up --monitoring`, but every second rather than every 15 s, and alerts after one second."""
+
+    def __init__(self, cluster):
+        self.folder = tempfile.mkdtemp(prefix="weir-prometheus-")
+        monitoring.configure(self.folder, cluster.dir)
+        for name in monitoring.FILES:
+            text = re.sub(r"(scrape|evaluation|refresh)_interval: 15s", r"\1_interval: 1s", text_of(name))
+            with open(os.path.join(self.folder, name), "w") as f:
+                f.write(re.sub(r"for: \d+[sm]", "for: 1s", text))
+        address = f"127.0.0.1:{settings.free_port_base(1)}"
+        super().__init__(f"http://{address}")
+        self.process = processes.start(monitoring.command_line(self.folder, address), os.path.join(self.folder, "log"))
+
     def close(self):
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
+        self.process.terminate(30)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class MonitoringTest(harness.ClusterTest):
+    """`ops/cluster up --monitoring`, of which `ops/quickstart --monitoring` makes use."""
+
+    up_flags = ("--size=64MiB",)
+
+    def test_prometheus_comes_and_goes_with_the_cluster(self):
+        cluster = self.cluster
+        before = cluster.pids()
+        cluster.ops("up", "--monitoring")
+        pids = cluster.pids()
+        self.assertEqual(pids, before | {"prometheus": pids["prometheus"]})
+
+        url = cluster.env["PROMETHEUS_URL"]
+        self.assertTrue(url.startswith("http://127.0.0.1:"), url)
+        prometheus = Prometheus(url)
+        wait_until(prometheus.serves, 30, "Prometheus answers")
+        wait_until(lambda: len(prometheus.series("up == 1")) == 4, 60, "all four processes are seen")
+        self.assertEqual(prometheus.series("up == 0"), [])
+
+        # The intervals are those of ops/prometheus: a scrape, then an evaluation.
+        def in_sync():
+            return [one["value"][1] for one in prometheus.series("weir:volume_members_in_sync:count")]
+        wait_until(lambda: in_sync() == ["3"], 60, "a recording rule has data")
+        self.assertEqual(alerts(), {rule["name"] for rule in prometheus.rules() if rule["type"] == "alerting"})
+
+        # Again, and as people do it who do not say it a second time.
+        cluster.ops("up", "--monitoring")
+        cluster.ops("up")
+        self.assertEqual(cluster.pids(), pids)
+        cluster.ops("status")
+
+        records = cluster_lib.Cluster(cluster.dir)
+        running = list(records.running().values())
+        self.assertEqual(len(running), 5)
+        cluster.ops("down")
+        self.assertEqual([process.pid for process in running if process.alive()], [])
+        self.assertFalse(prometheus.serves())
+
+    def test_a_port_that_is_asked_for_is_taken_and_one_that_cannot_be_is_refused(self):
+        cluster = harness.RealCluster("--size=64MiB", "--monitoring", f"--monitoring-port={settings.free_port_base(1)}")
+        self.addCleanup(cluster.close)
+        refused = cluster.ops("up", "--monitoring", "--monitoring-port=80", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("--monitoring-port=80", refused.stderr)
+        cluster.up()
+        self.assertTrue(cluster.env["PROMETHEUS_URL"].endswith(cluster.up_flags[-1].partition("=")[2]))
 
 
 class LivePrometheusTest(harness.ClusterTest):
     up_flags = ("--size=64MiB", "--replica-flags=--enable_fault_injection", "--volume-flags=--leave_after=1s")
 
     def setUp(self):
-        self.prometheus = RealPrometheus(self.cluster)
+        self.prometheus = FastPrometheus(self.cluster)
         self.addCleanup(self.prometheus.close)
         wait_until(self.prometheus.serves, 30, "Prometheus answers")
         wait_until(lambda: len(self.prometheus.series("up == 1")) == 4, 30, "all four processes are seen")
