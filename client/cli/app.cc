@@ -39,6 +39,15 @@ void AddCommonFlags(CLI::App& app, Context& context) {
   app.add_option("--replica_addrs,--replica-addrs", context.replica_addrs,
                  "the replicas' names and addresses")
       ->type_name("NAME=HOST:PORT,...");
+  app.add_option("--tls_cert,--tls-cert", context.tls.cert,
+                 "the certificate (PEM) to show, with the URI weir://admin or weir://viewer among its names; "
+                 "else the cluster's, if it has TLS")
+      ->envname("WEIR_TLS_CERT")
+      ->type_name("FILE");
+  app.add_option("--tls_key,--tls-key", context.tls.key, "its key (PEM)")->envname("WEIR_TLS_KEY")->type_name("FILE");
+  app.add_option("--tls_ca,--tls-ca", context.tls.ca, "the certificates (PEM) that signed those of the processes")
+      ->envname("WEIR_TLS_CA")
+      ->type_name("FILE");
   app.add_option("--output", context.output, "how to print: table or json")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"table", "json"}));

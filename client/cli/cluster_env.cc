@@ -160,6 +160,7 @@ absl::StatusOr<ClusterEnv> ParseClusterEnv(absl::string_view text) {
   ClusterEnv env;
   env.nbd_uri = variables["NBD_URI"];
   env.volume_addr = variables["VOLUME_ADDR"];
+  env.tls = {variables["WEIR_TLS_CERT"], variables["WEIR_TLS_KEY"], variables["WEIR_TLS_CA"]};
   ASSIGN_OR_RETURN(env.volume_addrs, ParseNamedValues(variables["VOLUME_ADDRS"]));
   if (env.volume_addrs.empty() && !env.volume_addr.empty()) {
     env.volume_addrs.emplace_back("volume", env.volume_addr);

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "proto/base/tls_files.h"
 
 namespace weir::cli {
 
@@ -23,6 +24,7 @@ struct ClusterEnv {
   NamedValues volume_addrs;   // every frontend; "volume" -> "127.0.0.1:7700"
   NamedValues replica_addrs;  // "replica1" -> "127.0.0.1:7701"
   std::string metrics_urls;
+  TlsFiles tls;     // an admin's, if the cluster has TLS
   NamedValues pids;
   std::string bin;
 };

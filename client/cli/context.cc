@@ -8,8 +8,8 @@
 #include "absl/time/time.h"
 #include "client/cli/output.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/status.h"
 
 namespace weir::cli {
@@ -30,6 +30,7 @@ absl::StatusOr<ClusterEnv> Context::Environment() const {
   if (!cluster_dir.empty()) {
     ASSIGN_OR_RETURN(env, ReadClusterEnv(cluster_dir));
   }
+  RETURN_IF_ERROR(wire::UseTls(tls.given() ? tls : env.tls));
   if (!volume_addr.empty()) env.volume_addr = volume_addr;
   if (!replica_addrs.empty()) {
     ASSIGN_OR_RETURN(env.replica_addrs, ParseNamedValues(replica_addrs));
@@ -128,7 +129,7 @@ absl::Status Context::WithReplica(
   ASSIGN_OR_RETURN(std::string address, ReplicaAddress(replica));
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  auto channel = grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);
   auto stub = v1::ReplicaService::NewStub(channel);
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(timeout_s)));

@@ -17,6 +17,7 @@
 #include "client/weir/client.h"
 #include "google/protobuf/message.h"
 #include "grpcpp/client_context.h"
+#include "proto/base/tls_files.h"
 #include "weir/v1/replica.grpc.pb.h"
 
 namespace weir::cli {
@@ -31,6 +32,7 @@ class Context {
   std::string volume_addr;
   std::string frontend;
   std::string replica_addrs;
+  TlsFiles tls;
   std::string output = "table";
   double timeout_s = 60;
 
@@ -82,6 +84,7 @@ class Context {
   }
 
  private:
+  // Where everything is. Takes the identity that it names, or that the flags give.
   absl::StatusOr<ClusterEnv> Environment() const;
   absl::StatusOr<NamedValues> Frontends();
   absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,

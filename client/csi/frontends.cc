@@ -9,8 +9,8 @@
 #include "client/csi/names.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/status.h"
 
 namespace weir::csi {
@@ -32,7 +32,7 @@ std::shared_ptr<Frontends::Connection> Frontends::ConnectionTo(const std::string
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMs);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMs);
     connection = std::make_shared<Connection>();
-    connection->channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+    connection->channel = grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);
     connection->stub = v1::VolumeService::NewStub(connection->channel);
   }
   return connection;

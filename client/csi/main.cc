@@ -25,6 +25,8 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "proto/base/log.h"
+#include "proto/base/tls_files.h"
+#include "proto/wire/identity.h"
 
 namespace weir::csi {
 namespace {
@@ -51,6 +53,7 @@ struct Flags {
   std::string attach = "auto";
   std::string fuse_program;
   int64_t volumes_max = 0;
+  TlsFiles tls;
 };
 
 void AddFlags(CLI::App& app, Flags& flags) {
@@ -67,6 +70,11 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->delimiter(',')
       ->type_name("HOST:PORT,...")
       ->required();
+  app.add_option("--tls_cert,--tls-cert", flags.tls.cert,
+                 "the driver's certificate (PEM) for frontends, with the URI weir://csi among its names; empty: plain text")
+      ->type_name("FILE");
+  app.add_option("--tls_key,--tls-key", flags.tls.key, "its key (PEM)")->type_name("FILE");
+  app.add_option("--tls_ca,--tls-ca", flags.tls.ca, "the certificates (PEM) that signed the frontends'")->type_name("FILE");
   app.add_option("--state-dir,--state_dir", flags.state_dir, "where devices are attached; gone with the machine's memory")
       ->type_name("DIR")
       ->capture_default_str();
@@ -108,6 +116,8 @@ ino_t InodeOf(const std::string& path) {
 }
 
 int Serve(const Flags& flags, const std::string& socket, const sigset_t& stop_signals) {
+  const absl::Status secured = wire::UseTls(flags.tls);
+  if (!secured.ok()) return Fail(2, std::string(secured.message()));
   Frontends frontends(flags.frontends);
   FuseLoop attach(flags.state_dir, flags.fuse_program.empty() ? ProgramBeside("weir-fuse") : flags.fuse_program);
   Identity identity(&frontends);

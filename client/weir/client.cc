@@ -11,9 +11,9 @@
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/status.h"
 #include "proto/wire/transport.h"
 #include "weir/v1/volume.grpc.pb.h"
@@ -44,7 +44,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   // noticed after these. Servers of ours admit it.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);
 }
 
 absl::Status CheckOptions(const ClientOptions& options) {
@@ -287,6 +287,7 @@ class RemoteClient : public Client {
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address,
                                                         ClientOptions options) {
   RETURN_IF_ERROR(CheckOptions(options));
+  RETURN_IF_ERROR(wire::UseTls(options.tls));
   std::shared_ptr<grpc::Channel> channel = MakeChannel(address, options);
   if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + options.connect_timeout))) {
     return absl::UnavailableError(absl::StrCat("cannot reach a frontend at ", address, " within ",

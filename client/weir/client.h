@@ -21,11 +21,15 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "proto/base/tls_files.h"
 #include "weir/v1/volume.pb.h"
 
 namespace weir {
 
 struct ClientOptions {
+  // This process's certificate, with the URI weir://client (or another role, see proto/wire/access.h)
+  // among its names. A process has one: all its clients give the same. Empty: plain text.
+  TlsFiles tls;
   absl::Duration connect_timeout = absl::Seconds(10);
   // For each control call, and for how long requests of a lost stream wait for a new one.
   absl::Duration timeout = absl::Seconds(60);

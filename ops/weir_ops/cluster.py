@@ -155,6 +155,7 @@ class Cluster:
                 f"--catalog={self.catalog()}",
                 f"--replicas={replicas}",
                 *ends,
+                *self._tls_flags(name),
                 *self.settings.volume_flags,
             ]
         return [
@@ -162,6 +163,7 @@ class Cluster:
             f"--name={name}",
             f"--data_dirs={','.join(self.data_dirs(name))}",
             *ends,
+            *self._tls_flags(name),
             *self.settings.replica_flags,
         ]
 
@@ -184,7 +186,29 @@ class Cluster:
             self.binary("weir-csi"), "--mode=all", f"--endpoint={self.csi_endpoint(name)}",
             f"--node-id={frontend}", f"--state-dir={self.csi_state(name)}",
             "--frontends=" + ",".join(self.address(f) for f in [frontend] + others),
+            *self._tls_flags(name),
         ]
+
+    def tls_files(self, name):
+        """The certificate of a process or of `admin`, its key, and who signed the others'."""
+        return [self.path("tls", file) for file in (name + ".pem", name + ".key", "ca.pem")]
+
+    def _tls_flags(self, name):
+        if not self.settings.tls:
+            return []
+        return [f"--{flag}={path}" for flag, path in zip(("tls_cert", "tls_key", "tls_ca"), self.tls_files(name))]
+
+    def _ensure_certificates(self):
+        roles = {**dict.fromkeys(self.replica_names(), "replica"), **dict.fromkeys(self.frontend_names(), "frontend"),
+                 **dict.fromkeys(self.csi_names(), "csi"), "admin": "admin"}
+        for name, role in roles.items():
+            if all(os.path.exists(path) for path in self.tls_files(name)):
+                continue
+            made = subprocess.run([os.path.join(CHECKOUT, "ops", "certs"), f"--dir={self.path('tls')}",
+                                   f"--name={name}", f"--role={role}", "--host=127.0.0.1"],
+                                  text=True, capture_output=True)
+            if made.returncode != 0:
+                raise Refused(made.stderr.strip())
 
     def binary(self, name):
         return os.path.join(self.settings.bin, name)
@@ -261,6 +285,8 @@ class Cluster:
         if self.settings.monitoring and not self.settings.monitoring_port:
             taken = range(self.settings.port_base, self.settings.port_base + 2 * self.settings.processes())
             self.settings.monitoring_port = settings_lib.free_port_base(1, taken)
+        if self.settings.tls:
+            self._ensure_certificates()
         settings_lib.save(self.settings, self.path("cluster.json"))
 
     def up(self, seconds):
@@ -343,6 +369,8 @@ class Cluster:
             values["CSI_ENDPOINTS"] = " ".join(f"{n}={self.csi_endpoint(n)}" for n in self.csi_names())
         if self.settings.monitoring:
             values["PROMETHEUS_URL"] = "http://" + self.address("prometheus")
+        if self.settings.tls:
+            values.update(zip(("WEIR_TLS_CERT", "WEIR_TLS_KEY", "WEIR_TLS_CA"), self.tls_files("admin")))
         text = "# Written by ops/cluster; for shells (`. cluster.env`) and weirctl --cluster.\n"
         text += "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items())
         processes.write_atomically(self.path("cluster.env"), text)

@@ -26,6 +26,7 @@ class Settings:
     monitoring: bool = False
     # Prometheus'; 0: not chosen yet.
     monitoring_port: int = 0
+    tls: bool = False
     # Two ports a process from here on: gRPC and metrics, or etcd's for clients and for its peers.
     # 0: not chosen yet.
     port_base: int = 0

@@ -41,6 +41,14 @@ ABSL_FLAG(std::vector<std::string>, labels, {},
           "zones first, then racks, then whatever else is named");
 ABSL_FLAG(std::string, metrics_listen, "",
           "serve Prometheus text at http://host:port/metrics; empty: do not");
+ABSL_FLAG(std::string, tls_cert, "",
+          "this replica's certificate (PEM): mutual TLS, unless --listen is a Unix socket; read anew when "
+          "it changes. Empty: plain text");
+ABSL_FLAG(std::string, tls_key, "", "its key (PEM)");
+ABSL_FLAG(std::string, tls_ca, "", "the certificates (PEM) that signed those of the peers");
+ABSL_FLAG(bool, insecure, false,
+          "serve other machines in plain text, where the network is trusted; else --listen without TLS is for "
+          "this machine only");
 ABSL_FLAG(bool, enable_fault_injection, false,
           "let clients make this replica answer errors, late or not at all (weirctl fault)");
 ABSL_FLAG(std::string, reserve_bytes, "64MiB",
@@ -104,6 +112,8 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.name = absl::GetFlag(FLAGS_name);
   options.listen = absl::GetFlag(FLAGS_listen);
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
+  options.tls = {absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca)};
+  options.insecure = absl::GetFlag(FLAGS_insecure);
   options.enable_fault_injection = absl::GetFlag(FLAGS_enable_fault_injection);
   options.shutdown_grace = absl::GetFlag(FLAGS_shutdown_grace);
   for (const std::string& label : absl::GetFlag(FLAGS_labels)) {

@@ -22,6 +22,7 @@
 #include "prometheus/exposer.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 #include "replica/server/replica.h"
 #include "replica/server/service.h"
@@ -145,11 +146,13 @@ absl::Status GrpcServer::Listen() {
   if (is_unix && SomebodyListensOn(listen.substr(kUnixPrefix.size()))) {
     return InUse("listen", listen);
   }
+  RETURN_IF_ERROR(wire::UseTls(replica_.options().tls));
+  RETURN_IF_ERROR(wire::CheckListen(listen, replica_.options().insecure));
   EnableHealthAndReflection();
   grpc::ServerBuilder builder;
   SetLimits(replica_.options(), &builder);
   int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(listen, wire::ServerCredentials(listen), &port);
   builder.RegisterService(&service_);
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port <= 0) return InUse("listen", listen);

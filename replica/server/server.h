@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "proto/base/tls_files.h"
 #include "replica/store/store.h"
 
 namespace weir::replica {
@@ -25,6 +26,8 @@ struct ServerOptions {
   std::string name = "replica";          // for logs and GetReplica
   std::string listen = "127.0.0.1:0";    // host:port (port 0: any free one) or unix:PATH
   std::string metrics_listen;            // host:port for Prometheus text at /metrics; empty: none
+  TlsFiles tls;                // the process's identity; empty: plain text
+  bool insecure = false;                 // `listen` may be plain text for other machines
   // With what it fails together, such as zone=a and rack=7: copies are spread over different values.
   std::map<std::string, std::string> labels;
   store::Options store;

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "proto/base/payload.h"
+#include "proto/base/tls_files.h"
 #include "volume/engine/types.h"
 #include "weir/v1/volume.pb.h"
 
@@ -39,6 +40,8 @@ struct HostOptions {
   std::map<std::string, std::string> labels;  // where this frontend is: zone, rack, ...
   std::string listen;          // VolumeService, health, reflection; empty: none
   std::string metrics_listen;  // Prometheus text at /metrics; empty: none
+  TlsFiles tls;      // the process's identity, for `listen` and towards replicas
+  bool insecure = false;       // `listen` may be plain text for other machines
   std::vector<std::string> attach;  // in the background, once the servers run
   absl::Duration attach_deadline = absl::Seconds(30);
   // How long an attach waits for a replica while min_in_sync others are there.

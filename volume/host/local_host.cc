@@ -10,12 +10,12 @@
 #include "absl/synchronization/notification.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "prometheus/exposer.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
 #include "volume/host/explain.h"
@@ -44,6 +44,8 @@ absl::StatusOr<std::unique_ptr<Host>> Host::Start(HostOptions options) {
   // Debian's Abseil is built with its checks on: each lock of any absl::Mutex in
   // the process, gRPC's included, then goes through one global lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  RETURN_IF_ERROR(wire::UseTls(options.tls));
+  RETURN_IF_ERROR(wire::CheckListen(options.listen, options.insecure));
   ASSIGN_OR_RETURN(std::unique_ptr<catalog::Catalog> catalog,
                    catalog::Catalog::Open(options.catalog));
   auto host =
@@ -126,8 +128,7 @@ absl::Status LocalHost::StartService() {
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(),
-                           &port_);
+  builder.AddListeningPort(options_.listen, wire::ServerCredentials(options_.listen), &port_);
   builder.RegisterService(service_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || (port_ == 0 && !absl::StartsWith(options_.listen,

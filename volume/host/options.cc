@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
@@ -43,6 +44,13 @@ absl::Status SetSize(absl::string_view key, absl::string_view value,
         absl::StrCat(key, "=", value, ": ", parsed.status().message()));
   }
   *out = *parsed;
+  return absl::OkStatus();
+}
+
+absl::Status SetBool(absl::string_view key, absl::string_view value, bool* out) {
+  if (!absl::SimpleAtob(value, out)) {
+    return absl::InvalidArgumentError(absl::StrCat(key, "=", value, ": give true or false"));
+  }
   return absl::OkStatus();
 }
 
@@ -101,6 +109,14 @@ constexpr HostOptionKey kKeys[] = {
     {"metrics_listen",
      "HOST:PORT of Prometheus metrics at /metrics; port 0 takes a free one. "
      "Empty: none."},
+    {"tls_cert",
+     "This process's certificate (PEM), for the VolumeService and towards replicas: mutual TLS, unless a socket is "
+     "Unix. A replica wants the URI weir://frontend among its names. Read anew when it changes. Empty: plain text."},
+    {"tls_key", "Its key (PEM)."},
+    {"tls_ca", "The certificates (PEM) that signed those of the peers."},
+    {"insecure",
+     "true: serve other machines in plain text, where the network is trusted. Else --listen without "
+     "TLS is for this machine only."},
     {"attach",
      "Volumes to attach at start, NAME,NAME..., unless another frontend has them. Others are "
      "attached when they are first used."},
@@ -176,6 +192,14 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->listen = std::string(value);
   } else if (key == "metrics_listen") {
     options->metrics_listen = std::string(value);
+  } else if (key == "tls_cert") {
+    options->tls.cert = std::string(value);
+  } else if (key == "tls_key") {
+    options->tls.key = std::string(value);
+  } else if (key == "tls_ca") {
+    options->tls.ca = std::string(value);
+  } else if (key == "insecure") {
+    return SetBool(key, value, &options->insecure);
   } else if (key == "attach") {
     options->attach = absl::StrSplit(value, ',', absl::SkipWhitespace());
   } else if (key == "attach_deadline") {

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 
 namespace weir::host {
@@ -21,8 +21,7 @@ std::shared_ptr<grpc::Channel> MakeReplicaChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // we decide what is repeated
   arguments.SetMaxReceiveMessageSize(kReplicaMessageBytesMax);
   wire::SetStreamTransport(&arguments);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   arguments);
+  return grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);
 }
 
 std::shared_ptr<grpc::Channel> ReplicaChannels::Make(const std::string& address) {

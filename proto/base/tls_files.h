@@ -1,0 +1,21 @@
+// Where a process's certificate is. What is done with it: proto/wire/identity.h.
+#ifndef WEIR_PROTO_BASE_TLS_FILES_H_
+#define WEIR_PROTO_BASE_TLS_FILES_H_
+
+#include <string>
+
+namespace weir {
+
+// PEM files. All three, or none: then there is no TLS.
+struct TlsFiles {
+  std::string cert;  // this process's certificate, and its intermediates
+  std::string key;
+  std::string ca;  // that signed the peers' certificates
+
+  bool given() const { return !cert.empty() || !key.empty() || !ca.empty(); }
+  bool operator==(const TlsFiles& other) const = default;
+};
+
+}  // namespace weir
+
+#endif  // WEIR_PROTO_BASE_TLS_FILES_H_

@@ -1,0 +1,60 @@
+#include "proto/wire/access.h"
+
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "weir/v1/replica.pb.h"
+#include "weir/v1/volume.pb.h"
+
+namespace weir::wire {
+namespace {
+
+TEST(AccessTest, RolesAreTheUrisOfOurScheme) {
+  EXPECT_EQ(RolesOf({}), 0u);
+  EXPECT_EQ(RolesOf({"weir://admin"}), kAdmin);
+  EXPECT_EQ(RolesOf({"weir://frontend/node-7", "spiffe://x/admin", "weir://viewer"}), kFrontend | kViewer);
+  EXPECT_EQ(RolesOf({"weir://adminx", "weir://", "weir:admin", "WEIR://admin", "admin"}), 0u);
+}
+
+TEST(AccessTest, EveryMethodHasOneRuleAndEveryRuleAMethod) {
+  std::set<std::string> methods;
+  for (const auto* service : {v1::VolumeOpened::descriptor()->file()->FindServiceByName("VolumeService"),
+                              v1::GetReplicaRequest::descriptor()->file()->FindServiceByName("ReplicaService")}) {
+    ASSERT_NE(service, nullptr);
+    for (int i = 0; i < service->method_count(); ++i) {
+      methods.insert(absl::StrCat("/", service->full_name(), "/", service->method(i)->name()));
+    }
+  }
+  EXPECT_THAT(RuledMethods(), testing::UnorderedElementsAreArray(methods));
+}
+
+TEST(AccessTest, AdminsMayCallEverythingAndNobodyElseWhatIsNotKnown) {
+  for (const std::string& method : RuledMethods()) EXPECT_NE(Allowed(method) & kAdmin, 0u) << method;
+  EXPECT_EQ(Allowed("/weir.v1.VolumeService/Destroy"), kAdmin);
+  EXPECT_EQ(Allowed(""), kAdmin);
+}
+
+TEST(AccessTest, OnlyFrontendsAndAdminsGetAtAReplicasData) {
+  for (const char* method : {"Io", "ReadTail", "AdoptTail", "ReadPinned", "ReadVersions", "CopyIn", "Seal"}) {
+    EXPECT_EQ(Allowed(absl::StrCat("/weir.v1.ReplicaService/", method)), kAdmin | kFrontend) << method;
+  }
+}
+
+TEST(AccessTest, AViewerChangesNothing) {
+  for (const std::string& method : RuledMethods()) {
+    if ((Allowed(method) & kViewer) == 0) continue;
+    EXPECT_THAT(method, testing::ContainsRegex("/(List|Get|Explain)"));
+  }
+}
+
+TEST(AccessTest, HealthAndReflectionAreForAll) {
+  EXPECT_TRUE(IsForAll("/grpc.health.v1.Health/Check"));
+  EXPECT_TRUE(IsForAll("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"));
+  EXPECT_FALSE(IsForAll("/weir.v1.VolumeService/ListVolumes"));
+}
+
+}  // namespace
+}  // namespace weir::wire

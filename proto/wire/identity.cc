@@ -1,0 +1,184 @@
+#include "proto/wire/identity.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "grpcpp/security/auth_metadata_processor.h"
+#include "grpcpp/security/tls_certificate_provider.h"
+#include "grpcpp/security/tls_credentials_options.h"
+#include "proto/base/check.h"
+#include "proto/base/status_macros.h"
+#include "proto/wire/access.h"
+
+namespace weir::wire {
+namespace {
+
+using grpc::experimental::FileWatcherCertificateProvider;
+
+constexpr char kUnixPrefix[] = "unix:";
+
+struct Identity {
+  absl::Mutex mutex;
+  TlsFiles files ABSL_GUARDED_BY(mutex);
+  // Watches the files on a thread of its own, for as long as the process lives.
+  std::shared_ptr<FileWatcherCertificateProvider> provider ABSL_GUARDED_BY(mutex);
+};
+
+Identity& Own() {
+  static auto* identity = new Identity;
+  return *identity;
+}
+
+std::shared_ptr<FileWatcherCertificateProvider> Provider() {
+  Identity& own = Own();
+  absl::MutexLock lock(&own.mutex);
+  return own.provider;
+}
+
+// --- the files ---
+
+struct Closer {
+  void operator()(FILE* file) const { std::fclose(file); }
+  void operator()(X509* cert) const { X509_free(cert); }
+  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+
+template <typename Read>
+auto ReadPem(absl::string_view flag, const std::string& path, const char* what, Read read)
+    -> absl::StatusOr<std::unique_ptr<std::remove_pointer_t<decltype(read(nullptr))>, Closer>> {
+  const std::unique_ptr<FILE, Closer> file(std::fopen(path.c_str(), "re"));
+  if (file == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, "=", path, ": ", std::strerror(errno)));
+  }
+  auto* found = read(file.get());
+  if (found == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, "=", path, ": there is no ", what, " in it, as PEM"));
+  }
+  return std::unique_ptr<std::remove_pointer_t<decltype(found)>, Closer>(found);
+}
+
+absl::StatusOr<std::unique_ptr<X509, Closer>> ReadCertificate(absl::string_view flag,
+                                                              const std::string& path) {
+  ASSIGN_OR_RETURN(auto cert, ReadPem(flag, path, "certificate", [](FILE* file) {
+                     return PEM_read_X509(file, nullptr, nullptr, nullptr);
+                   }));
+  if (X509_cmp_current_time(X509_get0_notAfter(cert.get())) < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, "=", path, ": the certificate has expired"));
+  }
+  return cert;
+}
+
+absl::Status CheckFiles(const TlsFiles& files) {
+  if (files.cert.empty() || files.key.empty() || files.ca.empty()) {
+    return absl::InvalidArgumentError("tls_cert, tls_key and tls_ca go together; give all three");
+  }
+  ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
+  RETURN_IF_ERROR(ReadCertificate("tls_ca", files.ca).status());
+  ASSIGN_OR_RETURN(const auto key, ReadPem("tls_key", files.key, "private key", [](FILE* file) {
+                     // An empty passphrase, so that nobody is asked for one.
+                     return PEM_read_PrivateKey(file, nullptr, nullptr, const_cast<char*>(""));
+                   }));
+  if (X509_check_private_key(cert.get(), key.get()) != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("tls_key=", files.key, " is not the key of tls_cert=",
+                                                   files.cert));
+  }
+  return absl::OkStatus();
+}
+
+// --- who may call what ---
+
+class AccessCheck final : public grpc::AuthMetadataProcessor {
+ public:
+  bool IsBlocking() const override { return false; }
+
+  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext* context,
+                       OutputMetadata*, OutputMetadata*) override {
+    const auto path = metadata.find(":path");
+    if (path == metadata.end()) {
+      return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "the call names no method");
+    }
+    const absl::string_view method(path->second.data(), path->second.size());
+    if (IsForAll(method)) return grpc::Status::OK;
+    std::vector<std::string> uris;
+    for (const grpc::string_ref& uri : context->FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
+      uris.emplace_back(uri.data(), uri.size());
+    }
+    const Roles has = RolesOf(uris);
+    const Roles allowed = Allowed(method);
+    if ((has & allowed) != 0) return grpc::Status::OK;
+    return grpc::Status(grpc::StatusCode::PERMISSION_DENIED,
+                        absl::StrCat(method, " is for ", Describe(allowed), "; the caller's certificate has ",
+                                     Describe(has), " (weir://ROLE among its URIs)"));
+  }
+};
+
+bool IsUnix(const std::string& address) { return absl::StartsWith(address, kUnixPrefix); }
+
+}  // namespace
+
+absl::Status UseTls(const TlsFiles& files) {
+  if (!files.given()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckFiles(files));
+  Identity& own = Own();
+  absl::MutexLock lock(&own.mutex);
+  if (own.provider != nullptr) {
+    if (own.files == files) return absl::OkStatus();
+    return absl::FailedPreconditionError("this process has another TLS identity already");
+  }
+  own.files = files;
+  own.provider = std::make_shared<FileWatcherCertificateProvider>(files.key, files.cert, files.ca,
+                                                                  kReloadSeconds);
+  return absl::OkStatus();
+}
+
+std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const std::string& listen) {
+  const auto provider = Provider();
+  if (provider == nullptr || IsUnix(listen)) return grpc::InsecureServerCredentials();
+  grpc::experimental::TlsServerCredentialsOptions options(provider);
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  auto credentials = grpc::experimental::TlsServerCredentials(options);
+  CHECK(credentials != nullptr);
+  credentials->SetAuthMetadataProcessor(std::make_shared<AccessCheck>());
+  return credentials;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& address) {
+  const auto provider = Provider();
+  if (provider == nullptr || IsUnix(address)) return grpc::InsecureChannelCredentials();
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(provider);
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
+  auto credentials = grpc::experimental::TlsCredentials(options);
+  CHECK(credentials != nullptr);
+  return credentials;
+}
+
+absl::Status CheckListen(const std::string& listen, bool insecure) {
+  if (insecure || Provider() != nullptr || listen.empty() || IsUnix(listen)) return absl::OkStatus();
+  if (absl::StartsWith(listen, "127.") || absl::StartsWith(listen, "localhost:") ||
+      absl::StartsWith(listen, "[::1]:")) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("listen=", listen, " would serve other machines in plain text; give tls_cert, tls_key and tls_ca, "
+                   "or say insecure if the network is trusted"));
+}
+
+}  // namespace weir::wire

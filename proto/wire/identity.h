@@ -1,0 +1,44 @@
+// Who this process is to its peers, and how it finds out who they are: mutual TLS on
+// every gRPC connection over TCP. Unix sockets stay plain: their permissions decide
+// who may connect.
+//
+// A process has one identity, for all that it serves and calls. Without one
+// everything is plain text.
+//
+// Thread-safety: free functions, safe.
+#ifndef WEIR_PROTO_WIRE_IDENTITY_H_
+#define WEIR_PROTO_WIRE_IDENTITY_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/security/server_credentials.h"
+#include "proto/base/tls_files.h"
+
+namespace weir::wire {
+
+// Before the first server and the first channel. Files are read anew every
+// kReloadSeconds, so that a certificate is replaced without a restart: connections made
+// later use it, those that are open go on. Put new files there by rename, the key first;
+// a key and a certificate that do not belong together are not taken.
+// INVALID_ARGUMENT: a file is missing, cannot be read, is not PEM, is not of the same key,
+// or has expired; names it. FAILED_PRECONDITION: the process has another identity already.
+absl::Status UseTls(const TlsFiles& files);
+inline constexpr unsigned kReloadSeconds = 10;
+
+// For a server at `listen`, HOST:PORT or unix:PATH: peers over TCP must show a certificate, and
+// each call is checked against access.h (PERMISSION_DENIED).
+std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const std::string& listen);
+
+// For a channel to `address`: the server's certificate must be for its host.
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& address);
+
+// INVALID_ARGUMENT if a server at `listen` could be reached from other machines in plain text, and
+// nobody said `insecure`.
+absl::Status CheckListen(const std::string& listen, bool insecure);
+
+}  // namespace weir::wire
+
+#endif  // WEIR_PROTO_WIRE_IDENTITY_H_

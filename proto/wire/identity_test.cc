@@ -1,0 +1,160 @@
+// Servers and channels under a process's identity, and peers with certificates of other kinds.
+// Keys and certificates are made by openssl when the test runs.
+#include "proto/wire/identity.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "weir/v1/volume.grpc.pb.h"
+
+namespace weir::wire {
+namespace {
+
+using grpc::StatusCode;
+using testing::HasSubstr;
+
+class IdentityTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    dir_ = new std::string(absl::StrCat(testing::TempDir(), "/identity_", ::getpid()));
+    std::filesystem::create_directories(*dir_);
+    MakeCa("ca");
+    MakeCa("stranger");
+    MakeCertificate("own", "ca", "IP:127.0.0.1,URI:weir://frontend/f1");
+    MakeCertificate("viewer", "ca", "URI:weir://viewer");
+    MakeCertificate("nobody", "ca", "DNS:nobody");
+    MakeCertificate("foreign", "stranger", "URI:weir://admin");
+  }
+  static void TearDownTestSuite() {
+    std::filesystem::remove_all(*dir_);
+    delete dir_;
+  }
+
+  static void MakeCa(const std::string& name) {
+    Shell(absl::StrCat("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=", name, " -days 2 -keyout ", name,
+                       ".key -out ", name, ".pem"));
+  }
+  static void MakeCertificate(const std::string& name, const std::string& ca, const std::string& san) {
+    Shell(absl::StrCat("printf 'subjectAltName=", san, "' > san && openssl req -newkey rsa:2048 -nodes -subj /CN=", name,
+                       " -keyout ", name, ".key -out csr && openssl x509 -req -in csr -CA ", ca, ".pem -CAkey ", ca,
+                       ".key -CAcreateserial -days 2 -extfile san -out ", name, ".pem"));
+  }
+  static void Shell(const std::string& command) {
+    const std::string whole = absl::StrCat("cd ", *dir_, " && { ", command, "; } >log 2>&1");
+    ASSERT_EQ(std::system(whole.c_str()), 0) << command << "\n" << File("log");
+  }
+  static std::string Path(const std::string& name) { return absl::StrCat(*dir_, "/", name); }
+  static std::string File(const std::string& name) {
+    std::ifstream file(Path(name));
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+  static TlsFiles Files(const std::string& name) {
+    return {Path(name + ".pem"), Path(name + ".key"), Path("ca.pem")};
+  }
+
+  // As a peer with that certificate would connect, whatever this process's identity is.
+  static std::shared_ptr<grpc::ChannelCredentials> With(const std::string& name) {
+    return grpc::SslCredentials({File("ca.pem"), File(name + ".key"), File(name + ".pem")});
+  }
+
+  void Serve() {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", ServerCredentials("127.0.0.1:0"), &port_);
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(server_, nullptr);
+  }
+
+  template <typename Request, typename Response>
+  grpc::Status Call(const std::shared_ptr<grpc::ChannelCredentials>& credentials, const std::string& host,
+                    grpc::Status (v1::VolumeService::Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+    const auto channel = grpc::CreateChannel(absl::StrCat(host, ":", port_), credentials);
+    const auto stub = v1::VolumeService::NewStub(channel);
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
+    Response response;
+    return (stub.get()->*method)(&context, Request(), &response);
+  }
+
+  static std::string* dir_;
+  v1::VolumeService::Service service_;  // answers UNIMPLEMENTED to whom it lets in
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+std::string* IdentityTest::dir_ = nullptr;
+
+using Stub = v1::VolumeService::Stub;
+
+TEST_F(IdentityTest, FilesThatCannotWorkAreRefusedAndNamed) {
+  EXPECT_TRUE(UseTls({}).ok());
+  EXPECT_THAT(UseTls({Path("own.pem"), "", Path("ca.pem")}).message(), HasSubstr("go together"));
+  TlsFiles files = Files("own");
+  files.key = Path("gone.key");
+  EXPECT_THAT(UseTls(files).message(), HasSubstr("gone.key: No such file"));
+  files.key = Path("own.pem");
+  EXPECT_THAT(UseTls(files).message(), HasSubstr("no private key in it"));
+  files.key = Path("viewer.key");
+  EXPECT_THAT(UseTls(files).message(), HasSubstr("is not the key of"));
+  files = Files("own");
+  files.ca = Path("log");
+  EXPECT_THAT(UseTls(files).message(), HasSubstr("no certificate in it"));
+  Shell("openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -out old.pem");
+  files = Files("own");
+  files.cert = Path("old.pem");
+  EXPECT_THAT(UseTls(files).message(), HasSubstr("has expired"));
+}
+
+TEST_F(IdentityTest, PlainTextIsForThisMachine) {
+  for (const char* listen : {"", "127.0.0.1:1", "127.9.9.9:1", "localhost:1", "[::1]:1", "unix:/run/x"}) {
+    EXPECT_TRUE(CheckListen(listen, /*insecure=*/false).ok()) << listen;
+  }
+  for (const char* listen : {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "node7:1", "localhost.example:1"}) {
+    EXPECT_THAT(CheckListen(listen, /*insecure=*/false).message(), HasSubstr("plain text")) << listen;
+    EXPECT_TRUE(CheckListen(listen, /*insecure=*/true).ok()) << listen;
+  }
+}
+
+// The last one: the identity stays.
+TEST_F(IdentityTest, PeersShowCertificatesAndMayDoWhatTheirRolesMay) {
+  ASSERT_TRUE(UseTls(Files("own")).ok());
+  EXPECT_TRUE(UseTls(Files("own")).ok());
+  EXPECT_EQ(UseTls(Files("viewer")).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(CheckListen("0.0.0.0:1", /*insecure=*/false).ok());
+  Serve();
+
+  const grpc::Status looked = Call(With("viewer"), "127.0.0.1", &Stub::ListVolumes);
+  EXPECT_EQ(looked.error_code(), StatusCode::UNIMPLEMENTED) << looked.error_message();
+  const grpc::Status refused = Call(With("viewer"), "127.0.0.1", &Stub::CreateVolume);
+  EXPECT_EQ(refused.error_code(), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(refused.error_message(),
+            "/weir.v1.VolumeService/CreateVolume is for admin or csi; the caller's certificate has viewer "
+            "(weir://ROLE among its URIs)");
+  const grpc::Status no_role = Call(With("nobody"), "127.0.0.1", &Stub::ListVolumes);
+  EXPECT_EQ(no_role.error_code(), StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(no_role.error_message(), HasSubstr("no role"));
+
+  EXPECT_EQ(Call(With("foreign"), "127.0.0.1", &Stub::ListVolumes).error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Call(grpc::InsecureChannelCredentials(), "127.0.0.1", &Stub::ListVolumes).error_code(),
+            StatusCode::UNAVAILABLE);
+
+  // Our own channels: a frontend's certificate, and a server that must be who it says.
+  const auto own = ChannelCredentials(absl::StrCat("127.0.0.1:", port_));
+  EXPECT_THAT(Call(own, "127.0.0.1", &Stub::ListVolumes).error_message(), HasSubstr("certificate has frontend"));
+  EXPECT_EQ(Call(own, "localhost", &Stub::ListVolumes).error_code(), StatusCode::UNAVAILABLE);
+}
+
+}  // namespace
+}  // namespace weir::wire
