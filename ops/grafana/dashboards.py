@@ -89,6 +89,9 @@ VOLUME = [
     panel("Sessions lost", "short", (f"increase(weir_volume_sessions_lost_total{{{V}}}[15m])", "{{volume}} {{replica}}")),
     panel("Damaged blocks", "short", (f"weir_volume_target_damaged_blocks{{{V}}}", "{{volume}} {{replica}} not repaired"),
           (f"weir_volume_target_repaired_blocks{{{V}}}", "{{volume}} {{replica}} repaired")),
+    panel("Scrub", "percentunit", (f"weir_volume_scrub_done_ratio{{{V}}}", "{{volume}}"), about="Share of the volume that this scrub, or the last one, has compared."),
+    panel("Scrub: bad blocks", "short", (f"weir_volume_scrub_bad_blocks{{{V}}}", "{{volume}} found"),
+          (f"weir_volume_scrub_left_blocks{{{V}}}", "{{volume}} not repaired")),
     panel("Slow members", "short", (f"weir_volume_target_slow{{{V}}}", "{{volume}} {{replica}}")),
 ]
 

@@ -367,7 +367,6 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
                  << " detached by force, without a flush: " << flushed;
   }
   runner.Stop(absl::StrCat("volume ", runner.name(), " was detached"));
-  metrics_->DropState(runner.name());
   LOG(INFO) << "volume=" << runner.name() << " epoch=" << runner.epoch()
             << " detached";
   return absl::OkStatus();

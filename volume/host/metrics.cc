@@ -198,68 +198,65 @@ void Metrics::ObserveAttach(const std::string& volume, bool ok,
       .Observe(absl::ToDoubleSeconds(takeover));
 }
 
+void Metrics::Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& labels, double value) {
+  prometheus::Gauge& gauge = family->Add(labels);
+  gauge.Set(value);
+  telling_.insert({family, &gauge});
+}
+
 void Metrics::SetState(const std::string& volume, uint32_t epoch,
                        const engine::EngineView& view) {
   const std::map<std::string, std::string> labels = {{"volume", volume}};
-  epoch_.Add(labels).Set(epoch);
+  Tell(&epoch_, labels, epoch);
   for (size_t i = 0; i < std::size(kStates); ++i) {
-    state_.Add({{"volume", volume}, {"state", kStates[i]}})
-        .Set(static_cast<size_t>(view.state) == i ? 1 : 0);
+    Tell(&state_, {{"volume", volume}, {"state", kStates[i]}},
+         static_cast<size_t>(view.state) == i ? 1 : 0);
   }
-  queued_.Add(labels).Set(static_cast<double>(view.queued_requests));
-  inflight_.Add(labels).Set(static_cast<double>(view.inflight_requests));
-  replay_bytes_.Add(labels).Set(static_cast<double>(view.replay_bytes));
-  flush_supported_.Add(labels).Set(view.flush_supported ? 1 : 0);
-  held_.Add(labels).Set(view.held ? 1 : 0);
+  Tell(&queued_, labels, static_cast<double>(view.queued_requests));
+  Tell(&inflight_, labels, static_cast<double>(view.inflight_requests));
+  Tell(&replay_bytes_, labels, static_cast<double>(view.replay_bytes));
+  Tell(&flush_supported_, labels, view.flush_supported ? 1 : 0);
+  Tell(&held_, labels, view.held ? 1 : 0);
   SetScrub(volume, view.scrub);
   using Health = engine::TargetView::Health;
   for (const engine::TargetView& target : view.targets) {
     const std::map<std::string, std::string> of_target = {
         {"volume", volume}, {"replica", target.config.replica}};
-    target_up_.Add(of_target).Set(target.health == Health::kConnected ? 1 : 0);
-    target_failed_.Add(of_target).Set(target.health == Health::kFailed ? 1 : 0);
-    target_in_sync_.Add(of_target).Set(
-        target.config.state == engine::TargetState::kInSync ? 1 : 0);
-    target_slow_.Add(of_target).Set(target.slow ? 1 : 0);
-    target_answer_p99_.Add(of_target).Set(absl::ToDoubleSeconds(target.answer_p99));
-    join_left_.Add(of_target).Set(static_cast<double>(target.join_blocks_left * kBlockBytes));
-    join_copied_.Add(of_target).Set(static_cast<double>(target.join_bytes_copied));
-    repaired_blocks_.Add(of_target).Set(static_cast<double>(target.repaired_blocks));
-    damaged_blocks_.Add(of_target).Set(static_cast<double>(target.damaged_blocks));
-    join_seconds_left_.Add(of_target).Set(target.join_time_left < absl::InfiniteDuration()
-                                              ? absl::ToDoubleSeconds(target.join_time_left)
-                                              : 0);
-    target_inflight_.Add(of_target).Set(
-        static_cast<double>(target.inflight_clones));
+    Tell(&target_up_, of_target, target.health == Health::kConnected ? 1 : 0);
+    Tell(&target_failed_, of_target, target.health == Health::kFailed ? 1 : 0);
+    Tell(&target_in_sync_, of_target, target.config.state == engine::TargetState::kInSync ? 1 : 0);
+    Tell(&target_slow_, of_target, target.slow ? 1 : 0);
+    Tell(&target_answer_p99_, of_target, absl::ToDoubleSeconds(target.answer_p99));
+    Tell(&join_left_, of_target, static_cast<double>(target.join_blocks_left * kBlockBytes));
+    Tell(&join_copied_, of_target, static_cast<double>(target.join_bytes_copied));
+    Tell(&repaired_blocks_, of_target, static_cast<double>(target.repaired_blocks));
+    Tell(&damaged_blocks_, of_target, static_cast<double>(target.damaged_blocks));
+    const bool known = target.join_time_left < absl::InfiniteDuration();
+    Tell(&join_seconds_left_, of_target, known ? absl::ToDoubleSeconds(target.join_time_left) : 0);
+    Tell(&target_inflight_, of_target, static_cast<double>(target.inflight_clones));
   }
 }
 
 void Metrics::SetScrub(const std::string& volume, const engine::ScrubView& scrub) {
   const std::map<std::string, std::string> labels = {{"volume", volume}};
-  scrub_running_.Add(labels).Set(scrub.running ? 1 : 0);
-  scrub_done_.Add(labels).Set(scrub.blocks_total == 0
-                                  ? 0
-                                  : static_cast<double>(scrub.blocks_done) /
-                                        static_cast<double>(scrub.blocks_total));
-  scrubs_finished_.Add(labels).Set(static_cast<double>(scrub.finished));
-  scrub_read_.Add(labels).Set(static_cast<double>(scrub.bytes_read_in_all));
-  scrub_bad_.Add(labels).Set(static_cast<double>(scrub.bad_blocks_in_all));
-  scrub_left_.Add(labels).Set(static_cast<double>(scrub.left_blocks));
-}
-
-void Metrics::DropState(const std::string& volume) {
-  const std::map<std::string, std::string> labels = {{"volume", volume}};
-  for (const char* state : kStates) {
-    state_.Add({{"volume", volume}, {"state", state}}).Set(0);
-  }
-  queued_.Add(labels).Set(0);
-  inflight_.Add(labels).Set(0);
-  replay_bytes_.Add(labels).Set(0);
-  scrub_running_.Add(labels).Set(0);
+  Tell(&scrub_running_, labels, scrub.running ? 1 : 0);
+  const double total = static_cast<double>(scrub.blocks_total);
+  Tell(&scrub_done_, labels, total == 0 ? 0 : static_cast<double>(scrub.blocks_done) / total);
+  Tell(&scrubs_finished_, labels, static_cast<double>(scrub.finished));
+  Tell(&scrub_read_, labels, static_cast<double>(scrub.bytes_read_in_all));
+  Tell(&scrub_bad_, labels, static_cast<double>(scrub.bad_blocks_in_all));
+  Tell(&scrub_left_, labels, static_cast<double>(scrub.left_blocks));
 }
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  absl::MutexLock lock(&scrape_mutex_);
+  telling_.clear();
   if (refresh_) refresh_();
+  // A volume that went elsewhere while it was held must not stay held here for ever.
+  for (const auto& series : told_) {
+    if (telling_.count(series) == 0) series.first->Remove(series.second);
+  }
+  told_ = telling_;
   return registry_.Collect();
 }
 

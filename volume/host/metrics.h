@@ -7,9 +7,12 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "prometheus/collectable.h"
 #include "prometheus/counter.h"
@@ -57,13 +60,12 @@ class Metrics : public prometheus::Collectable {
   void ObserveAttach(const std::string& volume, bool ok, absl::Duration whole,
                      absl::Duration takeover);
 
-  // The state of one attached volume, as of now.
+  // The state of one attached volume, as of now. Only within what set_refresh gave.
   void SetState(const std::string& volume, uint32_t epoch,
                 const engine::EngineView& view);
-  // The volume is no longer attached here: its state is no longer told.
-  void DropState(const std::string& volume);
 
-  // Called before each scrape, to call SetState for every volume.
+  // Called at each scrape, one at a time, to call SetState for every attached volume. The state of
+  // volumes, and of replicas of theirs, that it does not tell of is told no more.
   void set_refresh(std::function<void()> refresh) {
     refresh_ = std::move(refresh);
   }
@@ -74,8 +76,14 @@ class Metrics : public prometheus::Collectable {
   using Family = prometheus::Family<T>;
 
   void SetScrub(const std::string& volume, const engine::ScrubView& scrub);
+  void Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& labels, double value);
 
   prometheus::Registry registry_;
+  // Taken around a refresh, which fills telling_.
+  mutable absl::Mutex scrape_mutex_;
+  using Series = std::set<std::pair<Family<prometheus::Gauge>*, prometheus::Gauge*>>;
+  mutable Series told_;     // by the last scrape
+  mutable Series telling_;  // by the one that runs
   std::function<void()> refresh_;
 
   // What clients asked for.
