@@ -100,12 +100,12 @@ class HostFixture : public testing::Test {
     return volume_->SubmitAndWait(Request(engine::RequestKind::kFlush))
         .result.error();
   }
-  // The data, or "errno N".
+  // The data, or "errno N" and why.
   std::string Read(uint64_t offset, size_t length = 4096) {
     IoOutcome outcome = volume_->SubmitAndWait(
         Request(engine::RequestKind::kRead, offset, length));
     if (!outcome.result.ok()) {
-      return absl::StrCat("errno ", outcome.result.error());
+      return absl::StrCat("errno ", outcome.result.error(), " ", outcome.message);
     }
     std::string data;
     for (const engine::ReadPart& part : outcome.parts) {
