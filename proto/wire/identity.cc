@@ -172,10 +172,11 @@ std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& 
 
 absl::Status CheckListen(const std::string& listen, bool insecure) {
   if (insecure || Provider() != nullptr || listen.empty() || IsUnix(listen)) return absl::OkStatus();
-  if (absl::StartsWith(listen, "127.") || absl::StartsWith(listen, "localhost:") ||
-      absl::StartsWith(listen, "[::1]:")) {
-    return absl::OkStatus();
-  }
+  const absl::string_view host = absl::string_view(listen).substr(0, listen.rfind(':'));
+  // A name such as 127.example may be anybody's.
+  const bool loopback = absl::StartsWith(host, "127.") &&
+                        host.find_first_not_of("0123456789.") == absl::string_view::npos;
+  if (loopback || host == "localhost" || host == "[::1]") return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("listen=", listen, " would serve other machines in plain text; give tls_cert, tls_key and tls_ca, "
                    "or say insecure if the network is trusted"));

@@ -121,7 +121,7 @@ TEST_F(IdentityTest, PlainTextIsForThisMachine) {
   for (const char* listen : {"", "127.0.0.1:1", "127.9.9.9:1", "localhost:1", "[::1]:1", "unix:/run/x"}) {
     EXPECT_TRUE(CheckListen(listen, /*insecure=*/false).ok()) << listen;
   }
-  for (const char* listen : {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "node7:1", "localhost.example:1"}) {
+  for (const char* listen : {"0.0.0.0:1", "10.0.0.1:1", "[::]:1", "node7:1", "localhost.example:1", "127.example:1"}) {
     EXPECT_THAT(CheckListen(listen, /*insecure=*/false).message(), HasSubstr("plain text")) << listen;
     EXPECT_TRUE(CheckListen(listen, /*insecure=*/true).ok()) << listen;
   }
