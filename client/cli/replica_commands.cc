@@ -66,7 +66,10 @@ std::string ReplicaText(const v1::GetReplicaResponse& replica) {
       replica.cluster_id(), "\nstore            ", replica.store_id(), "\nincarnation      ",
       replica.incarnation(), "\nversion          ", replica.version(), "\nfault injection  ",
       replica.fault_injection() ? "on" : "off", "\nlabels           ",
-      LabelsText(replica.labels()), "\n\n");
+      LabelsText(replica.labels()), "\nregistration     ",
+      replica.registration().empty() ? "none: it is named in the frontends' --replicas"
+                                     : replica.registration(),
+      "\n\n");
   TextTable dirs({"DIR", "PATH", "CAPACITY", "AVAILABLE"});
   for (const v1::DataDir& dir : replica.data_dirs()) {
     dirs.AddRow({absl::StrCat(dir.index()), dir.path(), FormatSize(dir.capacity_bytes()),

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -82,7 +84,16 @@ absl::Status Cluster::StartAll() {
   for (int i = 0; i < replicas(); ++i) RETURN_IF_ERROR(StartReplica(i));
   RETURN_IF_ERROR(StartFrontend());
   ASSIGN_OR_RETURN(client_, Client::Connect(volume_addr_, options_.client));
-  return absl::OkStatus();
+  return options_.replicas_register ? AwaitRegistrations() : absl::OkStatus();
+}
+
+absl::Status Cluster::AwaitRegistrations() {
+  for (const absl::Time start = absl::Now();; absl::SleepFor(absl::Milliseconds(20))) {
+    ASSIGN_OR_RETURN(const auto known, client_->ListReplicas());
+    if (static_cast<int>(known.size()) == replicas()) return absl::OkStatus();
+    if (absl::Now() - start < absl::Seconds(20)) continue;
+    return absl::DeadlineExceededError("the replicas have not registered themselves");
+  }
 }
 
 Cluster::~Cluster() {
@@ -115,6 +126,7 @@ absl::Status Cluster::StartFrontend() {
   options.listen = volume_addr_;
   options.replicas.clear();
   for (const Replica& replica : replicas_) {
+    if (options_.replicas_register) break;
     options.replicas.emplace_back(replica.name, replica.address);
   }
   ASSIGN_OR_RETURN(host_, host::Host::Start(std::move(options)));
@@ -134,6 +146,8 @@ absl::Status Cluster::StartReplica(int i) {
   options.name = replica.name;
   options.listen = replica.address;
   options.enable_fault_injection = options_.enable_fault_injection;
+  if (options_.replicas_register) options.frontends = {volume_addr_};
+  options.registration_lease = absl::Seconds(2);
   options.store.data_dirs = replica.data_dirs;
   options.store.memtable_bytes = kMemtableBytes;
   options.store.block_cache_bytes = kBlockCacheBytes;

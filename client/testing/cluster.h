@@ -33,6 +33,8 @@ struct ClusterOptions {
   // At most 80 bytes: unix sockets lie there.
   std::string dir;
   bool enable_fault_injection = false;
+  // Replicas make themselves known to the frontend; else they are named in its options.
+  bool replicas_register = false;
   ClientOptions client;
   // The frontend's deadlines and limits. Its catalog, replicas and address are
   // set by the cluster.
@@ -90,6 +92,7 @@ class Cluster {
 
   Cluster(ClusterOptions options, std::string dir, bool remove_dir);
   absl::Status StartAll();
+  absl::Status AwaitRegistrations();
 
   ClusterOptions options_;
   const std::string dir_;

@@ -60,6 +60,7 @@ constexpr Rule kRules[] = {
     {"/weir.v1.VolumeService/LoadTable", kAdmin},
     {"/weir.v1.VolumeService/ReplaceMember", kAdmin},
     {"/weir.v1.VolumeService/Scrub", kAdmin},
+    {"/weir.v1.RegistryService/Register", kAdmin | kReplica},
     {"/weir.v1.ReplicaService/GetReplica", kAdmin | kFrontend | kViewer},
     {"/weir.v1.ReplicaService/ListFaults", kAdmin | kViewer},
     {"/weir.v1.ReplicaService/SetFault", kAdmin},

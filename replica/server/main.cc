@@ -39,6 +39,13 @@ ABSL_FLAG(std::vector<std::string>, data_dirs, {},
 ABSL_FLAG(std::vector<std::string>, labels, {},
           "with what this replica fails together, NAME=VALUE,...: copies of a volume go to different "
           "zones first, then racks, then whatever else is named");
+ABSL_FLAG(std::vector<std::string>, frontends, {},
+          "make this replica known to these frontends (host:port or unix:PATH), of which one is enough, with its "
+          "labels and space; empty: do not, it is named in their --replicas");
+ABSL_FLAG(std::string, advertise, "",
+          "where frontends find it, if it registers itself; empty: --listen, with the port it got");
+ABSL_FLAG(absl::Duration, registration_lease, absl::Seconds(15),
+          "frontends show it as gone once it has not registered itself for so long");
 ABSL_FLAG(std::string, metrics_listen, "",
           "serve Prometheus text at http://host:port/metrics; empty: do not");
 ABSL_FLAG(std::string, tls_cert, "",
@@ -116,6 +123,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.insecure = absl::GetFlag(FLAGS_insecure);
   options.enable_fault_injection = absl::GetFlag(FLAGS_enable_fault_injection);
   options.shutdown_grace = absl::GetFlag(FLAGS_shutdown_grace);
+  options.frontends = absl::GetFlag(FLAGS_frontends);
+  options.advertise = absl::GetFlag(FLAGS_advertise);
+  options.registration_lease = absl::GetFlag(FLAGS_registration_lease);
   for (const std::string& label : absl::GetFlag(FLAGS_labels)) {
     const std::pair<std::string, std::string> pair = absl::StrSplit(label, absl::MaxSplits('=', 1));
     if (!options.labels.insert(pair).second) {

@@ -134,6 +134,12 @@ Metrics::Metrics(uint32_t domains)
                           .Help("1 while frontends are told to refuse new writes with ENOSPC.")
                           .Register(*registry)
                           .Add({})),
+      registered(BuildGauge()
+                     .Name("weir_replica_registered")
+                     .Help("1: a frontend has taken its registration. 0: none has, or it does not "
+                           "register itself.")
+                     .Register(*registry)
+                     .Add({})),
       copied_in_bytes(BuildCounter()
                           .Name("weir_replica_copied_in_bytes_total")
                           .Help("Data of versions copied in from other replicas by joins.")

@@ -39,6 +39,7 @@ class Metrics {
   prometheus::Counter& streams_ended_malformed;
   prometheus::Gauge& store_failed;
   prometheus::Gauge& space_exhausted;
+  prometheus::Gauge& registered;
   prometheus::Counter& copied_in_bytes;
   prometheus::Counter& scrubbed_bytes;
   prometheus::Counter& scrub_damaged_blocks;

@@ -11,9 +11,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "replica/server/faults.h"
 #include "replica/server/metrics.h"
 #include "replica/server/server.h"
@@ -45,6 +48,16 @@ class Replica {
   // New writes should be refused before they are numbered; as of the last check.
   bool space_exhausted() const { return space_exhausted_.load(std::memory_order_acquire); }
 
+  // Whether it makes itself known, for people; see registration.h.
+  std::string registration() const {
+    absl::MutexLock lock(&registration_mutex_);
+    return registration_;
+  }
+  void set_registration(std::string said) {
+    absl::MutexLock lock(&registration_mutex_);
+    registration_ = std::move(said);
+  }
+
   // To be called after the store answered an error that may be final: if it is,
   // ends all streams and reports it, once.
   void CheckHealth();
@@ -65,6 +78,8 @@ class Replica {
   std::atomic<bool> failed_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> space_exhausted_{false};
+  mutable absl::Mutex registration_mutex_;
+  std::string registration_ ABSL_GUARDED_BY(registration_mutex_);
   Sessions sessions_;
   FaultTable faults_;
   const std::unique_ptr<Metrics> metrics_;

@@ -24,6 +24,7 @@
 #include "proto/base/status_macros.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
+#include "replica/server/registration.h"
 #include "replica/server/replica.h"
 #include "replica/server/service.h"
 
@@ -121,6 +122,8 @@ class GrpcServer final : public Server {
 
   absl::Status Listen();
   absl::Status ExposeMetrics();
+  // REQUIRES: it listens.
+  void BeginRegistration();
 
   const std::string& address() const override { return address_; }
   const std::string& metrics_address() const override { return metrics_address_; }
@@ -138,6 +141,7 @@ class GrpcServer final : public Server {
   bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Registration> registration_;
 };
 
 absl::Status GrpcServer::Listen() {
@@ -185,6 +189,13 @@ absl::Status GrpcServer::ExposeMetrics() {
   return absl::OkStatus();
 }
 
+void GrpcServer::BeginRegistration() {
+  const ServerOptions& options = replica_.options();
+  if (options.frontends.empty()) return;
+  registration_ = std::make_unique<Registration>(
+      &replica_, options.advertise.empty() ? address_ : options.advertise);
+}
+
 void GrpcServer::StoreFailed() {
   // Null while Listen is still building it; Listen looks at the health again then.
   if (server_ != nullptr) server_->GetHealthCheckService()->SetServingStatus(false);
@@ -194,6 +205,7 @@ void GrpcServer::Shutdown() {
   absl::MutexLock lock(&shutdown_mutex_);
   if (std::exchange(shut_down_, true)) return;
   const ServerOptions& options = replica_.options();
+  registration_.reset();
   if (server_ != nullptr) {
     server_->GetHealthCheckService()->SetServingStatus(false);
     replica_.sessions().EndAll(absl::UnavailableError(
@@ -232,6 +244,20 @@ absl::Status ServerOptions::Validate() const {
     RETURN_IF_ERROR(CheckLabelText(value));
   }
   RETURN_IF_ERROR(CheckAddress("listen", listen, /*unix_allowed=*/true));
+  for (const std::string& frontend : frontends) {
+    RETURN_IF_ERROR(CheckAddress("frontends", frontend, /*unix_allowed=*/true));
+  }
+  if (!advertise.empty()) {
+    RETURN_IF_ERROR(CheckAddress("advertise", advertise, /*unix_allowed=*/true));
+  }
+  const bool nowhere = absl::StartsWith(listen, "0.0.0.0:") || absl::StartsWith(listen, "[::]:");
+  if (!frontends.empty() && advertise.empty() && nowhere) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "frontends cannot find a replica at ", listen, "; say with advertise where it is"));
+  }
+  if (registration_lease < absl::Seconds(1) || registration_lease > absl::Minutes(10)) {
+    return absl::InvalidArgumentError("registration_lease must be 1s to 10m");
+  }
   if (!metrics_listen.empty()) {
     RETURN_IF_ERROR(CheckAddress("metrics_listen", metrics_listen, /*unix_allowed=*/false));
   }
@@ -263,6 +289,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::StartWithStore(
   auto server = std::make_unique<GrpcServer>(std::move(options), std::move(store));
   RETURN_IF_ERROR(server->Listen());
   RETURN_IF_ERROR(server->ExposeMetrics());
+  server->BeginRegistration();
   return server;
 }
 

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,6 +31,11 @@ struct ServerOptions {
   bool insecure = false;                 // `listen` may be plain text for other machines
   // With what it fails together, such as zone=a and rack=7: copies are spread over different values.
   std::map<std::string, std::string> labels;
+  // Frontends to make itself known to, one of which is enough; empty: it is named in their --replicas.
+  std::vector<std::string> frontends;
+  std::string advertise;                 // where they find it; empty: where it listens
+  // It is gone for them if it has said nothing for so long.
+  absl::Duration registration_lease = absl::Seconds(15);
   store::Options store;
   bool enable_fault_injection = false;
 

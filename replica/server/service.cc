@@ -63,6 +63,7 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
   response->set_state_reason(std::string(health.message()));
   response->set_version(kVersion);
   response->set_fault_injection(replica_.options().enable_fault_injection);
+  response->set_registration(replica_.registration());
   response->mutable_labels()->insert(replica_.options().labels.begin(),
                                      replica_.options().labels.end());
   uint32_t index = 0;

@@ -19,6 +19,7 @@
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
 #include "volume/host/explain.h"
+#include "volume/host/registration.h"
 #include "volume/host/scrub_status.h"
 #include "volume/host/volume_service.h"
 
@@ -36,6 +37,20 @@ constexpr size_t kBackgroundWaitingMax = 4096;
 constexpr size_t kMessageBytesMax = 8 << 20;
 constexpr absl::Duration kAskDeadline = absl::Seconds(2);
 constexpr absl::Duration kServerStopDeadline = absl::Seconds(3);
+
+// One that has not answered.
+void DescribeSilent(const Provision::Found& found, v1::ReplicaSummary* replica) {
+  replica->set_state("UNREACHABLE");
+  replica->set_state_reason(std::string(found.answer.status().message()));
+  const absl::Time now = absl::Now();
+  if (!IsGone(found.record, now)) return;
+  const absl::Duration gone =
+      now - absl::FromUnixMillis(static_cast<int64_t>(found.record.alive_until_ms()));
+  replica->set_state("GONE");
+  replica->set_state_reason(absl::StrCat("it has not registered itself since its lease ended ",
+                                         absl::FormatDuration(absl::Trunc(gone, absl::Seconds(1))),
+                                         " ago"));
+}
 
 }  // namespace
 
@@ -85,7 +100,10 @@ LocalHost::LocalHost(HostOptions options,
       parents_(std::make_unique<WorkQueue>("weir-parent", kParentThreads, kParentWaitingMax)),
       control_(std::make_unique<WorkQueue>("weir-control", kControlThreads,
                                            kControlWaitingMax)),
-      service_(std::make_unique<VolumeService>(this, control_.get())) {
+      service_(std::make_unique<VolumeService>(this, control_.get())),
+      registry_(std::make_unique<RegistryService>(
+          [this](const v1::RegisterRequest& request) { return provision_.Register(request); },
+          control_.get())) {
   metrics_->set_refresh([this] { RefreshMetrics(); });
 }
 
@@ -130,6 +148,7 @@ absl::Status LocalHost::StartService() {
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
   builder.AddListeningPort(options_.listen, wire::ServerCredentials(options_.listen), &port_);
   builder.RegisterService(service_.get());
+  builder.RegisterService(registry_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || (port_ == 0 && !absl::StartsWith(options_.listen,
                                                              "unix:"))) {
@@ -308,8 +327,10 @@ absl::StatusOr<std::vector<v1::ReplicaSummary>> LocalHost::ListReplicas() {
     replica.set_address(one.record.address());
     replica.set_store_id(one.record.store_id());
     if (!one.answer.ok()) {
-      replica.set_state("UNREACHABLE");
-      replica.set_state_reason(std::string(one.answer.status().message()));
+      *replica.mutable_labels() = one.record.labels();
+      replica.set_capacity_bytes(one.record.capacity_bytes());
+      replica.set_available_bytes(one.record.available_bytes());
+      DescribeSilent(one, &replica);
       continue;
     }
     replica.set_store_id(one.answer->store_id());

@@ -24,6 +24,7 @@
 #include "volume/host/metrics.h"
 #include "volume/host/parent_reader.h"
 #include "volume/host/provision.h"
+#include "volume/host/registry_service.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/replica_channel.h"
 #include "volume/host/timer.h"
@@ -227,6 +228,7 @@ class LocalHost final : public Host {
   std::unique_ptr<WorkQueue> parents_;     // blocking reads of clones' parents
   std::unique_ptr<WorkQueue> control_;     // blocking control calls
   std::unique_ptr<VolumeService> service_;
+  std::unique_ptr<RegistryService> registry_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<prometheus::Exposer> exposer_;
 };

@@ -9,12 +9,14 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "volume/host/attributes.h"
 #include "volume/host/placement.h"
+#include "volume/host/registration.h"
 #include "volume/host/replica_client.h"
 
 namespace weir::host {
@@ -178,6 +180,32 @@ absl::Status Provision::RegisterReplica(const std::string& name, const std::stri
   RETURN_IF_ERROR(catalog_->PutReplica(record, revision).status());
   LOG(INFO) << "replica=" << name << " is registered at " << address;
   return absl::OkStatus();
+}
+
+absl::Status Provision::Register(const v1::RegisterRequest& request) {
+  absl::Status status = absl::AbortedError("not tried");
+  // Each time another frontend was first, and there are few.
+  for (int i = 0; i < kRegisterAttemptsMax && absl::IsAborted(status); ++i) {
+    ASSIGN_OR_RETURN(const std::vector<catalog::VersionedReplica> replicas,
+                     catalog_->ListReplicas());
+    std::vector<v1::ReplicaRecord> known;
+    catalog::VersionedReplica before;
+    for (const catalog::VersionedReplica& one : replicas) {
+      known.push_back(one.record);
+      if (one.record.name() == request.name()) before = one;
+    }
+    const absl::Time now = absl::Now();
+    ASSIGN_OR_RETURN(const v1::ReplicaRecord record,
+                     Registered(request, known, catalog_->cluster_id(), now));
+    if (IsWorthNoWrite(before.record, record, now)) return absl::OkStatus();
+    status = catalog_->PutReplica(record, before.revision).status();
+    const bool news = before.record.process() != record.process();
+    if (status.ok() && news) {
+      LOG(INFO) << "replica=" << record.name() << " store=" << record.store_id()
+                << " has registered itself at " << record.address();
+    }
+  }
+  return status;
 }
 
 absl::StatusOr<std::vector<Provision::Found>> Provision::AskReplicas(

@@ -43,6 +43,9 @@ class Provision {
   absl::Status RegisterReplicas(
       const std::vector<std::pair<std::string, std::string>>& replicas);
 
+  // A replica makes itself known; see registration.h.
+  absl::Status Register(const v1::RegisterRequest& request);
+
   // A volume that is a clone, of an id that its parent knows. `still_wanted` is asked once all else is done: if
   // it is not OK nothing is left.
   struct CloneOf {
