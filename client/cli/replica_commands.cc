@@ -149,8 +149,8 @@ void AddReplace(CLI::App* group, Context& context) {
                       "who takes its place; else itself, if it has a new, empty store, or the "
                       "replica with most free space");
   command->add_flag("--wait", flags->wait, "until all are in sync again");
-  command->footer("The new one gets everything while clients go on. Nothing is deleted on the old "
-                  "one.\nExample, after a disk was replaced and replica2 was started on the empty "
+  command->footer("The new one gets everything while clients go on. What the old one has is deleted "
+                  "once all are in sync.\nExample, after a disk was replaced and replica2 was started on the empty "
                   "one:\n  weirctl replica replace demo replica2 --wait");
 }
 

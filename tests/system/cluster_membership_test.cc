@@ -27,6 +27,15 @@ class ClusterMembershipTest : public ClusterTest {
     return all;
   }
   std::string Summary() { return cluster_->client().Explain("demo")->summary(); }
+  // How many the replica has, as far as it says.
+  uint32_t VolumesOn(const std::string& replica) {
+    const auto replicas = cluster_->client().ListReplicas();
+    EXPECT_TRUE(replicas.ok()) << replicas.status();
+    for (const v1::ReplicaSummary& one : *replicas) {
+      if (one.name() == replica && one.state() == "SERVING") return one.volumes();
+    }
+    return ~0u;
+  }
   void Fault(int i, v1::FaultOp op, int error, uint64_t count) {
     v1::Fault fault;
     fault.set_op(op);
@@ -198,6 +207,38 @@ TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
     return table.targets(2).replica() == "replica4" && table.targets(2).state() == "in_sync";
   })) << Summary();
   for (int i : {0, 1}) Fault(i, v1::FAULT_OP_READ, EBADMSG, 0);
+  EXPECT_TRUE(*volume_->Read(40 * 4096, 4096) == Blocks('a'));
+  // Once the one that is gone comes back, what it had is deleted.
+  EXPECT_THAT(cluster_->client().Explain("demo")->ShortDebugString(),
+              ::testing::HasSubstr("replica replica3 was a member"));
+  ASSERT_TRUE(cluster_->StartReplica(2).ok());
+  volume_.reset();
+  ASSERT_TRUE(cluster_->client().Detach("demo").ok());
+  ASSERT_TRUE(cluster_->client().Attach("demo").ok());
+  EXPECT_TRUE(Eventually([&] { return VolumesOn("replica3") == 0; }));
+  EXPECT_EQ(VolumesOn("replica4"), 1u);
+  EXPECT_TRUE(Eventually([&] {
+    return !absl::StrContains(cluster_->client().Explain("demo")->ShortDebugString(), "was a member");
+  }));
+}
+
+TEST_F(ClusterMembershipTest, TheLastGoodMemberIsNeitherReplacedNorDeleted) {
+  ClusterOptions options = QuietOptions();
+  options.replicas = 2;
+  auto cluster = Cluster::Start(std::move(options));
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  cluster_ = *std::move(cluster);
+  v1::CreateVolumeRequest request;
+  request.set_name("demo");
+  request.set_size_bytes(kSizeBytes);
+  request.add_replicas("replica1");
+  ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
+  auto volume = cluster_->client().OpenVolume("demo");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  volume_ = *std::move(volume);
+  WriteAll('a', 100);
+  EXPECT_FALSE(cluster_->client().ReplaceMember("demo", "replica1", "replica2").ok());
+  EXPECT_EQ(VolumesOn("replica1"), 1u);
   EXPECT_TRUE(*volume_->Read(40 * 4096, 4096) == Blocks('a'));
 }
 

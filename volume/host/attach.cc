@@ -112,6 +112,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
   Entry& entry = entries_[name];
   entry.attaching = nullptr;
   if (attached.ok()) entry.attached = *attached;
+  leftovers_not_before_.erase(name);
   return attached;
 }
 

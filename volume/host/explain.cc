@@ -388,6 +388,12 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
                     "weir_volume_clone_duration_seconds");
   }
   ExplainScrub(view->scrub, now, &out);
+  for (const v1::FormerMember& former : record.former()) {
+    out.add_facts(absl::StrCat("replica ", former.replica(), " was a member, and its store ",
+                               former.store_id(), " still has what it had"));
+    out.add_next(absl::StrCat("that is deleted once all members are in sync and replica ",
+                              former.replica(), " answers"));
+  }
   if (!flush_supported) {
     out.add_facts("at attach a replica could not flush: FLUSH fails with "
                   "EOPNOTSUPP");

@@ -112,7 +112,7 @@ absl::Status LocalHost::Start() {
   RETURN_IF_ERROR(StartService());
   if (!options_.listen.empty()) RETURN_IF_ERROR(RegisterFrontend());
   RETURN_IF_ERROR(StartMetrics());
-  if (options_.replace_after < absl::InfiniteDuration()) ReplaceLostLater();
+  LookLater();
   for (const std::string& name : options_.attach) {
     const bool accepted = control_->Run([this, name] {
       const absl::Status status = Attach(name, AttachMode::kUnlessElsewhere).status();

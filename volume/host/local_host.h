@@ -110,6 +110,22 @@ class LocalHost final : public Host {
     std::string catalog_error ABSL_GUARDED_BY(seen_mu);
     // Of snapshots of which it is in doubt whether the catalog has them.
     std::vector<uint64_t> doubtful_pins ABSL_GUARDED_BY(seen_mu);
+    // One at a time gives a member's place away, or deletes what those who had one have: else a store
+    // might be emptied that has just become a member again.
+    absl::Mutex turn_mu;
+    bool turn_taken ABSL_GUARDED_BY(turn_mu) = false;
+  };
+  // Has an attached volume's turn while it lives.
+  class MembersTurn {
+   public:
+    // Waits for the one before.
+    explicit MembersTurn(std::shared_ptr<Attached> attached);
+    ~MembersTurn();
+    MembersTurn(const MembersTurn&) = delete;
+    MembersTurn& operator=(const MembersTurn&) = delete;
+
+   private:
+    const std::shared_ptr<Attached> attached_;
   };
   struct Entry {
     bool busy = false;
@@ -171,8 +187,12 @@ class LocalHost final : public Host {
 
   // replace.cc
   absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with);
-  void ReplaceLostLater();
   void ReplaceLost();
+  // leftovers.cc
+  void LookLater();
+  void DeleteLeftovers();
+  // False: to be tried again after a while.
+  bool DeleteLeftoversOf(const std::shared_ptr<Attached>& attached);
 
   // attributes.cc
   absl::Status RegisterFrontend();
@@ -220,6 +240,7 @@ class LocalHost final : public Host {
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::map<std::string, engine::Time> replace_not_before_ ABSL_GUARDED_BY(mu_);  // by volume
+  std::map<std::string, engine::Time> leftovers_not_before_ ABSL_GUARDED_BY(mu_);  // by volume
 
   ReplicaChannels channels_;  // outlives every runner's sessions
   std::unique_ptr<Timer> timer_;

@@ -80,6 +80,8 @@ Metrics::Metrics()
           "The part of attaching that seals and levels the replicas.")),
       attaches_(WEIR_FAMILY(BuildCounter, "weir_volume_attaches_total",
                             "Attempts to attach, by outcome.")),
+      leftovers_(WEIR_FAMILY(BuildCounter, "weir_volume_leftovers_deleted_total",
+                             "Members that were replaced and whose data was then deleted.")),
       epoch_(WEIR_FAMILY(BuildGauge, "weir_volume_epoch",
                          "Epoch under which this frontend serves the volume.")),
       state_(WEIR_FAMILY(BuildGauge, "weir_volume_state",
@@ -196,6 +198,10 @@ void Metrics::ObserveAttach(const std::string& volume, bool ok,
       .Observe(absl::ToDoubleSeconds(whole));
   takeover_seconds_.Add({{"volume", volume}}, AttachBuckets())
       .Observe(absl::ToDoubleSeconds(takeover));
+}
+
+void Metrics::CountLeftover(const std::string& volume) {
+  leftovers_.Add({{"volume", volume}}).Increment();
 }
 
 void Metrics::Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& labels, double value) {

@@ -60,6 +60,9 @@ class Metrics : public prometheus::Collectable {
   void ObserveAttach(const std::string& volume, bool ok, absl::Duration whole,
                      absl::Duration takeover);
 
+  // What a member that was replaced had was deleted.
+  void CountLeftover(const std::string& volume);
+
   // The state of one attached volume, as of now. Only within what set_refresh gave.
   void SetState(const std::string& volume, uint32_t epoch,
                 const engine::EngineView& view);
@@ -103,6 +106,7 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Histogram>& attach_seconds_;
   Family<prometheus::Histogram>& takeover_seconds_;
   Family<prometheus::Counter>& attaches_;
+  Family<prometheus::Counter>& leftovers_;
   // State, refreshed at each scrape.
   Family<prometheus::Gauge>& epoch_;
   Family<prometheus::Gauge>& state_;

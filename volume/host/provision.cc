@@ -486,6 +486,27 @@ absl::Status Provision::DeleteOnMembers(const v1::VolumeRecord& record) {
   return absl::OkStatus();
 }
 
+absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record,
+                                       const v1::FormerMember& former) {
+  // It may have moved since.
+  const absl::StatusOr<catalog::VersionedReplica> replica = catalog_->GetReplica(former.replica());
+  ReplicaClient client(former.replica(), replica.ok() ? replica->record.address() : former.address());
+  ASSIGN_OR_RETURN(const v1::GetReplicaResponse answer, client.GetReplica(kAskDeadline));
+  if (answer.store_id() != former.store_id()) {
+    LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica() << " store="
+              << former.store_id() << " was a member; it is gone, the replica has another store";
+    return absl::OkStatus();
+  }
+  v1::Member member;
+  member.set_store_id(former.store_id());
+  v1::DeleteReplicaVolumeRequest request;
+  *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
+  RETURN_IF_ERROR(client.DeleteVolume(request, kChangeDeadline));
+  LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica()
+            << " is no member any more, what it had is deleted";
+  return absl::OkStatus();
+}
+
 absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
   v1::VolumeRecord record = holder.record();
   if (record.state() != v1::VolumeRecord::DELETING) {
@@ -493,6 +514,12 @@ absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
     RETURN_IF_ERROR(holder.Commit(record));
   }
   RETURN_IF_ERROR(DeleteOnMembers(record));
+  for (const v1::FormerMember& former : record.former()) {
+    const absl::Status status = DeleteLeftover(record, former);
+    if (status.ok()) continue;
+    LOG(WARNING) << "volume=" << record.name() << " replica=" << former.replica() << " store="
+                 << former.store_id() << " was a member, and keeps what it had: " << status;
+  }
   RETURN_IF_ERROR(holder.Delete());
   LOG(INFO) << "volume=" << record.name() << " id=" << record.id() << " deleted";
   return absl::OkStatus();

@@ -67,6 +67,10 @@ class Provision {
                                                 const std::string& replica,
                                                 const std::string& with);
 
+  // Deletes what a store that was a member has of the volume. OK also if there is nothing, or the replica
+  // has another store by now. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
+  absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former);
+
   // What each known replica says of itself, asked in parallel.
   struct Found {
     v1::ReplicaRecord record;

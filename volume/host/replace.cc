@@ -13,7 +13,6 @@ namespace weir::host {
 namespace {
 
 constexpr absl::Duration kSuspendDeadline = absl::Seconds(10);
-constexpr absl::Duration kLookEvery = absl::Seconds(1);
 // After a replacement that could not be.
 constexpr absl::Duration kRetryAfter = absl::Minutes(1);
 
@@ -31,9 +30,25 @@ std::string LostMember(const engine::EngineView& view, absl::Duration replace_af
 
 }  // namespace
 
+LocalHost::MembersTurn::MembersTurn(std::shared_ptr<Attached> attached)
+    : attached_(std::move(attached)) {
+  const auto free = [this] {
+    attached_->turn_mu.AssertHeld();
+    return !attached_->turn_taken;
+  };
+  absl::MutexLock lock(&attached_->turn_mu, absl::Condition(&free));
+  attached_->turn_taken = true;
+}
+
+LocalHost::MembersTurn::~MembersTurn() {
+  absl::MutexLock lock(&attached_->turn_mu);
+  attached_->turn_taken = false;
+}
+
 absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     const v1::ReplaceMemberRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
+  const MembersTurn turn(attached);
   ASSIGN_OR_RETURN(const v1::Member with,
                    provision_.PrepareReplacement(attached->Record(), request.replica(),
                                                  request.with()));
@@ -72,15 +87,6 @@ absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,
   // The catalog did not take it: on with the members as they were.
   if (!resumed.ok()) (void)runner.Resume();
   return status;
-}
-
-// Closures run only while this lives: the destructor ends the timer and the queue.
-void LocalHost::ReplaceLostLater() {
-  timer_->At(MonotonicNow() + kLookEvery, [this] {
-    // When too much waits already it is looked at next time.
-    if (!control_->Run([this] { ReplaceLost(); })) return ReplaceLostLater();
-    ReplaceLostLater();
-  });
 }
 
 void LocalHost::ReplaceLost() {

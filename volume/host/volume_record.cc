@@ -1,5 +1,6 @@
 #include "volume/host/volume_record.h"
 
+#include <algorithm>
 #include <random>
 #include <set>
 #include <utility>
@@ -96,6 +97,7 @@ absl::Status CheckRecord(const v1::VolumeRecord& record) {
     }
     if (left_at != 0 && left_at != lanes) return wrong("where a member left");
   }
+  if (record.former_size() > kFormerMax) return wrong("its former members");
   for (const v1::LanePosition& floor : record.floor()) {
     if (floor.lane() >= lanes) return wrong("its floor");
   }
@@ -221,12 +223,26 @@ engine::Table ToTable(const v1::VolumeRecord& record) {
   return table;
 }
 
+v1::VolumeRecord WithoutFormer(v1::VolumeRecord record, const std::string& store_id) {
+  auto* former = record.mutable_former();
+  former->erase(std::remove_if(former->begin(), former->end(),
+                               [&](const v1::FormerMember& one) { return one.store_id() == store_id; }),
+                former->end());
+  return record;
+}
+
 v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit) {
   // Slot by slot: a member's place may have been given to another replica or store.
   for (size_t i = 0; i < commit.table.targets.size(); ++i) {
     const engine::TargetConfig& target = commit.table.targets[i];
     v1::Member& member = *record.mutable_members(static_cast<int>(i));
-    if (member.store_id() != target.store_id) member.clear_boot_id();
+    if (member.store_id() != target.store_id) {
+      member.clear_boot_id();
+      v1::FormerMember* former = record.add_former();
+      former->set_replica(member.replica());
+      former->set_address(member.address());
+      former->set_store_id(member.store_id());
+    }
     member.set_replica(target.replica);
     member.set_store_id(target.store_id);
     member.set_in_sync(target.state == engine::TargetState::kInSync);
@@ -236,6 +252,11 @@ v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMember
     for (Position position : target.left_at) member.add_left_at(position.bits());
     if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
   }
+  for (const engine::TargetConfig& target : commit.table.targets) {
+    record = WithoutFormer(std::move(record), target.store_id);
+  }
+  // What is forgotten here keeps its space until its store is erased.
+  while (record.former_size() > kFormerMax) record.mutable_former()->erase(record.former().begin());
   RaiseFloor(commit.floor, &record);
   return record;
 }

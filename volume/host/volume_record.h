@@ -22,6 +22,7 @@ namespace weir::host {
 inline constexpr uint32_t kReplicasMax = 7;
 inline constexpr uint32_t kLanesMax = 64;
 inline constexpr uint32_t kStripeBlocksMax = 1024;  // 4 MiB
+inline constexpr int kFormerMax = 32;
 
 class VolumeRecordHolder {
  public:
@@ -79,6 +80,8 @@ v1::VolumeRecord WithSnapshot(v1::VolumeRecord record, const v1::SnapshotRecord&
 v1::ParentRecord AsParent(const v1::VolumeRecord& record, const v1::SnapshotRecord& snapshot);
 // The snapshot of that name; null: there is none.
 const v1::SnapshotRecord* FindSnapshot(const v1::VolumeRecord& record, const std::string& name);
+// Nothing of this store is to be deleted any more.
+v1::VolumeRecord WithoutFormer(v1::VolumeRecord record, const std::string& store_id);
 
 // A table as a client loads it. INVALID_ARGUMENT: a target that is no member,
 // named twice, in an unknown state, or in_sync although it has left.

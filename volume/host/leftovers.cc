@@ -1,0 +1,98 @@
+// LocalHost's deleting of what replaced members had, and the look at all volumes now and then.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "proto/base/log.h"
+#include "volume/host/clock.h"
+#include "volume/host/local_host.h"
+
+namespace weir::host {
+namespace {
+
+constexpr absl::Duration kLookEvery = absl::Seconds(1);
+// After one that could not be deleted.
+constexpr absl::Duration kRetryAfter = absl::Minutes(1);
+
+// Nobody can need what a former member has: all copies that the volume should have are there. Who an operator has taken
+// out does not count.
+bool IsWhole(const v1::VolumeRecord& record) {
+  uint32_t in_sync = 0;
+  for (const v1::Member& member : record.members()) {
+    if (!member.in_sync() && !member.stays_out()) return false;
+    if (member.in_sync()) ++in_sync;
+  }
+  return record.state() == v1::VolumeRecord::ACTIVE && in_sync >= record.min_in_sync();
+}
+
+bool NamesStore(const v1::VolumeRecord& record, const std::string& store_id) {
+  return std::any_of(record.members().begin(), record.members().end(),
+                     [&](const v1::Member& member) { return member.store_id() == store_id; });
+}
+
+}  // namespace
+
+// Closures run only while this lives: the destructor ends the timer and the queue.
+void LocalHost::LookLater() {
+  timer_->At(MonotonicNow() + kLookEvery, [this] {
+    const bool looks = control_->Run([this] {
+      if (options_.replace_after < absl::InfiniteDuration()) ReplaceLost();
+      DeleteLeftovers();
+      LookLater();
+    });
+    // Too much waits already.
+    if (!looks) LookLater();
+  });
+}
+
+void LocalHost::DeleteLeftovers() {
+  std::vector<std::string> names;
+  const engine::Time now = MonotonicNow();
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return;
+    for (auto& [name, entry] : entries_) {
+      const auto wait = leftovers_not_before_.find(name);
+      if (wait != leftovers_not_before_.end() && now < wait->second) continue;
+      if (entry.attached != nullptr) names.push_back(name);
+    }
+  }
+  for (const std::string& name : names) {
+    const std::shared_ptr<Attached> attached = ServedOrNull(name);
+    if (attached == nullptr || attached->Record().former_size() == 0) continue;
+    if (DeleteLeftoversOf(attached)) continue;
+    absl::MutexLock lock(&mu_);
+    leftovers_not_before_[name] = MonotonicNow() + kRetryAfter;
+  }
+}
+
+bool LocalHost::DeleteLeftoversOf(const std::shared_ptr<Attached>& attached) {
+  const std::string& name = attached->runner->name();
+  if (!IsWhole(attached->Record())) return true;
+  const MembersTurn turn(attached);
+  // The record as the catalog has it, and nobody has taken over: then no other store is a member.
+  const absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(name);
+  if (!read.ok()) return false;
+  const v1::VolumeRecord& record = read->record;
+  if (record.epoch() != attached->runner->epoch() || !IsWhole(record)) return true;
+  bool all = true;
+  for (const v1::FormerMember& former : record.former()) {
+    if (NamesStore(record, former.store_id())) continue;
+    if (!provision_.DeleteLeftover(record, former).ok()) {
+      all = false;
+      continue;
+    }
+    metrics_->CountLeftover(name);
+    const absl::Status committed = attached->Commit([&](v1::VolumeRecord now) {
+      return WithoutFormer(std::move(now), former.store_id());
+    });
+    if (committed.ok()) continue;
+    LOG(WARNING) << "volume=" << name << " the catalog could not be told that former members are gone: "
+                 << committed;
+    return false;
+  }
+  return all;
+}
+
+}  // namespace weir::host
