@@ -154,19 +154,39 @@ void AddReplace(CLI::App* group, Context& context) {
                   "one:\n  weirctl replica replace demo replica2 --wait");
 }
 
-absl::Status Drain(Client& client, const std::string& replica, Context& context) {
+bool IsMember(const v1::Volume& volume, const std::string& replica) {
+  const auto& targets = volume.table().targets();
+  return std::any_of(targets.begin(), targets.end(),
+                     [&](const v1::Target& t) { return t.replica() == replica; });
+}
+
+// Says how far its successor is while it waits.
+absl::Status AwaitLeave(Client& client, const std::string& volume, const std::string& replica,
+                        Context& context) {
+  for (absl::Time shown = absl::Now();; absl::SleepFor(kLookEvery)) {
+    ASSIGN_OR_RETURN(const v1::Volume now, client.GetVolume(volume));
+    if (!IsMember(now, replica)) return absl::OkStatus();
+    if (absl::Now() - shown < kShowEvery) continue;
+    shown = absl::Now();
+    const std::string joining = Joining(now);
+    context.err << volume << ": "
+                << (joining.empty() ? absl::StrCat(replica, " is about to leave") : joining)
+                << std::endl;
+  }
+}
+
+absl::Status Drain(Client& client, const std::string& replica, const std::string& with,
+                   Context& context) {
   ASSIGN_OR_RETURN(const std::vector<v1::Volume> volumes, client.ListVolumes());
   size_t moved = 0;
   for (const v1::Volume& volume : volumes) {
-    const auto& targets = volume.table().targets();
-    if (std::none_of(targets.begin(), targets.end(),
-                     [&](const v1::Target& t) { return t.replica() == replica; })) {
-      continue;
-    }
+    if (!IsMember(volume, replica)) continue;
     ASSIGN_OR_RETURN(auto its, context.ConnectFrontendOf(volume.name()));
     RETURN_IF_ERROR(its->Attach(volume.name()));
-    RETURN_IF_ERROR(AwaitInSync(*its, volume.name(), context));
-    RETURN_IF_ERROR(Replace(*its, volume.name(), replica, "", /*wait=*/true, context));
+    ASSIGN_OR_RETURN(const std::string next,
+                     its->ReplaceMember(volume.name(), replica, with, /*make_before_break=*/true));
+    context.err << volume.name() << ": " << next << " is to take the place of " << replica << std::endl;
+    RETURN_IF_ERROR(AwaitLeave(*its, volume.name(), replica, context));
     ++moved;
   }
   context.err << replica << ": " << moved << " of " << volumes.size()
@@ -175,16 +195,23 @@ absl::Status Drain(Client& client, const std::string& replica, Context& context)
 }
 
 void AddDrain(CLI::App* group, Context& context) {
-  auto replica = std::make_shared<std::string>();
-  auto body = [&context, replica]() -> absl::Status {
+  struct Flags {
+    std::string replica, with;
+  };
+  auto flags = std::make_shared<Flags>();
+  auto body = [&context, flags]() -> absl::Status {
     ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
-    return Drain(*client, *replica, context);
+    return Drain(*client, flags->replica, flags->with, context);
   };
   CLI::App* command = AddCommand(
-      group, context, "drain", "replace a replica in every volume, one after the other", body);
-  command->add_option("replica", *replica, "its name")->required();
-  command->footer("Waits until each volume has all its replicas in sync, before and after. Stopped "
-                  "half-way it can be called again.");
+      group, context, "drain", "move every volume off a replica, one after the other", body);
+  command->add_option("replica", flags->replica, "its name")->required();
+  command->add_option("--with", flags->with,
+                      "who takes its places; else who shares least labels with the others, then has most "
+                      "free space");
+  command->footer("In each volume another replica gets everything first; only then does this one leave, so there is "
+                  "never a copy less. Stopped half-way, what has begun goes on by itself, and calling it again does "
+                  "the rest.\nExample:\n  weirctl replica drain replica2");
 }
 
 }  // namespace

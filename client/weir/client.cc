@@ -129,11 +129,13 @@ class RemoteClient : public Client {
   }
 
   absl::StatusOr<std::string> ReplaceMember(const std::string& name, const std::string& replica,
-                                            const std::string& with) override {
+                                            const std::string& with,
+                                            bool make_before_break) override {
     v1::ReplaceMemberRequest request;
     request.set_name(name);
     request.set_replica(replica);
     request.set_with(with);
+    request.set_make_before_break(make_before_break);
     ASSIGN_OR_RETURN(auto response, Call(&Stub::ReplaceMember, request));
     return response.with();
   }

@@ -131,10 +131,12 @@ class Client {
                                absl::Duration deadline = absl::Seconds(30)) = 0;
   virtual absl::Status Resume(const std::string& name) = 0;
   virtual absl::Status LoadTable(const std::string& name, const v1::Table& table) = 0;
-  // Gives a member's place to another replica; `with` empty: chosen. Answers who took it.
+  // Gives a member's place to another replica; `with` empty: chosen. Answers who took it, or, with
+  // `make_before_break`, who is to take it once it is in sync.
   virtual absl::StatusOr<std::string> ReplaceMember(const std::string& name,
                                                     const std::string& replica,
-                                                    const std::string& with = "") = 0;
+                                                    const std::string& with = "",
+                                                    bool make_before_break = false) = 0;
   // All of its new size. Open handles keep the old one until they reconnect.
   virtual absl::StatusOr<v1::Volume> ExpandVolume(const std::string& name,
                                                   uint64_t size_bytes) = 0;

@@ -58,6 +58,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   CatalogRecord record;
   record.volume.size_blocks = first_size_;
   for (const auto& replica : replicas_) {
+    if (drained_ && replica == replicas_.back()) break;
     record.volume.members.push_back(
         {.replica = replica->name(), .store_id = replica->store().identity().store_id});
   }
@@ -129,6 +130,12 @@ void Cluster::MakeReplicas() {
         store::VolumeGeometry{first_size_, geometry_.lanes}));
   }
   engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
+  if (seed_ % 5 != 1) return;
+  Dice dice(seed_);
+  drained_ = static_cast<uint32_t>(dice.Below(count));
+  replicas_.push_back(std::make_unique<ReplicaNode>(
+      count, static_cast<uint32_t>(1 + dice.Below(3)), inflight_bytes, geometry_));
+  agenda_.After(dice.Micros(0, 3000000), [this] { DrainSome(); });
 }
 
 void Cluster::MakeFrontends() {
@@ -196,7 +203,7 @@ bool Cluster::CanBeWell() const {
   for (size_t i = 0; i < replicas_.size(); ++i) {
     if (!replicas_[i]->store().health().ok()) continue;
     ++whole;
-    good |= catalog_->record().volume.members[i].in_sync && !HasOtherStore(i);
+    good |= IsMember(static_cast<uint32_t>(i));
   }
   return good && whole >= engine_options_.min_in_sync;
 }
@@ -373,9 +380,11 @@ bool Cluster::Finished() {
       [this](const auto& f) { return f->healthy() && f->epoch() == active_epoch_; });
   if (healthy == frontends_.end()) return false;
   for (size_t i = 0; i < replicas_.size(); ++i) {
-    const bool in_sync = catalog_->record().volume.members[i].in_sync;
-    if (!in_sync && replicas_[i]->store().health().ok()) return false;
+    const engine::TakeoverMember* member = MemberOf(static_cast<uint32_t>(i));
+    const bool stays_away = member == nullptr || member->stays_out;
+    if (!stays_away && !member->in_sync && replicas_[i]->store().health().ok()) return false;
   }
+  if (IsToLeave((*healthy)->engine().View())) return false;
   for (const Op& op : ops_) {
     if (!op.done && op.epoch == active_epoch_ && op.epoch != 0) return false;
   }
@@ -392,6 +401,15 @@ bool Cluster::Finished() {
   read_back_ = true;
   ReadBack(static_cast<uint32_t>(healthy - frontends_.begin()));
   return false;
+}
+
+// The drained replica: its successor is a member, and so is everybody else, and is there.
+bool Cluster::IsToLeave(const engine::EngineView& view) const {
+  if (!drained_ || view.targets.size() < replicas_.size()) return false;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) return false;
+  }
+  return true;
 }
 
 // And could be made good from another member. One that has failed and may not leave is asked for nothing.

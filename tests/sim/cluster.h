@@ -120,6 +120,8 @@ class Cluster {
   void CheckHistory(uint32_t replica);
   void CompareReplicas(uint32_t a, uint32_t b);
   bool IsMember(uint32_t replica) const;
+  // Of the catalog's record; null: it has none.
+  const engine::TakeoverMember* MemberOf(uint32_t replica) const;
 
   // --- snapshots: cluster_snapshots.cc ---
   void SnapshotSome();
@@ -150,6 +152,10 @@ class Cluster {
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
   void ReplaceDisk(uint32_t replica);
+  // An operator asks whoever serves to move a member's copy to the spare replica, until it has understood.
+  void DrainSome();
+  // Nothing if it is on its way, or done.
+  std::optional<engine::Table> TableWithSpare(const engine::EngineView& view) const;
   // Whether the catalog has another store for the replica than it has itself.
   bool HasOtherStore(uint32_t replica) const;
   // An operator tells whoever serves of disks that were replaced, until it has understood.
@@ -168,6 +174,7 @@ class Cluster {
   bool Finished();
   bool CanBeWell() const;
   bool IsDamagedSomewhere(const engine::EngineView& view) const;
+  bool IsToLeave(const engine::EngineView& view) const;
   void ReadBack(uint32_t frontend);
   void Violated(std::string what);
   void Trace(const std::string& line);
@@ -183,6 +190,9 @@ class Cluster {
   uint64_t first_size_ = 0;         // blocks
   engine::Options engine_options_;
   std::vector<std::unique_ptr<ReplicaNode>> replicas_;
+  // The last replica is no member at first, and takes the place of this one. It has its own dice: other clusters
+  // stay what they are.
+  std::optional<uint32_t> drained_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<CatalogModel> catalog_;
   std::unique_ptr<ContractJudge> judge_;

@@ -19,7 +19,14 @@ uint64_t PlaceKey(uint64_t value, uint32_t lane) { return value << 8 | lane; }
 
 // The catalog has it in sync, with the disk that it has.
 bool Cluster::IsMember(uint32_t r) const {
-  return catalog_->record().volume.members[r].in_sync && !HasOtherStore(r);
+  const engine::TakeoverMember* member = MemberOf(r);
+  return member != nullptr && member->in_sync && !HasOtherStore(r);
+}
+
+// Who has left for good keeps its slot here, as one that stays out.
+const engine::TakeoverMember* Cluster::MemberOf(uint32_t r) const {
+  const engine::TakeoverRecord& record = catalog_->record().volume;
+  return r < record.members.size() ? &record.members[r] : nullptr;
 }
 
 // --- what engines do ---

@@ -208,8 +208,7 @@ void Cluster::FailSync(uint32_t r) {
 void Cluster::ReplaceDisk(uint32_t r) {
   bool another = false;
   for (uint32_t i = 0; i < replicas_.size(); ++i) {
-    another |= i != r && catalog_->record().volume.members[i].in_sync &&
-               replicas_[i]->store().health().ok() && !HasOtherStore(i);
+    another |= i != r && IsMember(i) && replicas_[i]->store().health().ok();
   }
   if (options_.survivable && (store_failed_ || !another)) return;
   store_failed_ = true;
@@ -220,8 +219,33 @@ void Cluster::ReplaceDisk(uint32_t r) {
 }
 
 bool Cluster::HasOtherStore(uint32_t r) const {
-  return catalog_->record().volume.members[r].store_id !=
-         replicas_[r]->store().identity().store_id;
+  const engine::TakeoverMember* member = MemberOf(r);
+  return member != nullptr && member->store_id != replicas_[r]->store().identity().store_id;
+}
+
+void Cluster::DrainSome() {
+  for (const auto& frontend : frontends_) {
+    if (!frontend->healthy() || !TableWithSpare(frontend->engine().View())) continue;
+    frontend->Suspend(engine::ControlId{next_control_++}, /*noflush=*/true,
+                      absl::Milliseconds(500));
+  }
+  agenda_.After(absl::Milliseconds(300), [this] { DrainSome(); });
+}
+
+std::optional<engine::Table> Cluster::TableWithSpare(const engine::EngineView& view) const {
+  if (!drained_ || view.targets.empty() || view.targets.size() == replicas_.size()) {
+    return std::nullopt;
+  }
+  engine::Table table;
+  for (const engine::TargetView& target : view.targets) table.targets.push_back(target.config);
+  engine::TargetConfig spare;
+  spare.replica = replicas_.back()->name();
+  spare.address = "address";
+  spare.store_id = replicas_.back()->store().identity().store_id;
+  spare.state = engine::TargetState::kOut;
+  spare.succeeds = replicas_[*drained_]->name();
+  table.targets.push_back(std::move(spare));
+  return table;
 }
 
 void Cluster::TellOfDisks() {
@@ -237,8 +261,9 @@ std::optional<engine::Table> Cluster::TableWithNewStores(const engine::EngineVie
   if (view.targets.empty()) return std::nullopt;
   engine::Table table;
   bool other = false;
-  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+  for (uint32_t r = 0; r < view.targets.size(); ++r) {
     engine::TargetConfig config = view.targets[r].config;
+    if (config.gone) continue;
     const std::string store_id = replicas_[r]->store().identity().store_id;
     if (config.store_id != store_id) {
       other = true;
@@ -292,7 +317,13 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
   for (const engine::TargetView& target : view.targets) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
   }
-  if (dice_.Percent(50)) {
+  if (TableWithSpare(view)) {
+    agenda_.After(absl::Microseconds(1), [this, f] {
+      if (!frontends_[f]->healthy()) return;
+      const auto table = TableWithSpare(frontends_[f]->engine().View());
+      if (table) frontends_[f]->LoadTable(engine::ControlId{next_control_++}, *table);
+    });
+  } else if (dice_.Percent(50)) {
     agenda_.After(absl::Microseconds(1), [this, f] {
       if (!frontends_[f]->healthy()) return;
       const auto table = TableWithNewStores(frontends_[f]->engine().View());

@@ -21,7 +21,8 @@ bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b
          a.owner == b.owner && a.pins == b.pins && a.size_blocks == b.size_blocks &&
          std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
                     [](const auto& x, const auto& y) {
-                      return x.in_sync == y.in_sync && x.store_id == y.store_id;
+                      return x.in_sync == y.in_sync && x.store_id == y.store_id &&
+                             x.succeeds == y.succeeds;
                     });
 }
 
@@ -315,6 +316,7 @@ void Frontend::Serve() {
     target.state = member.in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut;
     target.stays_out = member.stays_out;
     target.left_at = member.left_at;
+    target.succeeds = member.succeeds;
     table.targets.push_back(std::move(target));
   }
   sessions_.assign(table.targets.size(), Session());
@@ -407,6 +409,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
 
 void Frontend::Connect(const engine::ConnectTarget& connect) {
   const auto target = static_cast<uint32_t>(connect.target);
+  if (target >= sessions_.size()) sessions_.resize(target + 1);
   Disconnect(connect.target);
   const uint64_t number = sessions_[target].number;
   Later(connect.delay, [this, target, number] {
@@ -483,8 +486,11 @@ void Frontend::Disconnect(engine::TargetId id) {
 
 void Frontend::CommitMembers(const engine::CommitMembers& commit) {
   auto change = [commit](engine::TakeoverRecord next) {
+    next.members.resize(commit.table.targets.size());
     for (size_t i = 0; i < next.members.size(); ++i) {
       const engine::TargetConfig& target = commit.table.targets[i];
+      next.members[i].replica = target.replica;
+      next.members[i].succeeds = target.succeeds;
       next.members[i].store_id = target.store_id;
       next.members[i].in_sync = target.state == engine::TargetState::kInSync;
       next.members[i].stays_out = target.stays_out;

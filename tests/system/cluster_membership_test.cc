@@ -1,6 +1,9 @@
 // Replicas that leave by themselves and are brought back, while clients go on.
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -220,6 +223,60 @@ TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
   EXPECT_TRUE(Eventually([&] {
     return !absl::StrContains(cluster_->client().Explain("demo")->ShortDebugString(), "was a member");
   }));
+}
+
+TEST_F(ClusterMembershipTest, AMemberIsDrainedAndUntilAnotherOneHasEverythingItStays) {
+  ClusterOptions options = QuietOptions();
+  options.replicas = 4;
+  auto cluster = Cluster::Start(std::move(options));
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  cluster_ = *std::move(cluster);
+  v1::CreateVolumeRequest request;
+  request.set_name("demo");
+  request.set_size_bytes(kSizeBytes);
+  for (const char* name : {"replica1", "replica2", "replica3"}) request.add_replicas(name);
+  ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
+  auto volume = cluster_->client().OpenVolume("demo");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  volume_ = *std::move(volume);
+  WriteAll('a', 200);
+  Client& client = cluster_->client();
+  // Asked again it is the same one.
+  auto with = client.ReplaceMember("demo", "replica2", "replica4", /*make_before_break=*/true);
+  ASSERT_TRUE(with.ok()) << with.status();
+  EXPECT_EQ(*client.ReplaceMember("demo", "replica2", "", true), "replica4");
+  std::atomic<bool> over{false};
+  std::thread watch([&] {
+    while (!over) {
+      const auto now = client.GetVolume("demo");
+      if (!now.ok()) continue;
+      const auto& targets = now->table().targets();
+      EXPECT_GE(std::count_if(targets.begin(), targets.end(),
+                              [](const v1::Target& t) { return t.state() == "in_sync"; }),
+                3);
+    }
+  });
+  EXPECT_TRUE(Eventually([&] {
+    const v1::Table table = client.GetVolume("demo")->table();
+    return table.targets_size() == 3 && table.targets(2).replica() == "replica4" &&
+           table.targets(2).state() == "in_sync";
+  })) << Summary();
+  over = true;
+  watch.join();
+  EXPECT_TRUE(volume_->Write(0, Blocks('a')).ok());
+  for (int i : {0, 2}) Fault(i, v1::FAULT_OP_READ, EBADMSG, 0);
+  EXPECT_TRUE(*volume_->Read(100 * 4096, 4096) == Blocks('a'));
+  // What it had is deleted, and it may come back as another one's successor.
+  EXPECT_TRUE(Eventually([&] { return VolumesOn("replica2") == 0; }));
+  ASSERT_TRUE(client.ReplaceMember("demo", "replica1", "", true).ok());
+  EXPECT_TRUE(Eventually([&] {
+    const v1::Table table = client.GetVolume("demo")->table();
+    return table.targets_size() == 3 && table.targets(2).replica() == "replica2";
+  })) << Summary();
+  // Nobody else is there to take a place.
+  cluster_->StopReplica(0);
+  const auto refused = client.ReplaceMember("demo", "replica3", "", true);
+  EXPECT_THAT(refused.status().message(), ::testing::HasSubstr("no replica can take the place of replica3"));
 }
 
 TEST_F(ClusterMembershipTest, TheLastGoodMemberIsNeitherReplacedNorDeleted) {

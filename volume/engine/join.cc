@@ -65,6 +65,7 @@ bool Engine::State::StartJoin() {
   if (options_.leave_after == absl::InfiniteDuration()) return false;
   for (Target& target : targets_) {
     if (target.health != Target::Health::kOut || target.config.stays_out) continue;
+    if (IsSucceeded(target)) continue;
     if (now_ < target.join_not_before) continue;
     const Target* source = ChooseSource();
     if (source == nullptr) return false;

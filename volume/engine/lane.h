@@ -56,6 +56,7 @@ class Lane {
   bool empty() const { return entries_.empty(); }
   const std::deque<WriteEntry>& entries() const { return entries_; }
 
+  void AddTarget() { cursors_.emplace_back(); }
   Cursor& cursor(TargetId target) { return cursors_[Slot(target)]; }
   // Reads must be served by a target that has come at least this far.
   uint64_t read_floor() const { return completed > failed ? completed : failed; }

@@ -24,7 +24,28 @@ bool Engine::State::MayLeave(const Target& target) const {
   return remain >= std::max<uint32_t>(options_.min_in_sync, 1);
 }
 
+// Whether everybody else that should have a copy has it, and is there.
+bool Engine::State::OthersAreAllThere(const Target& target) const {
+  return std::all_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+    return t.id == target.id || t.config.stays_out || (t.readable() && !t.overdue);
+  });
+}
+
+bool Engine::State::IsSucceeded(const Target& target) const {
+  return std::any_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+    return t.member() && !t.in_doubt && !t.leaving && t.config.succeeds == target.config.replica;
+  });
+}
+
+// What it would be brought back for, its successor does.
+void Engine::State::BreakOffJoinOfSucceeded() {
+  if (!join_) return;
+  const Target& joiner = *Find(join_->target);
+  if (joiner.config.gone || IsSucceeded(joiner)) FailJoin("its successor is in sync");
+}
+
 void Engine::State::DecideWhoLeaves() {
+  BreakOffJoinOfSucceeded();
   for (Target& target : targets_) {
     if (!target.member()) continue;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
@@ -32,7 +53,9 @@ void Engine::State::DecideWhoLeaves() {
     const bool away = target.health == Target::Health::kConnecting &&
                       now_ - target.since >= options_.leave_after;
     const bool failed = target.health == Target::Health::kFailed;
-    if ((away || failed) && !target.leaving && MayLeave(target)) target.leaving = true;
+    // It works, so it stays until there is a copy more than there was.
+    const bool succeeded = IsSucceeded(target) && OthersAreAllThere(target);
+    if ((away || failed || succeeded) && !target.leaving && MayLeave(target)) target.leaving = true;
     const bool waits = failed && !target.leaving;
     target.has_hope = waits && HasHope();
     if (target.has_hope) target.told_condemned = false;  // what comes meanwhile is to be told
@@ -61,8 +84,9 @@ bool Engine::State::AdvanceMembership() {
     change_->for_resume = true;
     return true;
   }
-  const bool wanted = std::any_of(targets_.begin(), targets_.end(), [](const Target& t) {
-    return t.member() && (t.leaving || t.in_doubt);
+  const bool wanted = std::any_of(targets_.begin(), targets_.end(), [this](const Target& t) {
+    return t.member() ? t.leaving || t.in_doubt
+                      : !t.joining && !t.config.gone && IsSucceeded(t);
   });
   if (!wanted || now_ < change_not_before_) return false;
   Commit(TableNow());
@@ -77,7 +101,18 @@ Table Engine::State::TableNow() const {
     config.state =
         target.member() && !target.leaving ? TargetState::kInSync : TargetState::kOut;
     if (target.member() && target.leaving) config.left_at = SyncedOn(target);
+    if (config.state == TargetState::kOut && !target.joining && IsSucceeded(target)) {
+      config.gone = config.stays_out = true;
+    }
     table.targets.push_back(std::move(config));
+  }
+  // Who has come in for one that goes is a member like any other from then on; unless that one was itself to take the
+  // place of another.
+  for (const TargetConfig& gone : table.targets) {
+    if (!gone.gone) continue;
+    for (TargetConfig& config : table.targets) {
+      if (!config.gone && config.succeeds == gone.replica) config.succeeds = gone.succeeds;
+    }
   }
   return table;
 }
@@ -131,10 +166,14 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
   const bool was_held = Held();
   for (Target& target : targets_) {
     const TargetConfig& config = change.table.targets[static_cast<size_t>(target.id)];
+    if (config.gone && !target.config.gone) target.config.gone = target.config.stays_out = true;
+    target.config.succeeds = config.succeeds;
     if (!target.member()) continue;
     target.in_doubt = false;
     if (config.state == TargetState::kInSync) continue;
-    TakeOut(target, change.for_resume ? "left the table" : target.reason);
+    TakeOut(target, change.for_resume ? "left the table"
+                    : config.gone     ? "its successor is in sync"
+                                      : target.reason);
   }
   if (Held() && !was_held) held_since_ = now_;
   FailWritesOfNobody();

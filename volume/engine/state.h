@@ -167,6 +167,9 @@ class Engine::State : private StateData {
 
   // --- leave.cc ---
   bool MayLeave(const Target& target) const;
+  bool OthersAreAllThere(const Target& target) const;
+  bool IsSucceeded(const Target& target) const;  // by somebody who is a member
+  void BreakOffJoinOfSucceeded();
   bool HasHope() const;
   void DecideWhoLeaves();
   bool AdvanceMembership();
@@ -258,6 +261,7 @@ class Engine::State : private StateData {
   void UndoSuspend(Result result, std::string message);
   void SuspendFlushed(Result result, std::string why);
   void FinishResume();
+  std::string WhyNotAdd(const TargetConfig& config) const;  // empty: it can be
   void Reactivate();
   void AnswerControl(Result result, std::string message);
   bool MayGoOnSending() const;

@@ -7,6 +7,12 @@
 #include "volume/engine/state.h"
 
 namespace weir::engine {
+namespace {
+
+// A slot stays with who has left for a successor. ReadFragment::tried has a bit for each.
+constexpr size_t kTargetsMax = 64;
+
+}  // namespace
 
 // Whether clones may go out: not once a suspend has stopped the targets.
 bool Engine::State::MayGoOnSending() const {
@@ -93,6 +99,10 @@ void Engine::State::LoadTable(ControlId id, Table table) {
   if (phase_ != Phase::kSuspended) {
     return refuse(EBUSY, "a table is loaded while the volume is suspended; suspend it first");
   }
+  // It may be about to give up a member's place, which the table would take up again.
+  if (change_) {
+    return refuse(EBUSY, "the catalog has not answered yet who is a member; try again");
+  }
   uint32_t in_sync = 0;
   uint32_t good = 0;
   for (size_t i = 0; i < table.targets.size(); ++i) {
@@ -103,8 +113,14 @@ void Engine::State::LoadTable(ControlId id, Table table) {
       return refuse(EINVAL, absl::StrCat("replica ", config.replica, " is in the table twice"));
     }
     auto same = std::find_if(targets_.begin(), targets_.end(), [&](const Target& t) {
-      return t.config.replica == config.place();
+      return !t.config.gone && t.config.replica == config.place();
     });
+    if (same == targets_.end() && !config.succeeds.empty()) {
+      if (std::string why = WhyNotAdd(config); !why.empty()) {
+        return refuse(EINVAL, absl::StrCat("replica ", config.replica, " cannot be added: ", why));
+      }
+      continue;
+    }
     const bool other_store = same != targets_.end() && !config.store_id.empty() &&
                              config.store_id != same->config.store_id;
     if (same == targets_.end() || other_store == config.replaces.empty()) {
@@ -114,7 +130,7 @@ void Engine::State::LoadTable(ControlId id, Table table) {
     }
     if (!config.replaces.empty()) {
       const bool another = std::any_of(targets_.begin(), targets_.end(), [&](const Target& t) {
-        return t.id != same->id && t.config.replica == config.replica;
+        return t.id != same->id && !t.config.gone && t.config.replica == config.replica;
       });
       if (another || config.state != TargetState::kOut || config.stays_out) {
         return refuse(EINVAL, absl::StrCat("replica ", config.replica,
@@ -159,6 +175,26 @@ void Engine::State::LoadTable(ControlId id, Table table) {
   Emit(CompleteControl{id, Result::Ok(), ""});
 }
 
+std::string Engine::State::WhyNotAdd(const TargetConfig& config) const {
+  if (config.state != TargetState::kOut || config.stays_out || !config.replaces.empty() ||
+      config.store_id.empty()) {
+    return "it can come only as joining, with a store of its own";
+  }
+  bool known = false;
+  for (const Target& target : targets_) {
+    if (target.config.gone) continue;
+    known = known || target.config.replica == config.succeeds;
+    if (target.config.store_id == config.store_id) {
+      return absl::StrCat("it has the store of ", target.config.replica);
+    }
+    if (target.config.succeeds == config.succeeds) {
+      return absl::StrCat(target.config.replica, " takes the place of ", config.succeeds, " already");
+    }
+  }
+  if (!known) return absl::StrCat(config.succeeds, " is no member of the volume");
+  return targets_.size() < kTargetsMax ? "" : "too many have come and gone; attach the volume anew";
+}
+
 void Engine::State::Resume(ControlId id) {
   if (fenced_) return Emit(CompleteControl{id, Result(ESTALE), "the volume was taken over"});
   if (phase_ == Phase::kActive) {
@@ -179,9 +215,11 @@ void Engine::State::Resume(ControlId id) {
       config.state = TargetState::kOut;
       config.stays_out = true;
       for (const TargetConfig& next : next_table_->targets) {
-        if (next.place() != config.replica) continue;
+        if (config.gone || next.place() != config.replica) continue;  // it may have come back, to another slot
         if (!next.replaces.empty()) {
+          const std::string succeeds = config.succeeds;
           config = next;
+          config.succeeds = succeeds;
           config.replaces.clear();
           config.left_at.clear();
           break;
@@ -192,6 +230,12 @@ void Engine::State::Resume(ControlId id) {
       }
       full.targets.push_back(std::move(config));
     }
+    for (const TargetConfig& next : next_table_->targets) {
+      const bool added = std::none_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+        return !t.config.gone && t.config.replica == next.place();
+      });
+      if (added) full.targets.push_back(next);
+    }
     next_table_ = full;
     return;  // AdvanceMembership asks the catalog
   }
@@ -201,6 +245,14 @@ void Engine::State::Resume(ControlId id) {
 // The catalog has the table, and who had to leave has left.
 void Engine::State::FinishResume() {
   const Table table = *std::exchange(next_table_, std::nullopt);
+  while (targets_.size() < table.targets.size()) {
+    const TargetConfig& added = table.targets[targets_.size()];
+    targets_.push_back(Target{.id = TargetId{static_cast<uint32_t>(targets_.size())},
+                              .config = added, .health = Target::Health::kOut, .since = now_,
+                              .left = now_, .join_not_before = now_,
+                              .reason = absl::StrCat("is to take the place of ", added.succeeds)});
+    for (Lane& lane : lanes_) lane.AddTarget();
+  }
   for (Target& target : targets_) {
     const TargetConfig& next = table.targets[static_cast<size_t>(target.id)];
     if (next.store_id != target.config.store_id) {

@@ -37,6 +37,7 @@ struct TakeoverMember {
   bool in_sync = true;
   bool stays_out = false;          // see TargetConfig
   std::vector<Position> left_at;   // see TargetConfig
+  std::string succeeds;            // see TargetConfig; a takeover carries it along
 };
 
 // The part of the catalog's volume record that a takeover reads and writes.

@@ -176,6 +176,7 @@ class Player {
     sent_.clear();
     applied_.clear();
     names_.clear();
+    ids_.clear();
     Table table;
     for (absl::string_view spec :
          absl::StrSplit(command.Named("targets", "a:1,b:1,c:1"), ',')) {
@@ -402,18 +403,21 @@ class Player {
     engine_->JoinStepDone(Number(command.words[1]), std::move(result), now_, effects);
   }
 
-  // Members as NAME[:in_sync|joining|out][@ADDRESS]; NEW/OLD:joining takes OLD's place.
+  // Members as NAME[:in_sync|joining|out][@ADDRESS]; NEW/OLD:joining takes OLD's place, NEW^OLD:joining does
+  // so once it is in sync.
   void Load(const Command& command, Effects& effects) {
     Table table;
     for (size_t i = 2; i < command.words.size(); ++i) {
       std::vector<std::string> address = absl::StrSplit(command.words[i], '@');
       std::vector<std::string> parts = absl::StrSplit(address[0], ':');
-      std::vector<std::string> place = absl::StrSplit(parts[0], '/');
+      const bool adds = absl::StrContains(parts[0], '^');
+      std::vector<std::string> place = absl::StrSplit(parts[0], absl::ByAnyChar("/^"));
       TargetConfig target;
       target.replica = place[0];
       if (place.size() > 1) {
-        target.replaces = place[1];
+        (adds ? target.succeeds : target.replaces) = place[1];
         target.store_id = "store-" + place[0];
+        if (adds && target.address.empty()) target.address = place[0] + ":1";
       }
       if (address.size() > 1) target.address = address[1];
       if (parts.size() > 1 && parts[1] != "in_sync") target.state = TargetState::kOut;
@@ -421,6 +425,19 @@ class Player {
       table.targets.push_back(std::move(target));
     }
     engine_->LoadTable(ControlId{Number(command.words[1])}, table, now_, effects);
+    const auto* done = std::get_if<CompleteControl>(&effects.back());
+    if (done == nullptr || !done->result.ok()) return;
+    for (const TargetConfig& target : table.targets) {
+      if (!target.succeeds.empty()) AddName(target.replica);
+    }
+  }
+
+  // The engine numbers what is added in order, also one that was there before.
+  void AddName(const std::string& name) {
+    domains_[name] = 1;
+    flushes_[name] = true;
+    ids_[name] = TargetId{static_cast<uint32_t>(names_.size())};
+    names_.push_back(name);
   }
 
   std::string Name(TargetId id) const { return names_[static_cast<size_t>(id)]; }
@@ -475,7 +492,10 @@ class Player {
     std::string out = "commit";
     for (const TargetConfig& config : e.table.targets) {
       absl::StrAppend(&out, " ", config.replica,
-                      config.state == TargetState::kOut ? ":out" : ":in_sync");
+                      config.gone                         ? ":gone"
+                      : config.state == TargetState::kOut ? ":out"
+                                                          : ":in_sync");
+      if (!config.succeeds.empty()) absl::StrAppend(&out, "^", config.succeeds);
     }
     absl::StrAppend(&out, " floor=");
     for (const Position& position : e.floor) absl::StrAppend(&out, position.ToString(), " ");
@@ -542,7 +562,7 @@ class Player {
     for (const TargetView& target : view.targets) {
       absl::StrAppend(&out, target.config.replica, " ", kHealth[static_cast<int>(target.health)],
                       target.leaving ? " leaving" : "", target.overdue ? " overdue" : "",
-                      target.joining ? " joining" : "", target.slow ? " slow" : "", " clones=", target.inflight_clones,
+                      target.config.gone ? " gone" : "", target.joining ? " joining" : "", target.slow ? " slow" : "", " clones=", target.inflight_clones,
                       " errors=", target.errors, " requeues=", target.requeues);
       if (target.repaired_blocks + target.damaged_blocks > 0) {
         absl::StrAppend(&out, " damaged=", target.damaged_blocks, " repaired=", target.repaired_blocks);

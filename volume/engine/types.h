@@ -117,6 +117,10 @@ struct TargetConfig {
   // In a table that is loaded: the member whose place it takes for good, with an empty store;
   // it has that one's name if only the store is another. Empty: it is a member itself.
   std::string replaces;
+  // It was added, and takes this member's place for good once it is in sync: then that one leaves. Cleared by that.
+  std::string succeeds;
+  // kOut only: it has left for its successor, and is to be forgotten.
+  bool gone = false;
 
   const std::string& place() const { return replaces.empty() ? replica : replaces; }
 };

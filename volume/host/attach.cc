@@ -28,9 +28,12 @@ constexpr absl::Duration kExitDetachDeadline = absl::Seconds(5);
 void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after) {
   const auto in_sync = absl::c_count_if(
       after.members(), [](const v1::Member& member) { return member.in_sync(); });
-  for (int i = 0; i < after.members_size(); ++i) {
-    const v1::Member& member = after.members(i);
-    if (member.in_sync() == before.members(i).in_sync()) continue;
+  for (const v1::Member& member : after.members()) {
+    const auto same = absl::c_find_if(before.members(), [&](const v1::Member& known) {
+      return known.replica() == member.replica();
+    });
+    const bool was_in_sync = same != before.members().end() && same->in_sync();
+    if (member.in_sync() == was_in_sync) continue;
     const std::string said = absl::StrCat(
         "volume=", after.name(), " replica=", member.replica(), " epoch=", after.epoch(),
         member.in_sync() ? " is in sync again; " : " has left; ", in_sync, " of ",

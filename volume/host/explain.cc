@@ -61,6 +61,7 @@ void DescribeTarget(const engine::TargetView& view, v1::Target* target) {
   target->set_replica(view.config.replica);
   target->set_address(view.config.address);
   target->set_store_id(view.config.store_id);
+  target->set_succeeds(view.config.succeeds);
   target->set_state(StateOf(view.config.state == engine::TargetState::kInSync,
                             view.config.stays_out));
   target->set_health(HealthName(view.health));
@@ -308,7 +309,7 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
   }
   volume.set_flush_supported(flush_supported);
   for (const engine::TargetView& target : view->targets) {
-    DescribeTarget(target, volume.mutable_table()->add_targets());
+    if (!target.config.gone) DescribeTarget(target, volume.mutable_table()->add_targets());
   }
   v1::VolumeActivity* activity = volume.mutable_activity();
   activity->set_queued_requests(view->queued_requests);
@@ -335,7 +336,16 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
     return out;
   }
   size_t well = 0, members = 0;
+  size_t places = 0;
   for (const engine::TargetView& target : view->targets) {
+    if (target.config.gone) continue;
+    // Whoever is to go is one too many once the other one is there.
+    if (target.config.succeeds.empty()) {
+      ++places;
+    } else {
+      out.add_next(absl::StrCat("once replica ", target.config.replica, " is in sync, ",
+                                target.config.succeeds, " leaves for good"));
+    }
     if (target.config.state == engine::TargetState::kInSync) ++members;
     if (target.health == Health::kConnected && !target.joining) ++well;
     ExplainTarget(target, options, now, &out);
@@ -366,9 +376,9 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
           : well < members
               ? absl::StrCat(name, " is active and waits: ", well, " of ",
                              members, " replicas in sync are connected")
-          : members < view->targets.size()
-              ? absl::StrCat(name, " is active, degraded: ", members, " of ",
-                             view->targets.size(), " replicas are in sync")
+          : members < places
+              ? absl::StrCat(name, " is active, degraded: ", members, " of ", places,
+                             " replicas are in sync")
               : absl::StrCat(name, " is active, all ", members,
                              " replicas are connected"));
       break;

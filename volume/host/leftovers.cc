@@ -26,9 +26,13 @@ bool IsWhole(const v1::VolumeRecord& record) {
   return record.state() == v1::VolumeRecord::ACTIVE && in_sync >= record.min_in_sync();
 }
 
-bool NamesStore(const v1::VolumeRecord& record, const std::string& store_id) {
+// The catalog's members, and the engine's: it may bring one back whose leaving for good it has not heard of.
+bool NamesStore(const v1::VolumeRecord& record, const engine::EngineView& view, const std::string& store_id) {
   return std::any_of(record.members().begin(), record.members().end(),
-                     [&](const v1::Member& member) { return member.store_id() == store_id; });
+                     [&](const v1::Member& member) { return member.store_id() == store_id; }) ||
+         std::any_of(view.targets.begin(), view.targets.end(), [&](const engine::TargetView& target) {
+           return !target.config.gone && target.config.store_id == store_id;
+         });
 }
 
 }  // namespace
@@ -78,7 +82,10 @@ bool LocalHost::DeleteLeftoversOf(const std::shared_ptr<Attached>& attached) {
   if (record.epoch() != attached->runner->epoch() || !IsWhole(record)) return true;
   bool all = true;
   for (const v1::FormerMember& former : record.former()) {
-    if (NamesStore(record, former.store_id())) continue;
+    if (NamesStore(record, attached->runner->View(), former.store_id())) {
+      all = false;
+      continue;
+    }
     if (!provision_.DeleteLeftover(record, former).ok()) {
       all = false;
       continue;

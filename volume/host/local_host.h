@@ -186,7 +186,8 @@ class LocalHost final : public Host {
                                              const v1::SnapshotRecord& snapshot, BlockRange range);
 
   // replace.cc
-  absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with);
+  absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with,
+                      bool make_before_break);
   void ReplaceLost();
   // leftovers.cc
   void LookLater();

@@ -226,6 +226,8 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch,
   SetScrub(volume, view.scrub);
   using Health = engine::TargetView::Health;
   for (const engine::TargetView& target : view.targets) {
+    // One that has left for good: the name may have come back at another slot.
+    if (target.config.gone) continue;
     const std::map<std::string, std::string> of_target = {
         {"volume", volume}, {"replica", target.config.replica}};
     Tell(&target_up_, of_target, target.health == Health::kConnected ? 1 : 0);

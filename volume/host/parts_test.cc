@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "volume/host/client_sessions.h"
@@ -358,7 +359,7 @@ TEST(VolumeRecordTest, ARecordThatCannotBeRightIsRefused) {
       {"active in a later epoch", [](auto& r) { r.set_act_epoch(4); }},
       {"no epoch that a position has", [](auto& r) { r.set_epoch(1 << 24); }},
       {"nobody", [](auto& r) { r.clear_members(); }},
-      {"too many", [](auto& r) { for (int i = 0; i < 8; ++i) r.add_members()->set_replica(std::to_string(i)); }},
+      {"too many", [](auto& r) { for (int i = 0; i < 14; ++i) r.add_members()->set_replica(std::to_string(i)); }},
       {"more in sync than there are", [](auto& r) { r.set_min_in_sync(3); }},
       {"a member twice", [](auto& r) { r.mutable_members(1)->set_replica("r1"); }},
       {"a member without a name", [](auto& r) { r.mutable_members(1)->clear_replica(); }},
@@ -452,6 +453,46 @@ TEST(ScrubStatusTest, SaysHowFarItIsAndWhatWasLeft) {
 
   scrub.stopped = "it was told to stop";
   EXPECT_EQ(DescribeScrub(scrub, now).state(), "stopped");
+}
+
+TEST(VolumeRecordTest, MembersAreKnownByTheirStoresAndThoseThatWentAreRemembered) {
+  v1::VolumeRecord record;
+  for (const char* name : {"r1", "r2", "r3"}) {
+    v1::Member* member = record.add_members();
+    member->set_replica(name);
+    member->set_store_id(absl::StrCat("store-", name));
+    member->set_boot_id(absl::StrCat("boot-", name));
+    member->set_in_sync(true);
+  }
+  engine::CommitMembers commit;
+  commit.table = ToTable(record);
+  // r2 gets a new disk, r4 is to take the place of r3.
+  commit.table.targets[1].store_id = "store-new";
+  engine::TargetConfig& added = commit.table.targets.emplace_back();
+  added.replica = "r4";
+  added.store_id = "store-r4";
+  added.state = engine::TargetState::kOut;
+  added.succeeds = "r3";
+  record = WithMembers(record, commit);
+  ASSERT_EQ(record.members_size(), 4);
+  EXPECT_EQ(record.members(0).boot_id(), "boot-r1");
+  EXPECT_EQ(record.members(1).boot_id(), "");
+  EXPECT_EQ(record.members(3).succeeds(), "r3");
+  EXPECT_EQ(ToTable(record).targets[3].succeeds, "r3");
+  ASSERT_EQ(record.former_size(), 1);
+  EXPECT_EQ(record.former(0).store_id(), "store-r2");
+  // r3 has gone, and the old disk is back.
+  commit.table.targets[1].store_id = "store-r2";
+  commit.table.targets[2].state = engine::TargetState::kOut;
+  commit.table.targets[2].gone = true;
+  record = WithMembers(record, commit);
+  ASSERT_EQ(record.members_size(), 3);
+  EXPECT_EQ(record.members(2).replica(), "r4");
+  ASSERT_EQ(record.former_size(), 2);
+  EXPECT_EQ(record.former(0).store_id(), "store-new");
+  EXPECT_EQ(record.former(1).replica(), "r3");
+  // The same again, as after an answer that was lost, changes nothing.
+  EXPECT_EQ(WithMembers(record, commit).SerializeAsString(), record.SerializeAsString());
 }
 
 TEST(VolumeRecordTest, ATakeoversPartSurvivesTheRoundTrip) {

@@ -379,7 +379,7 @@ absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, v1::Membe
 
 absl::StatusOr<v1::Member> Provision::PrepareReplacement(const v1::VolumeRecord& record,
                                                          const std::string& replica,
-                                                         const std::string& with) {
+                                                         const std::string& with, bool other) {
   const auto member =
       std::find_if(record.members().begin(), record.members().end(),
                    [&](const v1::Member& one) { return one.replica() == replica; });
@@ -387,7 +387,7 @@ absl::StatusOr<v1::Member> Provision::PrepareReplacement(const v1::VolumeRecord&
     return absl::NotFoundError(
         absl::StrCat("replica ", replica, " is no member of volume ", record.name()));
   }
-  ASSIGN_OR_RETURN(const Found found, ChooseReplacement(record, *member, with));
+  ASSIGN_OR_RETURN(const Found found, ChooseReplacement(record, *member, with, other));
   v1::Member next;
   next.set_replica(found.record.name());
   next.set_address(found.record.address());
@@ -429,13 +429,14 @@ void Provision::SortAsReplacements(const v1::VolumeRecord& record, const v1::Mem
 
 absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRecord& record,
                                                               const v1::Member& member,
-                                                              const std::string& with) {
+                                                              const std::string& with, bool other) {
   ASSIGN_OR_RETURN(std::vector<Found> found, AskReplicas(kAskDeadline));
   SortAsReplacements(record, member, &found);
   std::vector<std::string> unusable;
   for (Found& one : found) {
     const std::string& name = one.record.name();
     if (!with.empty() && name != with) continue;
+    if (other && name == member.replica()) continue;
     absl::Status status = one.answer.status();
     if (one.answer.ok()) {
       one.record.clear_store_id();  // it may have another one
@@ -459,9 +460,9 @@ absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRe
     return absl::NotFoundError(absl::StrCat("no replica ", with, " is known; register it with "
                                             "--replicas"));
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("no replica can take the place of ", member.replica(), ": ",
-                   absl::StrJoin(unusable, "; ")));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "no replica can take the place of ", member.replica(), " in volume ", record.name(), ": ",
+      unusable.empty() ? "no other one is known" : absl::StrJoin(unusable, "; ")));
 }
 
 absl::Status Provision::DeleteOnMembers(const v1::VolumeRecord& record) {

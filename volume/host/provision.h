@@ -61,11 +61,11 @@ class Provision {
   // REQUIRES: `volume`, as just read, is not attached. ABORTED: another frontend has changed it since.
   absl::Status Delete(catalog::VersionedVolume volume);
 
-  // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says. Makes the volume
-  // there. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
+  // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says; another one than itself, if
+  // `other`. Makes the volume there. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
   absl::StatusOr<v1::Member> PrepareReplacement(const v1::VolumeRecord& record,
                                                 const std::string& replica,
-                                                const std::string& with);
+                                                const std::string& with, bool other);
 
   // Deletes what a store that was a member has of the volume. OK also if there is nothing, or the replica
   // has another store by now. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
@@ -92,7 +92,7 @@ class Provision {
                                  std::vector<Found>* found);
   // Of those found, the one to take the member's place.
   absl::StatusOr<Found> ChooseReplacement(const v1::VolumeRecord& record, const v1::Member& member,
-                                          const std::string& with);
+                                          const std::string& with, bool other);
   absl::Status DeleteOnMembers(const v1::VolumeRecord& record);
   absl::Status DeleteHeld(VolumeRecordHolder& holder);
 

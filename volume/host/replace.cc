@@ -1,4 +1,5 @@
 // LocalHost's replacing of members: asked for, or because they have been out for long.
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,13 +17,20 @@ constexpr absl::Duration kSuspendDeadline = absl::Seconds(10);
 // After a replacement that could not be.
 constexpr absl::Duration kRetryAfter = absl::Minutes(1);
 
+// Somebody else is on the way to take its place.
+bool IsLeaving(const engine::EngineView& view, const engine::TargetView& target) {
+  return std::any_of(view.targets.begin(), view.targets.end(), [&](const auto& other) {
+    return other.config.succeeds == target.config.replica;
+  });
+}
+
 // The first that has been out for `replace_after`; empty: none.
 std::string LostMember(const engine::EngineView& view, absl::Duration replace_after,
                        engine::Time now) {
   if (view.state != engine::EngineView::State::kActive) return "";
   for (const engine::TargetView& target : view.targets) {
     const bool out = target.config.state == engine::TargetState::kOut &&
-                     !target.config.stays_out && !target.joining;
+                     !target.config.stays_out && !target.joining && !IsLeaving(view, target);
     if (out && now - target.left >= replace_after) return target.config.replica;
   }
   return "";
@@ -49,37 +57,44 @@ absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     const v1::ReplaceMemberRequest& request) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
   const MembersTurn turn(attached);
-  ASSIGN_OR_RETURN(const v1::Member with,
-                   provision_.PrepareReplacement(attached->Record(), request.replica(),
-                                                 request.with()));
-  RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with));
-  LOG(INFO) << "volume=" << request.name() << " replica=" << with.replica()
-            << " has taken the place of " << request.replica();
+  const v1::VolumeRecord record = attached->Record();
   v1::ReplaceMemberResponse response;
+  for (const v1::Member& member : record.members()) {
+    if (!request.make_before_break() || member.succeeds() != request.replica()) continue;
+    response.set_with(member.replica());
+    return response;
+  }
+  ASSIGN_OR_RETURN(const v1::Member with,
+                   provision_.PrepareReplacement(record, request.replica(), request.with(),
+                                                 request.make_before_break()));
+  RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with, request.make_before_break()));
+  LOG(INFO) << "volume=" << request.name() << " replica=" << with.replica()
+            << (request.make_before_break() ? " is to take the place of " : " has taken the place of ")
+            << request.replica();
   response.set_with(with.replica());
   return response;
 }
 
 absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,
-                               const v1::Member& with) {
+                               const v1::Member& with, bool make_before_break) {
   const engine::EngineView view = runner.View();
   if (view.state != engine::EngineView::State::kActive) {
     return absl::FailedPreconditionError(
         absl::StrCat("volume ", runner.name(), " is suspended, or about to be; resume it first"));
   }
+  engine::TargetConfig next;
+  next.replica = with.replica();
+  next.address = with.address();
+  next.store_id = with.store_id();
+  next.state = engine::TargetState::kOut;
+  (make_before_break ? next.succeeds : next.replaces) = replica;
   engine::Table table;
   for (const engine::TargetView& target : view.targets) {
-    engine::TargetConfig config = target.config;
-    if (config.replica == replica) {
-      config = engine::TargetConfig();
-      config.replica = with.replica();
-      config.address = with.address();
-      config.store_id = with.store_id();
-      config.state = engine::TargetState::kOut;
-      config.replaces = replica;
-    }
-    table.targets.push_back(std::move(config));
+    if (target.config.gone) continue;
+    const bool goes = target.config.replica == replica && !make_before_break;
+    table.targets.push_back(goes ? next : target.config);
   }
+  if (make_before_break) table.targets.push_back(next);
   RETURN_IF_ERROR(runner.Suspend(/*noflush=*/true, kSuspendDeadline));
   absl::Status status = runner.LoadTable(std::move(table));
   const absl::Status resumed = runner.Resume();

@@ -86,7 +86,7 @@ absl::Status CheckRecord(const v1::VolumeRecord& record) {
     return wrong("its epochs");
   }
   const uint32_t members = static_cast<uint32_t>(record.members_size());
-  if (members == 0 || members > kReplicasMax || record.min_in_sync() > members) {
+  if (members == 0 || members > kMembersMax || record.min_in_sync() > members) {
     return wrong("its members");
   }
   std::set<absl::string_view> names;
@@ -142,6 +142,7 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {
     one.boot_id = member.boot_id();
     one.in_sync = member.in_sync();
     one.stays_out = member.stays_out();
+    one.succeeds = member.succeeds();
     for (uint64_t position : member.left_at()) {
       one.left_at.push_back(Position::FromBits(position));
     }
@@ -215,6 +216,7 @@ engine::Table ToTable(const v1::VolumeRecord& record) {
     target.state =
         member.in_sync() ? engine::TargetState::kInSync : engine::TargetState::kOut;
     target.stays_out = member.stays_out();
+    target.succeeds = member.succeeds();
     for (uint64_t position : member.left_at()) {
       target.left_at.push_back(Position::FromBits(position));
     }
@@ -232,28 +234,32 @@ v1::VolumeRecord WithoutFormer(v1::VolumeRecord record, const std::string& store
 }
 
 v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit) {
-  // Slot by slot: a member's place may have been given to another replica or store.
-  for (size_t i = 0; i < commit.table.targets.size(); ++i) {
-    const engine::TargetConfig& target = commit.table.targets[i];
-    v1::Member& member = *record.mutable_members(static_cast<int>(i));
-    if (member.store_id() != target.store_id) {
-      member.clear_boot_id();
-      v1::FormerMember* former = record.add_former();
-      former->set_replica(member.replica());
-      former->set_address(member.address());
-      former->set_store_id(member.store_id());
+  // By their stores: a member's place may have been given to another one, or given up.
+  const auto before = std::move(*record.mutable_members());
+  record.clear_members();
+  for (const engine::TargetConfig& target : commit.table.targets) {
+    if (target.gone) continue;
+    v1::Member& member = *record.add_members();
+    for (const v1::Member& known : before) {
+      if (known.store_id() == target.store_id) member.set_boot_id(known.boot_id());
     }
     member.set_replica(target.replica);
     member.set_store_id(target.store_id);
     member.set_in_sync(target.state == engine::TargetState::kInSync);
     member.set_address(target.address);
     member.set_stays_out(target.stays_out);
-    member.clear_left_at();
+    member.set_succeeds(target.succeeds);
     for (Position position : target.left_at) member.add_left_at(position.bits());
     if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
   }
+  for (const v1::Member& member : before) {
+    v1::FormerMember* former = record.add_former();
+    former->set_replica(member.replica());
+    former->set_address(member.address());
+    former->set_store_id(member.store_id());
+  }
   for (const engine::TargetConfig& target : commit.table.targets) {
-    record = WithoutFormer(std::move(record), target.store_id);
+    if (!target.gone) record = WithoutFormer(std::move(record), target.store_id);
   }
   // What is forgotten here keeps its space until its store is erased.
   while (record.former_size() > kFormerMax) record.mutable_former()->erase(record.former().begin());
@@ -343,6 +349,7 @@ absl::StatusOr<engine::Table> TableFromWire(const v1::Table& wire,
     next.store_id = member->store_id();
     next.state = in_sync ? engine::TargetState::kInSync : engine::TargetState::kOut;
     next.stays_out = target.state() == "out";
+    next.succeeds = member->succeeds();
   }
   return table;
 }

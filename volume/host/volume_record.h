@@ -20,6 +20,8 @@ namespace weir::host {
 
 // Limits of a volume, and of what a record may say.
 inline constexpr uint32_t kReplicasMax = 7;
+// While one takes the place of each of them.
+inline constexpr uint32_t kMembersMax = 2 * kReplicasMax;
 inline constexpr uint32_t kLanesMax = 64;
 inline constexpr uint32_t kStripeBlocksMax = 1024;  // 4 MiB
 inline constexpr int kFormerMax = 32;
