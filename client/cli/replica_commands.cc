@@ -175,8 +175,18 @@ absl::Status AwaitLeave(Client& client, const std::string& volume, const std::st
   }
 }
 
+absl::Status CheckKnown(Client& client, const std::string& replica) {
+  ASSIGN_OR_RETURN(const auto replicas, client.ListReplicas());
+  const bool known = std::any_of(replicas.begin(), replicas.end(),
+                                 [&](const v1::ReplicaSummary& one) { return one.name() == replica; });
+  if (known) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat("no replica ", replica, " is known; weirctl replica list shows all"));
+}
+
 absl::Status Drain(Client& client, const std::string& replica, const std::string& with,
                    Context& context) {
+  RETURN_IF_ERROR(CheckKnown(client, replica));
   ASSIGN_OR_RETURN(const std::vector<v1::Volume> volumes, client.ListVolumes());
   size_t moved = 0;
   for (const v1::Volume& volume : volumes) {
