@@ -2,7 +2,7 @@
 
 #include "client/csi/answer.h"
 #include "client/csi/names.h"
-#include "client/csi/version.h"
+#include "proto/metrics/version.h"
 
 namespace weir::csi {
 

@@ -26,6 +26,9 @@
 #include "grpcpp/server_builder.h"
 #include "proto/base/log.h"
 #include "proto/base/tls_files.h"
+#include "proto/metrics/call_metrics.h"
+#include "proto/metrics/endpoint.h"
+#include "proto/metrics/process.h"
 #include "proto/wire/identity.h"
 
 namespace weir::csi {
@@ -53,6 +56,7 @@ struct Flags {
   std::string attach = "auto";
   std::string fuse_program;
   int64_t volumes_max = 0;
+  std::string metrics_listen;
   TlsFiles tls;
 };
 
@@ -75,6 +79,9 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("FILE");
   app.add_option("--tls_key,--tls-key", flags.tls.key, "its key (PEM)")->type_name("FILE");
   app.add_option("--tls_ca,--tls-ca", flags.tls.ca, "the certificates (PEM) that signed the frontends'")->type_name("FILE");
+  app.add_option("--metrics_listen,--metrics-listen", flags.metrics_listen,
+                 "serve Prometheus text at http://HOST:PORT/metrics; empty: do not")
+      ->type_name("HOST:PORT");
   app.add_option("--state-dir,--state_dir", flags.state_dir, "where devices are attached; gone with the machine's memory")
       ->type_name("DIR")
       ->capture_default_str();
@@ -123,6 +130,14 @@ int Serve(const Flags& flags, const std::string& socket, const sigset_t& stop_si
   Identity identity(&frontends);
   Controller controller(&frontends, flags.volumes_max);
   Node node(flags.node_id, flags.volumes_max, &frontends, &attach);
+  const auto calls = std::make_shared<metrics::CallMetrics>("csi");
+  std::unique_ptr<metrics::Endpoint> metrics_endpoint;
+  if (!flags.metrics_listen.empty()) {
+    auto started = metrics::Endpoint::Start(
+        flags.metrics_listen, {calls, std::make_shared<metrics::ProcessCollector>("weir-csi")});
+    if (!started.ok()) return Fail(1, std::string(started.status().message()));
+    metrics_endpoint = *std::move(started);
+  }
 
   grpc::ServerBuilder builder;
   builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
@@ -131,10 +146,14 @@ int Serve(const Flags& flags, const std::string& socket, const sigset_t& stop_si
   builder.RegisterService(&identity);
   if (flags.mode != "node") builder.RegisterService(&controller);
   if (flags.mode != "controller") builder.RegisterService(&node);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(metrics::CountCalls(calls));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return Fail(1, absl::StrCat("cannot serve on ", socket, ": is its folder there, and writable?"));
   const ino_t inode = InodeOf(socket);
-  LOG(INFO) << "weir-csi serves " << flags.mode << " on " << socket << " as node '" << flags.node_id << "'";
+  LOG(INFO) << "weir-csi serves " << flags.mode << " on " << socket << " as node '" << flags.node_id << "', metrics on "
+            << (metrics_endpoint == nullptr ? "no port" : absl::StrCat("port ", metrics_endpoint->port()));
   int signal_number = 0;
   sigwait(&stop_signals, &signal_number);
   LOG(INFO) << "weir-csi ends on signal " << signal_number;

@@ -194,6 +194,8 @@ TEST_F(EndpointsTest, MetricsCountWhatHappened) {
            "weir_replica_lane_applied_writes{lane=\"0\",volume=\"42\"} 3",
            "weir_replica_lane_durable_writes{lane=\"0\",volume=\"42\"} 3",
            "weir_replica_volume_promised_epoch{volume=\"42\"} 1",
+           "weir_build_info{component=\"weir-replica\",version=\"0.1.0\"} 1",
+           "process_open_fds ",
        }) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
   }

@@ -41,6 +41,7 @@ class FakeStore final : public store::Store {
   absl::Status BindCluster(const std::string& cluster_id) override;
   absl::Status health() const override;
   uint32_t num_domains() const override { return domains_; }
+  std::vector<store::DomainStats> GetDomainStats() const override { return {}; }
   absl::Status CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) override;
   absl::Status DeleteVolume(VolumeId id) override;
   std::vector<VolumeId> Volumes() const override;

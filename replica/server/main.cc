@@ -27,8 +27,8 @@
 #include "proto/base/log.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "proto/metrics/version.h"
 #include "replica/server/server.h"
-#include "replica/server/version.h"
 
 ABSL_FLAG(std::string, name, "replica", "this replica's name in logs and in weirctl");
 ABSL_FLAG(std::string, listen, "127.0.0.1:7301",
@@ -216,7 +216,7 @@ int main(int argc, char** argv) {
     return absl::StrContains(file, "replica/server/main.cc");
   };
   usage.contains_help_flags = usage.contains_helpshort_flags;
-  usage.version_string = [] { return absl::StrCat("weir-replica ", weir::replica::kVersion, "\n"); };
+  usage.version_string = [] { return absl::StrCat("weir-replica ", weir::kVersion, "\n"); };
   absl::SetFlagsUsageConfig(usage);
   weir::replica::PromiseUsageExitCodes(argc, argv);
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);

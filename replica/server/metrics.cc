@@ -3,10 +3,11 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/metrics/families.h"
+#include "replica/server/domain_families.h"
 
 namespace weir::replica {
 namespace {
@@ -14,9 +15,8 @@ namespace {
 using prometheus::BuildCounter;
 using prometheus::BuildGauge;
 using prometheus::BuildHistogram;
-using prometheus::ClientMetric;
 using prometheus::MetricFamily;
-using Labels = std::map<std::string, std::string>;
+using metrics::Labels;
 
 // 20 us to 10 s: a memory-speed write at one end, a dying disk at the other.
 prometheus::Histogram::BucketBoundaries LatencyBuckets() {
@@ -57,18 +57,7 @@ std::string NameOf(v1::FaultOp op) {
 }
 
 MetricFamily GaugeFamily(const char* name, const char* help) {
-  MetricFamily family;
-  family.name = name;
-  family.help = help;
-  family.type = prometheus::MetricType::Gauge;
-  return family;
-}
-
-void AddValue(MetricFamily& family, const Labels& labels, double value) {
-  ClientMetric metric;
-  for (const auto& [name, label] : labels) metric.label.push_back({name, label});
-  metric.gauge.value = value;
-  family.metric.push_back(std::move(metric));
+  return metrics::MakeFamily(prometheus::MetricType::Gauge, name, help);
 }
 
 // Families about the volumes; a position's n alone, since 64 bits do not fit into a double.
@@ -93,18 +82,18 @@ struct VolumeFamilies {
 
   void Add(const store::Store& store, const store::VolumeState& volume) {
     const std::string id = absl::StrCat(static_cast<uint64_t>(volume.id));
-    AddValue(epoch, {{"volume", id}}, volume.promised_epoch);
+    metrics::AddGauge(epoch, {{"volume", id}}, volume.promised_epoch);
     for (const store::LaneState& lane : volume.lanes) {
       const Labels labels{{"volume", id}, {"lane", absl::StrCat(Index(lane.lane))}};
       const bool same = lane.durable_position.epoch() == lane.position.epoch();
-      AddValue(applied, labels, static_cast<double>(lane.position.n()));
-      AddValue(durable, labels, same ? static_cast<double>(lane.durable_position.n()) : 0);
-      AddValue(invalid, labels, static_cast<double>(lane.invalid_blocks));
+      metrics::AddGauge(applied, labels, static_cast<double>(lane.position.n()));
+      metrics::AddGauge(durable, labels, same ? static_cast<double>(lane.durable_position.n()) : 0);
+      metrics::AddGauge(invalid, labels, static_cast<double>(lane.invalid_blocks));
     }
     if (const auto space = store.GetSpaceUsed(volume.id); space.ok()) {
-      AddValue(live, {{"volume", id}}, static_cast<double>(space->live_bytes));
-      AddValue(pinned, {{"volume", id}}, static_cast<double>(space->pinned_bytes));
-      AddValue(reclaimable, {{"volume", id}}, static_cast<double>(space->reclaimable_bytes));
+      metrics::AddGauge(live, {{"volume", id}}, static_cast<double>(space->live_bytes));
+      metrics::AddGauge(pinned, {{"volume", id}}, static_cast<double>(space->pinned_bytes));
+      metrics::AddGauge(reclaimable, {{"volume", id}}, static_cast<double>(space->reclaimable_bytes));
     }
   }
 };
@@ -218,16 +207,20 @@ std::vector<MetricFamily> StoreCollector::Collect() const {
                                        "Free space of the file system of a data directory.");
   for (const std::string& directory : data_dirs_) {
     const DirectorySpace space = SpaceOf(directory);
-    AddValue(capacity, {{"dir", directory}}, static_cast<double>(space.capacity_bytes));
-    AddValue(available, {{"dir", directory}}, static_cast<double>(space.available_bytes));
+    metrics::AddGauge(capacity, {{"dir", directory}}, static_cast<double>(space.capacity_bytes));
+    metrics::AddGauge(available, {{"dir", directory}}, static_cast<double>(space.available_bytes));
   }
+  std::vector<MetricFamily> families = DomainFamilies(store_->GetDomainStats());
   VolumeFamilies volumes;
   for (VolumeId id : store_->Volumes()) {
     if (const auto volume = store_->GetVolume(id); volume.ok()) volumes.Add(*store_, *volume);
   }
-  return {std::move(capacity),       std::move(available),      std::move(volumes.epoch),
-          std::move(volumes.applied), std::move(volumes.durable), std::move(volumes.invalid),
-          std::move(volumes.live),    std::move(volumes.pinned),  std::move(volumes.reclaimable)};
+  for (MetricFamily* family :
+       {&capacity, &available, &volumes.epoch, &volumes.applied, &volumes.durable, &volumes.invalid, &volumes.live,
+        &volumes.pinned, &volumes.reclaimable}) {
+    families.push_back(std::move(*family));
+  }
+  return families;
 }
 
 DirectorySpace SpaceOf(const std::string& directory) {

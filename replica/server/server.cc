@@ -19,9 +19,10 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "prometheus/exposer.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/metrics/endpoint.h"
+#include "proto/metrics/process.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 #include "replica/server/registration.h"
@@ -139,7 +140,7 @@ class GrpcServer final : public Server {
   std::string metrics_address_;
   absl::Mutex shutdown_mutex_;  // the second caller waits for the first
   bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<metrics::Endpoint> metrics_endpoint_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Registration> registration_;
 };
@@ -173,19 +174,15 @@ absl::Status GrpcServer::Listen() {
 absl::Status GrpcServer::ExposeMetrics() {
   const std::string& listen = replica_.options().metrics_listen;
   if (listen.empty()) return absl::OkStatus();
-  // prometheus-cpp reports by exception; it ends here.
-  try {
-    exposer_ = std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/2);
-  } catch (const std::exception&) {
-    return InUse("metrics_listen", listen);
-  }
-  exposer_->RegisterCollectable(replica_.metrics().registry);
-  exposer_->RegisterCollectable(collector_);
+  absl::StatusOr<std::unique_ptr<metrics::Endpoint>> endpoint = metrics::Endpoint::Start(
+      listen, {replica_.metrics().registry, collector_,
+               std::make_shared<metrics::ProcessCollector>("weir-replica")});
+  if (!endpoint.ok()) return InUse("metrics_listen", listen);
+  metrics_endpoint_ = *std::move(endpoint);
   std::string host;
   int port = 0;
-  const std::vector<int> ports = exposer_->GetListeningPorts();
-  if (SplitPort(listen, &host, &port) && !ports.empty()) port = ports.front();
-  metrics_address_ = absl::StrCat(host, ":", port);
+  SplitPort(listen, &host, &port);
+  metrics_address_ = absl::StrCat(host, ":", metrics_endpoint_->port());
   return absl::OkStatus();
 }
 
@@ -213,7 +210,7 @@ void GrpcServer::Shutdown() {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + options.shutdown_grace));
     server_->Wait();
   }
-  exposer_.reset();
+  metrics_endpoint_.reset();
   replica_.Stop();
   // The destructor of replica_ closes the store, which syncs it.
 }

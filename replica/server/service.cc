@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/metrics/version.h"
 #include "proto/wire/status.h"
 #include "replica/server/admission.h"
 #include "replica/server/convert.h"
@@ -15,7 +16,6 @@
 #include "replica/server/join_calls.h"
 #include "replica/server/pin_calls.h"
 #include "replica/server/tail_calls.h"
-#include "replica/server/version.h"
 
 namespace weir::replica {
 namespace {

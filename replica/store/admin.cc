@@ -351,6 +351,12 @@ absl::StatusOr<std::vector<std::pair<LaneId, Position>>> DiskStore::Flush(
   return durable;
 }
 
+std::vector<DomainStats> DiskStore::GetDomainStats() const {
+  std::vector<DomainStats> stats;
+  for (const auto& domain : domains_) stats.push_back(domain->Stats());
+  return stats;
+}
+
 bool DiskStore::HasSpaceFor(uint64_t bytes) const {
   return std::all_of(admission_.begin(), admission_.end(),
                      [bytes](const std::unique_ptr<Admission>& admission) {

@@ -76,6 +76,7 @@ class DiskStore : public Store {
   uint32_t num_domains() const override {
     return static_cast<uint32_t>(domains_.size());
   }
+  std::vector<DomainStats> GetDomainStats() const override;
 
   absl::Status CreateVolume(VolumeId id, const VolumeGeometry& geometry) override;
   absl::Status DeleteVolume(VolumeId id) override;

@@ -40,6 +40,19 @@ class Domain::Listener : public rocksdb::EventListener {
     domain_->Fail(FromRocks(*error, absl::StrCat("RocksDB in ",
                                                  domain_->directory())));
   }
+  void OnStallConditionsChanged(const rocksdb::WriteStallInfo& info) override {
+    if (info.condition.cur == rocksdb::WriteStallCondition::kDelayed) ++domain_->events_.slowdowns;
+    if (info.condition.cur == rocksdb::WriteStallCondition::kStopped) ++domain_->events_.stops;
+  }
+  void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo& job) override {
+    ++domain_->events_.compactions;
+    domain_->events_.compaction_written_bytes +=
+        job.stats.total_output_bytes + job.stats.total_output_bytes_blob;
+    domain_->events_.compaction_microseconds += job.stats.elapsed_micros;
+  }
+  void OnFlushCompleted(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
+    ++domain_->events_.memtable_flushes;
+  }
 
  private:
   Domain* const domain_;
@@ -175,9 +188,14 @@ void Domain::Fail(absl::Status reason) {
   if (settings_.on_failure) settings_.on_failure(reason);
 }
 
+rocksdb::Status Domain::WriteTimed(rocksdb::WriteBatch* batch) {
+  StepTimer timer(&times_, Step::kWriteBatch);
+  return db_->Write(rocksdb::WriteOptions(), batch);
+}
+
 absl::Status Domain::Write(rocksdb::WriteBatch* batch) {
   RETURN_IF_ERROR(health());
-  rocksdb::Status status = db_->Write(rocksdb::WriteOptions(), batch);
+  const rocksdb::Status status = WriteTimed(batch);
   if (!status.ok()) {
     Fail(FromRocks(status, absl::StrCat("write to ", directory())));
     return health();
@@ -233,11 +251,14 @@ absl::Status Domain::SyncOnce(std::vector<std::shared_ptr<Lane>> lanes) {
              EncodeNumber(states.back().position.bits()));
   }
   mark.Put(kMarkKey, EncodeNumber(++serial_));
-  RETURN_IF_ERROR(
-      FromRocks(db_->Write(rocksdb::WriteOptions(), &mark), what));
-  RETURN_IF_ERROR(FromRocks(db_->SyncWAL(), what));
+  {
+    StepTimer timer(&times_, Step::kWalSync);
+    RETURN_IF_ERROR(FromRocks(db_->Write(rocksdb::WriteOptions(), &mark), what));
+    RETURN_IF_ERROR(FromRocks(db_->SyncWAL(), what));
+  }
   RETURN_IF_ERROR(health());  // a failed WAL seems to work to RocksDB
   const ManifestExtent manifest = guard_->manifest();
+  StepTimer timer(&times_, Step::kFloor);
   RETURN_IF_ERROR(floor_->Write(Floor{
       .store_id = settings_.store_id,
       .domain = settings_.index,

@@ -21,10 +21,12 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "replica/store/domain_options.h"
+#include "replica/store/domain_stats.h"
 #include "replica/store/floor.h"
 #include "replica/store/guard_fs.h"
 #include "replica/store/lane.h"
 #include "replica/store/reclaim.h"
+#include "replica/store/step_times.h"
 #include "replica/store/wal_continuity.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
@@ -91,6 +93,11 @@ class Domain {
   // dirty lanes. Blocks; calls that wait at the same time share one sync.
   SyncResult Sync();
 
+  // A few lookups in memory and one look at the directory.
+  DomainStats Stats() const;
+  // For those who read.
+  StepTimes* times() const { return &times_; }
+
   // NOT_FOUND or what FromRocks says.
   absl::StatusOr<std::string> GetMeta(const std::string& key) const;
 
@@ -100,6 +107,7 @@ class Domain {
   explicit Domain(DomainSettings settings);
   absl::Status OpenDatabase(bool create);
   absl::Status CheckContent(const std::string& identity);
+  rocksdb::Status WriteTimed(rocksdb::WriteBatch* batch);
   absl::Status SyncOnce(std::vector<std::shared_ptr<Lane>> lanes);
   std::string database_directory() const { return settings_.directory + "/db"; }
 
@@ -110,6 +118,18 @@ class Domain {
   WalContinuity continuity_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;
   std::unique_ptr<rocksdb::DB> db_;
+
+  mutable StepTimes times_;
+  // Counted by the listener.
+  struct Events {
+    std::atomic<uint64_t> slowdowns{0};
+    std::atomic<uint64_t> stops{0};
+    std::atomic<uint64_t> compactions{0};
+    std::atomic<uint64_t> compaction_written_bytes{0};
+    std::atomic<uint64_t> compaction_microseconds{0};
+    std::atomic<uint64_t> memtable_flushes{0};
+  };
+  Events events_;
 
   // Used by the one sync that runs.
   std::unique_ptr<FloorFile> floor_;

@@ -128,6 +128,7 @@ absl::StatusOr<ReadResult> DiskStore::Read(VolumeId id, BlockRange range) const 
 // may have been reclaimed meanwhile, but then the index names a newer one.
 absl::Status DiskStore::ReadStripe(const Volume& volume, BlockRange range,
                                    ReadResult* result) const {
+  StepTimer timer(domains_[DomainOf(volume.geometry().lanes.LaneOf(range.first))]->times(), Step::kRead);
   std::vector<NewestVersion> newest;
   RETURN_IF_ERROR(ReadIndex(volume, range, &newest));
   const size_t data_before = result->data.size();

@@ -33,6 +33,7 @@
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
 #include "replica/store/block_version.h"
+#include "replica/store/domain_stats.h"
 #include "replica/store/join.h"
 #include "replica/store/pins.h"
 
@@ -174,6 +175,8 @@ class Store {
   // OK while serving; once a sync or the database failed, the reason, for ever.
   virtual absl::Status health() const = 0;
   virtual uint32_t num_domains() const = 0;
+  // By domain; for metrics.
+  virtual std::vector<DomainStats> GetDomainStats() const = 0;
 
   // --- volumes ---
   // Durable. Idempotent for the same geometry, else ALREADY_EXISTS.

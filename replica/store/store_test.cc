@@ -74,6 +74,7 @@ using VolumeTest = StoreTest;
 using WriteTest = StoreTest;
 using FlushTest = StoreTest;
 using TakeoverTest = StoreTest;
+using StatsTest = StoreTest;
 
 // --- opening ---
 
@@ -518,6 +519,43 @@ TEST_F(TakeoverTest, ATailIsRefusedWhereItCannotBeWhole) {
       {kLane0, Position(1, 3)}};
   EXPECT_TRUE(
       absl::IsInvalidArgument(store_->NoteDurablePoints(kVolume, beyond)));
+}
+
+// --- what it tells of its domains ---
+
+uint64_t CountOf(const DomainStats& stats, Step step) {
+  uint64_t count = 0;
+  for (uint64_t n : stats.steps[static_cast<size_t>(step)].buckets) count += n;
+  return count;
+}
+
+TEST_F(StatsTest, StepsAreCountedWhereTheyAreDone) {
+  const std::vector<DomainStats> before = store_->GetDomainStats();
+  ASSERT_EQ(before.size(), 2u);
+  ASSERT_OK(Write(writer_.Data(0, 1, 70)).status);  // lane 0, so domain 0
+  Read(0, 1);
+  ASSERT_TRUE(store_->Flush(kVolume, 0).ok());
+  const std::vector<DomainStats> after = store_->GetDomainStats();
+  for (Step step : {Step::kWriteBatch, Step::kRead, Step::kWalSync, Step::kFloor}) {
+    EXPECT_EQ(CountOf(after[0], step), CountOf(before[0], step) + 1) << static_cast<int>(step);
+    EXPECT_GT(after[0].steps[static_cast<size_t>(step)].sum, before[0].steps[static_cast<size_t>(step)].sum);
+    EXPECT_EQ(CountOf(after[1], step), CountOf(before[1], step)) << static_cast<int>(step);
+  }
+}
+
+TEST_F(StatsTest, WhatIsWrittenIsFoundInWalsMemtablesAndBlobs) {
+  const DomainStats before = store_->GetDomainStats()[0];
+  // Eight memtables' worth.
+  for (uint64_t i = 0; i < 8 * options_.memtable_bytes / kBlockBytes; ++i) {
+    ASSERT_OK(Write(writer_.Data(i % 8, 1, i)).status);
+  }
+  const DomainStats after = store_->GetDomainStats()[0];
+  EXPECT_GT(after.wal_bytes, before.wal_bytes);
+  EXPECT_GT(after.memtable_flushes, before.memtable_flushes);
+  EXPECT_GT(after.blob_bytes, before.blob_bytes);
+  EXPECT_GT(after.table_bytes, before.table_bytes);
+  EXPECT_GT(after.memtable_bytes, 0u);
+  EXPECT_FALSE(after.stopped);
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ class ModelStore final : public store::Store {
   absl::Status BindCluster(const std::string& cluster_id) override;
   absl::Status health() const override { return health_; }
   uint32_t num_domains() const override { return domains_; }
+  std::vector<store::DomainStats> GetDomainStats() const override { return {}; }
   absl::Status CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) override;
   absl::Status DeleteVolume(VolumeId id) override;
   std::vector<VolumeId> Volumes() const override;
