@@ -73,7 +73,7 @@ bool Engine::State::FailHeldFlushes() {
 void Engine::State::StartRun(FlushRun::Purpose purpose) {
   std::vector<uint64_t> positions;
   for (const Lane& lane : lanes_) positions.push_back(lane.completed);
-  run_.emplace(purpose, std::move(positions));
+  run_.emplace(purpose, now_, std::move(positions));
   if (purpose == FlushRun::Purpose::kRequests) {
     std::move(flushes_.begin(), flushes_.end(), std::back_inserter(run_flushes_));
     flushes_.clear();
@@ -174,12 +174,15 @@ void Engine::State::FinishRun() {
                absl::StrCat("failed a flush: ", error.message));
   }
   TrimReplay();
+  NoteDurablePoint(&run);
   std::vector<TargetError> errors = run.errors();
   Result result = run.folded();
-  if (run.purpose() == FlushRun::Purpose::kAuto) return;
-  if (result.kind() == Result::Kind::kError && FirstCondemned() == nullptr && !HeldTooLong()) {
+  const bool awaited = run.purpose() != FlushRun::Purpose::kAuto;
+  if (awaited && result.kind() == Result::Kind::kError && FirstCondemned() == nullptr && !HeldTooLong()) {
     result = Result(EAGAIN);  // once those that have failed have left, it runs again on the rest
   }
+  CountRun(run, result);
+  if (!awaited) return;
   if (result.kind() == Result::Kind::kRequeue) {
     run_not_before_ = now_ + options_.requeue_delay;
     // Requeues are no error and may be many; what they hid is kept.
@@ -245,6 +248,7 @@ void Engine::State::TrimReplay() {
     lane.told = std::max(lane.told, durable);
     points.emplace_back(LaneId{i}, Position(options_.epoch, durable));
   }
+  NoteDurablePoint(nullptr);
   if (!news) return;
   for (Target& target : targets_) {
     if (target.connected()) Emit(SendDurablePoints{target.id, points, KeepAfter()});
@@ -274,7 +278,7 @@ bool Engine::State::AdvanceBarrier() {
     case BarrierStage::kDrain: {
       // Flushes that came before it are still to run.
       if (!ops_.empty() || run_ || !flushes_.empty()) return false;
-      barrier_->stage = BarrierStage::kPreFlush;
+      EnterStage(BarrierStage::kPreFlush);
       return true;
     }
     case BarrierStage::kWrite: {
@@ -307,13 +311,14 @@ void Engine::State::BarrierFlushed(Result result, std::vector<TargetError> error
     return EndBarrier(result, absl::StrCat(when, Deciding(errors, result)));
   }
   if (barrier_->stage == BarrierStage::kPreFlush) {
-    barrier_->stage = BarrierStage::kWrite;
+    EnterStage(BarrierStage::kWrite);
   } else {
     EndBarrier(Result::Ok(), "");
   }
 }
 
 void Engine::State::EndBarrier(Result result, std::string message) {
+  LeaveStage();
   Complete(barrier_->request, result, std::move(message), std::move(barrier_->errors));
   barrier_.reset();
 }

@@ -97,7 +97,7 @@ void Engine::State::StartOp(Request request) {
     return;
   }
   if (request.kind == RequestKind::kBarrier) {
-    barrier_ = Barrier{std::move(request), BarrierStage::kDrain, {}};
+    barrier_ = Barrier{.request = std::move(request), .since = now_};
     return;
   }
   RequestId id = request.id;
@@ -243,6 +243,7 @@ void Engine::State::AdvanceLane(LaneId id) {
     applied = std::min(applied, lane.cursor(target.id).applied);
     synced = std::min(synced, lane.cursor(target.id).durable);
   }
+  if (anybody && lane.completed < applied && !tail_since_) tail_since_ = now_;
   for (; anybody && lane.completed < applied; ++lane.completed) {
     if (!lane.Has(lane.completed + 1)) continue;
     WriteEntry& entry = lane.At(lane.completed + 1);
@@ -462,7 +463,7 @@ void Engine::State::FinishOp(Op& op) {
     for (TargetError& error : op.errors) barrier_->errors.push_back(std::move(error));
     ops_.erase(id);
     if (!result.ok()) return EndBarrier(result, std::move(message));
-    barrier_->stage = BarrierStage::kPostFlush;
+    EnterStage(BarrierStage::kPostFlush);
     return;
   }
   CompleteRequest done;

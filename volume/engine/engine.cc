@@ -409,5 +409,6 @@ Time Engine::next_timer() const { return state_->NextTimer(); }
 bool Engine::fenced() const { return state_->fenced(); }
 bool Engine::full() const { return state_->full(); }
 EngineView Engine::View() const { return state_->View(); }
+Stats Engine::GetStats() const { return state_->GetStats(); }
 
 }  // namespace weir::engine

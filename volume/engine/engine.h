@@ -18,6 +18,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 #include "volume/engine/view.h"
 
@@ -160,6 +161,8 @@ class Engine {
   // No more requests should be submitted for now.
   bool full() const;
   EngineView View() const;
+  // Looks at all that waits, and at the replay buffer.
+  Stats GetStats() const;
 
  private:
   class State;

@@ -143,6 +143,14 @@ bool FlushRun::done() const {
   return true;
 }
 
+uint64_t FlushRun::width() const {
+  uint64_t width = 0;
+  for (const Member& member : members_) {
+    if (!member.left) width += member.parts.size();
+  }
+  return width;
+}
+
 std::vector<TargetId> FlushRun::TargetsWith(Result::Kind kind) const {
   std::vector<TargetId> targets;
   for (const Member& member : members_) {

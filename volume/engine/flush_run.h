@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 
 namespace weir::engine {
@@ -16,13 +17,14 @@ namespace weir::engine {
 // to send and reports what became of them.
 class FlushRun {
  public:
-  enum class Purpose { kRequests, kAuto, kSuspend, kBarrier };
+  using Purpose = FlushPurpose;
 
   // `positions`: by lane, what the flush must make durable.
-  FlushRun(Purpose purpose, std::vector<uint64_t> positions)
-      : purpose_(purpose), positions_(std::move(positions)) {}
+  FlushRun(Purpose purpose, Time begun, std::vector<uint64_t> positions)
+      : purpose_(purpose), begun_(begun), positions_(std::move(positions)) {}
 
   Purpose purpose() const { return purpose_; }
+  Time begun() const { return begun_; }
   // Nobody waits for it any more; it still moves the durable point.
   void BecomeAuto() { purpose_ = Purpose::kAuto; }
   const std::vector<uint64_t>& positions() const { return positions_; }
@@ -52,6 +54,8 @@ class FlushRun {
   Time NextTimer() const;
 
   bool done() const;
+  // How many domains it asks, of those members that are known and have not left.
+  uint64_t width() const;
   Result folded() const { return folded_; }
   const std::vector<TargetError>& errors() const { return errors_; }
   // The I/O errors that targets answered; not those that were put down for them
@@ -86,6 +90,7 @@ class FlushRun {
             const std::string& message);
 
   Purpose purpose_;
+  Time begun_;
   std::vector<uint64_t> positions_;
   std::vector<Member> members_;
   Result folded_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 
 namespace weir::engine {
@@ -43,17 +44,11 @@ struct FlushWaiter {
   Request request;
   std::vector<TargetError> errors;
 };
-enum class BarrierStage {
-  kDrain,      // until nothing is in flight
-  kPreFlush,   // until what came before is durable
-  kWrite,      // until its own write is on every member
-  kPin,        // instead of a write: until every member has the pin
-  kPostFlush,  // until that is durable
-};
 struct Barrier {
   Request request;
+  Time since{};  // it is at this stage
   BarrierStage stage = BarrierStage::kDrain;
-  std::vector<TargetError> errors;
+  std::vector<TargetError> errors{};
   std::vector<Position> pinned{};  // kPin
   Time deadline{};               // kPin
 };

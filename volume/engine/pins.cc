@@ -55,7 +55,7 @@ void Engine::State::FailLatePins() {
 
 // Nothing is in flight, and nothing more is begun until the barrier ends.
 void Engine::State::StartPin(const std::vector<uint64_t>& positions) {
-  barrier_->stage = BarrierStage::kPin;
+  EnterStage(BarrierStage::kPin);
   --pins_waiting_;
   barrier_->deadline = now_ + options_.update_deadline;
   for (uint64_t n : positions) barrier_->pinned.push_back(Position(options_.epoch, n));

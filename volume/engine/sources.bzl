@@ -23,6 +23,7 @@ ENGINE_SRCS = [
     "slow.cc",
     "state.h",
     "state_data.h",
+    "stats.cc",
     "suspend.cc",
     "takeover.cc",
     "target.cc",
@@ -32,6 +33,7 @@ ENGINE_SRCS = [
 ENGINE_HDRS = [
     "engine.h",
     "result.h",
+    "stats.h",
     "takeover.h",
     "types.h",
     "view.h",

@@ -8,6 +8,7 @@
 //   slow.cc        members that are slow for long
 //   pins.cc        pins and the size: what members are told of the volume
 //   repair.cc      blocks that a member has damaged; scrub.cc finds them
+//   stats.cc       what is counted, what is held and why
 //   engine.cc      the events, time, the view
 //
 // Each event changes what it is about and then calls Settle(), which carries
@@ -29,6 +30,7 @@
 #include "volume/engine/op.h"
 #include "volume/engine/scrub.h"
 #include "volume/engine/state_data.h"
+#include "volume/engine/stats.h"
 #include "volume/engine/target.h"
 #include "volume/engine/types.h"
 
@@ -48,6 +50,7 @@ class Engine::State : private StateData {
   void CheckAllDeadlines();
   Time NextTimer() const;
   EngineView View() const;
+  Stats GetStats() const;  // stats.cc
   bool full() const;
   bool fenced() const { return fenced_; }
   void Settle();
@@ -265,6 +268,17 @@ class Engine::State : private StateData {
   void Reactivate();
   void AnswerControl(Result result, std::string message);
   bool MayGoOnSending() const;
+
+  // --- stats.cc ---
+  // The run has ended; `told`: what those who awaited it get.
+  void CountRun(const FlushRun& run, Result told);
+  // The barrier's; LeaveStage when it ends.
+  void EnterStage(BarrierStage stage);
+  void LeaveStage();
+  void NoteDurablePoint(const FlushRun* run);
+  std::optional<HoldReason> WhyAnswersWait() const;
+  HoldReason WhyQueueWaits() const;
+  void CountHeld(Stats* stats) const;
 
   uint64_t inflight_clones() const;
   void Emit(Effect effect) { effects_->push_back(std::move(effect)); }

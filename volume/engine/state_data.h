@@ -16,6 +16,7 @@
 #include "volume/engine/lane.h"
 #include "volume/engine/op.h"
 #include "volume/engine/scrub.h"
+#include "volume/engine/stats.h"
 #include "volume/engine/target.h"
 #include "volume/engine/types.h"
 
@@ -57,6 +58,7 @@ struct StateData {
   bool noflush_ = false;
   bool suspend_flushed_ = false;
   Time suspend_deadline_{};
+  Time phase_since_{};                  // while it is kSuspending or kSuspended
   std::optional<ControlId> control_;    // awaited suspend or resume
   std::optional<Table> next_table_;    // loaded, for the next resume
 
@@ -80,6 +82,10 @@ struct StateData {
   Time change_not_before_{};
   Time held_since_{};
   Time window_begun_{};
+
+  Counters counters_;
+  // All that was completed before is durable on every member; none: all that was completed is.
+  std::optional<Time> tail_since_;
 
   bool fenced_ = false;
 };

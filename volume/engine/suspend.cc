@@ -33,6 +33,7 @@ void Engine::State::Suspend(ControlId id, bool noflush, absl::Duration deadline)
     return Emit(CompleteControl{id, Result(EBUSY), "another suspend or resume is under way"});
   }
   phase_ = Phase::kSuspending;  // (1) from here on new requests wait
+  phase_since_ = now_;
   control_ = id;
   noflush_ = noflush;
   suspend_flushed_ = false;
@@ -62,6 +63,8 @@ bool Engine::State::AdvanceSuspend() {
     }
   }
   phase_ = Phase::kSuspended;
+  counters_.suspending.Add(now_ - phase_since_);
+  phase_since_ = now_;
   AnswerControl(Result::Ok(), "");  // (5)
   return true;
 }
@@ -78,6 +81,7 @@ void Engine::State::SuspendFlushed(Result result, std::string why) {
 
 void Engine::State::UndoSuspend(Result result, std::string message) {
   phase_ = Phase::kActive;
+  counters_.suspending.Add(now_ - phase_since_);
   noflush_ = false;
   suspend_flushed_ = false;
   for (Target& target : targets_) target.ForgetRequeues();
@@ -274,6 +278,7 @@ void Engine::State::FinishResume() {
 
 void Engine::State::Reactivate() {
   phase_ = Phase::kActive;
+  counters_.suspended.Add(now_ - phase_since_);
   noflush_ = false;
   suspend_flushed_ = false;
   run_not_before_ = now_;

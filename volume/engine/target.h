@@ -120,6 +120,7 @@ struct Target {
   bool space_exhausted = false;          // it admits no more data: ENOSPC
 
   uint64_t errors = 0;
+  uint64_t hidden_errors = 0;            // see Stats
   uint64_t repaired_blocks = 0;
   uint64_t requeues = 0;
 

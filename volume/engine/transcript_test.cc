@@ -27,6 +27,7 @@
 //   wait MS          advances the clock only
 //   timer            when the timer is due
 //   view
+//   stats            what is counted, held and not durable; what is 0 is left out
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -135,6 +136,8 @@ class Player {
       MakeVolume(command, effects);
     } else if (verb == "view") {
       return Show(engine_->View());
+    } else if (verb == "stats") {
+      return Show(engine_->GetStats());
     } else if (verb == "timer") {
       return absl::StrCat("due in ", absl::FormatDuration(engine_->next_timer() - now_), "\n");
     } else {
@@ -574,6 +577,52 @@ class Player {
       out += "\n";
     }
     return out + Show(view.scrub);
+  }
+
+  static std::string Show(const DurationCounts& counts) {
+    uint64_t count = 0;
+    for (uint64_t n : counts.buckets()) count += n;
+    return absl::StrCat(count, " in ", absl::FormatDuration(counts.sum()));
+  }
+
+  std::string Show(const Stats& stats) const {
+    static const char* kReasons[] = {"suspended", "barrier", "locked", "catalog", "too_few_members", "member_away",
+                                     "requeue", "member_busy", "replay_full", "backlog"};
+    static const char* kPurposes[] = {"requests", "auto", "suspend", "barrier"};
+    static const char* kKinds[] = {"ok", "error", "requeue", "not_supported", "fenced"};
+    static const char* kStages[] = {"drain", "pre-flush", "write", "pin", "post-flush"};
+    std::string out = "durable: all";
+    if (stats.durable_until) {
+      out = absl::StrCat("durable: until ", absl::FormatDuration(now_ - *stats.durable_until), " ago, not ",
+                         stats.not_durable_bytes, " bytes");
+    }
+    for (size_t i = 0; i < kHoldReasons; ++i) {
+      if (stats.held[i] > 0) absl::StrAppend(&out, "\nheld: ", stats.held[i], " ", kReasons[i]);
+    }
+    const Counters& counted = stats.counted;
+    for (size_t purpose = 0; purpose < kFlushPurposes; ++purpose) {
+      const FlushCounts& flushes = counted.flushes[purpose];
+      for (size_t kind = 0; kind < kResultKinds; ++kind) {
+        if (flushes.runs[kind] == 0) continue;
+        absl::StrAppend(&out, "\nruns for ", kPurposes[purpose], ": ", flushes.runs[kind], " ", kKinds[kind],
+                        ", of all ", Show(flushes.took));
+      }
+    }
+    if (counted.flushes_merged + counted.flushes_requeued + counted.fan_out_sum > 0) {
+      absl::StrAppend(&out, "\nflushes merged=", counted.flushes_merged, " requeued=", counted.flushes_requeued,
+                      " clones=", counted.fan_out_sum);
+    }
+    for (size_t stage = 0; stage < kBarrierStages; ++stage) {
+      const std::string shown = Show(counted.barriers[stage]);
+      if (!absl::StartsWith(shown, "0 ")) absl::StrAppend(&out, "\nbarrier ", kStages[stage], ": ", shown);
+    }
+    if (!absl::StartsWith(Show(counted.suspending), "0 ")) {
+      absl::StrAppend(&out, "\nsuspending: ", Show(counted.suspending), ", suspended: ", Show(counted.suspended));
+    }
+    for (const auto& [replica, errors] : stats.hidden_errors) {
+      if (errors > 0) absl::StrAppend(&out, "\nhidden of ", replica, ": ", errors);
+    }
+    return out + "\n";
   }
 
   std::unique_ptr<Engine> engine_;

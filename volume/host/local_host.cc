@@ -1,6 +1,5 @@
 #include "volume/host/local_host.h"
 
-#include <exception>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -12,9 +11,10 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
-#include "prometheus/exposer.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/metrics/endpoint.h"
+#include "proto/metrics/process.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
@@ -163,16 +163,11 @@ absl::Status LocalHost::StartService() {
 
 absl::Status LocalHost::StartMetrics() {
   if (options_.metrics_listen.empty()) return absl::OkStatus();
-  try {
-    exposer_ = std::make_unique<prometheus::Exposer>(options_.metrics_listen, 2);
-  } catch (const std::exception& error) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cannot serve metrics on ", options_.metrics_listen, ": ", error.what(),
-        "; another process may be using it, choose another --metrics_listen"));
-  }
-  exposer_->RegisterCollectable(metrics_);
-  const std::vector<int> ports = exposer_->GetListeningPorts();
-  if (!ports.empty()) metrics_port_ = ports[0];
+  ASSIGN_OR_RETURN(metrics_endpoint_,
+                   metrics::Endpoint::Start(
+                       options_.metrics_listen,
+                       {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")}));
+  metrics_port_ = metrics_endpoint_->port();
   return absl::OkStatus();
 }
 
@@ -193,7 +188,7 @@ LocalHost::~LocalHost() {
                    << "was not flushed is up to its replicas: " << status;
     }
   }
-  exposer_.reset();
+  metrics_endpoint_.reset();
   if (server_ != nullptr) {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kServerStopDeadline));
     server_.reset();
@@ -215,7 +210,7 @@ void LocalHost::RefreshMetrics() {
   }
   for (const auto& attached : all) {
     const VolumeRunner& runner = *attached->runner;
-    metrics_->SetState(runner.name(), runner.epoch(), runner.View());
+    metrics_->SetState(runner.name(), runner.epoch(), runner.View(), runner.Stats(), MonotonicNow());
   }
 }
 

@@ -36,8 +36,8 @@
 namespace grpc {
 class Server;
 }
-namespace prometheus {
-class Exposer;
+namespace weir::metrics {
+class Endpoint;
 }
 
 namespace weir::host {
@@ -252,7 +252,7 @@ class LocalHost final : public Host {
   std::unique_ptr<VolumeService> service_;
   std::unique_ptr<RegistryService> registry_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::unique_ptr<metrics::Endpoint> metrics_endpoint_;
 };
 
 }  // namespace weir::host

@@ -1,8 +1,10 @@
 #include "volume/host/metrics.h"
 
+#include <string.h>
+
 #include <map>
 
-#include "absl/strings/str_cat.h"
+#include "volume/host/engine_families.h"
 
 namespace weir::host {
 namespace {
@@ -32,6 +34,12 @@ const prometheus::Histogram::BucketBoundaries& AttachBuckets() {
 constexpr const char* kStates[] = {"active", "suspending", "suspended",
                                    "committing", "fenced"};
 
+// A replica may answer any number; only those with a name get a label of their own.
+const char* ErrnoName(int error) {
+  const char* name = strerrorname_np(error);
+  return name != nullptr ? name : "other";
+}
+
 }  // namespace
 
 const char* KindName(engine::RequestKind kind) {
@@ -44,7 +52,8 @@ const char* KindName(engine::RequestKind kind) {
   builder().Name(name).Help(help).Register(registry_)
 
 Metrics::Metrics()
-    : requests_(WEIR_FAMILY(BuildCounter, "weir_volume_requests_total",
+    : engines_(std::make_unique<EngineFamilies>()),
+      requests_(WEIR_FAMILY(BuildCounter, "weir_volume_requests_total",
                             "Requests completed, by volume and kind.")),
       request_bytes_(WEIR_FAMILY(BuildCounter, "weir_volume_request_bytes_total",
                                  "Bytes of the completed requests.")),
@@ -142,6 +151,8 @@ Metrics::Metrics()
 
 #undef WEIR_FAMILY
 
+Metrics::~Metrics() = default;
+
 Metrics::Target Metrics::ForTarget(const std::string& volume,
                                    const std::string& replica) {
   const std::map<std::string, std::string> labels = {{"volume", volume},
@@ -161,6 +172,7 @@ Metrics::Target Metrics::ForTarget(const std::string& volume,
 
 Metrics::Volume Metrics::ForVolume(const std::string& volume) {
   Volume metrics;
+  leftovers_.Add({{"volume", volume}});
   for (size_t i = 0; i < kRequestKinds; ++i) {
     const std::map<std::string, std::string> labels = {
         {"volume", volume},
@@ -177,7 +189,7 @@ void Metrics::CountTargetError(const std::string& volume,
   target_errors_
       .Add({{"volume", volume},
             {"replica", replica},
-            {"errno", absl::StrCat(error)}})
+            {"errno", ErrnoName(error)}})
       .Increment();
 }
 
@@ -186,7 +198,7 @@ void Metrics::CountRequestError(const std::string& volume,
   request_errors_
       .Add({{"volume", volume},
             {"kind", KindName(kind)},
-            {"errno", absl::StrCat(error)}})
+            {"errno", ErrnoName(error)}})
       .Increment();
 }
 
@@ -210,9 +222,10 @@ void Metrics::Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& 
   telling_.insert({family, &gauge});
 }
 
-void Metrics::SetState(const std::string& volume, uint32_t epoch,
-                       const engine::EngineView& view) {
+void Metrics::SetState(const std::string& volume, uint32_t epoch, const engine::EngineView& view,
+                       const std::optional<engine::Stats>& stats, engine::Time now) {
   const std::map<std::string, std::string> labels = {{"volume", volume}};
+  if (stats) engines_->Add(volume, view, *stats, now);
   Tell(&epoch_, labels, epoch);
   for (size_t i = 0; i < std::size(kStates); ++i) {
     Tell(&state_, {{"volume", volume}, {"state", kStates[i]}},
@@ -265,7 +278,9 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
     if (telling_.count(series) == 0) series.first->Remove(series.second);
   }
   told_ = telling_;
-  return registry_.Collect();
+  std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  for (prometheus::MetricFamily& family : engines_->Take()) families.push_back(std::move(family));
+  return families;
 }
 
 }  // namespace weir::host

@@ -7,6 +7,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -20,10 +21,13 @@
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 #include "volume/engine/view.h"
 
 namespace weir::host {
+
+class EngineFamilies;
 
 inline constexpr size_t kRequestKinds = 7;
 
@@ -33,6 +37,7 @@ const char* KindName(engine::RequestKind kind);
 class Metrics : public prometheus::Collectable {
  public:
   Metrics();
+  ~Metrics() override;
 
   // One target's metrics, looked up once a session. Pointers live as long as
   // the Metrics.
@@ -63,9 +68,10 @@ class Metrics : public prometheus::Collectable {
   // What a member that was replaced had was deleted.
   void CountLeftover(const std::string& volume);
 
-  // The state of one attached volume, as of now. Only within what set_refresh gave.
-  void SetState(const std::string& volume, uint32_t epoch,
-                const engine::EngineView& view);
+  // The state of one attached volume, as of `now`; `stats`: unless its engine has ended. Only within
+  // what set_refresh gave.
+  void SetState(const std::string& volume, uint32_t epoch, const engine::EngineView& view,
+                const std::optional<engine::Stats>& stats, engine::Time now);
 
   // Called at each scrape, one at a time, to call SetState for every attached volume. The state of
   // volumes, and of replicas of theirs, that it does not tell of is told no more.
@@ -84,6 +90,7 @@ class Metrics : public prometheus::Collectable {
   prometheus::Registry registry_;
   // Taken around a refresh, which fills telling_.
   mutable absl::Mutex scrape_mutex_;
+  const std::unique_ptr<EngineFamilies> engines_;
   using Series = std::set<std::pair<Family<prometheus::Gauge>*, prometheus::Gauge*>>;
   mutable Series told_;     // by the last scrape
   mutable Series telling_;  // by the one that runs

@@ -1,11 +1,17 @@
 #include "volume/host/metrics.h"
 
+#include <cerrno>
+#include <cmath>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "volume/engine/result.h"
+#include "volume/engine/stats.h"
+#include "volume/engine/types.h"
 #include "volume/engine/view.h"
 
 namespace weir::host {
@@ -45,7 +51,7 @@ TEST(MetricsTest, WhatIsNotAttachedAnyMoreIsNotTold) {
   std::vector<std::string> replicas = {"r1", "r2"};
   bool attached = true;
   metrics.set_refresh([&] {
-    if (attached) metrics.SetState("demo", 1, ViewOf(replicas));
+    if (attached) metrics.SetState("demo", 1, ViewOf(replicas), std::nullopt, engine::Time());
   });
   EXPECT_THAT(SeriesOf(metrics, "weir_volume_held"), ElementsAre("demo"));
   EXPECT_THAT(SeriesOf(metrics, "weir_volume_target_in_sync"), ElementsAre("r1", "r2"));
@@ -59,6 +65,93 @@ TEST(MetricsTest, WhatIsNotAttachedAnyMoreIsNotTold) {
 
   attached = true;
   EXPECT_THAT(SeriesOf(metrics, "weir_volume_held"), ElementsAre("demo"));
+}
+
+const prometheus::MetricFamily* Find(const std::vector<prometheus::MetricFamily>& families,
+                                     const std::string& name) {
+  for (const prometheus::MetricFamily& family : families) {
+    if (family.name == name) return &family;
+  }
+  return nullptr;
+}
+
+// Its one series with this label.
+const prometheus::ClientMetric& SeriesWith(const prometheus::MetricFamily& family, const std::string& value) {
+  for (const prometheus::ClientMetric& series : family.metric) {
+    for (const prometheus::ClientMetric::Label& label : series.label) {
+      if (label.value == value) return series;
+    }
+  }
+  ADD_FAILURE() << family.name << " has no series with " << value;
+  return family.metric[0];
+}
+
+TEST(MetricsTest, WhatTheEngineCountsIsToldAsItIs) {
+  Metrics metrics;
+  engine::EngineView view = ViewOf({"r1", "r2"});
+  view.completed = {Position(7, 30), Position(7, 8)};
+  view.durable = {Position(7, 21), Position(7, 8)};
+  engine::Stats stats;
+  stats.held[static_cast<size_t>(engine::HoldReason::kCatalog)] = 3;
+  stats.durable_until = absl::Seconds(95);
+  stats.not_durable_bytes = 8192;
+  stats.hidden_errors = {{"r1", 0}, {"r2", 4}};
+  engine::FlushCounts& flushes =
+      stats.counted.flushes[static_cast<size_t>(engine::FlushPurpose::kRequests)];
+  flushes.runs[static_cast<size_t>(engine::Result::Kind::kRequeue)] = 2;
+  flushes.took.Add(absl::Microseconds(100));
+  flushes.took.Add(absl::Minutes(2));
+  stats.counted.fan_out[5] = 2;  // 7 and 8
+  stats.counted.fan_out_sum = 15;
+  metrics.set_refresh([&] { metrics.SetState("demo", 7, view, stats, absl::Seconds(100)); });
+
+  const std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  const auto gauge = [&](const std::string& name, const std::string& label) {
+    return SeriesWith(*Find(families, name), label).gauge.value;
+  };
+  EXPECT_EQ(gauge("weir_volume_held_requests", "catalog"), 3);
+  EXPECT_EQ(gauge("weir_volume_held_requests", "requeue"), 0);
+  EXPECT_EQ(gauge("weir_volume_durable_point_age_seconds", "demo"), 5);
+  EXPECT_EQ(gauge("weir_volume_not_durable_bytes", "demo"), 8192);
+  EXPECT_EQ(gauge("weir_volume_lane_completed_writes", "0"), 30);
+  EXPECT_EQ(gauge("weir_volume_lane_durable_writes", "0"), 21);
+  EXPECT_EQ(SeriesWith(*Find(families, "weir_volume_target_hidden_errors_total"), "r2").counter.value, 4);
+  EXPECT_EQ(SeriesWith(*Find(families, "weir_volume_flush_runs_total"), "requeue").counter.value, 2);
+
+  // Buckets are cumulative, and the last one is for everything.
+  const auto& took = SeriesWith(*Find(families, "weir_volume_flush_run_duration_seconds"), "client").histogram;
+  EXPECT_EQ(took.sample_count, 2u);
+  EXPECT_NEAR(took.sample_sum, 120.0001, 1e-9);
+  EXPECT_EQ(took.bucket.front().upper_bound, 1e-4);
+  EXPECT_EQ(took.bucket.front().cumulative_count, 1u);
+  EXPECT_NEAR(took.bucket[took.bucket.size() - 2].upper_bound, 52.4288, 1e-9);
+  EXPECT_EQ(took.bucket[took.bucket.size() - 2].cumulative_count, 1u);
+  EXPECT_TRUE(std::isinf(took.bucket.back().upper_bound));
+  EXPECT_EQ(took.bucket.back().cumulative_count, 2u);
+  const auto& width = Find(families, "weir_volume_flush_fan_out_clones")->metric.at(0).histogram;
+  EXPECT_EQ(width.sample_sum, 15);
+  EXPECT_EQ(width.bucket[5].upper_bound, 8);
+  EXPECT_EQ(width.bucket[5].cumulative_count, 2u);
+}
+
+TEST(MetricsTest, AnEngineThatHasEndedCountsNothing) {
+  Metrics metrics;
+  metrics.set_refresh([&] { metrics.SetState("demo", 7, ViewOf({"r1"}), std::nullopt, engine::Time()); });
+  const std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  EXPECT_NE(Find(families, "weir_volume_held"), nullptr);
+  EXPECT_EQ(Find(families, "weir_volume_durable_point_age_seconds"), nullptr);
+}
+
+TEST(MetricsTest, AnErrnoWithoutANameMakesNoLabelOfItsOwn) {
+  Metrics metrics;
+  metrics.CountTargetError("demo", "r1", EIO);
+  metrics.CountTargetError("demo", "r1", 100000);
+  metrics.CountTargetError("demo", "r1", 100001);
+  const std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  const prometheus::MetricFamily& errors = *Find(families, "weir_volume_target_errors_total");
+  EXPECT_EQ(errors.metric.size(), 2u);
+  EXPECT_EQ(SeriesWith(errors, "EIO").counter.value, 1);
+  EXPECT_EQ(SeriesWith(errors, "other").counter.value, 2);
 }
 
 TEST(MetricsTest, CountersStay) {

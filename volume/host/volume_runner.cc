@@ -352,14 +352,20 @@ void VolumeRunner::set_detaching(bool detaching) {
 
 engine::EngineView VolumeRunner::View() const {
   absl::MutexLock lock(&mu_);
-  if (engine_ != nullptr) {
-    engine::EngineView view = engine_->View();
-    view.queued_requests += held_.size();
-    return view;
-  }
-  engine::EngineView gone;
-  gone.state = engine::EngineView::State::kFenced;
-  return gone;
+  engine::EngineView view;
+  view.state = engine::EngineView::State::kFenced;
+  if (engine_ == nullptr) return view;
+  view = engine_->View();
+  view.queued_requests += held_.size();
+  return view;
+}
+
+std::optional<engine::Stats> VolumeRunner::Stats() const {
+  absl::MutexLock lock(&mu_);
+  if (engine_ == nullptr) return std::nullopt;
+  engine::Stats stats = engine_->GetStats();
+  stats.held[static_cast<size_t>(engine::HoldReason::kBacklog)] += held_.size();
+  return stats;
 }
 
 bool VolumeRunner::fenced() const {
@@ -530,8 +536,7 @@ void VolumeRunner::Complete(engine::CompleteRequest& done,
   volume_metrics_.seconds[kind]->Observe(
       absl::ToDoubleSeconds(MonotonicNow() - request.submitted));
   if (!done.result.ok()) {
-    config_.metrics->CountRequestError(config_.name, request.kind,
-                                       done.result.error());
+    config_.metrics->CountRequestError(config_.name, request.kind, done.result.error());
   }
   IoOutcome outcome;
   outcome.result = done.result;
@@ -569,8 +574,7 @@ void VolumeRunner::Connect(const engine::ConnectTarget& connect) {
   });
 }
 
-TargetSession::Config VolumeRunner::SessionConfig(
-    const engine::TargetConfig& target) const {
+TargetSession::Config VolumeRunner::SessionConfig(const engine::TargetConfig& target) const {
   TargetSession::Config config;
   config.volume = config_.name;
   config.replica = target.replica;

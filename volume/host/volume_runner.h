@@ -29,6 +29,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "volume/engine/engine.h"
+#include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 #include "volume/engine/view.h"
 #include "volume/host/host.h"
@@ -118,6 +120,8 @@ class VolumeRunner final : public HostedVolume,
   void set_flush_supported(bool supported) { flush_supported_ = supported; }
   // As the engine sees itself; fenced and empty after Stop.
   engine::EngineView View() const;
+  // What it counts; none after Stop.
+  std::optional<engine::Stats> Stats() const;
   bool fenced() const;
 
   // Lets go: the engine is gone, unanswered requests are answered with ESTALE
