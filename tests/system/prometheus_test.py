@@ -11,6 +11,8 @@ import urllib.parse
 import urllib.request
 
 import harness
+import metrics_table
+import nbd
 from harness import ROOT, run, wait_until
 from weir_ops import cluster as cluster_lib
 from weir_ops import monitoring
@@ -19,6 +21,7 @@ from weir_ops import settings
 
 FOLDER = monitoring.SOURCE
 RULES = [name for name in monitoring.FILES if name != "prometheus.yml"]
+METRIC = r"(?:weir_(?:volume|replica|csi)_\w+|weir_build_info|process_\w+)"
 RUNBOOKS = os.path.join(ROOT, "ops", "runbooks")
 sys.path.insert(0, os.path.join(ROOT, "ops", "grafana"))
 
@@ -53,20 +56,48 @@ class RulesTest(unittest.TestCase):
             for section in re.findall(r'OPERATIONS\.md, "([^"]+)"', page):
                 self.assertIn(section, operations, name)
 
-    def test_each_metric_that_they_name_exists_in_the_code(self):
-        declared = set()
-        for source in ("volume/host/metrics.cc", "replica/server/metrics.cc"):
-            with open(os.path.join(ROOT, source)) as f:
-                declared |= set(re.findall(r'"(weir_\w+)"', f.read()))
+    def test_each_metric_of_rules_dashboards_and_pages_exists_with_its_labels(self):
         for name in RULES:
-            named = set(re.findall(r"(?<![:\w])weir_(?:volume|replica)_\w+", text_of(name)))
-            self.assertTrue(named)
-            histograms = {re.sub(r"_(bucket|sum|count)$", "", metric) for metric in named}
-            self.assertEqual(histograms - declared, set(), name)
+            expressions = re.findall(r"expr: (?:>-\n((?: {10,}.+\n)+)|(.+))", text_of(name))
+            self.assertTrue(expressions)
+            for pair in expressions:
+                self.check("".join(pair), name)
+        for name, panel in panels():
+            for target in panel["targets"]:
+                self.check(target["expr"], f"{name}, {panel['title']}")
+        known = metrics_table.labels_by_metric()
+        for page in os.listdir(RUNBOOKS):
+            with open(os.path.join(RUNBOOKS, page)) as f:
+                named = set(re.findall(rf"(?<![:\w]){METRIC}\b(?!\*)", f.read()))
+            self.assertEqual(named - set(known), set(), page)
+
+    def check(self, expression, where):
+        """Each metric is one of the table's; it is asked for, and summed by, labels that it has."""
+        known = metrics_table.labels_by_metric()
+        of_all = {"instance", "job", "le"}
+        for name, selector in re.findall(rf"(?<![:\w])({METRIC})(?:{{([^}}]*)}})?", expression):
+            self.assertIn(name, known, where)
+            of_all |= known[name]
+            asked = set(re.findall(r"(\w+)\s*=", selector))
+            self.assertEqual(asked - known[name] - {"instance", "job"}, set(), f"{where}: {name}")
+        if re.search(r"\bweir:|\bALERTS\b", expression):
+            return  # the labels of a recorded series are those that its rule sums by
+        for names in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression):
+            self.assertEqual(set(names.replace(" ", "").split(",")) - of_all, set(), where)
 
 
 def panels():
     return [(name, p) for name, one in dashboards.DASHBOARDS.items() for p in one["panels"]]
+
+
+class MetricsTableTest(harness.ClusterTest):
+    up_flags = metrics_table.UP_FLAGS
+
+    def test_the_table_is_what_the_processes_export_and_the_sources_declare(self):
+        with open(metrics_table.PATH) as f:
+            written = f.read()
+        self.assertEqual(written, metrics_table.live(self.cluster), "run tests/system/metrics_table.py --write")
+        self.assertEqual(metrics_table.declared() - set(metrics_table.labels_by_metric()), set())
 
 
 class DashboardsTest(unittest.TestCase):
@@ -183,6 +214,10 @@ class LivePrometheusTest(harness.ClusterTest):
     def fires(self, name):
         wait_until(lambda: name in self.prometheus.firing(), 40, f"{name} fires")
 
+    def finish(self, handle, cookie):
+        while not handle.aio_command_completed(cookie):
+            self.assertGreater(handle.poll(30_000), 0, "the request is answered")
+
     def is_over(self, name):
         wait_until(lambda: name not in self.prometheus.firing(), 60, f"{name} is over")
 
@@ -208,6 +243,24 @@ class LivePrometheusTest(harness.ClusterTest):
         self.cluster.weirctl("fault", "set", "replica2", "--op=flush", "--error=REQUEUE", "--count=1")
         handle.flush()
         self.fires("WeirFaultsInjected")
+
+        # A replica that always asks to come again later: nothing is durable on all, and flushes are held.
+        self.cluster.weirctl("fault", "set", "replica2", "--op=flush", "--error=REQUEUE")
+        handle.pwrite(b"d" * 4096, 0)
+        flush = handle.aio_flush()
+        self.fires("WeirRequestsHeld")
+        self.fires("WeirDurablePointOld")
+        self.cluster.weirctl("fault", "clear")
+        self.finish(handle, flush)
+        self.is_over("WeirDurablePointOld")
+        self.is_over("WeirRequestsHeld")
+
+        self.cluster.weirctl("volume", "suspend", "demo")
+        write = handle.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(4096)), 0)
+        self.fires("WeirRequestsHeld")
+        self.cluster.weirctl("volume", "resume", "demo")
+        self.finish(handle, write)
+        self.is_over("WeirRequestsHeld")
 
         self.cluster.kill9("replica3")
         self.fires("WeirProcessDown")
