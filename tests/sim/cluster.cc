@@ -127,14 +127,14 @@ void Cluster::MakeReplicas() {
   for (uint32_t i = 0; i < count; ++i) {
     replicas_.push_back(std::make_unique<ReplicaNode>(
         i, static_cast<uint32_t>(1 + dice_.Below(3)), inflight_bytes,
-        store::VolumeGeometry{first_size_, geometry_.lanes}));
+        store::VolumeGeometry{first_size_, geometry_.lanes}, options_.make_store));
   }
   engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
   if (seed_ % 5 != 1) return;
   Dice dice(seed_);
   drained_ = static_cast<uint32_t>(dice.Below(count));
   replicas_.push_back(std::make_unique<ReplicaNode>(
-      count, static_cast<uint32_t>(1 + dice.Below(3)), inflight_bytes, geometry_));
+      count, static_cast<uint32_t>(1 + dice.Below(3)), inflight_bytes, geometry_, options_.make_store));
   agenda_.After(dice.Micros(0, 3000000), [this] { DrainSome(); });
 }
 
@@ -420,7 +420,7 @@ bool Cluster::IsDamagedSomewhere(const engine::EngineView& view) const {
     if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) continue;
     ++members;
     for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
-      damaged |= replicas_[r]->store().damaged(b);
+      damaged |= replicas_[r]->disk().damaged(b);
     }
   }
   return damaged && members > 1;

@@ -19,6 +19,7 @@
 #include "tests/sim/contract_judge.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/frontend.h"
+#include "tests/sim/model_store.h"
 #include "tests/sim/network.h"
 #include "tests/sim/replica_node.h"
 #include "tests/sim/write_history.h"
@@ -61,6 +62,7 @@ struct ClusterOptions {
   bool trace = false;
   // By number of the fault: it does not happen, and the others are as they were. Of the first 64.
   uint64_t skipped_faults = 0;
+  MakeReplicaStore make_store = MakeModelStore;
 };
 
 struct ClusterResult {

@@ -15,6 +15,14 @@ using engine::RequestKind;
 // Where a write's part of one lane was put.
 uint64_t PlaceKey(uint64_t value, uint32_t lane) { return value << 8 | lane; }
 
+std::string Listed(const std::vector<Version>& versions) {
+  std::string out;
+  for (const Version& version : versions) {
+    absl::StrAppend(&out, version.value, " at ", version.position.ToString(), ", ");
+  }
+  return out;
+}
+
 }  // namespace
 
 // The catalog has it in sync, with the disk that it has.
@@ -59,7 +67,7 @@ void Cluster::CheckPreFlushed(uint64_t id) {
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     if (!IsMember(r)) continue;
     for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
-      if (replicas_[r]->store().durable(lane) >= op.covers[lane]) continue;
+      if (replicas_[r]->disk().durable(lane) >= op.covers[lane]) continue;
       Violated(absl::StrCat("C9: barrier ", id, " is written, and ", op.covers[lane].ToString(),
                             " is not durable on member ", replicas_[r]->name()));
     }
@@ -75,7 +83,7 @@ void Cluster::CheckPoints(uint32_t frontend, const engine::SendDurablePoints& ne
   if (catalog_->record().volume.epoch != active_epoch_) return;
   for (const auto& [lane, point] : news.points) {
     for (uint32_t r = 0; r < replicas_.size(); ++r) {
-      if (!IsMember(r) || replicas_[r]->store().durable(Index(lane)) >= point) continue;
+      if (!IsMember(r) || replicas_[r]->disk().durable(Index(lane)) >= point) continue;
       Violated(absl::StrCat("I3: replicas are told that all have synced ", point.ToString(),
                             ", replica ", replicas_[r]->name(), " has not"));
     }
@@ -132,17 +140,17 @@ void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
     for (uint32_t r = 0; r < replicas_.size(); ++r) {
       const ReplicaNode& replica = *replicas_[r];
       const bool excused = replica.power_cut_at() >= op.invoked;
-      const bool has = excused || replica.store().position(lane) >= at;
+      const bool has = excused || replica.disk().position(lane) >= at;
       have += has ? 1 : 0;
       if (!IsMember(r)) continue;
       if (!has) {
         Violated(absl::StrCat("I2: write ", id, " was acknowledged at ", at.ToString(),
                               ", replica ", replica.name(), " is at ",
-                              replica.store().position(lane).ToString()));
-      } else if (op.fua && replica.store().durable(lane) < at) {
+                              replica.disk().position(lane).ToString()));
+      } else if (op.fua && replica.disk().durable(lane) < at) {
         Violated(absl::StrCat("I3: FUA write ", id, " was acknowledged at ", at.ToString(),
                               ", replica ", replica.name(), " has synced ",
-                              replica.store().durable(lane).ToString()));
+                              replica.disk().durable(lane).ToString()));
       }
     }
     if (have < engine_options_.min_in_sync) {
@@ -170,18 +178,18 @@ void Cluster::CheckMembers() {
   if (record.recovering) return;
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     if (!IsMember(r)) continue;
-    const ModelStore& store = replicas_[r]->store();
+    const ReplicaStore& disk = replicas_[r]->disk();
     for (uint32_t lane = 0; lane < flushed_.size(); ++lane) {
       const LastAcked& acked = last_acked_[lane];
-      if (store.position(lane) < acked.position && replicas_[r]->power_cut_at() < acked.invoked) {
+      if (disk.position(lane) < acked.position && replicas_[r]->power_cut_at() < acked.invoked) {
         Violated(absl::StrCat("I2: ", acked.position.ToString(), " of lane ", lane,
                               " is acknowledged, member ", replicas_[r]->name(), " is at ",
-                              store.position(lane).ToString()));
+                              disk.position(lane).ToString()));
       }
-      if (store.durable(lane) >= flushed_[lane]) continue;
+      if (disk.durable(lane) >= flushed_[lane]) continue;
       Violated(absl::StrCat("I3: ", flushed_[lane].ToString(), " of lane ", lane,
                             " is flushed, member ", replicas_[r]->name(), " has synced ",
-                            store.durable(lane).ToString()));
+                            disk.durable(lane).ToString()));
     }
   }
 }
@@ -190,13 +198,13 @@ void Cluster::CheckMembers() {
 
 void Cluster::CheckReplicas() {
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    const ModelStore& store = replicas_[r]->store();
-    Epoch& promised = promised_[store.identity().store_id];
-    if (store.promised() < promised) {
+    const ReplicaStore& disk = replicas_[r]->disk();
+    Epoch& promised = promised_[replicas_[r]->store().identity().store_id];
+    if (disk.promised() < promised) {
       Violated(absl::StrCat("I4: replica ", replicas_[r]->name(), " has promised ", promised,
-                            " and says ", store.promised()));
+                            " and says ", disk.promised()));
     }
-    promised = store.promised();
+    promised = disk.promised();
     if (replicas_[r]->used_invalid_block()) {
       Violated(absl::StrCat("I6: replica ", replicas_[r]->name(), " has used a marked block"));
     }
@@ -208,16 +216,20 @@ void Cluster::CheckReplicas() {
 
 // I1: a member has, in each lane, a prefix of what was written in this epoch. I6: and all of it.
 void Cluster::CheckHistory(uint32_t r) {
-  const ModelStore& store = replicas_[r]->store();
+  const ReplicaStore& disk = replicas_[r]->disk();
   for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
-    const Position at = store.position(Index(geometry_.lanes.LaneOf(block)));
+    const Position at = disk.position(Index(geometry_.lanes.LaneOf(block)));
     if (at.epoch() != active_epoch_) continue;
-    if (store.invalid(block)) {
+    if (disk.invalid(block)) {
       return Violated(absl::StrCat("I6: block ", block, " of member ", replicas_[r]->name(),
                                    " is marked"));
     }
-    const ModelStore::Version* written = history_.Newest(block, at);
-    const auto& all = store.versions(block);
+    const Version* written = history_.Newest(block, at);
+    const std::vector<Version>* versions = disk.versions(block);
+    if (versions == nullptr) continue;
+    const std::vector<Version>& all = *versions;
+    // Zeros need not be kept where nothing lies beneath.
+    if (written != nullptr && written->value == 0 && all.empty()) continue;
     const bool has = !all.empty() && all.back().position.epoch() == at.epoch();
     if (written == nullptr ? !has : has && all.back() == *written) continue;
     return Violated(absl::StrCat(
@@ -230,30 +242,33 @@ void Cluster::CheckHistory(uint32_t r) {
 // I5: at equal positions of one history replicas are equal, and version by version as far as none
 // may have been reclaimed.
 void Cluster::CompareReplicas(uint32_t i, uint32_t j) {
-  const ModelStore& a = replicas_[i]->store();
-  const ModelStore& b = replicas_[j]->store();
+  const ReplicaStore& a = replicas_[i]->disk();
+  const ReplicaStore& b = replicas_[j]->disk();
   for (uint64_t block = 0; block < geometry_.size_blocks; ++block) {
     const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
     const Position at = a.position(lane);
     if (at != b.position(lane) || a.lineage(lane) != b.lineage(lane)) continue;
     if (a.invalid(block) || b.invalid(block)) continue;
+    const std::vector<Version>* of_a = a.versions(block);
+    const std::vector<Version>* of_b = b.versions(block);
+    if (of_a == nullptr || of_b == nullptr) continue;
     // A tail that a takeover copies has the newest versions only.
     const bool serves = !catalog_->record().volume.recovering && at.epoch() == active_epoch_;
     const Position above = serves ? std::max(told_[lane], Position(at.epoch(), 0)) : at;
-    auto left = a.versions(block).rbegin();
-    auto right = b.versions(block).rbegin();
-    const uint64_t left_value = left == a.versions(block).rend() ? 0 : left->value;
-    const uint64_t right_value = right == b.versions(block).rend() ? 0 : right->value;
+    auto left = of_a->rbegin();
+    auto right = of_b->rbegin();
+    const uint64_t left_value = left == of_a->rend() ? 0 : left->value;
+    const uint64_t right_value = right == of_b->rend() ? 0 : right->value;
     bool equal = left_value == right_value;
-    for (; equal && left != a.versions(block).rend() && left->position > above; ++left, ++right) {
-      equal = right != b.versions(block).rend() && *left == *right;
+    for (; equal && left != of_a->rend() && left->position > above; ++left, ++right) {
+      equal = right != of_b->rend() && *left == *right;
     }
-    if (equal) equal = right == b.versions(block).rend() || right->position <= above;
+    if (equal) equal = right == of_b->rend() || right->position <= above;
     if (equal) continue;
     return Violated(absl::StrCat("I5: at ", at.ToString(), " block ", block, " is ", left_value,
                                  " on ", replicas_[i]->name(), " and ", right_value, " on ",
                                  replicas_[j]->name(), ", or has other versions above ",
-                                 above.ToString()));
+                                 above.ToString(), ": ", Listed(*of_a), "and ", Listed(*of_b)));
   }
 }
 

@@ -24,9 +24,9 @@ void Cluster::DamageSome(uint32_t r) {
   for (int i = 0; i < 4; ++i) {
     const uint64_t block = dice_.Below(geometry_.size_blocks);
     const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
-      return other->store().damaged(block);
+      return other->disk().damaged(block);
     });
-    if (!elsewhere) replicas_[r]->store().Damage(block);
+    if (!elsewhere) replicas_[r]->disk().Damage(block);
   }
 }
 
@@ -124,7 +124,7 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       SuspendSome(f);
       break;
     case Fault::kReclaim:
-      replica.store().Reclaim(dice_);
+      replica.disk().Reclaim(dice_);
       break;
     case Fault::kReplaceDisk:
       ReplaceDisk(r);
@@ -200,7 +200,7 @@ void Cluster::Down(uint32_t r, bool power_cut) {
 void Cluster::FailSync(uint32_t r) {
   if (options_.survivable && store_failed_) return;  // one is enough
   store_failed_ = true;
-  replicas_[r]->store().FailNextSync(
+  replicas_[r]->disk().FailNextSync(
       static_cast<uint32_t>(dice_.Below(replicas_[r]->store().num_domains())));
 }
 
@@ -278,7 +278,7 @@ std::optional<engine::Table> Cluster::TableWithNewStores(const engine::EngineVie
 }
 
 void Cluster::SetFull(uint32_t r, bool full) {
-  replicas_[r]->store().set_full(full);
+  replicas_[r]->disk().set_full(full);
   network_->TellSpace(r);
 }
 

@@ -80,27 +80,26 @@ bool Cluster::SnapshotDone(const engine::CompleteControl& done) {
 void Cluster::CheckSnapshots() {
   const uint64_t size = catalog_->record().volume.size_blocks;
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    const ModelStore& store = replicas_[r]->store();
-    if (!IsMember(r) || !store.health().ok() || store.size_blocks() >= size) continue;
+    const ReplicaStore& disk = replicas_[r]->disk();
+    if (!IsMember(r) || !disk.store().health().ok() || disk.size_blocks() >= size) continue;
     return Violated(absl::StrCat("S4: the volume has ", size, " blocks, member ",
-                                 replicas_[r]->name(), " has room for ", store.size_blocks()));
+                                 replicas_[r]->name(), " has room for ", disk.size_blocks()));
   }
   for (const Pin& pin : catalog_->record().volume.pins) {
     for (uint32_t r = 0; r < replicas_.size(); ++r) {
-      const ModelStore& store = replicas_[r]->store();
-      if (!store.health().ok()) continue;
-      const bool has = std::any_of(store.pins().begin(), store.pins().end(),
-                                   [&](const Pin& known) { return known == pin; });
+      const ReplicaStore& disk = replicas_[r]->disk();
+      if (!disk.store().health().ok()) continue;
+      const bool has = disk.has_pin(pin);
       if (IsMember(r) && !has) {
         return Violated(absl::StrCat("S1: the catalog has snapshot ", pin.id, ", member ",
                                      replicas_[r]->name(), " has not"));
       }
       for (uint32_t lane = 0; IsMember(r) && lane < pin.positions.size(); ++lane) {
-        if (store.durable(lane) >= pin.positions[lane]) continue;
+        if (disk.durable(lane) >= pin.positions[lane]) continue;
         return Violated(absl::StrCat("S2: snapshot ", pin.id, " is at ",
                                      pin.positions[lane].ToString(), ", member ",
                                      replicas_[r]->name(), " has synced ",
-                                     store.durable(lane).ToString()));
+                                     disk.durable(lane).ToString()));
       }
       // Also who is no member any more, or not yet, answers right or not at all.
       const auto known = snapshots_.find(pin.id);

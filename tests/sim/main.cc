@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/rocks_store.h"
 #include "tests/sim/shrink.h"
 
 namespace weir::sim {
@@ -26,6 +27,7 @@ struct Flags {
   int jobs = 1;
   bool replay = false;  // `first`, with its transcript
   bool quiet = false;
+  bool twice = true;    // one seed in kTwiceEvery
   ClusterOptions cluster;
 };
 
@@ -74,7 +76,7 @@ class Simulation {
       const uint64_t seed = next_++;
       const ClusterResult result = Cluster(seed, flags_.cluster).Run();
       std::string violation = result.violation;
-      if (violation.empty() && seed % kTwiceEvery == 0) {
+      if (violation.empty() && flags_.twice && seed % kTwiceEvery == 0) {
         const ClusterResult again = Cluster(seed, flags_.cluster).Run();
         if (again.trace_hash != result.trace_hash) violation = "the same seed did something else";
       }
@@ -142,6 +144,7 @@ int Main(int argc, char** argv) {
   Flags flags;
   uint64_t seed = 0;
   bool anything_goes = false;
+  bool rocksdb = false;
   std::vector<uint64_t> skipped;
   CLI::App app("Tries simulated clusters under random faults and judges them by the contract");
   app.add_option("--seeds", flags.seeds, "how many clusters")->capture_default_str();
@@ -157,9 +160,14 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(0, 63));
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
+  app.add_flag("--rocksdb", rocksdb,
+               "replicas keep their data in the real store, on disks in memory: slower, and a seed "
+               "need not do the same again");
   app.add_flag("--quiet", flags.quiet, "no progress");
   CLI11_PARSE(app, argc, argv);
   flags.cluster.survivable = !anything_goes;
+  if (rocksdb) flags.cluster.make_store = MakeRocksStore;
+  flags.twice = !rocksdb;
   for (uint64_t fault : skipped) flags.cluster.skipped_faults |= uint64_t{1} << fault;
   if (seed == 0) return Simulation(flags).Run();
   flags.first = seed;

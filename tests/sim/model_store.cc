@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
 #include "proto/base/errno.h"
 
 namespace weir::sim {
@@ -26,6 +27,13 @@ ModelStore::ModelStore(std::string store_id, uint32_t domains)
   identity_.store_id = std::move(store_id);
   identity_.generation = 1;
   identity_.incarnation = 1;
+}
+
+std::unique_ptr<ReplicaStore> MakeModelStore(const std::string& id, uint32_t domains,
+                                             const store::VolumeGeometry& geometry) {
+  auto made = std::make_unique<ModelStore>(id, domains);
+  CHECK_OK(made->CreateVolume(kVolume, geometry));
+  return made;
 }
 
 void ModelStore::Restart() {
@@ -199,12 +207,12 @@ std::vector<store::WriteResult> ModelStore::Write(VolumeId, absl::Span<const sto
 }
 
 void ModelStore::Damage(uint64_t block) {
-  const std::vector<Version>& all = versions(block);
+  const std::vector<Version>& all = *versions(block);
   if (!all.empty() && all.back().value != 0) rotten_.insert({block, all.back().position});
 }
 
 bool ModelStore::damaged(uint64_t block) const {
-  const std::vector<Version>& all = versions(block);
+  const std::vector<Version>& all = *versions(block);
   return !all.empty() && rotten_.contains({block, all.back().position});
 }
 

@@ -10,8 +10,10 @@
 #ifndef WEIR_TESTS_SIM_MODEL_STORE_H_
 #define WEIR_TESTS_SIM_MODEL_STORE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -19,46 +21,35 @@
 
 #include "replica/store/store.h"
 #include "tests/sim/dice.h"
+#include "tests/sim/replica_store.h"
 
 namespace weir::sim {
 
-class ModelStore final : public store::Store {
+class ModelStore final : public store::Store, public ReplicaStore {
  public:
   ModelStore(std::string store_id, uint32_t domains);
 
-  // --- what the simulator does to it ---
-  // The process ends and starts anew: what was written is still there. Raises the incarnation.
-  void Restart();
-  // Keeps a prefix of what each domain has not synced. To be followed by Restart.
-  void CutPower(Dice& dice);
-  // The next sync of `domain` fails, and that is final, also over restarts.
-  void FailNextSync(uint32_t domain) { fail_sync_ = domain; }
-  bool failed() const { return !health_.ok(); }
-  void set_full(bool full) { full_ = full; }
-  // Bit rot in the newest version of `block`, which reads find, until it is written anew.
-  void Damage(uint64_t block);
-  bool damaged(uint64_t block) const;
-  // Drops versions and changes that nobody needs, as compaction may at any time.
-  void Reclaim(Dice& dice);
-
-  // --- what the judge looks at ---
-  struct Version {
-    Position position;
-    uint64_t value = 0;  // 0: zeros
-    friend bool operator==(const Version&, const Version&) = default;
-  };
-  // Of `block`, oldest first; what lies below the newest may have been reclaimed.
-  const std::vector<Version>& versions(uint64_t block) const {
+  // --- ReplicaStore ---
+  store::Store& store() override { return *this; }
+  bool verifies_checksums() const override { return false; }
+  void Restart() override;
+  void CutPower(Dice& dice) override;
+  void FailNextSync(uint32_t domain) override { fail_sync_ = domain; }
+  void set_full(bool full) override { full_ = full; }
+  void Damage(uint64_t block) override;
+  bool damaged(uint64_t block) const override;
+  void Reclaim(Dice& dice) override;
+  const std::vector<Version>* versions(uint64_t block) const override {
     static const std::vector<Version> kNone;
-    return block < now_.blocks.size() ? now_.blocks[block] : kNone;
+    return block < now_.blocks.size() ? &now_.blocks[block] : &kNone;
   }
-  uint64_t size_blocks() const { return geometry_.size_blocks; }
-  const std::vector<Pin>& pins() const { return pins_; }
-  Position position(uint32_t lane) const { return now_.lanes[lane].position; }
-  Position durable(uint32_t lane) const { return disk_.lanes[lane].position; }
-  const std::vector<LineageEntry>& lineage(uint32_t lane) const { return now_.lanes[lane].lineage; }
-  Epoch promised() const { return promised_; }
-  bool invalid(uint64_t block) const { return block < now_.invalid.size() && now_.invalid[block]; }
+  uint64_t size_blocks() const override { return geometry_.size_blocks; }
+  bool has_pin(const Pin& pin) const override { return std::find(pins_.begin(), pins_.end(), pin) != pins_.end(); }
+  Position position(uint32_t lane) const override { return now_.lanes[lane].position; }
+  Position durable(uint32_t lane) const override { return disk_.lanes[lane].position; }
+  std::vector<LineageEntry> lineage(uint32_t lane) const override { return now_.lanes[lane].lineage; }
+  Epoch promised() const override { return promised_; }
+  bool invalid(uint64_t block) const override { return block < now_.invalid.size() && now_.invalid[block]; }
 
   // --- Store ---
   store::Identity identity() const override { return identity_; }
@@ -180,8 +171,9 @@ class ModelStore final : public store::Store {
   bool full_ = false;
 };
 
-// A block's content is a number in its first bytes; the rest is zeros.
-uint64_t ValueOf(absl::string_view data, uint64_t block);
+// The usual MakeReplicaStore.
+std::unique_ptr<ReplicaStore> MakeModelStore(const std::string& id, uint32_t domains,
+                                             const store::VolumeGeometry& geometry);
 
 }  // namespace weir::sim
 

@@ -128,7 +128,7 @@ absl::StatusOr<store::VersionsPart> ModelStore::ReadVersions(VolumeId, LaneId id
       if (!OfLane(b, Index(id))) continue;
       covered.push_back(b);
       bytes += kBlockBytes;
-      const std::vector<Version>& all = versions(b);
+      const std::vector<Version>& all = *versions(b);
       for (auto v = all.rbegin(); v != all.rend(); ++v) {
         if (v->position > at_most) continue;
         store::BlockVersion version{.block = b, .position = v->position, .zero = v->value == 0};

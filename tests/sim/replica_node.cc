@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
+#include "proto/base/crc32c.h"
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
 #include "replica/server/admission.h"
@@ -32,12 +33,13 @@ store::WriteKind KindOf(RequestKind kind) {
 }  // namespace
 
 ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_bytes,
-                         const store::VolumeGeometry& geometry)
+                         const store::VolumeGeometry& geometry, MakeReplicaStore make_store)
     : name_(std::string(1, static_cast<char>('a' + index))),
       inflight_bytes_(inflight_bytes),
-      store_(absl::StrCat("store-", name_), domains) {
-  CHECK_OK(store_.BindCluster(kCluster));
-  CHECK_OK(store_.CreateVolume(kVolume, geometry));
+      lanes_(geometry.lanes),
+      make_store_(std::move(make_store)),
+      disk_(make_store_(absl::StrCat("store-", name_), domains, geometry)) {
+  CHECK_OK(kept().BindCluster(kCluster));
 }
 
 std::string ReplicaNode::boot_id() const { return absl::StrCat(name_, "-boot-", boot_); }
@@ -50,18 +52,17 @@ void ReplicaNode::Kill() {
 
 void ReplicaNode::CutPower(Dice& dice, Time now) {
   if (up_) Kill();
-  store_.CutPower(dice);
+  disk_->CutPower(dice);
   ++boot_;
   power_cut_at_ = now;
 }
 
 void ReplicaNode::ReplaceDisk(Time now) {
   if (up_) Kill();
-  const store::VolumeGeometry geometry = store_.GetVolume(kVolume)->geometry;
-  const auto domains = static_cast<uint32_t>(store_.num_domains());
-  store_ = ModelStore(absl::StrCat("store-", name_, ++disks_), domains);
-  CHECK_OK(store_.BindCluster(kCluster));
-  CHECK_OK(store_.CreateVolume(kVolume, geometry));
+  const store::VolumeGeometry geometry{disk_->size_blocks(), lanes_};
+  const auto domains = static_cast<uint32_t>(kept().num_domains());
+  disk_ = make_store_(absl::StrCat("store-", name_, ++disks_), domains, geometry);
+  CHECK_OK(kept().BindCluster(kCluster));
   power_cut_at_ = now;
 }
 
@@ -70,11 +71,11 @@ void ReplicaNode::Start() {
   up_ = true;
   ++life_;
   sessions_ = std::make_unique<replica::Sessions>();
-  store_.Restart();
+  disk_->Restart();
 }
 
 absl::Status ReplicaNode::Serving() const {
-  if (store_.health().ok()) return absl::OkStatus();
+  if (store().health().ok()) return absl::OkStatus();
   return ErrnoToStatus(EIO, "the store has failed");
 }
 
@@ -82,15 +83,15 @@ absl::Status ReplicaNode::Serving() const {
 absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
   RETURN_IF_ERROR(Serving());
   RETURN_IF_ERROR(
-      replica::CheckIdentity(store_.identity(), fence, replica::Acquaintance::kStranger));
-  ASSIGN_OR_RETURN(store::VolumeState volume, store_.GetVolume(kVolume));
+      replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kStranger));
+  ASSIGN_OR_RETURN(store::VolumeState volume, kept().GetVolume(kVolume));
   RETURN_IF_ERROR(replica::CheckEpochNotBelow(volume.promised_epoch, fence));
-  RETURN_IF_ERROR(store_.Promise(kVolume, fence.epoch()));
+  RETURN_IF_ERROR(kept().Promise(kVolume, fence.epoch()));
   sessions_->Raise(kVolume, fence.epoch());
-  ASSIGN_OR_RETURN(volume, store_.GetVolume(kVolume));
+  ASSIGN_OR_RETURN(volume, kept().GetVolume(kVolume));
   engine::SealedState state;
-  state.store_id = store_.identity().store_id;
-  state.incarnation = store_.identity().incarnation;
+  state.store_id = kept().identity().store_id;
+  state.incarnation = kept().identity().incarnation;
   state.boot_id = boot_id();
   state.flush_supported = !faults_.cannot_flush;
   for (const store::LaneState& lane : volume.lanes) {
@@ -104,9 +105,9 @@ absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
 absl::Status ReplicaNode::Step(const v1::Fence& fence, const std::function<absl::Status()>& step) {
   RETURN_IF_ERROR(Serving());
   RETURN_IF_ERROR(
-      replica::CheckIdentity(store_.identity(), fence, replica::Acquaintance::kProcess));
+      replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kProcess));
   ASSIGN_OR_RETURN(const auto held, sessions_->Hold(kVolume, fence.epoch()));
-  RETURN_IF_ERROR(replica::CheckEpochIs(store_.promised(), fence));
+  RETURN_IF_ERROR(replica::CheckEpochIs(disk_->promised(), fence));
   return step();
 }
 
@@ -114,22 +115,22 @@ absl::StatusOr<store::Tail> ReplicaNode::ReadTail(const v1::Fence& fence, LaneId
                                                   Position from, Position to) {
   absl::StatusOr<store::Tail> tail;
   RETURN_IF_ERROR(Step(fence, [&] {
-    tail = store_.ReadTail(kVolume, lane, from, to);
+    tail = kept().ReadTail(kVolume, lane, from, to);
     return tail.status();
   }));
   return tail;
 }
 
 absl::Status ReplicaNode::AdoptTail(const v1::Fence& fence, const store::Tail& tail) {
-  return Step(fence, [&] { return store_.AdoptTail(kVolume, tail); });
+  return Step(fence, [&] { return kept().AdoptTail(kVolume, tail); });
 }
 
 absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
                                    const std::vector<std::pair<LaneId, Position>>& expected,
                                    const store::VolumeUpdate& update) {
   return Step(fence, [&] {
-    RETURN_IF_ERROR(store_.UpdateVolume(kVolume, update));
-    return store_.TakeBase(kVolume, fence.epoch(), act_epoch, expected);
+    RETURN_IF_ERROR(kept().UpdateVolume(kVolume, update));
+    return kept().TakeBase(kVolume, fence.epoch(), act_epoch, expected);
   });
 }
 
@@ -147,7 +148,7 @@ engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
   } else if (step.kind == Kind::kChanges) {
     result.status = Step(fence, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(result.changes,
-                       store_.ReadChanges(kVolume, step.lane, step.common, step.to));
+                       kept().ReadChanges(kVolume, step.lane, step.common, step.to));
       return absl::OkStatus();
     });
   } else if (step.kind == Kind::kBegin) {
@@ -161,19 +162,19 @@ engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
     join.changes = step.changes;
     join.everything = step.everything;
     result.status = Step(fence, [&] {
-      RETURN_IF_ERROR(store_.UpdateVolume(kVolume, update));
-      return store_.BeginJoin(kVolume, join);
+      RETURN_IF_ERROR(kept().UpdateVolume(kVolume, update));
+      return kept().BeginJoin(kVolume, join);
     });
   } else if (step.kind == Kind::kUpdate) {
-    result.status = Step(fence, [&] { return store_.UpdateVolume(kVolume, update); });
+    result.status = Step(fence, [&] { return kept().UpdateVolume(kVolume, update); });
   } else if (step.kind == Kind::kDigest) {
     result.status = Step(fence, [&]() -> absl::Status {
-      ASSIGN_OR_RETURN(result.digests, store_.Digests(kVolume, step.lane, step.changes.front(),
+      ASSIGN_OR_RETURN(result.digests, kept().Digests(kVolume, step.lane, step.changes.front(),
                                                       step.to, step.bytes_max));
       return absl::OkStatus();
     });
   } else {
-    result.status = Step(fence, [&] { return store_.FinishJoin(kVolume, step.join_id); });
+    result.status = Step(fence, [&] { return kept().FinishJoin(kVolume, step.join_id); });
   }
   return result;
 }
@@ -182,7 +183,7 @@ absl::Status ReplicaNode::StillToCopy(const v1::Fence& fence, const engine::RunJ
                                       std::vector<BlockRange>* ranges, uint64_t* blocks) {
   return Step(fence, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(const store::InvalidPage page,
-                     store_.InvalidBlocks(kVolume, step.lane, 0, 4));
+                     kept().InvalidBlocks(kVolume, step.lane, 0, 4));
     if (page.join_id != step.join_id) return absl::AbortedError("of another join");
     *ranges = page.ranges;
     *blocks = page.invalid_blocks;
@@ -195,7 +196,7 @@ absl::StatusOr<store::VersionsPart> ReplicaNode::ReadVersions(
     const std::vector<BlockRange>& ranges) {
   absl::StatusOr<store::VersionsPart> part;
   RETURN_IF_ERROR(Step(fence, [&] {
-    part = store_.ReadVersions(kVolume, step.lane, ranges, step.to, step.bytes_max);
+    part = kept().ReadVersions(kVolume, step.lane, ranges, step.to, step.bytes_max);
     if (part.ok()) NoteUsed(ranges);
     return part.status();
   }));
@@ -207,10 +208,10 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
   engine::JoinStepResult result;
   result.status = Step(fence, [&]() -> absl::Status {
     const store::CopyPart copy{step.lane, step.join_id, step.to, part.ranges, part.versions};
-    if (step.kind == engine::RunJoinStep::Kind::kRepair) return store_.Repair(kVolume, copy);
-    RETURN_IF_ERROR(store_.CopyIn(kVolume, copy));
+    if (step.kind == engine::RunJoinStep::Kind::kRepair) return kept().Repair(kVolume, copy);
+    RETURN_IF_ERROR(kept().CopyIn(kVolume, copy));
     ASSIGN_OR_RETURN(const store::InvalidPage page,
-                     store_.InvalidBlocks(kVolume, step.lane, 0, 1));
+                     kept().InvalidBlocks(kVolume, step.lane, 0, 1));
     result.blocks_left = page.invalid_blocks;
     result.bytes_copied = part.versions.size() * kBlockBytes;
     result.whole_at = part.position;
@@ -223,19 +224,19 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
 absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
     const v1::Fence& fence, uint64_t number, std::shared_ptr<replica::SessionOwner> owner) {
   RETURN_IF_ERROR(Serving());
-  RETURN_IF_ERROR(replica::CheckIdentity(store_.identity(), fence, replica::Acquaintance::kStore));
-  ASSIGN_OR_RETURN(store::VolumeState volume, store_.GetVolume(kVolume));
+  RETURN_IF_ERROR(replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kStore));
+  ASSIGN_OR_RETURN(store::VolumeState volume, kept().GetVolume(kVolume));
   RETURN_IF_ERROR(replica::CheckEpochIs(volume.promised_epoch, fence));
   RETURN_IF_ERROR(replica::CheckBaseTaken(volume, fence.epoch()));
   Opened opened;
   ASSIGN_OR_RETURN(opened.session, sessions_->Open(kVolume, fence.epoch(), number, owner));
-  ASSIGN_OR_RETURN(volume, store_.GetVolume(kVolume));
-  opened.hello.incarnation = store_.identity().incarnation;
+  ASSIGN_OR_RETURN(volume, kept().GetVolume(kVolume));
+  opened.hello.incarnation = kept().identity().incarnation;
   opened.hello.num_flush_requests =
-      replica::NumFlushRequests(store_.num_domains(), volume.geometry.lanes);
+      replica::NumFlushRequests(kept().num_domains(), volume.geometry.lanes);
   opened.hello.inflight_bytes_max = inflight_bytes_;
   opened.hello.flush_supported = !faults_.cannot_flush;
-  opened.hello.space_exhausted = !store_.HasSpaceFor(0);
+  opened.hello.space_exhausted = !kept().HasSpaceFor(0);
   for (const store::LaneState& lane : volume.lanes) {
     opened.hello.lanes.push_back({lane.position, lane.durable_position, lane.domain});
   }
@@ -245,8 +246,8 @@ absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
 void ReplicaNode::NoteDurablePoints(replica::Session& session,
                                     const engine::SendDurablePoints& news) {
   if (!up_ || !session.Enter()) return;
-  (void)store_.KeepChanges(kVolume, news.keep_after);  // fails only once the store has
-  (void)store_.NoteDurablePoints(kVolume, news.points);  // the same
+  (void)kept().KeepChanges(kVolume, news.keep_after);  // fails only once the store has
+  (void)kept().NoteDurablePoints(kVolume, news.points);  // the same
   session.Leave();
 }
 
@@ -286,7 +287,12 @@ void ReplicaNode::Write(const engine::Clone& clone, engine::CloneReply* reply) {
   op.fua = clone.fua;
   op.overlay = clone.overlay;
   op.data = clone.data.bytes();
-  const store::WriteResult result = store_.Write(kVolume, {&op, 1})[0];
+  std::vector<uint32_t> crcs;
+  if (disk_->verifies_checksums() && op.kind == store::WriteKind::kWrite) {
+    crcs = BlockChecksums(op.data);
+    op.crcs = crcs;
+  }
+  const store::WriteResult result = kept().Write(kVolume, {&op, 1})[0];
   reply->position = result.lane_position;
   if (!result.status.ok()) return SetError(result.status, reply);
   if (clone.fua) reply->durable.emplace_back(clone.lane, result.durable_position);
@@ -294,7 +300,7 @@ void ReplicaNode::Write(const engine::Clone& clone, engine::CloneReply* reply) {
 
 void ReplicaNode::Read(const engine::Clone& clone, engine::CloneReply* reply) {
   if (clone.kind == RequestKind::kExtents) {
-    const auto extents = store_.Extents(kVolume, clone.range);
+    const auto extents = kept().Extents(kVolume, clone.range);
     if (!extents.ok()) return SetError(extents.status(), reply);
     reply->position = extents->newest;
     for (const auto& [blocks, allocated] : extents->runs) {
@@ -302,7 +308,7 @@ void ReplicaNode::Read(const engine::Clone& clone, engine::CloneReply* reply) {
     }
     return;
   }
-  auto read = store_.Read(kVolume, clone.range);
+  auto read = kept().Read(kVolume, clone.range);
   if (!read.ok()) return SetError(read.status(), reply);
   NoteUsed({clone.range});
   reply->position = read->newest;
@@ -316,13 +322,13 @@ void ReplicaNode::Read(const engine::Clone& clone, engine::CloneReply* reply) {
 void ReplicaNode::NoteUsed(const std::vector<BlockRange>& ranges) {
   for (const BlockRange& range : ranges) {
     for (uint64_t b = range.first; b < range.end(); ++b) {
-      used_invalid_block_ = used_invalid_block_ || store_.invalid(b);
+      used_invalid_block_ = used_invalid_block_ || disk_->invalid(b);
     }
   }
 }
 
 void ReplicaNode::Flush(const engine::Clone& clone, engine::CloneReply* reply) {
-  auto durable = store_.Flush(kVolume, clone.flush_nr);
+  auto durable = kept().Flush(kVolume, clone.flush_nr);
   if (!durable.ok()) return SetError(durable.status(), reply);
   reply->durable = *std::move(durable);
 }

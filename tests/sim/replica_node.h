@@ -1,5 +1,4 @@
-// A replica's process: the server's own rules (replica/server: admission, sessions) over a model
-// store. What gRPC and threads do in the real one is the network's and the agenda's business.
+// A replica's process: the server's own rules (replica/server: admission, sessions) over a store. What gRPC and threads do in the real one is the network's and the agenda's business.
 //
 // Thread-safety: none.
 #ifndef WEIR_TESTS_SIM_REPLICA_NODE_H_
@@ -14,14 +13,13 @@
 
 #include "replica/server/sessions.h"
 #include "tests/sim/agenda.h"
-#include "tests/sim/model_store.h"
+#include "tests/sim/replica_store.h"
 #include "volume/engine/takeover.h"
 #include "volume/engine/types.h"
 #include "weir/v1/replica.pb.h"
 
 namespace weir::sim {
 
-inline constexpr VolumeId kVolume{1};
 inline constexpr char kCluster[] = "cluster";
 
 // What a replica answers clones with, by chance of each; all off at first.
@@ -37,12 +35,13 @@ class ReplicaNode {
  public:
   // `inflight_bytes`: what it grants a frontend.
   ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_bytes,
-              const store::VolumeGeometry& geometry);
+              const store::VolumeGeometry& geometry, MakeReplicaStore make_store);
 
   const std::string& name() const { return name_; }
   std::string boot_id() const;
-  ModelStore& store() { return store_; }
-  const ModelStore& store() const { return store_; }
+  ReplicaStore& disk() { return *disk_; }
+  const ReplicaStore& disk() const { return *disk_; }
+  const store::Store& store() const { return disk().store(); }
   ReplicaFaults& faults() { return faults_; }
 
   // --- the process ---
@@ -99,6 +98,7 @@ class ReplicaNode {
                          const engine::SendDurablePoints& news);
 
  private:
+  store::Store& kept() { return disk_->store(); }
   absl::Status Step(const v1::Fence& fence, const std::function<absl::Status()>& step);
   absl::Status Serving() const;
   int InjectedError(const engine::Clone& clone, Dice& dice);
@@ -109,7 +109,9 @@ class ReplicaNode {
 
   const std::string name_;
   const uint64_t inflight_bytes_;
-  ModelStore store_;
+  const LaneGeometry lanes_;
+  const MakeReplicaStore make_store_;
+  std::unique_ptr<ReplicaStore> disk_;
   std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
   ReplicaFaults faults_;
   bool up_ = true;

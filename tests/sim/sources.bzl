@@ -27,6 +27,7 @@ SIM_HDRS = [
     "model_store.h",
     "network.h",
     "replica_node.h",
+    "replica_store.h",
     "show.h",
     "shrink.h",
     "write_history.h",

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "proto/base/position.h"
-#include "tests/sim/model_store.h"
+#include "tests/sim/replica_store.h"
 
 namespace weir::sim {
 
@@ -19,25 +19,25 @@ class WriteHistory {
   // Clones of one write say the same, so that only the first one counts. 0: zeros.
   void Record(BlockRange range, Position position, uint64_t value) {
     for (uint64_t b = range.first; b < range.end(); ++b) {
-      std::vector<ModelStore::Version>& all = blocks_[b];
+      std::vector<Version>& all = blocks_[b];
       const auto at = std::lower_bound(all.begin(), all.end(), position, Below);
       if (at == all.end() || at->position != position) all.insert(at, {position, value});
     }
   }
   // Of `block` in the epoch of `position`, at or below it. Null: nothing was written.
-  const ModelStore::Version* Newest(uint64_t block, Position position) const {
-    const std::vector<ModelStore::Version>& all = blocks_[block];
+  const Version* Newest(uint64_t block, Position position) const {
+    const std::vector<Version>& all = blocks_[block];
     auto at = std::lower_bound(all.begin(), all.end(), position.Next(), Below);
     if (at == all.begin() || (--at)->position.epoch() != position.epoch()) return nullptr;
     return &*at;
   }
 
  private:
-  static bool Below(const ModelStore::Version& version, Position position) {
+  static bool Below(const Version& version, Position position) {
     return version.position < position;
   }
 
-  std::vector<std::vector<ModelStore::Version>> blocks_;  // ascending
+  std::vector<std::vector<Version>> blocks_;  // ascending
 };
 
 }  // namespace weir::sim
