@@ -250,6 +250,7 @@ class LivePrometheusTest(harness.ClusterTest):
         flush = handle.aio_flush()
         self.fires("WeirRequestsHeld")
         self.fires("WeirDurablePointOld")
+        self.fires("WeirClonesRequeued")
         self.cluster.weirctl("fault", "clear")
         self.finish(handle, flush)
         self.is_over("WeirDurablePointOld")
@@ -274,6 +275,7 @@ class LivePrometheusTest(harness.ClusterTest):
         self.cluster.weirctl("fault", "set", "replica1", "--op=flush", "--error=EOPNOTSUPP", "--count=1")
         self.assertEqual(self.nbd_error(handle.flush), "ENOTSUP")
         self.fires("WeirFlushFailing")
+        self.fires("WeirErrorsHiddenFromClients")
 
 
 if __name__ == "__main__":
