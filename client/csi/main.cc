@@ -1,5 +1,4 @@
 // weir-csi: the CSI driver. See --help.
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,12 +23,17 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "proto/base/config_check.h"
+#include "proto/base/config_file.h"
 #include "proto/base/log.h"
+#include "proto/base/signals.h"
 #include "proto/base/tls_files.h"
 #include "proto/metrics/call_metrics.h"
-#include "proto/metrics/endpoint.h"
 #include "proto/metrics/process.h"
+#include "proto/monitor/monitor_server.h"
+#include "proto/monitor/shared_check.h"
 #include "proto/wire/identity.h"
+#include "proto/wire/reload.h"
 
 namespace weir::csi {
 namespace {
@@ -40,23 +44,30 @@ constexpr char kDescription[] =
     "  weir-csi --mode=all --endpoint=unix:/run/weir/csi.sock --node-id=NODE --frontends=127.0.0.1:7700\n"
     "\n"
     "The node's frontend is the weir-volume whose --name is the node's; its --labels are the node's topology.\n"
-    "SIGTERM and SIGINT end it; what is mounted stays, and the next driver finds it.\n"
+    "SIGTERM and SIGINT end it; what is mounted stays, and the next driver finds it. SIGHUP has it look at its certificate and\n"
+    "the log's flags in --config anew.\n"
     "Exit codes: 0 ended by a signal, 1 could not run, 2 wrong usage.";
 
 // Calls that wait for a mount or a frontend each hold a thread.
 constexpr int kThreadsMax = 64;
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+// For a frontend to take a connection, before /readyz says that none does.
+constexpr absl::Duration kReadyDeadline = absl::Seconds(2);
 
 struct Flags {
   std::string mode = "all";
   std::string endpoint;
+  std::string metrics_listen;
   std::string node_id;
   std::vector<std::string> frontends;
   std::string state_dir = "/run/weir-csi";
   std::string attach = "auto";
   std::string fuse_program;
   int64_t volumes_max = 0;
-  std::string metrics_listen;
+  std::string log_level = "info";
+  std::string log_format = "text";
+  std::string config;
+  bool check_config = false;
   TlsFiles tls;
 };
 
@@ -67,6 +78,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--endpoint", flags.endpoint, "where to serve: unix:PATH.sock")
       ->envname("CSI_ENDPOINT")
       ->required();
+  app.add_option("--metrics-listen,--metrics_listen", flags.metrics_listen,
+                 "serve HTTP here: Prometheus text at /metrics, /healthz, and /readyz, which says whether a frontend can be reached; "
+                 "empty: do not")
+      ->type_name("HOST:PORT");
   app.add_option("--node-id,--node_id", flags.node_id, "this node: its frontend's --name; not for mode controller")
       ->type_name("ID");
   app.add_option("--frontends", flags.frontends,
@@ -79,9 +94,6 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("FILE");
   app.add_option("--tls_key,--tls-key", flags.tls.key, "its key (PEM)")->type_name("FILE");
   app.add_option("--tls_ca,--tls-ca", flags.tls.ca, "the certificates (PEM) that signed the frontends'")->type_name("FILE");
-  app.add_option("--metrics_listen,--metrics-listen", flags.metrics_listen,
-                 "serve Prometheus text at http://HOST:PORT/metrics; empty: do not")
-      ->type_name("HOST:PORT");
   app.add_option("--state-dir,--state_dir", flags.state_dir, "where devices are attached; gone with the machine's memory")
       ->type_name("DIR")
       ->capture_default_str();
@@ -94,6 +106,18 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--max-volumes,--max_volumes", flags.volumes_max, "how many volumes a node may have; 0: no limit")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
       ->capture_default_str();
+  app.add_option("--log_level,--log-level", flags.log_level,
+                 "log what is at least this grave: info, warning or error; taken anew from --config at SIGHUP")
+      ->check(CLI::IsMember({"info", "warning", "error"}))
+      ->capture_default_str();
+  app.add_option("--log_format,--log-format", flags.log_format,
+                 "text, or json: an object a line; taken anew from --config at SIGHUP")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--config", flags.config, "read flags from this file too, one NAME=VALUE a line; what the command line says wins")
+      ->type_name("FILE");
+  app.add_flag("--check_config,--check-config", flags.check_config,
+               "say what is wrong with the flags, the file, folders and certificates, and exit: 0 nothing, 1 something");
 }
 
 int Fail(int code, const std::string& message) {
@@ -116,28 +140,52 @@ std::string ProgramBeside(const std::string& name) {
   return program.substr(0, program.rfind('/') + 1) + name;
 }
 
+// Null without --metrics_listen. `frontends` outlives it.
+absl::StatusOr<std::unique_ptr<monitor::MonitorServer>> StartMonitor(
+    const Flags& flags, std::shared_ptr<metrics::CallMetrics> calls, Frontends* frontends) {
+  if (flags.metrics_listen.empty()) return nullptr;
+  auto reached = std::make_shared<monitor::SharedCheck>(
+      monitor::SharedCheck::Options{.whom = "the frontends"},
+      [frontends] { return frontends->Live(absl::Now() + kReadyDeadline).status(); });
+  monitor::MonitorServer::Options options;
+  options.listen = flags.metrics_listen;
+  options.metrics = {std::move(calls), std::make_shared<metrics::ProcessCollector>("weir-csi")};
+  options.ready = [reached] { return reached->Get(); };
+  return monitor::MonitorServer::Start(std::move(options));
+}
+
 // Two sockets at one path are different files.
 ino_t InodeOf(const std::string& path) {
   struct stat info;
   return ::stat(path.c_str(), &info) == 0 ? info.st_ino : 0;
 }
 
-int Serve(const Flags& flags, const std::string& socket, const sigset_t& stop_signals) {
+std::string FuseProgram(const Flags& flags) {
+  return flags.fuse_program.empty() ? ProgramBeside("weir-fuse") : flags.fuse_program;
+}
+
+int CheckConfig(const Flags& flags, const std::string& socket) {
+  ConfigCheck check;
+  check.Listen("endpoint", "unix:" + socket);
+  check.Listen("metrics_listen", flags.metrics_listen);
+  for (const std::string& frontend : flags.frontends) check.Peer("frontends", frontend);
+  check.Note(wire::UseTls(flags.tls));
+  if (flags.mode != "controller") {
+    check.Folder("state_dir", flags.state_dir);
+    check.Program("fuse_program", FuseProgram(flags));
+  }
+  return check.Report("weir-csi");
+}
+
+int Serve(const Flags& flags, const std::string& socket, const Signals& signals) {
   const absl::Status secured = wire::UseTls(flags.tls);
   if (!secured.ok()) return Fail(2, std::string(secured.message()));
   Frontends frontends(flags.frontends);
-  FuseLoop attach(flags.state_dir, flags.fuse_program.empty() ? ProgramBeside("weir-fuse") : flags.fuse_program);
+  FuseLoop attach(flags.state_dir, FuseProgram(flags));
   Identity identity(&frontends);
   Controller controller(&frontends, flags.volumes_max);
   Node node(flags.node_id, flags.volumes_max, &frontends, &attach);
   const auto calls = std::make_shared<metrics::CallMetrics>("csi");
-  std::unique_ptr<metrics::Endpoint> metrics_endpoint;
-  if (!flags.metrics_listen.empty()) {
-    auto started = metrics::Endpoint::Start(
-        flags.metrics_listen, {calls, std::make_shared<metrics::ProcessCollector>("weir-csi")});
-    if (!started.ok()) return Fail(1, std::string(started.status().message()));
-    metrics_endpoint = *std::move(started);
-  }
 
   grpc::ServerBuilder builder;
   builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
@@ -152,10 +200,11 @@ int Serve(const Flags& flags, const std::string& socket, const sigset_t& stop_si
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return Fail(1, absl::StrCat("cannot serve on ", socket, ": is its folder there, and writable?"));
   const ino_t inode = InodeOf(socket);
+  const auto monitor = StartMonitor(flags, calls, &frontends);
+  if (!monitor.ok()) return Fail(1, std::string(monitor.status().message()));
   LOG(INFO) << "weir-csi serves " << flags.mode << " on " << socket << " as node '" << flags.node_id << "', metrics on "
-            << (metrics_endpoint == nullptr ? "no port" : absl::StrCat("port ", metrics_endpoint->port()));
-  int signal_number = 0;
-  sigwait(&stop_signals, &signal_number);
+            << (*monitor == nullptr ? "no port" : absl::StrCat("port ", (*monitor)->port()));
+  const int signal_number = signals.AwaitStop([&flags] { wire::Reload(flags.config); });
   LOG(INFO) << "weir-csi ends on signal " << signal_number;
   server->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownGrace));
   // Unless the next driver serves there by now.
@@ -167,8 +216,10 @@ int Run(int argc, char** argv) {
   Flags flags;
   CLI::App app(kDescription, "weir-csi");
   AddFlags(app, flags);
+  absl::StatusOr<std::vector<std::string>> words = WithConfigFile({argv, argv + argc});
+  if (!words.ok()) return Fail(2, std::string(words.status().message()));
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(words->size()), ArgvOf(*words).data());
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return Fail(2, absl::StrCat(error.what(), "; see weir-csi --help"));
@@ -177,16 +228,13 @@ int Run(int argc, char** argv) {
   if (socket.empty()) return Fail(2, "--endpoint: give unix:/PATH that ends in .sock");
   if (flags.mode != "controller" && flags.node_id.empty()) return Fail(2, "--node-id is missing");
   if (flags.state_dir.empty() || flags.state_dir[0] != '/') return Fail(2, "--state-dir: give an absolute path");
+  if (flags.check_config) return CheckConfig(flags, socket);
   // Sockets and folders are for this user alone.
   ::umask(077);
-  // Blocked before any thread is made, so that sigwait alone takes them.
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGTERM);
-  sigaddset(&stop_signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return Serve(flags, socket, stop_signals);
+  SetLogLevel(*ParseLogLevel(flags.log_level));
+  SetLogFormat(*ParseLogFormat(flags.log_format));
+  const Signals signals;
+  return Serve(flags, socket, signals);
 }
 
 }  // namespace

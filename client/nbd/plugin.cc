@@ -20,6 +20,7 @@
 #include "absl/types/span.h"
 #include "client/nbd/export.h"
 #include "client/nbd/hang_up.h"
+#include "client/nbd/reload_thread.h"
 #include "client/nbd/reply_errno.h"
 #include "client/nbd/socket_calls.h"
 #include "proto/base/errno.h"
@@ -40,13 +41,15 @@ constexpr uint32_t kBlockBytesMax = 32 << 20;
 
 // What outlives connections. nbdkit has one copy of a plugin in a process and
 // hands no context to these callbacks, hence the one object of static storage.
-// `options` and `default_volume` do not change after .config_complete, the
+// `options`, `default_volume` and `config` do not change after .config_complete, the
 // others not between .after_fork and .cleanup.
 struct Server {
   host::HostOptions options;
   std::string default_volume;
+  std::string config;
   std::unique_ptr<HangUp> hang_up;
   std::unique_ptr<host::Host> host;
+  std::unique_ptr<ReloadThread> reload;
 };
 
 Server& TheServer() {
@@ -77,7 +80,8 @@ int Answer(const absl::Status& status) {
 const char* Help() {
   std::string* help = new std::string(
       "default_volume=NAME  The volume behind the export name \"\". "
-      "If it is not given: the only volume, if there is but one.\n");
+      "If it is not given: the only volume, if there is but one.\n"
+      "config=FILE  At SIGHUP take log_level and log_format from FILE, one NAME=VALUE a line.\n");
   for (const host::HostOptionKey& key : host::HostOptionKeys()) {
     absl::StrAppend(help, key.key, "=...  ", key.help, "\n");
   }
@@ -94,6 +98,10 @@ int Config(const char* key, const char* value) {
   Server& server = TheServer();
   if (std::string(key) == "default_volume") {
     server.default_volume = value;
+    return 0;
+  }
+  if (std::string(key) == "config") {
+    server.config = value;
     return 0;
   }
   absl::string_view text = value;
@@ -135,6 +143,7 @@ void OutliveParentUnlessAsked() {
 int AfterFork() {
   OutliveParentUnlessAsked();
   Server& server = TheServer();
+  server.reload = std::make_unique<ReloadThread>(server.config);  // Before there are others.
   server.hang_up = std::make_unique<HangUp>();  // Before the host listens.
   absl::StatusOr<std::unique_ptr<host::Host>> host = host::Host::Start(server.options);
   if (!host.ok()) {
@@ -149,6 +158,7 @@ int AfterFork() {
 void Cleanup() {
   TheServer().hang_up.reset();
   TheServer().host.reset();
+  TheServer().reload.reset();
 }
 
 void DumpPlugin() {
@@ -156,6 +166,7 @@ void DumpPlugin() {
     std::printf("weir_key_%s=1\n", key.key);
   }
   std::printf("weir_key_default_volume=1\n");
+  std::printf("weir_key_config=1\n");
   std::printf("weir_block_bytes=%llu\n", static_cast<unsigned long long>(kBlockBytes));
 }
 

@@ -1,12 +1,5 @@
 #include "proto/wire/identity.h"
 
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,6 +14,7 @@
 #include "proto/base/check.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/access.h"
+#include "proto/wire/certificates.h"
 
 namespace weir::wire {
 namespace {
@@ -45,58 +39,6 @@ std::shared_ptr<FileWatcherCertificateProvider> Provider() {
   Identity& own = Own();
   absl::MutexLock lock(&own.mutex);
   return own.provider;
-}
-
-// --- the files ---
-
-struct Closer {
-  void operator()(FILE* file) const { std::fclose(file); }
-  void operator()(X509* cert) const { X509_free(cert); }
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
-
-template <typename Read>
-auto ReadPem(absl::string_view flag, const std::string& path, const char* what, Read read)
-    -> absl::StatusOr<std::unique_ptr<std::remove_pointer_t<decltype(read(nullptr))>, Closer>> {
-  const std::unique_ptr<FILE, Closer> file(std::fopen(path.c_str(), "re"));
-  if (file == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, "=", path, ": ", std::strerror(errno)));
-  }
-  auto* found = read(file.get());
-  if (found == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, "=", path, ": there is no ", what, " in it, as PEM"));
-  }
-  return std::unique_ptr<std::remove_pointer_t<decltype(found)>, Closer>(found);
-}
-
-absl::StatusOr<std::unique_ptr<X509, Closer>> ReadCertificate(absl::string_view flag,
-                                                              const std::string& path) {
-  ASSIGN_OR_RETURN(auto cert, ReadPem(flag, path, "certificate", [](FILE* file) {
-                     return PEM_read_X509(file, nullptr, nullptr, nullptr);
-                   }));
-  if (X509_cmp_current_time(X509_get0_notAfter(cert.get())) < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(flag, "=", path, ": the certificate has expired"));
-  }
-  return cert;
-}
-
-absl::Status CheckFiles(const TlsFiles& files) {
-  if (files.cert.empty() || files.key.empty() || files.ca.empty()) {
-    return absl::InvalidArgumentError("tls_cert, tls_key and tls_ca go together; give all three");
-  }
-  ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
-  RETURN_IF_ERROR(ReadCertificate("tls_ca", files.ca).status());
-  ASSIGN_OR_RETURN(const auto key, ReadPem("tls_key", files.key, "private key", [](FILE* file) {
-                     // An empty passphrase, so that nobody is asked for one.
-                     return PEM_read_PrivateKey(file, nullptr, nullptr, const_cast<char*>(""));
-                   }));
-  if (X509_check_private_key(cert.get(), key.get()) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("tls_key=", files.key, " is not the key of tls_cert=",
-                                                   files.cert));
-  }
-  return absl::OkStatus();
 }
 
 // --- who may call what ---
@@ -132,7 +74,7 @@ bool IsUnix(const std::string& address) { return absl::StartsWith(address, kUnix
 
 absl::Status UseTls(const TlsFiles& files) {
   if (!files.given()) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckFiles(files));
+  RETURN_IF_ERROR(CheckCertificates(files).status());
   Identity& own = Own();
   absl::MutexLock lock(&own.mutex);
   if (own.provider != nullptr) {
@@ -143,6 +85,12 @@ absl::Status UseTls(const TlsFiles& files) {
   own.provider = std::make_shared<FileWatcherCertificateProvider>(files.key, files.cert, files.ca,
                                                                   kReloadSeconds);
   return absl::OkStatus();
+}
+
+TlsFiles IdentityFiles() {
+  Identity& own = Own();
+  absl::MutexLock lock(&own.mutex);
+  return own.files;
 }
 
 std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const std::string& listen) {

@@ -26,7 +26,10 @@ namespace weir::wire {
 // INVALID_ARGUMENT: a file is missing, cannot be read, is not PEM, is not of the same key,
 // or has expired; names it. FAILED_PRECONDITION: the process has another identity already.
 absl::Status UseTls(const TlsFiles& files);
-inline constexpr unsigned kReloadSeconds = 10;
+inline constexpr unsigned kReloadSeconds = 1;
+
+// Those of the process; not given: it has no identity.
+TlsFiles IdentityFiles();
 
 // For a server at `listen`, HOST:PORT or unix:PATH: peers over TCP must show a certificate, and
 // each call is checked against access.h (PERMISSION_DENIED).

@@ -1,11 +1,6 @@
 // The server beside its I/O: tails from one replica to another, health,
 // reflection, metrics.
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cerrno>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,8 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/position.h"
+#include "proto/monitor/http_get.h"
 #include "proto/wire/status.h"
 #include "replica/server/server_fixture.h"
 #include "weir/v1/replica.pb.h"
@@ -88,30 +85,6 @@ class EndpointsTest : public ServerFixture {
   }
 };
 
-std::string HttpGet(const std::string& address, const std::string& path) {
-  const size_t colon = address.rfind(':');
-  addrinfo* found = nullptr;
-  if (getaddrinfo(address.substr(0, colon).c_str(), address.substr(colon + 1).c_str(), nullptr,
-                  &found) != 0) {
-    return "";
-  }
-  const int fd = socket(found->ai_family, SOCK_STREAM, 0);
-  std::string answer;
-  if (connect(fd, found->ai_addr, found->ai_addrlen) == 0) {
-    const std::string request =
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
-    char buffer[4096];
-    ssize_t got = 0;
-    while ((got = read(fd, buffer, sizeof(buffer))) > 0) {
-      answer.append(buffer, static_cast<size_t>(got));
-    }
-  }
-  close(fd);
-  freeaddrinfo(found);
-  return answer;
-}
-
 TEST_F(EndpointsTest, ATailGoesFromOneReplicaToAnother) {
   StartWithVolume();
   WriteBlocks(40, 1);
@@ -170,6 +143,24 @@ TEST_F(EndpointsTest, HealthSaysWhetherItServes) {
   }
 }
 
+TEST_F(EndpointsTest, HealthPagesSayWhetherTheStoreWorks) {
+  options_.metrics_listen = "127.0.0.1:0";
+  StartWithVolume();
+  const auto ask = [&](const char* page) { return monitor::HttpGet(server_->metrics_address(), page); };
+  EXPECT_THAT(ask("/healthz"), testing::EndsWith("\r\n\r\nok\n"));
+  EXPECT_THAT(ask("/readyz"), testing::EndsWith("\r\n\r\nok\n"));
+  auto stream = Open();
+  store_->FailNextSync();
+  FrameBuilder frame;
+  frame.Flush(1, 0);
+  ASSERT_TRUE(stream->Send(frame.frame));
+  EXPECT_FALSE(stream->DrainAndFinish().ok());
+  for (const char* page : {"/healthz", "/readyz"}) {
+    EXPECT_THAT(ask(page), testing::StartsWith("HTTP/1.1 503 ")) << page;
+    EXPECT_THAT(ask(page), testing::HasSubstr("its store has failed and serves no more")) << page;
+  }
+}
+
 TEST_F(EndpointsTest, MetricsCountWhatHappened) {
   options_.metrics_listen = "127.0.0.1:0";
   options_.enable_fault_injection = true;
@@ -183,7 +174,7 @@ TEST_F(EndpointsTest, MetricsCountWhatHappened) {
   ASSERT_TRUE(stream->Send(frame.frame));
   stream->Await(1);
   stream->Await(2);
-  const std::string text = HttpGet(server_->metrics_address(), "/metrics");
+  const std::string text = monitor::HttpGet(server_->metrics_address(), "/metrics");
   for (const char* line : {
            "weir_replica_requests_total{op=\"write\"} 3",
            "weir_replica_bytes_total{op=\"write\"} 12288",

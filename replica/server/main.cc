@@ -1,11 +1,7 @@
 // weir-replica: serves one replica's store.
 //
 // Exit codes: 0 after a clean shutdown (SIGTERM, SIGINT), 1 it cannot start, 2 wrong arguments.
-#include <signal.h>
-#include <sys/types.h>
-
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -14,7 +10,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
 #include "absl/status/statusor.h"
@@ -24,10 +19,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "proto/base/config_check.h"
+#include "proto/base/flags.h"
 #include "proto/base/log.h"
+#include "proto/base/signals.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "proto/metrics/version.h"
+#include "proto/wire/identity.h"
+#include "proto/wire/reload.h"
 #include "replica/server/server.h"
 
 ABSL_FLAG(std::string, name, "replica", "this replica's name in logs and in weirctl");
@@ -47,7 +47,8 @@ ABSL_FLAG(std::string, advertise, "",
 ABSL_FLAG(absl::Duration, registration_lease, absl::Seconds(15),
           "frontends show it as gone once it has not registered itself for so long");
 ABSL_FLAG(std::string, metrics_listen, "",
-          "serve Prometheus text at http://host:port/metrics; empty: do not");
+          "serve HTTP here: host:port, with Prometheus text at /metrics, and /healthz and /readyz, which say "
+          "whether the store works and is served; empty: do not");
 ABSL_FLAG(std::string, tls_cert, "",
           "this replica's certificate (PEM): mutual TLS, unless --listen is a Unix socket; read anew when "
           "it changes. Empty: plain text");
@@ -72,32 +73,21 @@ ABSL_FLAG(std::string, tail_bytes_max, "128MiB",
           "largest tail of a lane that a takeover may bring to this replica");
 ABSL_FLAG(absl::Duration, shutdown_grace, absl::Seconds(2),
           "how long a clean shutdown waits for running calls");
+ABSL_FLAG(std::string, log_level, "info",
+          "log what is at least this grave: info, warning or error; taken anew from --config at SIGHUP");
+ABSL_FLAG(std::string, log_format, "text",
+          "text, or json: an object a line; taken anew from --config at SIGHUP");
+ABSL_FLAG(std::string, config, "",
+          "read flags from this file too, one NAME=VALUE a line; what the command line says wins");
+ABSL_FLAG(bool, check_config, false,
+          "say what is wrong with the flags, the file, the directories and the certificates, and exit: 0 nothing, 1 "
+          "something. Changes nothing, and may be used while the replica runs");
 
 namespace weir::replica {
 namespace {
 
 constexpr int kExitCannotStart = 1;
 constexpr int kExitUsage = 2;
-
-// Abseil ends the process itself, with 1, both on --help and on a flag that it
-// does not know. Scripts are promised 0 and 2.
-bool flags_parsed = false;
-bool help_wanted = false;  // or the version
-
-void PromiseUsageExitCodes(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    if (absl::StartsWith(argv[i], "--help") || absl::StartsWith(argv[i], "--version")) {
-      help_wanted = true;
-    }
-  }
-  std::atexit([] {
-    if (flags_parsed) return;
-    std::cout.flush();
-    std::fflush(stdout);
-    if (help_wanted) std::_Exit(0);
-    std::_Exit(kExitUsage);
-  });
-}
 
 int Usage(absl::string_view why) {
   std::cerr << "weir-replica: " << why << "; see weir-replica --help\n";
@@ -162,28 +152,44 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   return options;
 }
 
-// Blocked before any thread starts, so that only sigwait below sees them.
-sigset_t BlockStopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return signals;
+absl::Status SetLog() {
+  ASSIGN_OR_RETURN(const LogLevel level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
+  ASSIGN_OR_RETURN(const LogFormat format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
+  SetLogLevel(level);
+  SetLogFormat(format);
+  return absl::OkStatus();
+}
+
+int CheckConfig() {
+  ConfigCheck check;
+  check.Note(SetLog());
+  const absl::StatusOr<ServerOptions> options = OptionsFromFlags();
+  check.Note(options.status());
+  for (const std::string& directory : absl::GetFlag(FLAGS_data_dirs)) check.Folder("data_dirs", directory);
+  check.Listen("listen", absl::GetFlag(FLAGS_listen));
+  check.Listen("metrics_listen", absl::GetFlag(FLAGS_metrics_listen));
+  for (const std::string& frontend : absl::GetFlag(FLAGS_frontends)) check.Peer("frontends", frontend);
+  if (options.ok()) {
+    check.Note(wire::UseTls(options->tls));
+    if (!options->tls.given()) check.Note(wire::CheckListen(options->listen, options->insecure));
+  }
+  return check.Report("weir-replica");
 }
 
 int Main() {
+  if (absl::GetFlag(FLAGS_check_config)) return CheckConfig();
   const absl::StatusOr<ServerOptions> options = OptionsFromFlags();
   if (!options.ok()) {
     const absl::string_view message = options.status().message();
     return Usage(std::string(message.data(), message.size()));
   }
+  const absl::Status log = SetLog();
+  if (!log.ok()) return Usage(log.message());
   // gRPC's own log lines would bury ours; GRPC_VERBOSITY in the environment wins.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   // Debian's Abseil checks every lock, gRPC's included, under one global lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  const sigset_t signals = BlockStopSignals();
+  const Signals signals;
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*options);
   if (!server.ok()) {
     LOG(ERROR) << "replica=" << options->name
@@ -193,8 +199,7 @@ int Main() {
   LOG(INFO) << "serving replica=" << options->name << " listen=" << (*server)->address()
             << " metrics="
             << ((*server)->metrics_address().empty() ? "-" : (*server)->metrics_address());
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  const int signal_number = signals.AwaitStop([] { wire::Reload(absl::GetFlag(FLAGS_config)); });
   LOG(INFO) << "replica=" << options->name << " stopping on signal " << signal_number;
   server->reset();
   LOG(INFO) << "replica=" << options->name << " stopped";
@@ -209,7 +214,8 @@ int main(int argc, char** argv) {
       "serves one replica of Weir volumes.\n\n"
       "  weir-replica --name=r1 --listen=127.0.0.1:7301 --data_dirs=/disk1/weir,/disk2/weir "
       "--metrics_listen=127.0.0.1:9301\n\n"
-      "Directories that are empty become a new store. SIGTERM and SIGINT stop it cleanly.\n"
+      "Directories that are empty become a new store. SIGTERM and SIGINT stop it cleanly, SIGHUP has it look at its "
+      "certificates and the log's flags in --config anew.\n"
       "Exit codes: 0 clean shutdown, 1 cannot start (the last line says why), 2 wrong arguments.");
   absl::FlagsUsageConfig usage;
   usage.contains_helpshort_flags = [](absl::string_view file) {
@@ -218,9 +224,7 @@ int main(int argc, char** argv) {
   usage.contains_help_flags = usage.contains_helpshort_flags;
   usage.version_string = [] { return absl::StrCat("weir-replica ", weir::kVersion, "\n"); };
   absl::SetFlagsUsageConfig(usage);
-  weir::replica::PromiseUsageExitCodes(argc, argv);
-  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
-  weir::replica::flags_parsed = true;
-  if (rest.size() > 1) return weir::replica::Usage(absl::StrCat("unexpected argument ", rest[1]));
+  const absl::Status parsed = weir::ParseFlags(argc, argv);
+  if (!parsed.ok()) return weir::replica::Usage(parsed.message());
   return weir::replica::Main();
 }

@@ -21,8 +21,8 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
-#include "proto/metrics/endpoint.h"
 #include "proto/metrics/process.h"
+#include "proto/monitor/monitor_server.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 #include "replica/server/registration.h"
@@ -122,7 +122,7 @@ class GrpcServer final : public Server {
   ~GrpcServer() override { Shutdown(); }
 
   absl::Status Listen();
-  absl::Status ExposeMetrics();
+  absl::Status StartMonitor();
   // REQUIRES: it listens.
   void BeginRegistration();
 
@@ -132,6 +132,7 @@ class GrpcServer final : public Server {
 
  private:
   void StoreFailed();
+  absl::Status Ready() const;
 
   Replica replica_;
   Service service_;
@@ -140,7 +141,8 @@ class GrpcServer final : public Server {
   std::string metrics_address_;
   absl::Mutex shutdown_mutex_;  // the second caller waits for the first
   bool shut_down_ ABSL_GUARDED_BY(shutdown_mutex_) = false;
-  std::unique_ptr<metrics::Endpoint> metrics_endpoint_;
+  std::atomic<bool> stopping_{false};
+  std::unique_ptr<monitor::MonitorServer> monitor_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Registration> registration_;
 };
@@ -171,19 +173,25 @@ absl::Status GrpcServer::Listen() {
   return absl::OkStatus();
 }
 
-absl::Status GrpcServer::ExposeMetrics() {
+absl::Status GrpcServer::StartMonitor() {
   const std::string& listen = replica_.options().metrics_listen;
   if (listen.empty()) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<metrics::Endpoint>> endpoint = metrics::Endpoint::Start(
-      listen, {replica_.metrics().registry, collector_,
-               std::make_shared<metrics::ProcessCollector>("weir-replica")});
-  if (!endpoint.ok()) return InUse("metrics_listen", listen);
-  metrics_endpoint_ = *std::move(endpoint);
-  std::string host;
-  int port = 0;
-  SplitPort(listen, &host, &port);
-  metrics_address_ = absl::StrCat(host, ":", metrics_endpoint_->port());
+  monitor::MonitorServer::Options options;
+  options.listen = listen;
+  options.metrics = {replica_.metrics().registry, collector_,
+                     std::make_shared<metrics::ProcessCollector>("weir-replica")};
+  options.healthy = [this] { return replica_.Serving(); };
+  options.ready = [this] { return Ready(); };
+  ASSIGN_OR_RETURN(monitor_, monitor::MonitorServer::Start(std::move(options)));
+  metrics_address_ = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", monitor_->port());
   return absl::OkStatus();
+}
+
+absl::Status GrpcServer::Ready() const {
+  if (stopping_) {
+    return absl::UnavailableError(absl::StrCat("replica ", replica_.options().name, " is shutting down"));
+  }
+  return replica_.Serving();
 }
 
 void GrpcServer::BeginRegistration() {
@@ -201,6 +209,7 @@ void GrpcServer::StoreFailed() {
 void GrpcServer::Shutdown() {
   absl::MutexLock lock(&shutdown_mutex_);
   if (std::exchange(shut_down_, true)) return;
+  stopping_ = true;
   const ServerOptions& options = replica_.options();
   registration_.reset();
   if (server_ != nullptr) {
@@ -210,7 +219,7 @@ void GrpcServer::Shutdown() {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + options.shutdown_grace));
     server_->Wait();
   }
-  metrics_endpoint_.reset();
+  monitor_.reset();
   replica_.Stop();
   // The destructor of replica_ closes the store, which syncs it.
 }
@@ -285,7 +294,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::StartWithStore(
   RETURN_IF_ERROR(options.Validate());
   auto server = std::make_unique<GrpcServer>(std::move(options), std::move(store));
   RETURN_IF_ERROR(server->Listen());
-  RETURN_IF_ERROR(server->ExposeMetrics());
+  RETURN_IF_ERROR(server->StartMonitor());
   server->BeginRegistration();
   return server;
 }

@@ -26,7 +26,7 @@ namespace weir::replica {
 struct ServerOptions {
   std::string name = "replica";          // for logs and GetReplica
   std::string listen = "127.0.0.1:0";    // host:port (port 0: any free one) or unix:PATH
-  std::string metrics_listen;            // host:port for Prometheus text at /metrics; empty: none
+  std::string metrics_listen;            // host:port for /metrics, /healthz and /readyz over HTTP; empty: none
   TlsFiles tls;                // the process's identity; empty: plain text
   bool insecure = false;                 // `listen` may be plain text for other machines
   // With what it fails together, such as zone=a and rack=7: copies are spread over different values.

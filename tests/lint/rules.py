@@ -56,7 +56,7 @@ RULES = [
     Rule("", includes("rocksdb/"), "RocksDB stays behind Store and Catalog",
          but=("replica/store/", "volume/catalog/", "tests/")),
     Rule("", includes("prometheus/"), "components declare metrics, the process exposes them",
-         but=("replica/server/", "volume/host/", "proto/metrics/", "tests/")),
+         but=("replica/server/", "volume/host/", "proto/metrics/", "proto/monitor/", "tests/")),
 
     # The engine is pure: no wire, disk, thread, clock, dice or log.
     Rule("volume/engine/", includes("grpc", "google/protobuf", ".*[.]pb[.]h", "prometheus", "proto/wire/", "proto/base/log[.]h"),

@@ -19,8 +19,8 @@ from harness import ROOT, run, wait_until
 from weir_ops import settings
 
 PATH = os.path.join(ROOT, "ops", "prometheus", "METRICS.md")
-SOURCES = ("proto/metrics/*.cc", "replica/server/*.cc", "volume/host/*.cc")
-UP_FLAGS = ("--size=64MiB", "--replica-flags=--enable_fault_injection")
+SOURCES = ("proto/metrics/*.cc", "proto/monitor/*.cc", "replica/server/*.cc", "volume/host/*.cc")
+UP_FLAGS = ("--size=64MiB", "--tls", "--replica-flags=--enable_fault_injection")
 HEAD = """\
 # Metrics
 
@@ -91,7 +91,7 @@ def declared():
         for path in glob.glob(os.path.join(ROOT, pattern)):
             if not path.endswith("_test.cc"):
                 with open(path) as f:
-                    names |= set(re.findall(r'"(weir_(?:volume|replica)_\w+|weir_build_info)"', f.read()))
+                    names |= set(re.findall(r'"(weir_(?:volume|replica|tls)_\w+|weir_build_info)"', f.read()))
     return names
 
 
@@ -101,7 +101,9 @@ def scrape_driver(cluster):
     with tempfile.TemporaryDirectory(prefix="weir-csi-") as folder:
         process = subprocess.Popen(
             [os.path.join(cluster.env["BIN"], "weir-csi"), "--mode=controller", f"--endpoint=unix:{folder}/csi.sock",
-             f"--frontends={cluster.env['VOLUME_ADDR']}", f"--metrics_listen={address}"],
+             f"--frontends={cluster.env['VOLUME_ADDR']}", f"--metrics_listen={address}",
+             *(f"--{flag}={cluster.dir}/tls/{file}"
+               for flag, file in (("tls_cert", "admin.pem"), ("tls_key", "admin.key"), ("tls_ca", "ca.pem")))],
             stderr=subprocess.DEVNULL)
         try:
             wait_until(lambda: os.path.exists(f"{folder}/csi.sock"), 30, "weir-csi serves")

@@ -21,7 +21,7 @@ from weir_ops import settings
 
 FOLDER = monitoring.SOURCE
 RULES = [name for name in monitoring.FILES if name != "prometheus.yml"]
-METRIC = r"(?:weir_(?:volume|replica|csi)_\w+|weir_build_info|process_\w+)"
+METRIC = r"(?:weir_(?:volume|replica|csi|tls)_\w+|weir_build_info|process_\w+)"
 RUNBOOKS = os.path.join(ROOT, "ops", "runbooks")
 sys.path.insert(0, os.path.join(ROOT, "ops", "grafana"))
 

@@ -7,8 +7,8 @@ import unittest
 
 from harness import ROOT, ClusterTest, run, wait_until
 
-# A certificate is read anew every 10 s.
-RELOAD_SECONDS_MAX = 40
+# A certificate is read anew every second.
+RELOAD_SECONDS_MAX = 10
 
 
 class TlsClusterTest(ClusterTest):

@@ -35,6 +35,10 @@ class Catalog {
   // a newer format, or not what it should be. UNAVAILABLE: etcd does not answer.
   static absl::StatusOr<std::unique_ptr<Catalog>> Open(const std::string& spec);
 
+  // What is wrong with `spec` as far as can be said without opening it: INVALID_ARGUMENT, or FAILED_PRECONDITION for
+  // TLS files that cannot be read.
+  static absl::Status Check(const std::string& spec);
+
   virtual ~Catalog() = default;
 
   // Made with the catalog; never changes.

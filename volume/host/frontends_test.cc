@@ -9,6 +9,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/monitor/http_get.h"
 #include "volume/catalog/testing/fake_etcd.h"
 #include "volume/host/testing/fixture.h"
 
@@ -195,6 +196,22 @@ TEST_F(FrontendsTest, EitherMayChangeAttributesAndNeitherLosesTheVolumeByIt) {
   ASSERT_TRUE(two_->Detach("demo", false).ok());
   EXPECT_EQ(host_->GetVolume("demo")->attributes().at("csi.node"), "two");
   EXPECT_EQ(host_->ListFrontends()->size(), 2u);
+}
+
+TEST_F(FrontendsTest, IsReadyWhileTheCatalogAnswers) {
+  HostOptions options = OptionsOf("three");
+  options.metrics_listen = "127.0.0.1:0";
+  auto three = Host::Start(options);
+  ASSERT_TRUE(three.ok()) << three.status();
+  const auto ask = [&](const char* page) {
+    return monitor::HttpGet(absl::StrCat("127.0.0.1:", (*three)->metrics_port()), page);
+  };
+  etcd_.Misbehave(catalog::EtcdFault::kNoLeader, 1'000'000);
+  EXPECT_THAT(ask("/readyz"), testing::StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(ask("/healthz"), testing::EndsWith("\r\n\r\nok\n")) << "a restart would not help";
+  etcd_.Behave();
+  while (!absl::EndsWith(ask("/readyz"), "\r\n\r\nok\n")) {
+  }
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "proto/base/log.h"
 #include "proto/base/payload.h"
 #include "proto/base/tls_files.h"
 #include "volume/engine/types.h"
@@ -39,9 +40,11 @@ struct HostOptions {
   std::string name;
   std::map<std::string, std::string> labels;  // where this frontend is: zone, rack, ...
   std::string listen;          // VolumeService, health, reflection; empty: none
-  std::string metrics_listen;  // Prometheus text at /metrics; empty: none
+  std::string metrics_listen;  // /metrics, /healthz, /readyz over HTTP; empty: none
   TlsFiles tls;      // the process's identity, for `listen` and towards replicas
   bool insecure = false;       // `listen` may be plain text for other machines
+  LogLevel log_level = LogLevel::kInfo;      // of the whole process, as the format
+  LogFormat log_format = LogFormat::kText;
   std::vector<std::string> attach;  // in the background, once the servers run
   absl::Duration attach_deadline = absl::Seconds(30);
   // How long an attach waits for a replica while min_in_sync others are there.

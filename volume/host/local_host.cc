@@ -13,8 +13,9 @@
 #include "grpcpp/server_builder.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
-#include "proto/metrics/endpoint.h"
 #include "proto/metrics/process.h"
+#include "proto/monitor/monitor_server.h"
+#include "proto/monitor/shared_check.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
@@ -56,6 +57,8 @@ void DescribeSilent(const Provision::Found& found, v1::ReplicaSummary* replica) 
 
 absl::StatusOr<std::unique_ptr<Host>> Host::Start(HostOptions options) {
   RETURN_IF_ERROR(options.Validate());
+  SetLogLevel(options.log_level);
+  SetLogFormat(options.log_format);
   // Debian's Abseil is built with its checks on: each lock of any absl::Mutex in
   // the process, gRPC's included, then goes through one global lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
@@ -111,7 +114,7 @@ absl::Status LocalHost::Start() {
   RETURN_IF_ERROR(provision_.RegisterReplicas(options_.replicas));
   RETURN_IF_ERROR(StartService());
   if (!options_.listen.empty()) RETURN_IF_ERROR(RegisterFrontend());
-  RETURN_IF_ERROR(StartMetrics());
+  RETURN_IF_ERROR(StartMonitor());
   LookLater();
   for (const std::string& name : options_.attach) {
     const bool accepted = control_->Run([this, name] {
@@ -161,14 +164,28 @@ absl::Status LocalHost::StartService() {
   return absl::OkStatus();
 }
 
-absl::Status LocalHost::StartMetrics() {
+absl::Status LocalHost::StartMonitor() {
   if (options_.metrics_listen.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(metrics_endpoint_,
-                   metrics::Endpoint::Start(
-                       options_.metrics_listen,
-                       {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")}));
-  metrics_port_ = metrics_endpoint_->port();
+  catalog_answers_ = std::make_unique<monitor::SharedCheck>(
+      monitor::SharedCheck::Options{.whom = "the catalog"}, [this] {
+        const absl::Status status = catalog_->GetFrontend(self_.name).status();
+        return absl::IsNotFound(status) ? absl::OkStatus() : status;  // that is an answer
+      });
+  monitor::MonitorServer::Options options;
+  options.listen = options_.metrics_listen;
+  options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
+  options.ready = [this] { return Ready(); };
+  ASSIGN_OR_RETURN(monitor_, monitor::MonitorServer::Start(std::move(options)));
+  metrics_port_ = monitor_->port();
   return absl::OkStatus();
+}
+
+absl::Status LocalHost::Ready() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return absl::UnavailableError("it is shutting down");
+  }
+  return catalog_answers_->Get();
 }
 
 LocalHost::~LocalHost() {
@@ -188,7 +205,7 @@ LocalHost::~LocalHost() {
                    << "was not flushed is up to its replicas: " << status;
     }
   }
-  metrics_endpoint_.reset();
+  monitor_.reset();
   if (server_ != nullptr) {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kServerStopDeadline));
     server_.reset();

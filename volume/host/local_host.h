@@ -36,8 +36,9 @@
 namespace grpc {
 class Server;
 }
-namespace weir::metrics {
-class Endpoint;
+namespace weir::monitor {
+class MonitorServer;
+class SharedCheck;
 }
 
 namespace weir::host {
@@ -199,7 +200,9 @@ class LocalHost final : public Host {
   absl::Status RegisterFrontend();
 
   absl::Status StartService();
-  absl::Status StartMetrics();
+  absl::Status StartMonitor();
+  // Whether it can serve now, for /readyz.
+  absl::Status Ready();
   void RefreshMetrics();
 
   absl::StatusOr<std::shared_ptr<Attached>> AttachAnew(const std::string& name, AttachMode mode);
@@ -252,7 +255,8 @@ class LocalHost final : public Host {
   std::unique_ptr<VolumeService> service_;
   std::unique_ptr<RegistryService> registry_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<metrics::Endpoint> metrics_endpoint_;
+  std::unique_ptr<monitor::SharedCheck> catalog_answers_;
+  std::unique_ptr<monitor::MonitorServer> monitor_;
 };
 
 }  // namespace weir::host

@@ -1,6 +1,4 @@
 // weir-volume: a frontend process. See --help.
-#include <signal.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -9,14 +7,17 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/flags/reflection.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
+#include "proto/base/config_check.h"
+#include "proto/base/flags.h"
 #include "proto/base/log.h"
+#include "proto/base/signals.h"
+#include "proto/wire/reload.h"
 #include "volume/host/host.h"
 #include "volume/host/nbdkit.h"
 #include "volume/host/options.h"
@@ -34,6 +35,8 @@ ABSL_FLAG(std::string, tls_cert, "", HostOptionHelp("tls_cert"));
 ABSL_FLAG(std::string, tls_key, "", HostOptionHelp("tls_key"));
 ABSL_FLAG(std::string, tls_ca, "", HostOptionHelp("tls_ca"));
 ABSL_FLAG(bool, insecure, false, HostOptionHelp("insecure"));
+ABSL_FLAG(std::string, log_level, "", HostOptionHelp("log_level"));
+ABSL_FLAG(std::string, log_format, "", HostOptionHelp("log_format"));
 ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));
 ABSL_FLAG(std::string, attach_deadline, "", HostOptionHelp("attach_deadline"));
 ABSL_FLAG(std::string, give_up_after, "", HostOptionHelp("give_up_after"));
@@ -68,6 +71,14 @@ ABSL_FLAG(std::string, nbd_default_volume, "",
           "The volume behind the NBD export name \"\"; empty: the only volume, "
           "if there is but one.");
 
+ABSL_FLAG(std::string, config, "",
+          "Read flags from this file too, one NAME=VALUE a line; what the command "
+          "line says wins.");
+ABSL_FLAG(bool, check_config, false,
+          "Say what is wrong with the flags, the file, the catalog's syntax, folders "
+          "and certificates, and exit: 0 nothing, 1 something. Changes nothing, and "
+          "may be used while the frontend runs.");
+
 namespace {
 
 constexpr char kUsage[] =
@@ -78,13 +89,20 @@ constexpr char kUsage[] =
     "      --listen=127.0.0.1:7100 --metrics_listen=127.0.0.1:7101 "
     "--nbd_socket=/run/weir/nbd\n\n"
     "Control it with weirctl. SIGTERM and SIGINT detach all volumes, with a "
-    "flush, and stop it.\n"
+    "flush, and stop it; SIGHUP has it look at its certificates and the log's "
+    "flags in --config anew.\n"
     "Exit codes: 0 stopped cleanly, 1 could not run, 2 wrong usage.";
 
 int Fail(int code, const absl::Status& status) {
   std::fprintf(stderr, "weir-volume: %s\n",
                std::string(status.message()).c_str());
   return code;
+}
+
+absl::Status NothingToServe() {
+  return absl::InvalidArgumentError(
+      "nothing to serve; give --listen=HOST:PORT or --nbd_socket=PATH (see "
+      "--help)");
 }
 
 // (key, value) of each host option that was given.
@@ -99,11 +117,27 @@ std::vector<std::pair<std::string, std::string>> GivenOptions() {
   return given;
 }
 
-int Serve(weir::host::HostOptions options, const sigset_t& stop_signals) {
+int CheckConfig() {
+  weir::ConfigCheck check;
+  weir::host::HostOptions options;
+  for (const auto& [key, value] : GivenOptions()) {
+    check.Note(weir::host::SetHostOption(key, value, &options));
+  }
+  weir::host::CheckHostOptions(options, &check);
+  if (!absl::GetFlag(FLAGS_nbd_socket).empty()) {
+    check.Listen("nbd_socket", absl::StrCat("unix:", absl::GetFlag(FLAGS_nbd_socket)));
+    check.Program("nbdkit", absl::GetFlag(FLAGS_nbdkit));
+    std::string plugin = absl::GetFlag(FLAGS_nbd_plugin);
+    check.Note(weir::host::FindPlugin(&plugin));
+  } else if (options.listen.empty()) {
+    check.Note(NothingToServe());
+  }
+  return check.Report("weir-volume");
+}
+
+int Serve(weir::host::HostOptions options, const weir::Signals& signals) {
   if (options.listen.empty()) {
-    return Fail(2, absl::InvalidArgumentError(
-                       "nothing to serve; give --listen=HOST:PORT or "
-                       "--nbd_socket=PATH (see --help)"));
+    return Fail(2, NothingToServe());
   }
   const std::string listen = options.listen;
   absl::StatusOr<std::unique_ptr<weir::host::Host>> host =
@@ -112,8 +146,8 @@ int Serve(weir::host::HostOptions options, const sigset_t& stop_signals) {
   LOG(INFO) << "weir-volume serves on " << listen << " (port "
             << (*host)->port() << "), metrics on port "
             << (*host)->metrics_port();
-  int signal_number = 0;
-  sigwait(&stop_signals, &signal_number);
+  const int signal_number =
+      signals.AwaitStop([] { weir::wire::Reload(absl::GetFlag(FLAGS_config)); });
   LOG(INFO) << "weir-volume stops on signal " << signal_number;
   host->reset();
   LOG(INFO) << "weir-volume has stopped";
@@ -129,11 +163,9 @@ int main(int argc, char** argv) {
   };
   absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage(kUsage);
-  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
-  if (rest.size() > 1) {
-    return Fail(2, absl::InvalidArgumentError(absl::StrCat(
-                       "unexpected argument '", rest[1], "'; see --help")));
-  }
+  const absl::Status parsed = weir::ParseFlags(argc, argv);
+  if (!parsed.ok()) return Fail(2, parsed);
+  if (absl::GetFlag(FLAGS_check_config)) return CheckConfig();
   weir::host::HostOptions options;
   const auto given = GivenOptions();
   for (const auto& [key, value] : given) {
@@ -150,15 +182,10 @@ int main(int argc, char** argv) {
                                              absl::GetFlag(FLAGS_nbd_socket),
                                              absl::GetFlag(FLAGS_nbd_threads),
                                              absl::GetFlag(
-                                                 FLAGS_nbd_default_volume)},
+                                                 FLAGS_nbd_default_volume),
+                                             absl::GetFlag(FLAGS_config)},
                                             given));
   }
-  // Blocked before any thread is made, so that sigwait alone takes them.
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGTERM);
-  sigaddset(&stop_signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
-  return Serve(std::move(options), stop_signals);
+  const weir::Signals signals;
+  return Serve(std::move(options), signals);
 }

@@ -38,6 +38,8 @@ absl::Status RemoveStaleSocket(const std::string& path) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
 absl::Status FindPlugin(std::string* plugin) {
   if (plugin->empty()) {
     char self[4096];
@@ -56,8 +58,6 @@ absl::Status FindPlugin(std::string* plugin) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
 std::vector<std::string> NbdkitCommand(
     const NbdkitConfig& config,
     const std::vector<std::pair<std::string, std::string>>& options) {
@@ -75,6 +75,7 @@ std::vector<std::string> NbdkitCommand(
   if (!config.default_volume.empty()) {
     command.push_back(absl::StrCat("default_volume=", config.default_volume));
   }
+  if (!config.config.empty()) command.push_back(absl::StrCat("config=", config.config));
   for (const auto& [key, value] : options) {
     command.push_back(absl::StrCat(key, "=", value));
   }

@@ -16,12 +16,16 @@ struct NbdkitConfig {
   std::string socket;   // Unix socket to serve on
   std::string threads;  // a connection
   std::string default_volume;  // of the export name ""; empty: the only one
+  std::string config;          // the file of --config, for SIGHUP; empty: none
 };
 
 // The command line, with host options as key=value of the plugin.
 std::vector<std::string> NbdkitCommand(
     const NbdkitConfig& config,
     const std::vector<std::pair<std::string, std::string>>& options);
+
+// `*plugin` as it is loaded: if empty, the one beside this program. FAILED_PRECONDITION: it cannot be read.
+absl::Status FindPlugin(std::string* plugin);
 
 // Replaces this process (same pid); returns only an error, that says what to
 // do. A socket file that nobody serves any more is removed first; one that is

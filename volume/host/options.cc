@@ -9,10 +9,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "proto/base/check.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
+#include "volume/catalog/catalog.h"
 
 namespace weir::host {
 namespace {
@@ -107,8 +110,8 @@ constexpr HostOptionKey kKeys[] = {
      "Address of the gRPC VolumeService, HOST:PORT or unix:PATH; port 0 takes "
      "a free one. Empty: none."},
     {"metrics_listen",
-     "HOST:PORT of Prometheus metrics at /metrics; port 0 takes a free one. "
-     "Empty: none."},
+     "Serve HTTP at HOST:PORT: Prometheus metrics at /metrics, /healthz, and /readyz, which says whether the catalog "
+     "answers; port 0 takes a free one. Empty: none."},
     {"tls_cert",
      "This process's certificate (PEM), for the VolumeService and towards replicas: mutual TLS, unless a socket is "
      "Unix. A replica wants the URI weir://frontend among its names. Read anew when it changes. Empty: plain text."},
@@ -117,6 +120,10 @@ constexpr HostOptionKey kKeys[] = {
     {"insecure",
      "true: serve other machines in plain text, where the network is trusted. Else --listen without "
      "TLS is for this machine only."},
+    {"log_level",
+     "Log what is at least this grave: info, warning or error (info). Taken anew from --config at SIGHUP."},
+    {"log_format",
+     "text, or json: an object a line (text). Taken anew from --config at SIGHUP."},
     {"attach",
      "Volumes to attach at start, NAME,NAME..., unless another frontend has them. Others are "
      "attached when they are first used."},
@@ -200,6 +207,10 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->tls.ca = std::string(value);
   } else if (key == "insecure") {
     return SetBool(key, value, &options->insecure);
+  } else if (key == "log_level") {
+    ASSIGN_OR_RETURN(options->log_level, ParseLogLevel(value));
+  } else if (key == "log_format") {
+    ASSIGN_OR_RETURN(options->log_format, ParseLogFormat(value));
   } else if (key == "attach") {
     options->attach = absl::StrSplit(value, ',', absl::SkipWhitespace());
   } else if (key == "attach_deadline") {
@@ -268,6 +279,18 @@ absl::Status HostOptions::Validate() const {
     return absl::InvalidArgumentError("unanswered_bytes_max must be above 0");
   }
   return absl::OkStatus();
+}
+
+void CheckHostOptions(const HostOptions& options, ConfigCheck* check) {
+  check->Note(options.Validate());
+  absl::string_view folder = options.catalog;
+  if (absl::ConsumePrefix(&folder, "embedded:") && !folder.empty()) check->Folder("catalog", std::string(folder));
+  if (!options.catalog.empty()) check->Note(catalog::Catalog::Check(options.catalog));
+  for (const auto& [name, address] : options.replicas) check->Peer("replicas", address);
+  check->Listen("listen", options.listen);
+  check->Listen("metrics_listen", options.metrics_listen);
+  check->Note(wire::UseTls(options.tls));
+  if (!options.tls.given()) check->Note(wire::CheckListen(options.listen, options.insecure));
 }
 
 }  // namespace weir::host

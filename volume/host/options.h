@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "proto/base/config_check.h"
 #include "volume/host/host.h"
 
 namespace weir::host {
@@ -27,6 +28,9 @@ const char* HostOptionHelp(absl::string_view key);
 // such key. Later calls replace earlier ones.
 absl::Status SetHostOption(absl::string_view key, absl::string_view value,
                            HostOptions* options);
+
+// --check_config: notes what would keep a host from starting with these, as far as can be seen from here.
+void CheckHostOptions(const HostOptions& options, ConfigCheck* check);
 
 }  // namespace weir::host
 

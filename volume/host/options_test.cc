@@ -44,6 +44,7 @@ TEST(OptionsTest, RefusesBadValuesAndNamesTheKey) {
       {"labels", "zone"},        {"labels", "zone=a,zone=b"},
       {"attach_deadline", "5"},  {"attach_deadline", "-1s"},
       {"clone_deadline", "inf"}, {"flush_bytes", "lots"},
+      {"log_level", "debug"},    {"log_format", "xml"},
   };
   for (const auto& [key, value] : cases) {
     HostOptions options;
@@ -69,22 +70,40 @@ TEST(OptionsTest, ValidateFindsWhatDoesNotFitTogether) {
   EXPECT_FALSE(options.Validate().ok());
 }
 
+TEST(OptionsTest, AConfigurationIsCheckedWithoutAHost) {
+  HostOptions options;
+  options.catalog = "embedded:/tmp/none";
+  options.replicas = {{"r1", "other.example:7701"}};
+  options.listen = "127.0.0.1:7700";
+  ConfigCheck good;
+  CheckHostOptions(options, &good);
+  EXPECT_TRUE(good.problems().empty()) << good.problems().front();
+
+  options.catalog = "etcd:10.0.0.1";  // no port
+  options.replicas = {{"r1", "7701"}};
+  options.listen = "0.0.0.0:7700";
+  options.metrics_listen = "nonsense";
+  ConfigCheck bad;
+  CheckHostOptions(options, &bad);
+  EXPECT_EQ(bad.problems().size(), 4u);
+}
+
 TEST(NbdkitTest, TheCommandHandsEveryOptionToThePlugin) {
   const std::vector<std::string> command = NbdkitCommand(
-      {"nbdkit", "/p.so", "/s", "64", ""},
+      {"nbdkit", "/p.so", "/s", "64", "", "/c"},
       {{"catalog", "embedded:/x"}, {"replicas", "a=b"}});
   EXPECT_EQ(command,
             (std::vector<std::string>{
                 "nbdkit", "-f", "-U", "/s", "--threads=64", "--filter=blocksize",
-                "/p.so", "minblock=4096", "catalog=embedded:/x",
+                "/p.so", "minblock=4096", "config=/c", "catalog=embedded:/x",
                 "replicas=a=b"}));
 }
 
 TEST(NbdkitTest, AMissingPluginOrAForeignFileIsAnError) {
   EXPECT_TRUE(absl::IsFailedPrecondition(
-      BecomeNbdkit({"nbdkit", "/nowhere.so", "/s", "64", ""}, {})));
+      BecomeNbdkit({"nbdkit", "/nowhere.so", "/s", "64", "", ""}, {})));
   EXPECT_TRUE(absl::IsFailedPrecondition(
-      BecomeNbdkit({"nbdkit", "/etc/passwd", "/etc/passwd", "64", ""}, {})));
+      BecomeNbdkit({"nbdkit", "/etc/passwd", "/etc/passwd", "64", "", ""}, {})));
 }
 
 }  // namespace

@@ -1,0 +1,50 @@
+#include "proto/base/flags.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/flags/parse.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "proto/base/config_file.h"
+#include "proto/base/status_macros.h"
+
+namespace weir {
+namespace {
+
+constexpr int kExitUsage = 2;
+
+// Abseil ends the process itself, with 1, both on --help and on a flag that it
+// does not know. Scripts are promised 0 and 2.
+bool parsing = true;
+bool help_wanted = false;  // or the version
+
+void PromiseExitCodes(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (absl::StartsWith(argv[i], "--help") || absl::StartsWith(argv[i], "--version")) help_wanted = true;
+  }
+  std::atexit([] {
+    if (!parsing) return;
+    std::cout.flush();
+    std::fflush(stdout);
+    std::_Exit(help_wanted ? 0 : kExitUsage);
+  });
+}
+
+}  // namespace
+
+absl::Status ParseFlags(int argc, char** argv) {
+  ASSIGN_OR_RETURN(std::vector<std::string> words, WithConfigFile({argv, argv + argc}));
+  PromiseExitCodes(argc, argv);
+  const std::vector<char*> rest = absl::ParseCommandLine(static_cast<int>(words.size()), ArgvOf(words).data());
+  parsing = false;
+  if (rest.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", rest[1], "'"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace weir

@@ -1,0 +1,16 @@
+// The command line of a process whose flags are Abseil's.
+#ifndef WEIR_PROTO_BASE_FLAGS_H_
+#define WEIR_PROTO_BASE_FLAGS_H_
+
+#include "absl/status/status.h"
+
+namespace weir {
+
+// Sets the flags, from the file that --config=FILE names too. Ends the process after --help and --version with 0,
+// and with 2 on a flag that there is not or whose value does not parse. INVALID_ARGUMENT: the file, or an argument
+// that is no flag. Once a process, from main.
+absl::Status ParseFlags(int argc, char** argv);
+
+}  // namespace weir
+
+#endif  // WEIR_PROTO_BASE_FLAGS_H_

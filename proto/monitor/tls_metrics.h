@@ -1,0 +1,34 @@
+// When a process's certificates expire, for Prometheus.
+#ifndef WEIR_PROTO_MONITOR_TLS_METRICS_H_
+#define WEIR_PROTO_MONITOR_TLS_METRICS_H_
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "prometheus/collectable.h"
+#include "prometheus/metric_family.h"
+#include "proto/base/tls_files.h"
+#include "proto/wire/certificates.h"
+
+namespace weir::monitor {
+
+// Thread-safety: safe. Reads the files at each scrape.
+class TlsMetrics : public prometheus::Collectable {
+ public:
+  // Not given: there is nothing to tell.
+  explicit TlsMetrics(TlsFiles files) : files_(std::move(files)) {}
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const TlsFiles files_;
+  mutable absl::Mutex mutex_;
+  // Of the last files that were good: gRPC goes on with those, too, while the present ones are not.
+  mutable std::optional<wire::CertificateEnds> ends_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace weir::monitor
+
+#endif  // WEIR_PROTO_MONITOR_TLS_METRICS_H_

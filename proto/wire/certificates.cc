@@ -1,0 +1,79 @@
+#include "proto/wire/certificates.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "proto/base/status_macros.h"
+
+namespace weir::wire {
+namespace {
+
+struct Closer {
+  void operator()(FILE* file) const { std::fclose(file); }
+  void operator()(X509* cert) const { X509_free(cert); }
+  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+
+template <typename Read>
+auto ReadPem(absl::string_view flag, const std::string& path, const char* what, Read read)
+    -> absl::StatusOr<std::unique_ptr<std::remove_pointer_t<decltype(read(nullptr))>, Closer>> {
+  const std::unique_ptr<FILE, Closer> file(std::fopen(path.c_str(), "re"));
+  if (file == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, "=", path, ": ", std::strerror(errno)));
+  }
+  auto* found = read(file.get());
+  if (found == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, "=", path, ": there is no ", what, " in it, as PEM"));
+  }
+  return std::unique_ptr<std::remove_pointer_t<decltype(found)>, Closer>(found);
+}
+
+absl::StatusOr<std::unique_ptr<X509, Closer>> ReadCertificate(absl::string_view flag,
+                                                              const std::string& path) {
+  ASSIGN_OR_RETURN(auto cert, ReadPem(flag, path, "certificate", [](FILE* file) {
+                     return PEM_read_X509(file, nullptr, nullptr, nullptr);
+                   }));
+  if (X509_cmp_current_time(X509_get0_notAfter(cert.get())) < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, "=", path, ": the certificate has expired"));
+  }
+  return cert;
+}
+
+absl::Time EndOf(const X509* cert) {
+  std::tm end{};
+  if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &end) != 1) return absl::InfinitePast();
+  return absl::FromTM(end, absl::UTCTimeZone());
+}
+
+}  // namespace
+
+absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files) {
+  if (files.cert.empty() || files.key.empty() || files.ca.empty()) {
+    return absl::InvalidArgumentError("tls_cert, tls_key and tls_ca go together; give all three");
+  }
+  ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
+  ASSIGN_OR_RETURN(const auto ca, ReadCertificate("tls_ca", files.ca));
+  ASSIGN_OR_RETURN(const auto key, ReadPem("tls_key", files.key, "private key", [](FILE* file) {
+                     // An empty passphrase, so that nobody is asked for one.
+                     return PEM_read_PrivateKey(file, nullptr, nullptr, const_cast<char*>(""));
+                   }));
+  if (X509_check_private_key(cert.get(), key.get()) != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("tls_key=", files.key, " is not the key of tls_cert=",
+                                                   files.cert));
+  }
+  return CertificateEnds{EndOf(cert.get()), EndOf(ca.get())};
+}
+
+}  // namespace weir::wire

@@ -1,0 +1,24 @@
+// What is in the files of a process's TLS identity.
+//
+// Thread-safety: free functions, safe. They read files.
+#ifndef WEIR_PROTO_WIRE_CERTIFICATES_H_
+#define WEIR_PROTO_WIRE_CERTIFICATES_H_
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "proto/base/tls_files.h"
+
+namespace weir::wire {
+
+struct CertificateEnds {
+  absl::Time certificate;  // the process's own, the first in its file
+  absl::Time authority;    // the first of those that signed the peers'
+};
+
+// When they expire. INVALID_ARGUMENT: a file is missing, cannot be read, is not PEM, is not of the same key, or has
+// expired; names it.
+absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files);
+
+}  // namespace weir::wire
+
+#endif  // WEIR_PROTO_WIRE_CERTIFICATES_H_
