@@ -117,11 +117,11 @@ class PowerLossTest : public ::testing::Test {
 };
 
 TEST_F(PowerLossTest, LeavesAPrefixOfEachLaneAtOrPastWhatWasAnsweredDurable) {
-  for (uint64_t seed = 1; seed <= 40 && !HasFailure(); ++seed) {
+  for (uint64_t seed = 1; seed <= 26 && !HasFailure(); ++seed) {
     Run(seed, /*directories=*/1 + seed % 2, /*steps=*/120, /*every=*/8);
   }
   std::cout << cuts_ << " power cuts\n";
-  EXPECT_GT(cuts_, 2000);
+  EXPECT_GT(cuts_, 1300);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ class ChaosTest(unittest.TestCase):
         return done.returncode, done.stdout, done.stderr
 
     def passes(self, *flags):
-        code, said, why = self.chaos("--minutes=0.5", *flags)
+        code, said, why = self.chaos("--minutes=0.4", *flags)
         self.assertEqual(code, 0, said + why)
         sys.stdout.write(said[said.index("\nFAULT"):said.index("same schedule")] + "\n")
 
