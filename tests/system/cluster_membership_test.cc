@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "grpcpp/create_channel.h"
 #include "tests/system/cluster_fixture.h"
@@ -30,6 +31,20 @@ class ClusterMembershipTest : public ClusterTest {
     return all;
   }
   std::string Summary() { return cluster_->client().Explain("demo")->summary(); }
+  // The last replica is no member of the volume.
+  void StartWithSpare(ClusterOptions options) {
+    v1::CreateVolumeRequest request;
+    request.set_name("demo");
+    request.set_size_bytes(kSizeBytes);
+    for (int i = 1; i < options.replicas; ++i) request.add_replicas(absl::StrCat("replica", i));
+    auto cluster = Cluster::Start(std::move(options));
+    ASSERT_TRUE(cluster.ok()) << cluster.status();
+    cluster_ = *std::move(cluster);
+    ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
+    auto volume = cluster_->client().OpenVolume("demo");
+    ASSERT_TRUE(volume.ok()) << volume.status();
+    volume_ = *std::move(volume);
+  }
   // How many the replica has, as far as it says.
   uint32_t VolumesOn(const std::string& replica) {
     const auto replicas = cluster_->client().ListReplicas();
@@ -192,17 +207,7 @@ TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
   ClusterOptions options = QuietOptions();
   options.replicas = 4;
   options.frontend.replace_after = absl::Seconds(2);
-  auto cluster = Cluster::Start(std::move(options));
-  ASSERT_TRUE(cluster.ok()) << cluster.status();
-  cluster_ = *std::move(cluster);
-  v1::CreateVolumeRequest request;
-  request.set_name("demo");
-  request.set_size_bytes(kSizeBytes);
-  for (const char* name : {"replica1", "replica2", "replica3"}) request.add_replicas(name);
-  ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
-  auto volume = cluster_->client().OpenVolume("demo");
-  ASSERT_TRUE(volume.ok()) << volume.status();
-  volume_ = *std::move(volume);
+  ASSERT_NO_FATAL_FAILURE(StartWithSpare(std::move(options)));
   WriteAll('a', 100);
   cluster_->StopReplica(2);
   ASSERT_TRUE(Eventually([&] {
@@ -228,17 +233,7 @@ TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
 TEST_F(ClusterMembershipTest, AMemberIsDrainedAndUntilAnotherOneHasEverythingItStays) {
   ClusterOptions options = QuietOptions();
   options.replicas = 4;
-  auto cluster = Cluster::Start(std::move(options));
-  ASSERT_TRUE(cluster.ok()) << cluster.status();
-  cluster_ = *std::move(cluster);
-  v1::CreateVolumeRequest request;
-  request.set_name("demo");
-  request.set_size_bytes(kSizeBytes);
-  for (const char* name : {"replica1", "replica2", "replica3"}) request.add_replicas(name);
-  ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
-  auto volume = cluster_->client().OpenVolume("demo");
-  ASSERT_TRUE(volume.ok()) << volume.status();
-  volume_ = *std::move(volume);
+  ASSERT_NO_FATAL_FAILURE(StartWithSpare(std::move(options)));
   WriteAll('a', 200);
   Client& client = cluster_->client();
   // Asked again it is the same one.
@@ -282,17 +277,7 @@ TEST_F(ClusterMembershipTest, AMemberIsDrainedAndUntilAnotherOneHasEverythingItS
 TEST_F(ClusterMembershipTest, TheLastGoodMemberIsNeitherReplacedNorDeleted) {
   ClusterOptions options = QuietOptions();
   options.replicas = 2;
-  auto cluster = Cluster::Start(std::move(options));
-  ASSERT_TRUE(cluster.ok()) << cluster.status();
-  cluster_ = *std::move(cluster);
-  v1::CreateVolumeRequest request;
-  request.set_name("demo");
-  request.set_size_bytes(kSizeBytes);
-  request.add_replicas("replica1");
-  ASSERT_TRUE(cluster_->client().CreateVolume(request).ok());
-  auto volume = cluster_->client().OpenVolume("demo");
-  ASSERT_TRUE(volume.ok()) << volume.status();
-  volume_ = *std::move(volume);
+  ASSERT_NO_FATAL_FAILURE(StartWithSpare(std::move(options)));
   WriteAll('a', 100);
   EXPECT_FALSE(cluster_->client().ReplaceMember("demo", "replica1", "replica2").ok());
   EXPECT_EQ(VolumesOn("replica1"), 1u);
