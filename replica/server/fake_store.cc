@@ -57,6 +57,24 @@ void FakeStore::WaitUntilSyncsWait(int count) {
   mutex_.Await(absl::Condition(&waiting));
 }
 
+void FakeStore::HoldDeletes() {
+  absl::MutexLock lock(&mutex_);
+  hold_deletes_ = true;
+}
+
+void FakeStore::ReleaseDeletes() {
+  absl::MutexLock lock(&mutex_);
+  hold_deletes_ = false;
+}
+
+void FakeStore::WaitUntilDeletesWait(int count) {
+  absl::MutexLock lock(&mutex_);
+  const auto waiting = [this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return waiting_deletes_ >= count;
+  };
+  mutex_.Await(absl::Condition(&waiting));
+}
+
 store::Identity FakeStore::identity() const {
   absl::MutexLock lock(&mutex_);
   return identity_;
@@ -95,6 +113,10 @@ absl::Status FakeStore::CreateVolume(VolumeId id, const store::VolumeGeometry& g
 
 absl::Status FakeStore::DeleteVolume(VolumeId id) {
   absl::MutexLock lock(&mutex_);
+  const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !hold_deletes_; };
+  ++waiting_deletes_;
+  mutex_.Await(absl::Condition(&released));
+  --waiting_deletes_;
   volumes_.erase(id);
   return absl::OkStatus();
 }

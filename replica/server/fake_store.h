@@ -33,6 +33,10 @@ class FakeStore final : public store::Store {
   int syncs() const ABSL_LOCKS_EXCLUDED(mutex_);
   int write_calls() const ABSL_LOCKS_EXCLUDED(mutex_);
   void WaitUntilSyncsWait(int count) ABSL_LOCKS_EXCLUDED(mutex_);
+  // From now on DeleteVolume waits until ReleaseDeletes.
+  void HoldDeletes() ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReleaseDeletes() ABSL_LOCKS_EXCLUDED(mutex_);
+  void WaitUntilDeletesWait(int count) ABSL_LOCKS_EXCLUDED(mutex_);
   // As the last KeepChanges said.
   std::vector<std::pair<LaneId, Position>> kept_changes() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -132,6 +136,8 @@ class FakeStore final : public store::Store {
   bool fail_next_sync_ ABSL_GUARDED_BY(mutex_) = false;
   int syncs_ ABSL_GUARDED_BY(mutex_) = 0;
   int waiting_syncs_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool hold_deletes_ ABSL_GUARDED_BY(mutex_) = false;
+  int waiting_deletes_ ABSL_GUARDED_BY(mutex_) = 0;
   int write_calls_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::pair<LaneId, Position>> kept_changes_ ABSL_GUARDED_BY(mutex_);
 };

@@ -86,10 +86,11 @@ v1::RegisterRequest Registration::Request(absl::Duration lease) const {
 }
 
 absl::Status Registration::Register(const v1::RegisterRequest& request, absl::Duration deadline) {
+  const absl::Time until = absl::Now() + deadline;
   absl::Status last;
-  for (size_t i = 0; i < frontends_.size(); ++i) {
+  for (size_t i = 0; i < frontends_.size() && (i == 0 || absl::Now() < until); ++i) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+    context.set_deadline(absl::ToChronoTime(until));
     v1::RegisterResponse response;
     last = wire::FromGrpc(frontends_[next_]->Register(&context, request, &response));
     // A refusal is the catalog's, so every other frontend would say the same.

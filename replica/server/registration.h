@@ -37,7 +37,8 @@ class Registration {
   // True once stopped.
   bool Wait(absl::Duration duration) ABSL_LOCKS_EXCLUDED(mutex_);
   v1::RegisterRequest Request(absl::Duration lease) const;
-  // Asks until one frontend answers, beginning with the one that did so last.
+  // Asks until one frontend answers, beginning with the one that did so last. `deadline` is for all of them; one
+  // that is silent for so long is the last to be asked the next time.
   absl::Status Register(const v1::RegisterRequest& request, absl::Duration deadline);
   void Report(const absl::Status& status);
 

@@ -1,8 +1,10 @@
 #include "replica/server/server.h"
 
 #include <cerrno>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -281,6 +283,41 @@ TEST_F(ServerTest, DeletingAVolumeEndsItsStreamAndIsIdempotent) {
     EXPECT_TRUE(stub_->DeleteVolume(&context, request, &response).ok());
   }
   EXPECT_EQ(stream->DrainAndFinish().code(), absl::StatusCode::kNotFound);
+}
+
+// A delete whose caller has given up, and has brought the volume back since, must not come late.
+TEST_F(ServerTest, ACallWhoseCallerHasGivenUpIsNotBegun) {
+  StartWithVolume();
+  auto delete_volume = [this](uint64_t volume, absl::Duration deadline) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+    v1::DeleteReplicaVolumeRequest request;
+    *request.mutable_fence() = FenceOf(1);
+    request.mutable_fence()->set_volume_id(volume);
+    v1::DeleteReplicaVolumeResponse response;
+    return stub_->DeleteVolume(&context, request, &response).error_code();
+  };
+  const store::VolumeState kept = *store_->GetVolume(VolumeId{kVolume});
+  for (uint64_t volume : {101, 102}) {
+    ASSERT_TRUE(store_->CreateVolume(VolumeId{volume}, kept.geometry).ok());
+  }
+  // Each of the two threads has one.
+  store_->HoldDeletes();
+  std::vector<std::thread> threads;
+  for (uint64_t volume : {101, 102}) {
+    threads.emplace_back([&delete_volume, volume] {
+      EXPECT_EQ(delete_volume(volume, absl::Seconds(60)), grpc::StatusCode::OK);
+    });
+  }
+  store_->WaitUntilDeletesWait(2);
+  EXPECT_EQ(delete_volume(kVolume, absl::Milliseconds(200)), grpc::StatusCode::DEADLINE_EXCEEDED);
+  // By the end of another one the server knows of the end of that.
+  EXPECT_EQ(delete_volume(999, absl::Milliseconds(200)), grpc::StatusCode::DEADLINE_EXCEEDED);
+  store_->ReleaseDeletes();
+  for (std::thread& thread : threads) thread.join();
+  server_->Shutdown();
+  EXPECT_TRUE(store_->GetVolume(VolumeId{kVolume}).ok());
+  EXPECT_FALSE(store_->GetVolume(VolumeId{101}).ok());
 }
 
 TEST_F(ServerTest, ShutdownEndsStreamsAtOnceAndSaysWhy) {

@@ -27,7 +27,11 @@ uint64_t Number(VolumeId volume) { return static_cast<uint64_t>(volume); }
 grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context,
                                        std::function<absl::Status()> call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const bool taken = replica_.control().Run([this, reactor, call = std::move(call)] {
+  const bool taken = replica_.control().Run([this, context, reactor, call = std::move(call)] {
+    // Whoever gave up may have asked for something else since, above all after a delete.
+    if (context->IsCancelled()) {
+      return reactor->Finish(wire::ToGrpc(absl::CancelledError("the caller has given up")));
+    }
     const absl::Status status = call();
     if (!status.ok()) replica_.CheckHealth();
     reactor->Finish(wire::ToGrpc(status));
