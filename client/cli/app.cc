@@ -119,6 +119,7 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
   AddFaultCommands(app, context);
   AddChaosCommand(app, context);
   AddScrubCommand(app, context);
+  AddTopCommand(app, context);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11's order
   try {

@@ -45,6 +45,7 @@ TEST_F(AppTest, EveryLevelHasHelpWithExamples) {
                                                          {"io", "--help"},
                                                          {"fault", "--help"},
                                                          {"explain", "--help"},
+                                                         {"top", "--help"},
                                                          {"volume", "create", "--help"},
                                                          {"io", "write", "--help"},
                                                          {"fault", "set", "--help"},
@@ -79,6 +80,10 @@ TEST_F(AppTest, AWrongCommandLineIsExitCodeTwoAndPointsAtHelp) {
       {{"fault", "set", "r1", "--op=write"}, "--error is required"},
       {{"io", "write", "demo", "--pattern=300", "--length=4096"}, "is not a byte"},
       {{"io", "write", "demo", "--pattern=3"}, "needs --length"},
+      {{"top"}, "--metrics=URL,..."},
+      {{"top", "--interval=often"}, "such as 1s; see 'weirctl top --help'"},
+      {{"top", "--interval=1ms"}, "from 100ms to 1h"},
+      {{"top", "--metrics=127.0.0.1:7801"}, "'127.0.0.1:7801' is no URL of metrics"},
   };
   for (const Case& c : kCases) {
     const std::string line = c.arguments.empty() ? "nothing" : c.arguments.back();
@@ -100,6 +105,13 @@ TEST_F(AppTest, AFailedOperationIsExitCodeOneAndSaysWhatToDo) {
   EXPECT_THAT(err_.str(), HasSubstr("no replica r9; there are r1"));
   EXPECT_EQ(Run({"replica", "show", "r1", "--replica_addrs=r1=unix:/nonexistent"}), kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("cannot reach r1 at unix:/nonexistent"));
+}
+
+TEST_F(AppTest, TopSaysWhyItHasNothingToShow) {
+  EXPECT_EQ(RunHere({"top", "--metrics=r1=http://127.0.0.1:1/metrics"}), kExitFailed);
+  EXPECT_THAT(err_.str(), StartsWith("weirctl: no process shows its metrics (http://127.0.0.1:1/metrics: "));
+  EXPECT_THAT(err_.str(), HasSubstr("check that they run"));
+  EXPECT_EQ(out_.str(), "");
 }
 
 TEST_F(AppTest, WritesAndReads) {

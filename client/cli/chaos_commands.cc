@@ -1,10 +1,5 @@
 // weirctl chaos: a drill on a live volume. One member is taken out or made slow, and brought back, whatever happens.
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <ctime>
 #include <memory>
 #include <string>
 
@@ -13,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/cli/commands.h"
+#include "client/cli/held_signals.h"
 #include "client/cli/output.h"
 #include "proto/base/status_macros.h"
 #include "weir/v1/replica.grpc.pb.h"
@@ -43,28 +39,6 @@ struct Drill {
   std::string replica;
   std::string fault = "out";
   absl::Duration duration = absl::Seconds(10);
-};
-
-// SIGINT and SIGTERM wait while this lives, for who asks. To be made before any other
-// thread: those inherit it.
-class HeldSignals {
- public:
-  HeldSignals() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals_, &before_);
-  }
-  ~HeldSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
-  // Whether one has come within `duration`.
-  bool Came(absl::Duration duration) const {
-    const timespec limit = absl::ToTimespec(std::max(duration, absl::ZeroDuration()));
-    return sigtimedwait(&signals_, nullptr, &limit) > 0;
-  }
-
- private:
-  sigset_t signals_, before_;
 };
 
 std::string MembersText(const v1::Volume& volume) {
@@ -202,7 +176,7 @@ absl::Status Watch(Client& client, const Drill& drill, const HeldSignals& signal
   const absl::Time until = absl::Now() + drill.duration;
   while (absl::Now() < until) {
     RETURN_IF_ERROR(probe.Once(client, drill.volume));
-    if (signals.Came(std::min(kProbeEvery, until - absl::Now()))) {
+    if (signals.Await(std::min(kProbeEvery, until - absl::Now())) != 0) {
       return absl::CancelledError("the drill was ended early by a signal");
     }
   }

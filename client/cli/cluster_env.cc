@@ -143,6 +143,28 @@ NamedValues ParseReplicaAddrs(absl::string_view text) {
   return values;
 }
 
+absl::StatusOr<NamedValues> ParseMetricsUrls(absl::string_view text, const std::vector<std::string>& names) {
+  NamedValues values;
+  const std::vector<absl::string_view> words = absl::StrSplit(text, absl::ByAnyChar(" ,\t\n"), absl::SkipEmpty());
+  for (absl::string_view url : words) {
+    absl::string_view name;
+    const size_t name_end = url.find_first_of("=:/");
+    if (name_end != absl::string_view::npos && name_end > 0 && url[name_end] == '=') {
+      name = url.substr(0, name_end);
+      url.remove_prefix(name_end + 1);
+    }
+    absl::string_view host = url;
+    if (!absl::ConsumePrefix(&host, "http://") && !absl::ConsumePrefix(&host, "https://")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", url, "' is no URL of metrics; give one such as http://127.0.0.1:7801/metrics"));
+    }
+    host = host.substr(0, host.find('/'));
+    if (name.empty()) name = names.size() == words.size() ? absl::string_view(names[values.size()]) : host;
+    values.emplace_back(name, url);
+  }
+  return values;
+}
+
 absl::StatusOr<ClusterEnv> ParseClusterEnv(absl::string_view text) {
   std::map<std::string, std::string> variables;
   int number = 0;

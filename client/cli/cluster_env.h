@@ -43,6 +43,10 @@ absl::StatusOr<NamedValues> ParseNamedValues(absl::string_view text);
 // The same, except that an address may stand alone: the first one is then replica1's, and so on.
 NamedValues ParseReplicaAddrs(absl::string_view text);
 
+// URLs of /metrics, separated by spaces or commas, each with the name of its process: its own "NAME=" before it, else that
+// of `names` if there are as many, else its host and port. INVALID_ARGUMENT: not one of http:// or https://.
+absl::StatusOr<NamedValues> ParseMetricsUrls(absl::string_view text, const std::vector<std::string>& names);
+
 }  // namespace weir::cli
 
 #endif  // WEIR_CLIENT_CLI_CLUSTER_ENV_H_

@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Pair;
 
 TEST(ClusterEnvTest, ReadsWhatOpsClusterWrites) {
@@ -91,6 +92,20 @@ TEST(ReplicaAddrsTest, NamesAddressesThatStandAloneByTheirPlace) {
   EXPECT_THAT(ParseReplicaAddrs("a=unix:/x=y 127.0.0.1:1, unix:/p=q"),
               ElementsAre(Pair("a", "unix:/x=y"), Pair("replica2", "127.0.0.1:1"),
                           Pair("replica3", "unix:/p=q")));
+}
+
+TEST(MetricsUrlsTest, ANameIsGivenOrThatOfTheProcessAtThisPlaceOrTheHost) {
+  const std::string two = "a=http://10.0.0.1:7801/metrics?x=1,https://host/metrics";
+  auto urls = ParseMetricsUrls(two, {"replica1", "volume"});
+  ASSERT_TRUE(urls.ok()) << urls.status();
+  EXPECT_THAT(*urls, ElementsAre(Pair("a", "http://10.0.0.1:7801/metrics?x=1"), Pair("volume", "https://host/metrics")));
+  urls = ParseMetricsUrls(two, {"replica1"});  // not as many: nobody knows whose it is
+  ASSERT_TRUE(urls.ok()) << urls.status();
+  EXPECT_THAT(*urls, ElementsAre(Pair("a", "http://10.0.0.1:7801/metrics?x=1"), Pair("host", "https://host/metrics")));
+  for (const char* wrong : {"127.0.0.1:7801", "a=", "=http://h/", "ftp://h/metrics", "http:/h"}) {
+    EXPECT_THAT(std::string(ParseMetricsUrls(wrong, {}).status().message()), HasSubstr("is no URL of metrics")) << wrong;
+  }
+  EXPECT_THAT(*ParseMetricsUrls(" , ", {}), IsEmpty());
 }
 
 }  // namespace

@@ -54,6 +54,8 @@ class Context {
     return status;
   }
 
+  // Where everything is. Takes the identity that it names, or that the flags give.
+  absl::StatusOr<ClusterEnv> Environment() const;
   // The one that --volume_addr or --frontend names, else the first of the cluster's that answers.
   absl::StatusOr<std::unique_ptr<Client>> ConnectFrontend();
   // The one that has the volume, unless --volume_addr or --frontend names one. If no frontend has
@@ -84,8 +86,6 @@ class Context {
   }
 
  private:
-  // Where everything is. Takes the identity that it names, or that the flags give.
-  absl::StatusOr<ClusterEnv> Environment() const;
   absl::StatusOr<NamedValues> Frontends();
   absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
                                                   absl::Duration connect_timeout) const;

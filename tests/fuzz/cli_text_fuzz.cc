@@ -1,10 +1,11 @@
-// client/cli and proto/base: what people and scripts write: tables, sizes, faults, cluster.env.
+// client/cli and proto/base: what people and scripts write: tables, sizes, faults, cluster.env; and /metrics.
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "client/cli/cluster_env.h"
 #include "client/cli/fault_spec.h"
+#include "client/cli/metrics_text.h"
 #include "client/cli/table_text.h"
 #include "proto/base/check.h"
 #include "proto/base/size.h"
@@ -46,12 +47,28 @@ void ReadFault(fuzz::Input input) {
   CHECK(again->SerializeAsString() == fault->SerializeAsString());
 }
 
+// Two looks at a process that answers anything.
+void ReadMetrics(fuzz::Input input) {
+  absl::StatusOr<Metrics> before = ParseMetrics(input.Message());
+  absl::StatusOr<Metrics> now = ParseMetrics(input.Rest());
+  if (!before.ok() || !now.ok()) return;
+  const Scrape first = {"p", absl::OkStatus(), *std::move(before), absl::Seconds(1)};
+  const Scrape second = {"p", absl::OkStatus(), *std::move(now), absl::Seconds(2)};
+  const Change change(&first, second);
+  for (const auto& [name, series] : second.metrics) {
+    CHECK(!name.empty() && !series.empty());
+    change.Rates(name, {"volume"});
+    const std::string histogram = name.substr(0, name.rfind("_bucket"));
+    for (const auto& [labels, buckets] : change.Histograms(histogram, {"volume"})) Quantile(0.99, buckets);
+  }
+}
+
 }  // namespace
 }  // namespace weir::cli
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   weir::fuzz::Input input(data, size);
-  switch (input.Byte() % 5) {
+  switch (input.Byte() % 6) {
     case 0: weir::cli::ReadTable(input.Rest()); break;
     case 1: weir::cli::ReadSize(input.Rest()); break;
     case 2: weir::cli::ReadFault(input); break;
@@ -60,8 +77,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const absl::string_view text = input.Rest();
       weir::cli::ParseNamedValues(text).status().IgnoreError();
       weir::cli::ParseReplicaAddrs(text);
+      weir::cli::ParseMetricsUrls(text, {"a", "b"}).status().IgnoreError();
       break;
     }
+    case 5: weir::cli::ReadMetrics(input); break;
   }
   return 0;
 }

@@ -355,6 +355,11 @@ void CliText() {
         Byte(3) + "NBD_URI='nbd+unix:///?socket=/tmp/a'\nREPLICA_ADDRS=\"replica1=127.0.0.1:1\"\n"
                   "export PIDS='replica1=12'\n# end\n");
   Write("cli_text", "named_values", Byte(4) + "replica1=127.0.0.1:7701 replica2=unix:/run/r2");
+  Write("cli_text", "metrics_urls", Byte(4) + "a=http://127.0.0.1:7801/metrics,http://h/metrics");
+  const std::string metrics =
+      "# TYPE h histogram\nh_bucket{volume=\"demo\",le=\"0.5\"} 3\nh_bucket{volume=\"demo\",le=\"+Inf\"} 4 1700000000000\n"
+      "process_start_time_seconds 1.7e9\nn_total{volume=\"a\\\"b\\n\"} 12\n";
+  Write("cli_text", "metrics", Byte(5) + Sized(metrics) + metrics + "new_total 1\n");
 }
 
 void NbdReply() {
