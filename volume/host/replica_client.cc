@@ -238,18 +238,28 @@ absl::Status ReplicaClient::CopyIn(v1::CopyInRequest* request,
 
 namespace {
 
-// What is left of `ranges` begins at or past `block`.
-void SkipTo(uint64_t block,
-            google::protobuf::RepeatedPtrField<v1::BlockRun>* ranges) {
-  const auto done = [block](const v1::BlockRun& run) {
-    return run.first_block() + run.block_count() <= block;
-  };
-  ranges->erase(ranges->begin(),
-                std::find_if_not(ranges->begin(), ranges->end(), done));
-  if (ranges->empty() || ranges->Get(0).first_block() >= block) return;
-  v1::BlockRun* first = ranges->Mutable(0);
-  first->set_block_count(first->first_block() + first->block_count() - block);
-  first->set_first_block(block);
+using BlockRuns = google::protobuf::RepeatedPtrField<v1::BlockRun>;
+
+// Takes `sent` off the front of `left`. False: that is not what `left` begins with.
+bool TakeOff(const BlockRuns& sent, BlockRuns* left) {
+  int taken = 0;
+  for (const v1::BlockRun& run : sent) {
+    uint64_t first = run.first_block();
+    uint64_t count = run.block_count();
+    if (count == 0) return false;
+    while (count > 0) {
+      if (taken == left->size() || left->Get(taken).first_block() != first) return false;
+      v1::BlockRun& next = *left->Mutable(taken);
+      const uint64_t blocks = std::min(count, next.block_count());
+      first += blocks;
+      count -= blocks;
+      next.set_first_block(first);
+      next.set_block_count(next.block_count() - blocks);
+      if (next.block_count() == 0) ++taken;
+    }
+  }
+  left->DeleteSubrange(0, taken);
+  return true;
 }
 
 uint64_t DataBytes(const v1::CopyInRequest& copy) {
@@ -271,16 +281,22 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
   v1::VersionsPart part;
   Position position;
   absl::Status copied;
-  uint64_t end = 0;  // of what has been copied
+  bool anything = false;
   while (copied.ok() && reader->Read(&part)) {
     position = std::max(position, Position::FromBits(part.position()));
     if (part.ranges().empty()) continue;
+    // Else what it leaves out would be taken for copied, or it would be asked for ever.
+    if (!TakeOff(part.ranges(), read->mutable_ranges())) {
+      copied = source.Explain(
+          grpc::Status(grpc::StatusCode::INTERNAL, "it sent other blocks than it was asked for"),
+          "reading versions");
+      break;
+    }
     copy->mutable_ranges()->Swap(part.mutable_ranges());
     copy->mutable_versions()->Swap(part.mutable_versions());
     copied = CopyIn(copy, deadline);
     if (!copied.ok()) break;
-    const v1::BlockRun& last = *copy->ranges().rbegin();
-    end = last.first_block() + last.block_count();
+    anything = true;
     if (copied_bytes != nullptr) *copied_bytes += DataBytes(*copy);
   }
   // A reader that we cancelled ourselves has nothing to say.
@@ -288,12 +304,11 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
   const grpc::Status read_status = reader->Finish();
   RETURN_IF_ERROR(copied);
   RETURN_IF_ERROR(source.Explain(read_status, "reading versions"));
-  if (end == 0) {
+  if (!anything) {
     return source.Explain(
         grpc::Status(grpc::StatusCode::INTERNAL, "it sent no blocks at all"),
         "reading versions");
   }
-  SkipTo(end, read->mutable_ranges());
   return position;
 }
 

@@ -156,6 +156,27 @@ TEST_F(ReplicaClientTest, ASourceThatSendsNothingIsAnErrorAndNoLoop) {
   EXPECT_EQ(Copy({{0, 8}}).status().code(), absl::StatusCode::kInternal);
 }
 
+TEST_F(ReplicaClientTest, ASourceThatSendsOtherBlocksIsAnErrorAndNoneAreCopied) {
+  const std::vector<Runs> wrong = {{{4, 4}},            // leaves some out
+                                   {{0, 9}},            // more than it was asked for
+                                   {{0, 4}, {20, 10}},  // leaves some out in between
+                                   {{20, 10}, {0, 8}},  // not in order
+                                   {{0, 0}},            // would never end
+                                   {{1000, 8}}};
+  for (const Runs& runs : wrong) {
+    source_.scripts.push_back({{Part(runs, 90, 1)}, {}});
+    const absl::Status status = Copy({{0, 8}, {20, 10}}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+    EXPECT_NE(status.message().find("replica s"), absl::string_view::npos) << status;
+  }
+  EXPECT_TRUE(target_.copies.empty());
+}
+
+TEST_F(ReplicaClientTest, ARunMayTakeTwoThatTouchAtOnce) {
+  source_.scripts.push_back({{Part({{0, 8}}, 90, 0)}, {}});
+  EXPECT_TRUE(Copy({{0, 4}, {4, 4}}).ok());
+}
+
 TEST_F(ReplicaClientTest, NoBlocksNeedNoCall) {
   EXPECT_TRUE(Copy({}).ok());
   EXPECT_TRUE(source_.reads.empty());
