@@ -128,7 +128,7 @@ def fuzz_and_system(fuzzes, systems, full, count):
     children = []
     if systems and install(count):
         print("ops/test: real processes", flush=True)
-        child = start("tests/system/run", f"--jobs={min(os.cpu_count(), 4)}", *(["--full"] if full else []))
+        child = start("tests/system/run", f"--jobs={min(os.cpu_count() + 1, 4)}", *(["--full"] if full else []))
         children.append((show_system, child))
     if fuzzes:
         seconds = 60 if full else 2

@@ -11,7 +11,8 @@ constexpr absl::Duration kNoAnswerAfter = absl::Milliseconds(300);
 
 void CatalogModel::Exchange(uint32_t client, std::function<void()> ask,
                             std::function<void()> answer, std::function<void()> lost) {
-  const bool down = agenda_->now() < outage_until_;
+  const bool cut = client == cut_.first && agenda_->now() < cut_.second;
+  const bool down = cut || agenda_->now() < outage_until_;
   const bool ask_lost = down || dice_->Percent(loss_percent_ / 2);
   const bool deaf = client == deaf_.first && agenda_->now() < deaf_.second;
   const bool answer_lost = !ask_lost && (deaf || dice_->Percent((loss_percent_ + 1) / 2));

@@ -38,6 +38,8 @@ class CatalogModel {
   // An answer, or what was asked, is lost so often.
   void set_loss_percent(uint64_t percent) { loss_percent_ = percent; }
 
+  // Until then nothing gets through to or from `client`.
+  void CutUntil(uint32_t client, Time until) { cut_ = {client, until}; }
   // What is asked arrives, but no answer comes back to `client` until then.
   void DeafUntil(uint32_t client, Time until) { deaf_ = {client, until}; }
 
@@ -60,6 +62,7 @@ class CatalogModel {
   Time outage_until_{};
   uint64_t loss_percent_ = 0;
   std::pair<uint32_t, Time> deaf_;
+  std::pair<uint32_t, Time> cut_;
 };
 
 }  // namespace weir::sim

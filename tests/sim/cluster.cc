@@ -78,6 +78,8 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
         CheckSnapshots();
       });
   MakeFrontends();
+  copied_in_.assign(replicas_.size(), 0);
+  restored_.assign(replicas_.size(), std::nullopt);
   faults_left_ = options_.faults;
 }
 
@@ -156,7 +158,7 @@ void Cluster::MakeFrontends() {
     events.resumes = [this, i] { suspended_[i] = false; };
     events.stepped = [this, i](const engine::Effects& effects) { Stepped(i, effects); };
     frontends_.push_back(std::make_unique<Frontend>(i, parts, std::move(events)));
-    frontends_.back()->set_clock_rate(1 + (static_cast<double>(dice_.Below(101)) - 50) / 1000);
+    frontends_.back()->set_clock_rate(1 + (static_cast<double>(dice_.Below(201)) - 100) / 1000);
   }
   acked_.assign(frontends_.size(), std::vector<Position>(geometry_.lanes.lanes));
   pumping_.assign(frontends_.size(), 0);
@@ -177,6 +179,12 @@ ClusterResult Cluster::Run() {
   AttachSome();
   agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
   agenda_.After(dice_.Micros(0, 600000), [this] { SnapshotSome(); });
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    agenda_.After(dice_.Micros(0, 2000000), [this, r] {
+      replicas_[r]->CopyDisks();
+      copied_in_[r] = catalog_->record().volume.epoch;
+    });
+  }
   agenda_.At(heal_at_, [this] { Heal(); });
   while (result_.violation.empty() && !Finished()) {
     if (agenda_.empty()) {

@@ -42,6 +42,7 @@ enum class Fault {
   kFull,
   kCatalogOutage,
   kCatalogLoss,
+  kCatalogCut,     // from one frontend
   kCrashFrontend,
   kPauseFrontend,
   kAttachElsewhere,
@@ -50,6 +51,8 @@ enum class Fault {
   kSuspend,
   kReclaim,
   kReplaceDisk,
+  kOldDisk,        // a copy from before the epoch that serves takes the disk's place
+  kLostSynced,     // found at the next start; final for the store
   kFaultKinds,
 };
 const char* NameOf(Fault fault);
@@ -118,6 +121,7 @@ class Cluster {
   void CheckCommit(uint32_t frontend, const engine::CommitMembers& commit);
   // Of a record that has just become the catalog's.
   void CheckMembers();
+  void CheckSuccession();
   void CheckReplicas();
   void CheckHistory(uint32_t replica);
   void CompareReplicas(uint32_t a, uint32_t b);
@@ -151,9 +155,14 @@ class Cluster {
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
   void FailSync(uint32_t replica);
+  // False: it may not be now, as with the next two.
+  bool LoseSynced(uint32_t replica);
+  bool RestoreOldDisk(uint32_t replica);
+  // A fault is final for a store: whether it may be this one's.
+  bool MayLose(uint32_t replica) const;
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
-  void ReplaceDisk(uint32_t replica);
+  bool ReplaceDisk(uint32_t replica);
   // An operator asks whoever serves to move a member's copy to the spare replica, until it has understood.
   void DrainSome();
   // Nothing if it is on its way, or done.
@@ -195,6 +204,7 @@ class Cluster {
   // The last replica is no member at first, and takes the place of this one. It has its own dice: other clusters
   // stay what they are.
   std::optional<uint32_t> drained_;
+  bool succeeded_ = false;  // its successor has come in
   std::unique_ptr<Network> network_;
   std::unique_ptr<CatalogModel> catalog_;
   std::unique_ptr<ContractJudge> judge_;
@@ -206,6 +216,9 @@ class Cluster {
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
+  std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
+  // By replica: where lane 0 of an older copy of its disk is, until nobody takes it for what it was.
+  std::vector<std::optional<Position>> restored_;
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
   absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation
   absl::flat_hash_map<uint64_t, std::pair<uint64_t, uint64_t>> taking_;  // by control: operation and pin

@@ -25,10 +25,10 @@ std::string Listed(const std::vector<Version>& versions) {
 
 }  // namespace
 
-// The catalog has it in sync, with the disk that it has.
+// The catalog has it in sync, with the disk that it has, as it was.
 bool Cluster::IsMember(uint32_t r) const {
   const engine::TakeoverMember* member = MemberOf(r);
-  return member != nullptr && member->in_sync && !HasOtherStore(r);
+  return member != nullptr && member->in_sync && !HasOtherStore(r) && !restored_[r];
 }
 
 // Who has left for good keeps its slot here, as one that stays out.
@@ -90,8 +90,9 @@ void Cluster::CheckPoints(uint32_t frontend, const engine::SendDurablePoints& ne
   }
 }
 
-// Nothing here ever loses what it has synced, so a member that comes back can be refilled.
+// What a member has synced in the epoch that serves it never loses here, so if it comes back it can be refilled.
 void Cluster::CheckDisconnect(uint32_t frontend, const engine::DisconnectTarget& end) {
+  if (frontends_[frontend]->epoch() != active_epoch_) return;
   if (!absl::StrContains(end.reason, "came back with lane")) return;
   const engine::EngineView view = frontends_[frontend]->engine().View();
   if (view.targets[static_cast<size_t>(end.target)].health == engine::TargetView::Health::kFailed) {
@@ -175,6 +176,11 @@ void Cluster::CheckMembers() {
                    [](const auto& m) { return m.in_sync; })) {
     Violated("I7: the catalog names no member in sync");
   }
+  // A join, or a takeover, has brought it up to date, or should have.
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (restored_[r] && *restored_[r] != replicas_[r]->disk().position(0)) restored_[r].reset();
+  }
+  CheckSuccession();
   if (record.recovering) return;
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     if (!IsMember(r)) continue;
@@ -192,6 +198,16 @@ void Cluster::CheckMembers() {
                             disk.durable(lane).ToString()));
     }
   }
+}
+
+// Who is drained leaves for good once its successor is in sync.
+void Cluster::CheckSuccession() {
+  if (!drained_ || !MemberOf(*drained_)->stays_out) return;
+  const auto successor = static_cast<uint32_t>(replicas_.size() - 1);
+  if (!succeeded_ && !catalog_->record().volume.members[successor].in_sync) {
+    Violated(absl::StrCat("I7: replica ", replicas_[*drained_]->name(), " has left for one that is no member"));
+  }
+  succeeded_ = true;
 }
 
 // --- what replicas have ---

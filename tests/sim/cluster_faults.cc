@@ -13,8 +13,9 @@ const char* NameOf(Fault fault) {
       "kill replica",  "power cut",       "power cut of all", "cut to replica", "cut to frontend",
       "cut both ways", "slow replica",    "requeues",         "dropped replies", "bad blocks",
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
-      "kill frontend", "pause frontend",  "attach elsewhere", "split", "leave in doubt", "suspend",        "reclaim",
-      "replace disk"};
+      "catalog cut",   "kill frontend",   "pause frontend",   "attach elsewhere", "split",
+      "leave in doubt", "suspend",        "reclaim",          "replace disk",   "old disk",
+      "lost what it had synced"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
@@ -37,7 +38,7 @@ void Cluster::FaultSome() {
   const Dice usual = std::exchange(dice_, Dice(seed_ * 1000003 + number + 1));
   // What is final for a store is rare, or there would be nothing left to judge.
   static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
-                                    Fault::kReplaceDisk};
+                                    Fault::kReplaceDisk, Fault::kLostSynced};
   auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
   if (std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare) &&
       dice_.Percent(70)) {
@@ -51,7 +52,8 @@ void Cluster::FaultSome() {
 }
 
 void Cluster::Inject(Fault fault, uint64_t number) {
-  ++result_.faults[static_cast<size_t>(fault)];
+  uint64_t& happened = result_.faults[static_cast<size_t>(fault)];
+  ++happened;
   const uint32_t r = AnyReplica();
   const uint32_t f = AnyFrontend();
   ReplicaNode& replica = *replicas_[r];
@@ -105,6 +107,9 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       catalog_->set_loss_percent(dice_.Below(60));
       for_a_while([this] { catalog_->set_loss_percent(0); });
       break;
+    case Fault::kCatalogCut:
+      catalog_->CutUntil(f, until);
+      break;
     case Fault::kCrashFrontend:
       frontends_[f]->Crash();
       break;
@@ -127,26 +132,47 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       replica.disk().Reclaim(dice_);
       break;
     case Fault::kReplaceDisk:
-      ReplaceDisk(r);
+      happened -= ReplaceDisk(r) ? 0 : 1;
+      break;
+    case Fault::kOldDisk:
+      happened -= RestoreOldDisk(r) ? 0 : 1;
+      break;
+    case Fault::kLostSynced:
+      happened -= LoseSynced(r) ? 0 : 1;
       break;
     case Fault::kFaultKinds:
       break;
   }
 }
 
+// One frontend keeps nothing but replica `r`, another one is to have the rest, and the volume.
 void Cluster::Split(uint32_t f, uint32_t r, Time until) {
-  const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
-  network_->CutToReplica(elsewhere, r, until);
-  network_->CutToFrontend(elsewhere, r, until);
-  for (uint32_t other = 0; other < replicas_.size(); ++other) {
-    if (other != r) network_->CutToFrontend(f, other, until);
-  }
+  auto split = [this, f, r, until] {
+    const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
+    network_->CutToReplica(elsewhere, r, until);
+    network_->CutToFrontend(elsewhere, r, until);
+    for (uint32_t other = 0; other < replicas_.size(); ++other) {
+      if (other != r) network_->CutToFrontend(f, other, until);
+    }
+    AttachAt(elsewhere);
+  };
+  // A lease counts from when it was asked for, however late the answer is: from the one that it keeps, or the last
+  // ones of the others.
   if (dice_.Percent(50)) {
-    // What it keeps answers late: a lease counts from when it was asked for.
     network_->set_replica_delay(r, dice_.Micros(50000, 220000));
     agenda_.At(until, [this, r] { network_->set_replica_delay(r, absl::ZeroDuration()); });
+    return split();
   }
-  AttachAt(elsewhere);
+  for (uint32_t other = 0; other < replicas_.size(); ++other) {
+    if (other != r) network_->set_replica_delay(other, dice_.Micros(50000, 220000));
+  }
+  agenda_.After(dice_.Micros(20000, 400000), [this, f, r, until, split] {
+    for (uint32_t other = 0; other < replicas_.size(); ++other) {
+      if (other != r) network_->set_replica_delay(other, absl::ZeroDuration());
+    }
+    catalog_->CutUntil(f, until);
+    split();
+  });
 }
 
 void Cluster::DisturbJoin(const engine::RunJoinStep& step) {
@@ -205,17 +231,43 @@ void Cluster::FailSync(uint32_t r) {
 }
 
 // Another good copy is there, and none was lost before.
-void Cluster::ReplaceDisk(uint32_t r) {
-  bool another = false;
+bool Cluster::MayLose(uint32_t r) const {
+  if (!options_.survivable) return true;
   for (uint32_t i = 0; i < replicas_.size(); ++i) {
-    another |= i != r && IsMember(i) && replicas_[i]->store().health().ok();
+    if (i != r && IsMember(i) && replicas_[i]->store().health().ok()) return !store_failed_;
   }
-  if (options_.survivable && (store_failed_ || !another)) return;
+  return false;
+}
+
+bool Cluster::LoseSynced(uint32_t r) {
+  if (!MayLose(r)) return false;
+  store_failed_ = true;
+  replicas_[r]->disk().LoseSynced();
+  Down(r, /*power_cut=*/true);
+  return true;
+}
+
+// One from the epoch that serves could pass for a disk that lost nothing: if it were the only one to be reached,
+// nobody could tell.
+bool Cluster::RestoreOldDisk(uint32_t r) {
+  if (copied_in_[r] == 0 || copied_in_[r] >= active_epoch_ || !MayLose(r)) return false;
+  store_failed_ = true;
+  network_->ReplicaGone(r);
+  replicas_[r]->RestoreDisks(agenda_.now());
+  promised_.erase(replicas_[r]->store().identity().store_id);
+  restored_[r] = replicas_[r]->disk().position(0);
+  agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
+  return true;
+}
+
+bool Cluster::ReplaceDisk(uint32_t r) {
+  if (!MayLose(r)) return false;
   store_failed_ = true;
   network_->ReplicaGone(r);
   replicas_[r]->ReplaceDisk(agenda_.now());
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
   TellOfDisks();
+  return true;
 }
 
 bool Cluster::HasOtherStore(uint32_t r) const {
@@ -341,6 +393,7 @@ void Cluster::Heal() {
   healed_ = true;
   network_->Heal();
   catalog_->OutageUntil(Time());
+  catalog_->CutUntil(0, Time());
   catalog_->set_loss_percent(0);
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     replicas_[r]->faults() = ReplicaFaults();

@@ -41,6 +41,18 @@ void ModelStore::Restart() {
   told_ = false;
   update_version_ = 0;
   keep_after_.clear();
+  if (lost_synced_) health_ = ErrnoToStatus(EIO, "it has less than its floor; that is final for this store");
+}
+
+std::function<std::unique_ptr<ReplicaStore>()> ModelStore::CopyDisks() const {
+  auto copy = std::make_shared<ModelStore>(*this);
+  copy->disk_ = copy->now_;
+  for (std::vector<Batch>& batches : copy->unsynced_) batches.clear();
+  // What was wrong with the disks, their copy has not.
+  copy->rotten_.clear();
+  copy->fail_sync_ = ~0u;
+  copy->full_ = false;
+  return [copy] { return std::make_unique<ModelStore>(*copy); };
 }
 
 // --- the disk ---

@@ -36,6 +36,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   void CutPower(Dice& dice) override;
   void FailNextSync(uint32_t domain) override { fail_sync_ = domain; }
   void set_full(bool full) override { full_ = full; }
+  std::function<std::unique_ptr<ReplicaStore>()> CopyDisks() const override;
+  void LoseSynced() override { lost_synced_ = true; }
   void Damage(uint64_t block) override;
   bool damaged(uint64_t block) const override;
   void Reclaim(Dice& dice) override;
@@ -169,6 +171,7 @@ class ModelStore final : public store::Store, public ReplicaStore {
   std::set<std::pair<uint64_t, Position>> rotten_;  // blocks and their versions
   uint32_t fail_sync_ = ~0u;
   bool full_ = false;
+  bool lost_synced_ = false;
 };
 
 // The usual MakeReplicaStore.

@@ -66,6 +66,12 @@ void ReplicaNode::ReplaceDisk(Time now) {
   power_cut_at_ = now;
 }
 
+void ReplicaNode::RestoreDisks(Time now) {
+  if (up_) Kill();
+  disk_ = copy_();
+  power_cut_at_ = now;
+}
+
 void ReplicaNode::Start() {
   if (up_) return;
   up_ = true;

@@ -53,6 +53,11 @@ class ReplicaNode {
   void CutPower(Dice& dice, Time now);
   // The disk is replaced by an empty one, which has the volume but nothing of it.
   void ReplaceDisk(Time now);
+  // Of its disks, for RestoreDisks; a later copy replaces an earlier one.
+  void CopyDisks() { copy_ = disk_->CopyDisks(); }
+  // They are those of the copy again.
+  // REQUIRES: CopyDisks.
+  void RestoreDisks(Time now);
   Time power_cut_at() const { return power_cut_at_; }
   // It has shown, or given to another, what is marked as not its own.
   bool used_invalid_block() const { return used_invalid_block_; }
@@ -112,6 +117,7 @@ class ReplicaNode {
   const LaneGeometry lanes_;
   const MakeReplicaStore make_store_;
   std::unique_ptr<ReplicaStore> disk_;
+  std::function<std::unique_ptr<ReplicaStore>()> copy_;
   std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
   ReplicaFaults faults_;
   bool up_ = true;

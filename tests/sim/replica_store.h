@@ -42,6 +42,10 @@ class ReplicaStore {
   // The next sync of `domain` fails, and that is final, also over restarts.
   virtual void FailNextSync(uint32_t domain) = 0;
   virtual void set_full(bool full) = 0;
+  // Makes the store that a copy of its disks, taken now, would be.
+  virtual std::function<std::unique_ptr<ReplicaStore>()> CopyDisks() const = 0;
+  // The next start finds that what was synced is not there, and that is final.
+  virtual void LoseSynced() = 0;
   // Bit rot in the newest version of `block`, which reads find, until it is written anew.
   virtual void Damage(uint64_t block) = 0;
   virtual bool damaged(uint64_t block) const = 0;

@@ -16,6 +16,7 @@ using store::testing::Machine;
 class RocksStore final : public ReplicaStore {
  public:
   RocksStore(uint32_t domains, const store::VolumeGeometry& geometry);
+  RocksStore(uint32_t domains, const LaneGeometry& lanes, std::shared_ptr<FaultFs> disks);
 
   store::Store& store() override {
     // A call may be the one that fails it, and then it tells nothing more.
@@ -27,6 +28,9 @@ class RocksStore final : public ReplicaStore {
   void CutPower(Dice& dice) override;
   void FailNextSync(uint32_t domain) override;
   void set_full(bool full) override;
+  std::function<std::unique_ptr<ReplicaStore>()> CopyDisks() const override;
+  // Which damage is found at a start is corruption_test's business.
+  void LoseSynced() override { FailNextSync(0); }
   // Bits do not rot here: corruption_test flips them under the store.
   void Damage(uint64_t) override {}
   bool damaged(uint64_t) const override { return false; }
@@ -70,6 +74,12 @@ RocksStore::RocksStore(uint32_t domains, const store::VolumeGeometry& geometry)
   CHECK_OK(store().CreateVolume(kVolume, geometry));
 }
 
+RocksStore::RocksStore(uint32_t domains, const LaneGeometry& lanes, std::shared_ptr<FaultFs> disks)
+    : domains_(domains), lanes_(lanes), machine_(std::make_unique<Machine>(std::move(disks))) {
+  ApplyFaults();
+  CHECK_OK(machine_->Open(static_cast<int>(domains_)));
+}
+
 // --- what the simulator does to it ---
 
 void RocksStore::ApplyFaults() {
@@ -106,6 +116,12 @@ void RocksStore::FailNextSync(uint32_t domain) {
 void RocksStore::set_full(bool full) {
   full_ = full;
   machine_->fs->SetFreeBytes(full ? 0 : uint64_t{1} << 40);
+}
+
+std::function<std::unique_ptr<ReplicaStore>()> RocksStore::CopyDisks() const {
+  return [domains = domains_, lanes = lanes_, disks = machine_->fs->AfterKill()] {
+    return std::make_unique<RocksStore>(domains, lanes, disks->AfterKill());
+  };
 }
 
 // --- what the judge looks at ---
