@@ -173,8 +173,8 @@ Series Change::Rates(const std::string& counter, const std::vector<std::string>&
   return rates;
 }
 
-std::map<Labels, Buckets> Change::Histograms(const std::string& histogram, const std::vector<std::string>& keep) const {
-  std::map<Labels, Buckets> sums;
+Histograms Change::Observed(const std::string& histogram, const std::vector<std::string>& keep) const {
+  Histograms sums;
   const std::string name = histogram + "_bucket";
   const auto series = now_.metrics.find(name);
   if (before_ == nullptr || series == now_.metrics.end()) return sums;
@@ -182,7 +182,7 @@ std::map<Labels, Buckets> Change::Histograms(const std::string& histogram, const
     Buckets now, before;
     bool began_anew = false;  // all buckets of a histogram do, or none
   };
-  std::map<Labels, Both> all;
+  absl::flat_hash_map<Labels, Both> all;
   for (const auto& [labels, value] : series->second) {
     const std::optional<double> bound = BoundOf(labels);
     if (!bound || !std::isfinite(value)) continue;

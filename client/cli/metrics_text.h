@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -17,7 +18,8 @@
 namespace weir::cli {
 
 using Labels = std::map<std::string, std::string>;
-using Series = std::map<Labels, double>;
+// By hash: a process with hundreds of volumes has hundreds of thousands of them.
+using Series = absl::flat_hash_map<Labels, double>;
 // By name. A histogram is three: NAME_bucket, NAME_sum, NAME_count.
 using Metrics = std::map<std::string, Series>;
 
@@ -26,6 +28,7 @@ absl::StatusOr<Metrics> ParseMetrics(absl::string_view text);
 
 // How many values were at most so large, by upper bound, the last one infinite.
 using Buckets = std::map<double, double>;
+using Histograms = absl::flat_hash_map<Labels, Buckets>;
 
 // As Prometheus' histogram_quantile: evenly spread within a bucket; in the last one, its lower bound. None of no values,
 // and of buckets without an infinite one.
@@ -49,7 +52,7 @@ class Change {
   // Each a second, summed over all labels but those to `keep`.
   Series Rates(const std::string& counter, const std::vector<std::string>& keep) const;
   // What was observed in between, likewise. `histogram`: without _bucket.
-  std::map<Labels, Buckets> Histograms(const std::string& histogram, const std::vector<std::string>& keep) const;
+  Histograms Observed(const std::string& histogram, const std::vector<std::string>& keep) const;
 
  private:
   double Before(const std::string& name, const Labels& labels) const;  // 0: there was none

@@ -30,7 +30,7 @@ Figure SumOfKinds(const Series& series, const std::string& volume, const Kinds& 
   return sum;
 }
 
-Figure QuantileOf(double q, const std::map<Labels, Buckets>& histograms, const Labels& labels) {
+Figure QuantileOf(double q, const Histograms& histograms, const Labels& labels) {
   const auto found = histograms.find(labels);
   return found == histograms.end() ? Figure() : Quantile(q, found->second);
 }
@@ -59,15 +59,15 @@ class FrontendPart {
         requests_(change_.Rates("weir_volume_requests_total", {"kind", "volume"})),
         bytes_(change_.Rates("weir_volume_request_bytes_total", {"kind", "volume"})),
         errors_(change_.Rates("weir_volume_request_errors_total", {"volume"})),
-        seconds_(change_.Histograms("weir_volume_request_duration_seconds", {"kind", "volume"})),
+        seconds_(change_.Observed("weir_volume_request_duration_seconds", {"kind", "volume"})),
         runs_(change_.Rates("weir_volume_flush_runs_total", {"volume", "result"})),
-        run_seconds_(change_.Histograms("weir_volume_flush_run_duration_seconds", {"volume"})),
+        run_seconds_(change_.Observed("weir_volume_flush_run_duration_seconds", {"volume"})),
         asked_(change_.Rates("weir_volume_flush_fan_out_clones_sum", {"volume"})),
         asking_(change_.Rates("weir_volume_flush_fan_out_clones_count", {"volume"})),
         merged_(change_.Rates("weir_volume_flushes_merged_total", {"volume"})),
         requeued_(change_.Rates("weir_volume_flushes_requeued_total", {"volume"})),
         hidden_(change_.Rates("weir_volume_target_hidden_errors_total", {"volume"})),
-        clone_seconds_(change_.Histograms("weir_volume_clone_duration_seconds", {"replica", "volume"})),
+        clone_seconds_(change_.Observed("weir_volume_clone_duration_seconds", {"replica", "volume"})),
         target_errors_(change_.Rates("weir_volume_target_errors_total", {"replica", "volume"})) {}
 
   // Its attached volumes.
@@ -171,7 +171,7 @@ class FrontendPart {
  private:
   double Seconds() const { return absl::ToDoubleSeconds(now_.at - before_->at); }
 
-  // Of each target its labels.
+  // Of each target its labels, by replica.
   std::vector<Labels> TargetsOf(const std::string& volume) const {
     std::vector<Labels> found;
     const auto ups = now_.metrics.find("weir_volume_target_up");
@@ -179,6 +179,7 @@ class FrontendPart {
     for (const auto& [labels, up] : ups->second) {
       if (LabelOf(labels, "volume") == volume) found.push_back(labels);
     }
+    std::sort(found.begin(), found.end());
     return found;
   }
 
@@ -200,6 +201,7 @@ class FrontendPart {
         held.push_back(absl::StrCat(LabelOf(labels, "reason"), ":", requests));
       }
     }
+    std::sort(held.begin(), held.end());
     return absl::StrJoin(held, ",");
   }
 
@@ -215,11 +217,11 @@ class FrontendPart {
   const Scrape& now_;
   const Change change_;
   const Series requests_, bytes_, errors_;
-  const std::map<Labels, Buckets> seconds_;
+  const Histograms seconds_;
   const Series runs_;
-  const std::map<Labels, Buckets> run_seconds_;
+  const Histograms run_seconds_;
   const Series asked_, asking_, merged_, requeued_, hidden_;
-  const std::map<Labels, Buckets> clone_seconds_;
+  const Histograms clone_seconds_;
   const Series target_errors_;
 };
 
@@ -234,7 +236,7 @@ ReplicaRow MakeReplicaRow(const Scrape* before, const Scrape& now) {
   row.requests = rate("weir_replica_requests_total");
   row.bytes = rate("weir_replica_bytes_total");
   row.syncs = rate("weir_replica_sync_seconds_count");
-  row.sync_p99 = QuantileOf(0.99, change.Histograms("weir_replica_sync_seconds", {}), {});
+  row.sync_p99 = QuantileOf(0.99, change.Observed("weir_replica_sync_seconds", {}), {});
   const Figure slowdowns = rate("weir_replica_rocksdb_slowdowns_total");
   const Figure stops = rate("weir_replica_rocksdb_stops_total");
   if (slowdowns || stops) row.stalls = slowdowns.value_or(0) + stops.value_or(0);

@@ -59,7 +59,7 @@ void ReadMetrics(fuzz::Input input) {
     CHECK(!name.empty() && !series.empty());
     change.Rates(name, {"volume"});
     const std::string histogram = name.substr(0, name.rfind("_bucket"));
-    for (const auto& [labels, buckets] : change.Histograms(histogram, {"volume"})) Quantile(0.99, buckets);
+    for (const auto& [labels, buckets] : change.Observed(histogram, {"volume"})) Quantile(0.99, buckets);
   }
 }
 
