@@ -125,6 +125,8 @@ class EtcdCatalogTest(harness.ClusterTest):
         self.cluster.kill9("replica2")
         wait_until(lambda: "the catalog has not taken" in self.weirctl(
             "explain", "demo", "--frontend=volume").stdout, 60, "explain says what is waited for")
+        self.assertIn("request waits: the catalog has yet to say who is in sync",
+                      self.weirctl("explain", "demo", "--frontend=volume").stdout)
         self.assertIsNone(writer.error)
         before = writer.writes
         for name in etcds:

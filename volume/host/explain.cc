@@ -216,6 +216,32 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
   }
 }
 
+const char* WhatIsAwaited(engine::HoldReason reason) {
+  switch (reason) {
+    case engine::HoldReason::kSuspended:
+      return "the volume is suspended";
+    case engine::HoldReason::kBarrier:
+      return "a barrier comes first";
+    case engine::HoldReason::kLocked:
+      return "blocks are being copied from the parent";
+    case engine::HoldReason::kCatalog:
+      return "the catalog has yet to say who is in sync";
+    case engine::HoldReason::kTooFewMembers:
+      return "fewer than min_in_sync replicas are in sync";
+    case engine::HoldReason::kMemberAway:
+      return "a replica that is needed is not connected";
+    case engine::HoldReason::kRequeue:
+      return "a replica that is needed has asked to come again later";
+    case engine::HoldReason::kMemberBusy:
+      return "a replica that is needed has as much unanswered as it takes";
+    case engine::HoldReason::kReplayFull:
+      return "the replay buffer is full until more is durable on every replica";
+    case engine::HoldReason::kBacklog:
+      return "the frontend has as many under way as it takes";
+  }
+  return "for a reason that has no name";
+}
+
 void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewhere,
                      v1::ExplainResponse* out) {
   const std::string& name = record.name();
@@ -409,6 +435,28 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
                   "EOPNOTSUPP");
   }
   return out;
+}
+
+void ExplainStats(const engine::Stats& stats, engine::Time now, v1::ExplainResponse* out) {
+  for (size_t i = 0; i < stats.held.size(); ++i) {
+    if (stats.held[i] == 0) continue;
+    out->add_facts(absl::StrCat(stats.held[i], stats.held[i] == 1 ? " request waits: " : " requests wait: ",
+                                WhatIsAwaited(engine::HoldReason{static_cast<int>(i)})));
+  }
+  if (!stats.durable_until) {
+    out->add_facts("all that was answered is on stable storage of every replica in sync");
+  } else {
+    out->add_facts(absl::StrCat("all that was answered more than ",
+                                absl::FormatDuration(absl::Trunc(now - *stats.durable_until, absl::Milliseconds(1))),
+                                " ago is on stable storage of every replica in sync; ",
+                                FormatSize(stats.not_durable_bytes), " of later data may not be"));
+  }
+  for (const auto& [replica, errors] : stats.hidden_errors) {
+    if (errors == 0) continue;
+    out->add_facts(absl::StrCat("replica ", replica, " has answered ", errors,
+                                " errors to flushes that ended otherwise, by precedence or without it"));
+    out->add_actions(absl::StrCat("look at the log and the disk of replica ", replica));
+  }
 }
 
 }  // namespace weir::host

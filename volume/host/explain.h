@@ -4,6 +4,7 @@
 #ifndef WEIR_VOLUME_HOST_EXPLAIN_H_
 #define WEIR_VOLUME_HOST_EXPLAIN_H_
 
+#include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 #include "volume/engine/view.h"
 #include "volume/host/host.h"
@@ -24,6 +25,10 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
                                   const engine::EngineView* view,
                                   bool flush_supported, bool attaching,
                                   bool elsewhere, const HostOptions& options, engine::Time now);
+
+// Of an attached volume, too: what requests wait for, how old its durable point is, and which replicas' errors nobody was told
+// as a flush's result.
+void ExplainStats(const engine::Stats& stats, engine::Time now, v1::ExplainResponse* out);
 
 }  // namespace weir::host
 

@@ -56,10 +56,9 @@ void LocalHost::DeleteLeftovers() {
   {
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
+    std::erase_if(leftovers_not_before_, [now](const auto& wait) { return wait.second <= now; });
     for (auto& [name, entry] : entries_) {
-      const auto wait = leftovers_not_before_.find(name);
-      if (wait != leftovers_not_before_.end() && now < wait->second) continue;
-      if (entry.attached != nullptr) names.push_back(name);
+      if (entry.attached != nullptr && !leftovers_not_before_.contains(name)) names.push_back(name);
     }
   }
   for (const std::string& name : names) {

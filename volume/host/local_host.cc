@@ -320,6 +320,9 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
   v1::ExplainResponse out =
       ExplainVolume(record, &view, attached->runner->flush_supported(), attaching, elsewhere,
                     options_, MonotonicNow());
+  if (const auto stats = attached->runner->Stats(); stats && view.state != engine::EngineView::State::kFenced) {
+    ExplainStats(*stats, MonotonicNow(), &out);
+  }
   const std::string error = attached->CatalogError();
   if (!error.empty()) {
     out.add_facts(absl::StrCat("the catalog has not taken the last change of members: ", error));

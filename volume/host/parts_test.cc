@@ -416,6 +416,34 @@ TEST(ExplainTest, NamesTheReplicaWithDamagedBlocks) {
   EXPECT_EQ(DescribeVolume(record, &view, true, false, false).table().targets(0).repaired_blocks(), 3u);
 }
 
+TEST(ExplainTest, SaysWhatRequestsWaitForWhatIsDurableAndWhoseErrorsWereHidden) {
+  engine::Stats stats;
+  const auto told = [&stats] {
+    v1::ExplainResponse out;
+    ExplainStats(stats, absl::Seconds(100), &out);
+    return out.ShortDebugString();
+  };
+  EXPECT_TRUE(absl::StrContains(told(), "all that was answered is on stable storage")) << told();
+  EXPECT_FALSE(absl::StrContains(told(), "wait")) << told();
+  stats.held[static_cast<size_t>(engine::HoldReason::kTooFewMembers)] = 1;
+  stats.held[static_cast<size_t>(engine::HoldReason::kBarrier)] = 12;
+  stats.durable_until = absl::Milliseconds(98500);
+  stats.not_durable_bytes = 3 << 20;
+  stats.hidden_errors = {{"r1", 0}, {"r2", 7}};
+  EXPECT_TRUE(absl::StrContains(told(), "1 request waits: fewer than min_in_sync")) << told();
+  EXPECT_TRUE(absl::StrContains(told(), "12 requests wait: a barrier comes first")) << told();
+  EXPECT_TRUE(absl::StrContains(told(), "more than 1.5s ago is on stable storage")) << told();
+  EXPECT_TRUE(absl::StrContains(told(), "3MiB of later data may not be")) << told();
+  EXPECT_TRUE(absl::StrContains(told(), "replica r2 has answered 7 errors to flushes")) << told();
+  EXPECT_FALSE(absl::StrContains(told(), "r1")) << told();
+  for (size_t i = 0; i < engine::kHoldReasons; ++i) {
+    stats.held.fill(0);
+    stats.held[i] = 2;
+    EXPECT_TRUE(absl::StrContains(told(), "2 requests wait: ")) << told();
+    EXPECT_FALSE(absl::StrContains(told(), "no name")) << told();
+  }
+}
+
 TEST(ScrubStatusTest, SaysHowFarItIsAndWhatWasLeft) {
   engine::ScrubView scrub;
   const engine::Time now = absl::Seconds(1000);
