@@ -59,6 +59,41 @@ std::string LaneText(const v1::LaneState& lane) {
           : absl::StrCat(" (synced ", Position::FromBits(lane.durable_position()).ToString(), ")"));
 }
 
+const char* VerdictText(const v1::DataDir& dir) {
+  if (!dir.has_disk()) return "not known yet";
+  switch (dir.disk().verdict()) {
+    case v1::DiskTruth::DURABLE:
+      return "durable";
+    case v1::DiskTruth::SUSPICIOUS:
+      return "suspicious";
+    case v1::DiskTruth::NOT_DURABLE:
+      return "not durable";
+    default:
+      return "unknown";
+  }
+}
+
+std::string SyncText(uint64_t nanoseconds) {
+  return absl::FormatDuration(absl::Trunc(absl::Nanoseconds(nanoseconds), absl::Microseconds(1)));
+}
+
+// What was found out about the disks when the replica started, and why it is so.
+std::string DisksText(const v1::GetReplicaResponse& replica) {
+  TextTable disks({"DIR", "DISK", "FILE_SYSTEM", "DEVICES", "VOLATILE_CACHE", "SYNC_MEDIAN", "SYNC_MAX"});
+  std::string reasons;
+  for (const v1::DataDir& dir : replica.data_dirs()) {
+    const v1::DiskTruth& disk = dir.disk();
+    std::vector<std::string> devices;
+    for (const v1::DiskLayer& layer : disk.layers()) devices.push_back(layer.device());
+    const bool measured = disk.sync_rounds() > 0;
+    disks.AddRow({absl::StrCat(dir.index()), VerdictText(dir), disk.file_system(), absl::StrJoin(devices, ","),
+                  !disk.has_volatile_cache() ? "" : disk.volatile_cache() ? "claimed" : "none",
+                  measured ? SyncText(disk.sync_median_ns()) : "", measured ? SyncText(disk.sync_max_ns()) : ""});
+    for (const std::string& reason : disk.reasons()) absl::StrAppend(&reasons, dir.index(), ": ", reason, "\n");
+  }
+  return absl::StrCat(disks.ToString(), reasons);
+}
+
 std::string ReplicaText(const v1::GetReplicaResponse& replica) {
   std::string text = absl::StrCat(
       "name             ", replica.name(), "\nstate            ", replica.state(),
@@ -84,7 +119,7 @@ std::string ReplicaText(const v1::GetReplicaResponse& replica) {
                     FormatSize(volume.pinned_bytes()), FormatSize(volume.reclaimable_bytes()),
                     absl::StrJoin(lanes, " ")});
   }
-  return text + dirs.ToString() + "\n" + volumes.ToString();
+  return absl::StrCat(text, dirs.ToString(), "\n", DisksText(replica), "\n", volumes.ToString());
 }
 
 void AddShow(CLI::App* group, Context& context) {
@@ -97,7 +132,7 @@ void AddShow(CLI::App* group, Context& context) {
     return absl::OkStatus();
   };
   CLI::App* command = AddCommand(group, context, "show",
-                                 "one replica: identity, space, volumes and lane positions", body);
+                                 "one replica: identity, space, disks, volumes and lane positions", body);
   command->add_option("replica", *name, "its name, or HOST:PORT")->required();
   command->footer("Asks the replica itself, so it works without a frontend.");
 }

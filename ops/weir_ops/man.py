@@ -16,6 +16,8 @@ PROGRAMS = {
     "weir-csi": "Weir's driver for the Container Storage Interface",
     "weir-fuse": "show a Weir volume as a file",
 }
+# Commands of programs whose help is Abseil's, which has no section for them.
+UNLISTED = {"weir-replica": ("probe",)}
 OTHERS = ("weir-replica(1)", "weir-volume(1)", "weirctl(1)", "weir-csi(1)", "weir-fuse(1)")
 
 
@@ -86,10 +88,10 @@ def _entries(entries):
     return [*out, ".PP"] if out else []
 
 
-def _command(program, command):
-    """A command of weirctl, and those below it."""
+def _command(program, page_name, command):
+    """A command of a program, and those below it."""
     preamble, sections, after = parse(help_of(program, *command))
-    out = [f".SS {escaped(' '.join(['weirctl', *command]))}", *_verbatim(preamble)]
+    out = [f".SS {escaped(' '.join([page_name, *command]))}", *_verbatim(preamble)]
     below = []
     for title, entries in sections:
         if title == "Subcommands":
@@ -98,7 +100,7 @@ def _command(program, command):
             out += _entries([(head, text) for head, text in entries if not head.startswith("-h,")])
     out += _verbatim(after)
     for name in below:
-        out += _command(program, [*command, name])
+        out += _command(program, page_name, [*command, name])
     return out
 
 
@@ -112,9 +114,11 @@ def page(program, name):
     for title, entries in sections:
         if title == "Subcommands":
             for head, _ in entries:
-                commands += _command(program, [head.split(",")[0]])
+                commands += _command(program, name, [head.split(",")[0]])
         else:
             out += [f".SH {title.upper()}", *_entries(entries)]
+    for command in UNLISTED.get(name, ()):
+        commands += _command(program, name, [command])
     if commands:
         out += [".SH COMMANDS", *commands]
     if after:

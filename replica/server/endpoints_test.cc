@@ -210,5 +210,27 @@ TEST_F(EndpointsTest, GetReplicaTellsWhatItHolds) {
   EXPECT_EQ(replica.volumes(0).live_bytes(), 5u * 4096);
 }
 
+TEST_F(EndpointsTest, WhatIsFoundOutOfADiskIsSaidOnceItIsKnown) {
+  options_.metrics_listen = "127.0.0.1:0";
+  options_.store.data_dirs = {"/tmp", "/nowhere/at/all"};
+  StartWithVolume();
+  v1::GetReplicaResponse replica = GetReplica();
+  while (!replica.data_dirs(1).has_disk()) replica = GetReplica();
+  const v1::DiskTruth& disk = replica.data_dirs(0).disk();
+  EXPECT_NE(disk.verdict(), v1::DiskTruth::VERDICT_UNSPECIFIED);
+  EXPECT_GT(disk.sync_rounds(), 0u);
+  EXPECT_GT(disk.sync_median_ns(), 0u);
+  EXPECT_GE(disk.reasons_size(), 1);
+  EXPECT_NE(disk.file_system(), "");
+  // A probe that fails fails nothing else.
+  EXPECT_EQ(replica.state(), "SERVING");
+  EXPECT_EQ(replica.data_dirs(1).disk().verdict(), v1::DiskTruth::UNKNOWN);
+  EXPECT_THAT(replica.data_dirs(1).disk().reasons(0), testing::HasSubstr("/nowhere/at/all: No such file"));
+  const std::string text = monitor::HttpGet(server_->metrics_address(), "/metrics");
+  EXPECT_THAT(text, testing::HasSubstr("weir_replica_data_dir_verdict{dir=\"/nowhere/at/all\",verdict=\"unknown\"} 1"));
+  EXPECT_THAT(text, testing::HasSubstr("weir_replica_data_dir_verdict{dir=\"/nowhere/at/all\",verdict=\"durable\"} 0"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("weir_replica_data_dir_sync_median_seconds{dir=\"/tmp\"} 0\n")));
+}
+
 }  // namespace
 }  // namespace weir::replica

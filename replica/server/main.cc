@@ -1,6 +1,6 @@
-// weir-replica: serves one replica's store.
+// weir-replica: serves one replica's store; `weir-replica probe DIR`: what can be seen of a disk.
 //
-// Exit codes: 0 after a clean shutdown (SIGTERM, SIGINT), 1 it cannot start, 2 wrong arguments.
+// Exit codes: 0 after a clean shutdown (SIGTERM, SIGINT), 1 it cannot start, 2 wrong arguments. Those of probe: probe_command.h.
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
@@ -28,6 +28,7 @@
 #include "proto/metrics/version.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/reload.h"
+#include "replica/server/probe_command.h"
 #include "replica/server/server.h"
 
 ABSL_FLAG(std::string, name, "replica", "this replica's name in logs and in weirctl");
@@ -210,10 +211,14 @@ int Main() {
 }  // namespace weir::replica
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "probe") {
+    return weir::replica::ProbeCommand(argc - 1, argv + 1, std::cout, std::cerr);
+  }
   absl::SetProgramUsageMessage(
       "serves one replica of Weir volumes.\n\n"
       "  weir-replica --name=r1 --listen=127.0.0.1:7301 --data_dirs=/disk1/weir,/disk2/weir "
       "--metrics_listen=127.0.0.1:9301\n\n"
+      "  weir-replica probe DIR    what can be seen of the disk below a directory; see weir-replica probe --help\n\n"
       "Directories that are empty become a new store. SIGTERM and SIGINT stop it cleanly, SIGHUP has it look at its "
       "certificates and the log's flags in --config anew.\n"
       "Exit codes: 0 clean shutdown, 1 cannot start (the last line says why), 2 wrong arguments.");

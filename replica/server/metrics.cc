@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/metrics/families.h"
+#include "replica/server/disk_probes.h"
 #include "replica/server/domain_families.h"
 
 namespace weir::replica {
@@ -59,6 +60,41 @@ std::string NameOf(v1::FaultOp op) {
 MetricFamily GaugeFamily(const char* name, const char* help) {
   return metrics::MakeFamily(prometheus::MetricType::Gauge, name, help);
 }
+
+// Families about the directories. Those about their disks are there, and 0, before the disks were looked at.
+struct DirectoryFamilies {
+  MetricFamily capacity = GaugeFamily("weir_replica_data_dir_capacity_bytes",
+                                      "Size of the file system of a data directory.");
+  MetricFamily available = GaugeFamily("weir_replica_data_dir_available_bytes",
+                                       "Free space of the file system of a data directory.");
+  MetricFamily verdict = GaugeFamily(
+      "weir_replica_data_dir_verdict",
+      "1: what was found out at the start about the disk below a data directory: durable, unknown, suspicious or not_durable.");
+  MetricFamily cache = GaugeFamily(
+      "weir_replica_data_dir_volatile_cache",
+      "1: a device below a data directory claims a volatile cache. 0: none does, or none is to be seen.");
+  MetricFamily sync_median = GaugeFamily(
+      "weir_replica_data_dir_sync_median_seconds",
+      "Median time of a write of 4 KiB and its fdatasync in a data directory, measured at the start. 0: not measured.");
+  MetricFamily sync_max = GaugeFamily("weir_replica_data_dir_sync_max_seconds",
+                                      "The longest time of a write of 4 KiB and its fdatasync in a data directory, measured at the start.");
+
+  void Add(const std::string& directory, const probe::DiskTruth* truth) {
+    const Labels labels{{"dir", directory}};
+    const DirectorySpace space = SpaceOf(directory);
+    metrics::AddGauge(capacity, labels, static_cast<double>(space.capacity_bytes));
+    metrics::AddGauge(available, labels, static_cast<double>(space.available_bytes));
+    for (const probe::Verdict one : {probe::Verdict::kDurable, probe::Verdict::kUnknown, probe::Verdict::kSuspicious,
+                                     probe::Verdict::kNotDurable}) {
+      metrics::AddGauge(verdict, {{"dir", directory}, {"verdict", probe::VerdictName(one)}},
+                        truth != nullptr && truth->verdict == one ? 1 : 0);
+    }
+    const probe::SyncTimes times = truth != nullptr ? truth->facts.times : probe::SyncTimes();
+    metrics::AddGauge(cache, labels, truth != nullptr && truth->volatile_cache.value_or(false) ? 1 : 0);
+    metrics::AddGauge(sync_median, labels, absl::ToDoubleSeconds(times.sync_median));
+    metrics::AddGauge(sync_max, labels, absl::ToDoubleSeconds(times.sync_max));
+  }
+};
 
 // Families about the volumes; a position's n alone, since 64 bits do not fit into a double.
 struct VolumeFamilies {
@@ -201,23 +237,17 @@ void Metrics::Synced(uint32_t domain, absl::Duration took) {
 void Metrics::Injected(v1::FaultOp op) { injected_[op]->Increment(); }
 
 std::vector<MetricFamily> StoreCollector::Collect() const {
-  MetricFamily capacity = GaugeFamily("weir_replica_data_dir_capacity_bytes",
-                                      "Size of the file system of a data directory.");
-  MetricFamily available = GaugeFamily("weir_replica_data_dir_available_bytes",
-                                       "Free space of the file system of a data directory.");
-  for (const std::string& directory : data_dirs_) {
-    const DirectorySpace space = SpaceOf(directory);
-    metrics::AddGauge(capacity, {{"dir", directory}}, static_cast<double>(space.capacity_bytes));
-    metrics::AddGauge(available, {{"dir", directory}}, static_cast<double>(space.available_bytes));
-  }
+  DirectoryFamilies directories;
+  for (size_t i = 0; i < data_dirs_.size(); ++i) directories.Add(data_dirs_[i], disks_->Of(i).get());
   std::vector<MetricFamily> families = DomainFamilies(store_->GetDomainStats());
   VolumeFamilies volumes;
   for (VolumeId id : store_->Volumes()) {
     if (const auto volume = store_->GetVolume(id); volume.ok()) volumes.Add(*store_, *volume);
   }
   for (MetricFamily* family :
-       {&capacity, &available, &volumes.epoch, &volumes.applied, &volumes.durable, &volumes.invalid, &volumes.live,
-        &volumes.pinned, &volumes.reclaimable}) {
+       {&directories.capacity, &directories.available, &directories.verdict, &directories.cache,
+        &directories.sync_median, &directories.sync_max, &volumes.epoch, &volumes.applied, &volumes.durable,
+        &volumes.invalid, &volumes.live, &volumes.pinned, &volumes.reclaimable}) {
     families.push_back(std::move(*family));
   }
   return families;

@@ -57,17 +57,20 @@ class Metrics {
   prometheus::Family<prometheus::Counter>& errors_;   // by errno: bounded, see Answered
 };
 
-// Space of the directories, space and positions of the volumes.
+class DiskProbes;
+
+// Space and disks of the directories, space and positions of the volumes.
 class StoreCollector : public prometheus::Collectable {
  public:
-  // `store` must outlive it.
-  StoreCollector(const store::Store* store, std::vector<std::string> data_dirs)
-      : store_(store), data_dirs_(std::move(data_dirs)) {}
+  // `store` and `disks`, of the same directories, must outlive it.
+  StoreCollector(const store::Store* store, std::vector<std::string> data_dirs, const DiskProbes* disks)
+      : store_(store), data_dirs_(std::move(data_dirs)), disks_(disks) {}
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const store::Store* const store_;
   const std::vector<std::string> data_dirs_;
+  const DiskProbes* const disks_;
 };
 
 struct DirectorySpace {

@@ -34,7 +34,8 @@ Replica::Replica(ServerOptions options, std::unique_ptr<store::Store> store,
       store_(std::move(store)),
       on_failed_(std::move(on_failed)),
       metrics_(std::make_unique<Metrics>(store_->num_domains())),
-      control_("control", kControlThreads, kControlQueuedMax) {
+      control_("control", kControlThreads, kControlQueuedMax),
+      disks_(options_.name, options_.store.data_dirs) {
   for (uint32_t domain = 0; domain < store_->num_domains(); ++domain) {
     auto sync = [this, domain](VolumeId volume) {
       const absl::Time start = absl::Now();
@@ -90,6 +91,7 @@ void Replica::Stop() {
   sessions_.EndAll(absl::UnavailableError(
       absl::StrCat("replica ", options_.name, " is shutting down")));
   delays_.Stop();
+  disks_.Stop();
   for (auto& worker : sync_workers_) worker->Stop();
   control_.Stop();
 }

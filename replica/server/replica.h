@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "replica/server/disk_probes.h"
 #include "replica/server/faults.h"
 #include "replica/server/metrics.h"
 #include "replica/server/server.h"
@@ -40,6 +41,7 @@ class Replica {
   FaultTable& faults() { return faults_; }
   Metrics& metrics() { return *metrics_; }
   DelayLine& delays() { return delays_; }
+  const DiskProbes& disks() const { return disks_; }
   // For what syncs or waits: hellos and unary calls.
   TaskQueue& control() { return control_; }
   SyncWorker& sync_worker(uint32_t domain) { return *sync_workers_[domain]; }
@@ -86,6 +88,7 @@ class Replica {
   DelayLine delays_;
   TaskQueue control_;
   std::vector<std::unique_ptr<SyncWorker>> sync_workers_;  // by domain
+  DiskProbes disks_;
 };
 
 }  // namespace weir::replica

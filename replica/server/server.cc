@@ -118,7 +118,7 @@ class GrpcServer final : public Server {
       : replica_(std::move(options), std::move(store), [this] { StoreFailed(); }),
         service_(replica_),
         collector_(std::make_shared<StoreCollector>(
-            &replica_.store(), replica_.options().store.data_dirs)) {}
+            &replica_.store(), replica_.options().store.data_dirs, &replica_.disks())) {}
   ~GrpcServer() override { Shutdown(); }
 
   absl::Status Listen();

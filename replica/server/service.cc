@@ -12,6 +12,7 @@
 #include "proto/wire/status.h"
 #include "replica/server/admission.h"
 #include "replica/server/convert.h"
+#include "replica/server/disk_probes.h"
 #include "replica/server/io_stream.h"
 #include "replica/server/join_calls.h"
 #include "replica/server/pin_calls.h"
@@ -75,9 +76,12 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
     const DirectorySpace space = SpaceOf(path);
     v1::DataDir* directory = response->add_data_dirs();
     directory->set_path(path);
-    directory->set_index(index++);
+    directory->set_index(index);
     directory->set_capacity_bytes(space.capacity_bytes);
     directory->set_available_bytes(space.available_bytes);
+    if (const auto truth = replica_.disks().Of(index++); truth != nullptr) {
+      *directory->mutable_disk() = DiskTruthToProto(*truth);
+    }
   }
   for (VolumeId id : store.Volumes()) {
     const absl::StatusOr<store::VolumeState> state = store.GetVolume(id);

@@ -45,12 +45,12 @@ def wait_until(condition, seconds, what):
 
 
 class RealCluster:
-    """A folder with a cluster in it. Removed by close()."""
+    """A folder with a cluster in it, below `below` or where temporary files go. Removed by close()."""
 
     open_ones = []
 
-    def __init__(self, *up_flags):
-        self.dir = tempfile.mkdtemp(prefix="weir-test-")
+    def __init__(self, *up_flags, below=None):
+        self.dir = tempfile.mkdtemp(prefix="weir-test-", dir=below)
         self.up_flags = up_flags
         self.open_ones.append(self)
 

@@ -43,14 +43,16 @@ class ManTest(unittest.TestCase):
     def test_a_description_comes_with_its_flag(self):
         self.assertRegex(shown("weir-replica").stdout,
                          r"--data_dirs\n +comma-separated directories, one per disk; each is a flush\s+domain\.")
+        self.assertRegex(shown("weir-replica").stdout, r"weir-replica probe\n +says what can be seen of the disk")
         self.assertRegex(shown("weirctl").stdout, r"weirctl volume create\n +make an empty volume\n")
 
 
 class CompletionTest(unittest.TestCase):
     def complete(self, *words):
         """What bash would offer for the last of `words`."""
-        path = os.path.join(PREFIX, "share", "bash-completion", "completions", "weirctl")
-        script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _weirctl; '
+        path = os.path.join(PREFIX, "share", "bash-completion", "completions", words[0])
+        function = "_" + words[0].replace("-", "_")
+        script = (f'. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); {function}; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
         environment = dict(os.environ, PATH=BIN + ":" + os.environ["PATH"])
         done = subprocess.run(["bash", "-c", script, "bash", path, *words], text=True, capture_output=True, env=environment, timeout=60)
@@ -66,7 +68,11 @@ class CompletionTest(unittest.TestCase):
                 (("weirctl", "volume", "create", "demo", "--out"), ["--output"]),
                 (("weirctl", "--output", "=", "j"), ["json"]),
                 (("weirctl", "--output", "="), ["table", "json"]),
-                (("weirctl", "nonsense", "x"), [])):
+                (("weirctl", "nonsense", "x"), []),
+                (("weir-replica", "pr"), ["probe"]),
+                (("weir-replica", "--data"), ["--data_dirs"]),
+                (("weir-replica", "probe", "--sec"), ["--seconds"]),
+                (("weir-replica", "probe", "/dev/sh"), ["/dev/shm"])):
             with self.subTest(words=words):
                 self.assertEqual(self.complete(*words), offered)
 

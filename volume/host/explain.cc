@@ -459,4 +459,16 @@ void ExplainStats(const engine::Stats& stats, engine::Time now, v1::ExplainRespo
   }
 }
 
+void ExplainDisks(const v1::GetReplicaResponse& member, v1::ExplainResponse* out) {
+  for (const v1::DataDir& dir : member.data_dirs()) {
+    const bool suspicious = dir.disk().verdict() == v1::DiskTruth::SUSPICIOUS;
+    if (!suspicious && dir.disk().verdict() != v1::DiskTruth::NOT_DURABLE) continue;
+    out->add_facts(absl::StrCat("what replica ", member.name(), " has flushed to ", dir.path(),
+                                suspicious ? " may not survive a power cut" : " does not survive a power cut",
+                                dir.disk().reasons().empty() ? "" : ": " + dir.disk().reasons(0)));
+    out->add_actions(absl::StrCat("run `weir-replica probe ", dir.path(), "` at replica ", member.name(),
+                                  ", and put its store on a disk that keeps what is flushed"));
+  }
+}
+
 }  // namespace weir::host

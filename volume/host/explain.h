@@ -9,6 +9,7 @@
 #include "volume/engine/view.h"
 #include "volume/host/host.h"
 #include "weir/v1/catalog.pb.h"
+#include "weir/v1/replica.pb.h"
 #include "weir/v1/volume.pb.h"
 
 namespace weir::host {
@@ -29,6 +30,9 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
 // Of an attached volume, too: what requests wait for, how old its durable point is, and which replicas' errors nobody was told
 // as a flush's result.
 void ExplainStats(const engine::Stats& stats, engine::Time now, v1::ExplainResponse* out);
+
+// What speaks against the disks of a member, by its own word of when it started.
+void ExplainDisks(const v1::GetReplicaResponse& member, v1::ExplainResponse* out);
 
 }  // namespace weir::host
 

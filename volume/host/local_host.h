@@ -181,7 +181,7 @@ class LocalHost final : public Host {
   // What keeps the snapshot from being deleted. It may be marked as going when that is OK.
   absl::Status MarkDeleting(Attached& attached, const std::string& name);
   absl::Status DropSnapshot(Attached& attached, const std::string& name);
-  // What the members' disks hold beside the newest data, and why.
+  // What the members' disks hold beside the newest data, and why; and what speaks against them.
   void ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse* out);
   absl::StatusOr<std::string> ReadPinnedData(const v1::VolumeRecord& record,
                                              const v1::SnapshotRecord& snapshot, BlockRange range);

@@ -398,6 +398,31 @@ TEST(ExplainTest, SaysHowLongAJoinTakesOnceThatIsKnown) {
   EXPECT_TRUE(absl::StrContains(facts(), "1MiB to go, some 2s at the speed of late")) << facts();
 }
 
+TEST(ExplainTest, NamesDirectoriesWhoseDisksDoNotKeepWhatIsFlushed) {
+  v1::GetReplicaResponse member;
+  member.set_name("r1");
+  v1::DataDir& dir = *member.add_data_dirs();
+  dir.set_path("/nvme0");
+  const auto told = [&] {
+    v1::ExplainResponse out;
+    ExplainDisks(member, &out);
+    return out;
+  };
+  EXPECT_EQ(told().facts_size(), 0);  // not looked at yet
+  for (const auto verdict : {v1::DiskTruth::DURABLE, v1::DiskTruth::UNKNOWN}) {
+    dir.mutable_disk()->set_verdict(verdict);
+    EXPECT_EQ(told().facts_size(), 0);
+  }
+  dir.mutable_disk()->set_verdict(v1::DiskTruth::SUSPICIOUS);
+  dir.mutable_disk()->add_reasons("too fast");
+  ASSERT_EQ(told().facts_size(), 1);
+  EXPECT_EQ(told().facts(0), "what replica r1 has flushed to /nvme0 may not survive a power cut: too fast");
+  dir.mutable_disk()->set_verdict(v1::DiskTruth::NOT_DURABLE);
+  EXPECT_EQ(told().facts(0), "what replica r1 has flushed to /nvme0 does not survive a power cut: too fast");
+  ASSERT_EQ(told().actions_size(), 1);
+  EXPECT_TRUE(absl::StrContains(told().actions(0), "weir-replica probe /nvme0"));
+}
+
 TEST(ExplainTest, NamesTheReplicaWithDamagedBlocks) {
   v1::VolumeRecord record;
   engine::EngineView view;

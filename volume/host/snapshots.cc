@@ -18,6 +18,7 @@
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
+#include "volume/host/explain.h"
 #include "volume/host/host.h"
 #include "volume/host/local_host.h"
 #include "volume/host/parent_reader.h"
@@ -239,6 +240,7 @@ void LocalHost::ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse
     if (!one.answer.ok()) continue;
     for (const v1::ReplicaVolume& volume : one.answer->volumes()) {
       if (volume.volume_id() != record.id()) continue;
+      ExplainDisks(*one.answer, out);
       if (!record.snapshots().empty() && volume.pinned_bytes() > 0) {
         out->add_facts(absl::StrCat("replica ", one.record.name(), " holds at most ",
                                     FormatSize(volume.pinned_bytes()), " for them"));
