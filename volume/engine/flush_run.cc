@@ -104,6 +104,11 @@ void FlushRun::Completed(TargetId target, uint32_t flush_nr, Result result,
   Fold(*member, flush_nr, result, message);
 }
 
+bool FlushRun::HasAnsweredError(TargetId target) const {
+  return std::any_of(answered_errors_.begin(), answered_errors_.end(),
+                     [target](const Answer& answer) { return answer.target == target; });
+}
+
 void FlushRun::Fold(const Member& member, uint32_t flush_nr, Result result,
                     const std::string& message) {
   folded_ = FoldBarrierError(folded_, result);

@@ -66,6 +66,7 @@ class FlushRun {
     std::string message;
   };
   const std::vector<Answer>& answered_errors() const { return answered_errors_; }
+  bool HasAnsweredError(TargetId target) const;
   // Targets whose clones came back with this kind.
   std::vector<TargetId> TargetsWith(Result::Kind kind) const;
 

@@ -19,7 +19,10 @@ bool Engine::State::MayLeave(const Target& target) const {
   if (options_.leave_after == absl::InfiniteDuration()) return false;
   const bool failed = target.health == Target::Health::kFailed;
   const auto remain = std::count_if(targets_.begin(), targets_.end(), [&](const Target& t) {
-    return t.id != target.id && t.member() && !t.leaving && !t.overdue && (failed ? t.counts() : t.connected());
+    // It fails when the run has all answers.
+    const bool about_to_fail = run_ && run_->HasAnsweredError(t.id);
+    return t.id != target.id && t.member() && !t.leaving && !t.overdue && !about_to_fail &&
+           (failed ? t.counts() : t.connected());
   });
   return remain >= std::max<uint32_t>(options_.min_in_sync, 1);
 }
