@@ -403,14 +403,14 @@ void Cluster::Heal() {
   EndHopelessSessions();
 }
 
-// A session whose last good member has failed is over, and its operator attaches anew.
+// A session whose last good member has failed, or has got an older copy of its disk, is over, and its operator attaches anew.
 void Cluster::EndHopelessSessions() {
   for (const auto& frontend : frontends_) {
     if (!frontend->healthy()) continue;
     const engine::EngineView view = frontend->engine().View();
-    const bool over = std::all_of(view.targets.begin(), view.targets.end(), [](const auto& t) {
+    const bool over = std::all_of(view.targets.begin(), view.targets.end(), [this](const auto& t) {
       return t.config.state != engine::TargetState::kInSync ||
-             t.health == engine::TargetView::Health::kFailed;
+             t.health == engine::TargetView::Health::kFailed || restored_[static_cast<size_t>(t.id)];
     });
     if (over) frontend->Crash();
   }
