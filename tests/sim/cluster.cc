@@ -79,7 +79,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
       });
   MakeFrontends();
   copied_in_.assign(replicas_.size(), 0);
-  restored_.assign(replicas_.size(), std::nullopt);
+  restored_.assign(replicas_.size(), 0);
   faults_left_ = options_.faults;
 }
 

@@ -217,8 +217,7 @@ class Cluster {
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
   std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
-  // By replica: where lane 0 of an older copy of its disk is, until nobody takes it for what it was.
-  std::vector<std::optional<Position>> restored_;
+  std::vector<Epoch> restored_;  // by replica: the epoch that served when it got an older copy of its disk, until that has caught up; else 0
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
   absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation
   absl::flat_hash_map<uint64_t, std::pair<uint64_t, uint64_t>> taking_;  // by control: operation and pin

@@ -28,7 +28,7 @@ std::string Listed(const std::vector<Version>& versions) {
 // The catalog has it in sync, with the disk that it has, as it was.
 bool Cluster::IsMember(uint32_t r) const {
   const engine::TakeoverMember* member = MemberOf(r);
-  return member != nullptr && member->in_sync && !HasOtherStore(r) && !restored_[r];
+  return member != nullptr && member->in_sync && !HasOtherStore(r) && restored_[r] == 0;
 }
 
 // Who has left for good keeps its slot here, as one that stays out.
@@ -176,9 +176,10 @@ void Cluster::CheckMembers() {
                    [](const auto& m) { return m.in_sync; })) {
     Violated("I7: the catalog names no member in sync");
   }
-  // A join, or a takeover, has brought it up to date, or should have.
+  // A join, or a takeover, has brought it up to date, or should have. A frontend that was taken from may write to it meanwhile, since it has
+  // forgotten its promise: to no avail, as all others refuse.
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    if (restored_[r] && *restored_[r] != replicas_[r]->disk().position(0)) restored_[r].reset();
+    if (replicas_[r]->disk().position(0).epoch() >= restored_[r]) restored_[r] = 0;
   }
   CheckSuccession();
   if (record.recovering) return;

@@ -255,7 +255,7 @@ bool Cluster::RestoreOldDisk(uint32_t r) {
   network_->ReplicaGone(r);
   replicas_[r]->RestoreDisks(agenda_.now());
   promised_.erase(replicas_[r]->store().identity().store_id);
-  restored_[r] = replicas_[r]->disk().position(0);
+  restored_[r] = active_epoch_;
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
   return true;
 }
@@ -410,7 +410,7 @@ void Cluster::EndHopelessSessions() {
     const engine::EngineView view = frontend->engine().View();
     const bool over = std::all_of(view.targets.begin(), view.targets.end(), [this](const auto& t) {
       return t.config.state != engine::TargetState::kInSync ||
-             t.health == engine::TargetView::Health::kFailed || restored_[static_cast<size_t>(t.id)];
+             t.health == engine::TargetView::Health::kFailed || restored_[static_cast<size_t>(t.id)] != 0;
     });
     if (over) frontend->Crash();
   }
