@@ -1,9 +1,11 @@
-// What gRPC's transport needs so that our streams do not stall. Both ends use it, for
-// channels and for servers alike.
+// What gRPC's transport needs so that our streams do not stall, for channels and for
+// servers alike; and what a server of ours takes from whoever connects.
 //
 // Thread-safety: free functions, safe.
 #ifndef WEIR_PROTO_WIRE_TRANSPORT_H_
 #define WEIR_PROTO_WIRE_TRANSPORT_H_
+
+#include <cstddef>
 
 #include "grpcpp/server_builder.h"
 #include "grpcpp/support/channel_arguments.h"
@@ -21,6 +23,19 @@ inline constexpr int kStreamWindowBytes = 4 << 20;
 // probe, in none of 1,500 without it.
 void SetStreamTransport(grpc::ChannelArguments* arguments);
 void SetStreamTransport(grpc::ServerBuilder* builder);
+
+// What differs from server to server. Where a number is the same for all it is in transport.cc, with its reason.
+struct ServerLimits {
+  size_t message_bytes_max = 8 << 20;   // a larger one fails its call once its length has been read
+  int calls_per_connection_max = 256;   // gRPC 1.51 holds only those to it that acknowledge SETTINGS
+  int keepalive_interval_ms = 20'000;   // a peer that has been silent for so long is pinged
+  int keepalive_timeout_ms = 10'000;    // one that does not answer is gone
+  int peer_ping_interval_ms = 5'000;    // one that pings more often, without a call, is told to go
+};
+
+// Everything that bounds a server of ours on a network; SetStreamTransport too. Not bounded, since gRPC 1.51
+// has no means: how many calls a peer begins and resets (SECURITY.md).
+void SetServerLimits(const ServerLimits& limits, grpc::ServerBuilder* builder);
 
 }  // namespace weir::wire
 

@@ -82,25 +82,15 @@ bool SomebodyListensOn(const std::string& path) {
 }
 
 void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
-  const int keepalive_ms = static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_interval));
+  wire::ServerLimits limits;
   // A frame just above our limit gets our clear answer; far above, gRPC refuses to buffer it.
-  builder->SetMaxReceiveMessageSize(static_cast<int>(2 * options.frame_bytes_max));
-  wire::SetStreamTransport(builder);
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
-                              static_cast<int>(options.calls_per_connection_max));
-  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_ms);
-  builder->AddChannelArgument(
-      GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-      static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_timeout)));
-  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  limits.message_bytes_max = 2 * options.frame_bytes_max;
+  limits.calls_per_connection_max = static_cast<int>(options.calls_per_connection_max);
+  limits.keepalive_interval_ms = static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_interval));
+  limits.keepalive_timeout_ms = static_cast<int>(absl::ToInt64Milliseconds(options.keepalive_timeout));
   // Frontends ping us too, to notice a dead machine within seconds.
-  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
-  // Reflection is a synchronous service of gRPC's; two threads are plenty for it.
-  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  limits.peer_ping_interval_ms = 500;
+  wire::SetServerLimits(limits, builder);
 }
 
 void EnableHealthAndReflection() {

@@ -135,20 +135,7 @@ absl::Status LocalHost::StartService() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  // Else a second frontend would quietly share the port.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             5'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 256);
-  builder.SetMaxReceiveMessageSize(kMessageBytesMax);
-  wire::SetStreamTransport(&builder);
-  // Reflection is a synchronous service of gRPC's; two threads are plenty for it.
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  wire::SetServerLimits({.message_bytes_max = kMessageBytesMax}, &builder);
   builder.AddListeningPort(options_.listen, wire::ServerCredentials(options_.listen), &port_);
   builder.RegisterService(service_.get());
   builder.RegisterService(registry_.get());
