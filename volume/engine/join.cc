@@ -161,7 +161,8 @@ void Engine::State::JoinSealed(TargetId who, JoinStepResult& result) {
   if (join_->awaited.empty()) CompareLanes();
 }
 
-// Chooses R: what every member has, and no less than what the joiner has of this epoch already.
+// Chooses R: what every member has, no less than what the joiner has of this epoch already, and all that is kept no more: of what is held
+// below min_in_sync that may be beyond `completed`.
 void Engine::State::CompareLanes() {
   Target& joiner = *Find(join_->target);
   const Target& source = *Find(join_->source);
@@ -171,7 +172,7 @@ void Engine::State::CompareLanes() {
     Lane& lane = lanes_[i];
     Join::LanePlan& plan = join_->lanes[i];
     const SealedState::Lane& has = join_->joiner->lanes[i];
-    uint64_t to = lane.completed;
+    uint64_t to = std::max(lane.completed, lane.trimmed());
     if (has.position.epoch() > options_.epoch) return Fence("a replica is in a newer epoch");
     if (has.position.epoch() == options_.epoch) to = std::max(to, has.position.n());
     if (to > lane.last()) return FailJoin("it has what nobody wrote");
