@@ -403,14 +403,17 @@ void Cluster::Heal() {
   EndHopelessSessions();
 }
 
-// A session whose last good member has failed, or has got an older copy of its disk, is over, and its operator attaches anew.
+// A session whose last good member has failed, also at a start that it does not hear of, or has got an older copy of its disk,
+// is over, and its operator attaches anew.
 void Cluster::EndHopelessSessions() {
   for (const auto& frontend : frontends_) {
     if (!frontend->healthy()) continue;
     const engine::EngineView view = frontend->engine().View();
     const bool over = std::all_of(view.targets.begin(), view.targets.end(), [this](const auto& t) {
+      const auto r = static_cast<size_t>(t.id);
       return t.config.state != engine::TargetState::kInSync ||
-             t.health == engine::TargetView::Health::kFailed || restored_[static_cast<size_t>(t.id)] != 0;
+             t.health == engine::TargetView::Health::kFailed || restored_[r] != 0 ||
+             !replicas_[r]->store().health().ok();
     });
     if (over) frontend->Crash();
   }

@@ -20,8 +20,8 @@ GROWTH_MIB_MAX = 64
 FLOOD_SECONDS_MAX = 20.0
 FLOOD_GROWTH_MIB_MAX = 320
 # Messages that are never finished count against the process's quota for gRPC, kBuffersBytesMax in proto/wire/transport.cc;
-# the attack sends 768 MiB.
-QUOTA_MIB_MAX = 512 + 128
+# the attack sends 1024 MiB.
+QUOTA_MIB_MAX = 512 + 256
 # Until descriptors are given back after the strangers have gone.
 GIVEN_BACK_SECONDS = 5
 FDS_SLACK = 8

@@ -262,7 +262,7 @@ class Attack:
             if not peer.send(frame(DATA, 0, 1, bytes(FRAME_BYTES))):
                 return
 
-    def messages_without_end(self, connections=3, streams=64):
+    def messages_without_end(self, connections=4, streams=64):
         """On each stream a message that is small enough, as much of it as the server gives room for, but never its end."""
         for _ in range(connections):
             flow = FlowControlled(self._http2())
