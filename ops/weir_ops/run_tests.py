@@ -72,7 +72,7 @@ def fuzz_labels():
 
 
 def unit(config, also, count):
-    """`also`: what is built meanwhile, since tests mostly wait and compilers do not."""
+    """`also`: what `//...` leaves out, built meanwhile, since tests mostly wait and compilers do not."""
     print("ops/test: unit tests and lint (a first build takes some minutes)", flush=True)
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = ["bazel", "test", "//...", "--keep_going", "--show_progress", "--curses=no",
@@ -155,7 +155,10 @@ def main():
     everything = not (arguments.unit or arguments.fuzz or arguments.system or arguments.config)
     if everything or arguments.unit or arguments.config:
         config = [f"--config={arguments.config}"] if arguments.config else []
-        unit(config, fuzz_labels() if everything else [], count)
+        also = fuzz_labels() if everything else []
+        if arguments.full:
+            also.append("//tests/mutation:mutation_test")
+        unit(config, also, count)
     fuzz_and_system(everything or arguments.fuzz, everything or arguments.system,
                     arguments.full, count)
     minutes, seconds = divmod(int(time.monotonic() - begun), 60)
