@@ -248,6 +248,7 @@ void Cluster::Serving(uint32_t frontend) {
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
   suspended_[frontend] = false;
+  asked_[frontend].clear();
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
 }
 

@@ -111,18 +111,20 @@ void Cluster::CheckReport(uint32_t frontend, const engine::ReportScrub& report) 
   }
 }
 
-// I7: members leave only if one stays that is not known to have failed.
+// I7: members leave only if one stays that is not known to have failed. Of whose disk was replaced nothing is left to lose.
 void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit) {
   const engine::EngineView view = frontends_[frontend]->engine().View();
-  // One of which it is in doubt whether it has left is asked for again, whatever happened since.
+  // One of which it is in doubt whether it has left goes on leaving, whatever happened since.
   std::vector<bool> asked;
   for (const auto& t : commit.table.targets) asked.push_back(t.state == engine::TargetState::kInSync);
-  if (asked == std::exchange(asked_[frontend], asked)) return;
+  const std::vector<bool> before = std::exchange(asked_[frontend], asked);
   bool somebody_leaves = false;
   for (size_t i = 0; i < view.targets.size(); ++i) {
     const bool stays = commit.table.targets[i].state == engine::TargetState::kInSync;
     if (stays && view.targets[i].health != engine::TargetView::Health::kFailed) return;
-    somebody_leaves |= !stays && view.targets[i].config.state == engine::TargetState::kInSync;
+    const bool anew = i >= before.size() || before[i];
+    somebody_leaves |= !stays && anew && view.targets[i].config.state == engine::TargetState::kInSync &&
+                       !HasOtherStore(static_cast<uint32_t>(i));
   }
   if (somebody_leaves) Violated("I7: only members that have failed would be left");
 }
