@@ -36,8 +36,9 @@ bool Engine::State::AdvanceRepair() {
   if (now_ < repair_not_before_) return false;
   const Damage damage = damages_.front();
   const Target& target = *Find(damage.target);
-  if (!target.member()) {
-    // What it lacks by now is copied to it when it is brought back; the rest is found again.
+  if (!target.member() || target.condemned()) {
+    // What it lacks by now is copied to it when it is brought back; the rest is found again. One that has failed and may not leave must not
+    // keep others' blocks waiting.
     damages_.pop_front();
     return true;
   }
