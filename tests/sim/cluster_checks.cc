@@ -179,7 +179,7 @@ void Cluster::CheckMembers() {
     Violated("I7: the catalog names no member in sync");
   }
   // A join, or a takeover, has brought it up to date, or should have. A frontend that was taken from may write to it meanwhile, since it has
-  // forgotten its promise: to no avail, as all others refuse.
+  // forgotten its promise.
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     if (replicas_[r]->disk().position(0).epoch() >= restored_[r]) restored_[r] = 0;
   }
