@@ -98,8 +98,8 @@ std::string ReplicaText(const v1::GetReplicaResponse& replica) {
   std::string text = absl::StrCat(
       "name             ", replica.name(), "\nstate            ", replica.state(),
       replica.state_reason().empty() ? "" : ": ", replica.state_reason(), "\ncluster          ",
-      replica.cluster_id(), "\nstore            ", replica.store_id(), "\nincarnation      ",
-      replica.incarnation(), "\nversion          ", replica.version(), "\nfault injection  ",
+      replica.cluster_id(), "\nstore            ", replica.store_id(), "\nstarts           ",
+      replica.generation(), "\nversion          ", replica.version(), "\nfault injection  ",
       replica.fault_injection() ? "on" : "off", "\nlabels           ",
       LabelsText(replica.labels()), "\nregistration     ",
       replica.registration().empty() ? "none: it is named in the frontends' --replicas"

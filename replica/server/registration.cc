@@ -1,11 +1,9 @@
 #include "replica/server/registration.h"
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
@@ -21,15 +19,10 @@ constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 constexpr absl::Duration kCallDeadline = absl::Seconds(2);
 constexpr absl::Duration kGoodbyeDeadline = absl::Milliseconds(500);
 
-std::string NewProcessName() {
-  std::random_device random;
-  return absl::StrFormat("%08x%08x", random(), random());
-}
-
 }  // namespace
 
 Registration::Registration(Replica* replica, std::string address)
-    : replica_(replica), address_(std::move(address)), process_(NewProcessName()) {
+    : replica_(replica), address_(std::move(address)) {
   for (const std::string& frontend : replica_->options().frontends) {
     frontends_.push_back(v1::RegistryService::NewStub(
         grpc::CreateChannel(frontend, wire::ChannelCredentials(frontend))));
@@ -70,8 +63,8 @@ v1::RegisterRequest Registration::Request(absl::Duration lease) const {
   request.set_address(address_);
   request.set_cluster_id(identity.cluster_id);
   request.set_store_id(identity.store_id);
+  request.set_generation(identity.generation);
   request.set_incarnation(identity.incarnation);
-  request.set_process(process_);
   request.mutable_labels()->insert(options.labels.begin(), options.labels.end());
   uint64_t capacity = 0, available = 0;
   for (const std::string& directory : options.store.data_dirs) {

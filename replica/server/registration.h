@@ -44,7 +44,6 @@ class Registration {
 
   Replica* const replica_;
   const std::string address_;
-  const std::string process_;
   std::vector<std::unique_ptr<v1::RegistryService::Stub>> frontends_;
   size_t next_ = 0;
   std::string reported_;

@@ -62,6 +62,7 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
   response->set_cluster_id(identity.cluster_id);
   response->set_store_id(identity.store_id);
   response->set_incarnation(identity.incarnation);
+  response->set_generation(identity.generation);
   response->set_boot_id(replica_.boot_id());
   const absl::Status health = store.health();
   response->set_state(health.ok() ? "SERVING" : "FAILED");

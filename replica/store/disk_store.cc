@@ -19,6 +19,12 @@ std::string NewStoreId() {
   return id;
 }
 
+// Only two processes in 2^64 have the same.
+uint64_t NewIncarnation() {
+  std::random_device random;
+  return (static_cast<uint64_t>(random()) << 32 | random()) | 1;
+}
+
 // Calls `visit` with each key of the meta family that starts with `letter`.
 template <typename Visit>
 absl::Status ForEachVolumeKey(const Domain& domain, char letter,
@@ -87,6 +93,8 @@ absl::StatusOr<std::unique_ptr<Store>> DiskStore::Open(const Options& options) {
   RETURN_IF_ERROR(store->health());
   return std::unique_ptr<Store>(std::move(store));
 }
+
+DiskStore::DiskStore(const Options& options) : options_(options), incarnation_(NewIncarnation()) {}
 
 DiskStore::~DiskStore() {
   purge_.reset();
@@ -331,7 +339,7 @@ absl::Status DiskStore::health() const {
 
 Identity DiskStore::identity() const {
   absl::MutexLock lock(&mutex_);
-  return {store_id_, cluster_id_, generation_, generation_};
+  return {store_id_, cluster_id_, generation_, incarnation_};
 }
 
 }  // namespace weir::store

@@ -139,7 +139,7 @@ class DiskStore : public Store {
   // One call of CopyIn or Repair; copy.cc.
   class Copying;
 
-  explicit DiskStore(const Options& options) : options_(options) {}
+  explicit DiskStore(const Options& options);
 
   absl::Status Copy(VolumeId id, const CopyPart& part, bool repair);
 
@@ -240,6 +240,7 @@ class DiskStore : public Store {
   std::vector<std::unique_ptr<Admission>> admission_;  // by domain
   std::string store_id_;
   uint64_t generation_ = 0;
+  const uint64_t incarnation_;
   // One administrative call at a time.
   Turn admin_;
 

@@ -150,14 +150,14 @@ struct Tail {
 struct Identity {
   std::string store_id;     // 32 hex digits, made with the store
   std::string cluster_id;   // empty until bound
-  uint64_t generation = 0;
-  uint64_t incarnation = 0;  // raised durably by every Open
+  uint64_t generation = 0;   // raised durably by every Open
+  uint64_t incarnation = 0;  // drawn by every Open, not 0: copies of one disk may have been opened as often
 };
 
 class Store {
  public:
   // Opens the store of `options.data_dirs`, or makes it where all of them are
-  // empty. Raises the incarnation. Errors say what to do:
+  // empty. Raises the generation. Errors say what to do:
   // FAILED_PRECONDITION: in use by another process, made by a newer format, some directories
   //   empty or of another store or in another order.
   // DATA_LOSS: a domain has less than it had synced, or is damaged, or a sync had failed: this store never

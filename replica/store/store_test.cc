@@ -78,12 +78,14 @@ using StatsTest = StoreTest;
 
 // --- opening ---
 
-TEST_F(OpenTest, RaisesTheIncarnationAndKeepsTheStoreId) {
+TEST_F(OpenTest, RaisesTheGenerationDrawsAnIncarnationAndKeepsTheStoreId) {
   const Identity before = store_->identity();
   EXPECT_EQ(before.store_id.size(), 32u);
   Reopen();
   EXPECT_EQ(store_->identity().store_id, before.store_id);
-  EXPECT_EQ(store_->identity().incarnation, before.incarnation + 1);
+  EXPECT_EQ(store_->identity().generation, before.generation + 1);
+  EXPECT_NE(store_->identity().incarnation, before.incarnation);
+  EXPECT_NE(store_->identity().incarnation, 0u);
   EXPECT_EQ(store_->num_domains(), 2u);
 }
 

@@ -68,7 +68,7 @@ class FuzzedHost {
       case 5: Submit(input); break;
       case 6: Pass(absl::Milliseconds(input.Byte())); break;
       case 7: Pass(absl::Seconds(input.Byte())); break;
-      case 8: AnswerCatalog(input.Byte()); break;
+      case 8: AnswerCatalog(input.Byte()); AnswerCheck(input.Byte()); break;
       case 9: AnswerJoin(input.Byte(), input.Message()); break;
       case 10: engine_.TargetSpaceChanged(target, input.Byte() % 2 == 0, now_, effects_); break;
       case 11: engine_.TargetPonged(target, input.Byte(), now_, effects_); break;
@@ -220,6 +220,11 @@ class FuzzedHost {
     engine_.MembersCommitted(status, now_, effects_);
   }
 
+  void AnswerCheck(uint8_t how) {
+    if (!std::exchange(checking_, false)) return;
+    engine_.EpochChecked(how % 8 == 0 ? absl::UnavailableError("unknown") : absl::OkStatus(), now_, effects_);
+  }
+
   void AnswerJoin(uint8_t how, absl::string_view message) {
     if (joins_.empty()) return;
     const engine::RunJoinStep step = joins_.front();
@@ -283,6 +288,9 @@ class FuzzedHost {
       } else if (std::holds_alternative<engine::CommitMembers>(effect)) {
         CHECK(!committing_);  // one at a time
         committing_ = true;
+      } else if (std::holds_alternative<engine::CheckEpoch>(effect)) {
+        CHECK(!checking_);  // one at a time
+        checking_ = true;
       } else if (const auto* join = std::get_if<engine::RunJoinStep>(&effect)) {
         joins_.push_back(*join);
       }
@@ -298,6 +306,7 @@ class FuzzedHost {
   uint64_t next_request_ = 1;
   uint64_t controls_ = 0;
   bool committing_ = false;
+  bool checking_ = false;
 };
 
 }  // namespace

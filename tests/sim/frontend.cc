@@ -402,6 +402,8 @@ void Frontend::CarryOut(engine::Effect& effect) {
     HasRoom(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     CommitMembers(*commit);
+  } else if (std::holds_alternative<engine::CheckEpoch>(effect)) {
+    CheckEpoch();
   } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
     Later(step->delay, [this, step = std::move(*step)] { JoinStep(step); });
   }
@@ -505,6 +507,17 @@ void Frontend::CommitMembers(const engine::CommitMembers& commit) {
   CommitChange(std::move(change), [this](absl::Status status) {
     Feed("committed", [&](auto& engine, auto& effects) {
       engine.MembersCommitted(status, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::CheckEpoch() {
+  parts_.catalog->Get(index_, [this, life = life_, epoch = epoch()](absl::StatusOr<CatalogRecord> read) {
+    Enter(life, [this, epoch, read] {
+      if (epoch != this->epoch()) return;
+      const bool taken = read.ok() && read->volume.epoch != epoch;
+      const absl::Status status = taken ? absl::AbortedError("it was taken over") : read.status();
+      Feed("checked", [&](auto& engine, auto& effects) { engine.EpochChecked(status, Clock(), effects); });
     });
   });
 }

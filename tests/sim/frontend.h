@@ -126,6 +126,7 @@ class Frontend {
   Network::StreamEvents EventsOf(uint32_t target, uint64_t number);
   void Disconnect(engine::TargetId target);
   void CommitMembers(const engine::CommitMembers& commit);
+  void CheckEpoch();
   // One after the other, each on top of what the one before has left.
   using Change = std::function<engine::TakeoverRecord(engine::TakeoverRecord)>;
   void CommitChange(Change change, std::function<void(absl::Status)> done);

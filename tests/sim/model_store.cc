@@ -26,7 +26,7 @@ ModelStore::ModelStore(std::string store_id, uint32_t domains)
     : domains_(domains), unsynced_(domains) {
   identity_.store_id = std::move(store_id);
   identity_.generation = 1;
-  identity_.incarnation = 1;
+  identity_.incarnation = ++*starts_;
 }
 
 std::unique_ptr<ReplicaStore> MakeModelStore(const std::string& id, uint32_t domains,
@@ -37,7 +37,8 @@ std::unique_ptr<ReplicaStore> MakeModelStore(const std::string& id, uint32_t dom
 }
 
 void ModelStore::Restart() {
-  ++identity_.incarnation;
+  ++identity_.generation;
+  identity_.incarnation = ++*starts_;
   told_ = false;
   update_version_ = 0;
   keep_after_.clear();

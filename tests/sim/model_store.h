@@ -154,6 +154,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   bool AnyInvalid(BlockRange range) const;
 
   uint32_t domains_;
+  // Of this store and all its copies: an incarnation never comes twice.
+  std::shared_ptr<uint64_t> starts_ = std::make_shared<uint64_t>(0);
   store::Identity identity_;
   absl::Status health_;
   Epoch promised_ = 0;  // each is synced before it is answered

@@ -66,6 +66,7 @@ struct Shower {
   std::string operator()(const engine::PingTarget& ping) const {
     return absl::StrCat("ping ", static_cast<uint32_t>(ping.target), " ", ping.ping);
   }
+  std::string operator()(const engine::CheckEpoch&) const { return "check epoch"; }
   std::string operator()(const engine::ReportScrub& report) const {
     return absl::StrCat("report ", report.what);
   }

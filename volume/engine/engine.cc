@@ -144,6 +144,7 @@ Time Engine::State::NextTimer() const {
   at(run_not_before_);
   if (run_) at(run_->NextTimer());
   at(change_not_before_);
+  if (AwaitsEpochCheck()) at(check_not_before_);
   if (Held()) at(held_since_ + options_.hold_deadline);
   if (!damages_.empty()) at(repair_not_before_);
   at(scrub_.running ? scrub_.not_before : scrub_.due);
@@ -185,6 +186,7 @@ void Engine::State::Settle() {
       if (target.connected()) progressed |= PumpWrites(target);
     }
     if (!unsent_reads_.empty()) progressed |= SendReads();
+    progressed |= AdvanceEpochCheck();
     progressed |= AdvanceMembership();
     progressed |= AdvanceJoin();
     progressed |= AdvanceRepair();
@@ -402,6 +404,12 @@ void Engine::Grow(ControlId id, uint64_t size_blocks, Time now, Effects& effects
 void Engine::MembersCommitted(absl::Status status, Time now, Effects& effects) {
   state_->Begin(now, effects);
   state_->MembersCommitted(status);
+  state_->Settle();
+}
+
+void Engine::EpochChecked(absl::Status status, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->EpochChecked(status);
   state_->Settle();
 }
 

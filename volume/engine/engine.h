@@ -40,7 +40,7 @@ struct Options {
   // How long requests are held for what may pass: a target that is away and may not leave, a
   // catalog that does not answer, fewer than min_in_sync members. Then they fail with EIO.
   absl::Duration hold_deadline = absl::Minutes(5);
-  // Before a catalog change whose outcome is not known is tried again.
+  // Before a catalog change whose outcome is not known is tried again, or a question that was not answered.
   absl::Duration commit_retry_delay = absl::Milliseconds(200);
   // Reads are sent only while every member has said within this time, counted from when it was
   // asked, that it serves this epoch: a takeover that cannot reach a member waits as long.
@@ -149,6 +149,9 @@ class Engine {
   // The answer to CommitMembers. ABORTED: another frontend has changed the record, so this
   // one is fenced. Any other error: the outcome is unknown.
   void MembersCommitted(absl::Status status, Time now, Effects& effects);
+  // The answer to CheckEpoch. OK: it is. ABORTED: another frontend has the volume, so this one is fenced. Any
+  // other error: not known, to be asked again.
+  void EpochChecked(absl::Status status, Time now, Effects& effects);
   void JoinStepDone(uint64_t step, JoinStepResult result, Time now, Effects& effects);
   // Begins a scrub unless one runs; ends the one that runs.
   void StartScrub(Time now, Effects& effects);

@@ -48,6 +48,46 @@ bool SameDomains(const TargetHello& a, const TargetHello& b) {
 
 void Engine::State::TargetConnected(Target& target, const TargetHello& hello) {
   if (target.health != Target::Health::kConnecting) return;
+  // A process that is not the one that we knew may run on a disk that was put back from an older copy, and have
+  // forgotten what it promised to somebody who has taken over. Then the catalog has a higher epoch by now, since
+  // that comes before the promise; and if it has not, a later promise ends this very session. Whoever joins is no
+  // member before the catalog has agreed anyway.
+  if (!target.joining && hello.incarnation != target.hello.incarnation) {
+    target.unchecked = hello;
+    target.check = epoch_checks_ + 1;
+    target.reason = "its process is another one: the catalog is asked whether the volume is still ours";
+    return;
+  }
+  TakeHello(target, hello);
+}
+
+bool Engine::State::AwaitsEpochCheck() const {
+  return std::any_of(targets_.begin(), targets_.end(), [](const Target& t) { return t.unchecked.has_value(); });
+}
+
+bool Engine::State::AdvanceEpochCheck() {
+  if (checking_epoch_ || now_ < check_not_before_ || !AwaitsEpochCheck()) return false;
+  checking_epoch_ = true;
+  ++epoch_checks_;
+  Emit(CheckEpoch{});
+  return true;
+}
+
+void Engine::State::EpochChecked(const absl::Status& status) {
+  if (!std::exchange(checking_epoch_, false)) return;
+  if (absl::IsAborted(status)) return Fence(std::string(status.message()));
+  if (!status.ok()) {
+    check_not_before_ = now_ + options_.commit_retry_delay;
+    return;
+  }
+  for (Target& target : targets_) {
+    // What was said after the catalog was asked needs another look.
+    if (!target.unchecked || target.check > epoch_checks_) continue;
+    TakeHello(target, *std::exchange(target.unchecked, std::nullopt));
+  }
+}
+
+void Engine::State::TakeHello(Target& target, const TargetHello& hello) {
   if (target.joining && (!hello.flush_supported)) return FailJoin("it cannot flush");
   std::string wrong = Malformed(hello, lanes_.size());
   if (!wrong.empty()) return FailTarget(target, Result(EIO), std::move(wrong));
@@ -169,6 +209,7 @@ void Engine::State::DropSession(Target& target) {
   std::sort(unsent_reads_.begin(), unsent_reads_.end());
   target.DropInflight();
   target.pinging = false;
+  target.unchecked.reset();
   for (Lane& lane : lanes_) lane.cursor(target.id).sent = lane.cursor(target.id).applied;
   if (run_) run_->TargetLost(target.id);
 }

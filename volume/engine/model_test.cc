@@ -263,6 +263,13 @@ void World::CarryOut(Effect& effect, const EngineView& view) {
             fails ? absl::UnavailableError("no catalog") : absl::OkStatus(), now_, e);
       });
     });
+  } else if (std::holds_alternative<CheckEpoch>(effect)) {
+    const bool fails = faults_.on && dice_.Percent(20);
+    At(now_ + dice_.Micros(100, 50000), [this, fails] {
+      Feed("checked", [this, fails](Effects& e) {
+        engine_->EpochChecked(fails ? absl::UnavailableError("no catalog") : absl::OkStatus(), now_, e);
+      });
+    });
   }
 }
 
@@ -386,6 +393,7 @@ void World::Hello(uint32_t target, uint64_t id) {
   }
   TargetHello hello;
   ModelReplica& replica = replicas_[target];
+  hello.incarnation = 1 + lives_[target];
   hello.num_flush_requests = replica.domains;
   hello.inflight_bytes_max = credit_;
   hello.flush_supported = can_flush_[target];

@@ -60,6 +60,7 @@ class Engine::State : private StateData {
   void TargetLost(Target& target, Result result, std::string reason);
   void TargetSpaceChanged(Target& target, bool exhausted);
   void TargetPonged(Target& target, uint64_t ping);
+  void EpochChecked(const absl::Status& status);
   void MembersCommitted(const absl::Status& status);
 
   // join.cc
@@ -140,7 +141,10 @@ class Engine::State : private StateData {
   void TrimReplay();
 
   // --- membership.cc ---
+  void TakeHello(Target& target, const TargetHello& hello);
   void ApplyHello(Target& target, const TargetHello& hello);
+  bool AwaitsEpochCheck() const;
+  bool AdvanceEpochCheck();
   // `kind`: what the target would not do now.
   void Requeued(Target& target, RequestKind kind);
   void SetCannotFlush(Target& target, const std::string& reason);

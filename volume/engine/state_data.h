@@ -78,6 +78,10 @@ struct StateData {
   uint64_t updates_ = 0;                 // raised by each change of these two
   std::optional<Growth> growth_;
 
+  uint64_t epoch_checks_ = 0;            // asked of the catalog; the last one is under way if
+  bool checking_epoch_ = false;
+  Time check_not_before_{};
+
   std::optional<MembersChange> change_;  // under way: at most one
   Time change_not_before_{};
   Time held_since_{};

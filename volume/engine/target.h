@@ -60,7 +60,8 @@ struct Patience {
 // kConnected meanwhile, and kOut again if that fails. A member that is away for long, or has failed, is
 // `leaving` if enough others remain: requests are held until the catalog has it out. If it may not leave,
 // requests that need it fail: at once if it has failed, else once it is overdue. A kConnecting one
-// may always come back and be refilled.
+// may always come back and be refilled. One whose process is another than before stays kConnecting until the
+// catalog has been asked (membership.cc).
 struct Target {
   using Health = TargetView::Health;
 
@@ -85,8 +86,10 @@ struct Target {
   Result failure;             // kFailed, overdue: what requests that need it get
   std::string reason;
 
-  // As announced by the last hello.
+  // As announced by the last hello that counts.
   TargetHello hello;
+  std::optional<TargetHello> unchecked;  // of the present session, and does not count yet
+  uint64_t check = 0;                    // from this check of the epoch on it does
   bool flush_supported = true;
 
   absl::flat_hash_map<CloneId, InflightClone> inflight;

@@ -7,8 +7,8 @@
 //   volume [up] [targets=a:1,b:1,c:1] [size=64] [option=value ...]
 //          a new one; NAME:DOMAINS; NAME:DOMAINS:noflush announces that it cannot flush;
 //          up: every target is connected at once
-//   connect NAME [at=N,N] [epoch=E] [durable=N,N] [full] [noflush] [domains=N]
-//          the session begins, with its lanes there
+//   connect NAME [at=N,N] [epoch=E] [durable=N,N] [full] [noflush] [domains=N] [process=N]
+//          the session begins, with its lanes there; process=0 is the one that the engine knows at first
 //   lost NAME [ERRNO] REASON
 //   write|zero|discard|read|extents|barrier ID FIRST COUNT [fua]
 //   flush ID
@@ -18,6 +18,7 @@
 //   suspend ID [noflush] [deadline=MS] | resume ID
 //   load ID NAME[:out][@ADDRESS] ...
 //   committed [fail|lost]   fail: the outcome is unknown; lost: somebody else has changed the record
+//   checked [fail|lost]     what the catalog says of the epoch; fail: it does not answer; lost: it is another's
 //   scrub start|stop
 //   digest STEP [next=BLOCK] [bytes=N] [fail=unavailable|io] [BLOCK:POSITION:CONTENT ...]   the answer to a
 //          scrub's step; POSITION as E.N, CONTENT a checksum, zero, damaged or newer
@@ -236,10 +237,11 @@ class Player {
     if (verb == "digest") return Digest(command, effects);
     if (verb == "scrub" && words[1] == "start") return engine_->StartScrub(now_, effects);
     if (verb == "scrub") return engine_->StopScrub(now_, effects);
-    if (verb == "committed") {
+    if (verb == "committed" || verb == "checked") {
       absl::Status status;
       if (command.Has("fail")) status = absl::UnavailableError("no catalog");
       if (command.Has("lost")) status = absl::AbortedError("another frontend has it");
+      if (verb == "checked") return engine_->EpochChecked(status, now_, effects);
       return engine_->MembersCommitted(status, now_, effects);
     }
     if (verb == "pong") {
@@ -284,6 +286,7 @@ class Player {
     TargetHello hello;
     const uint64_t domains = Number(command.Named("domains", absl::StrCat(domains_.at(name))));
     const Epoch epoch = Number(command.Named("epoch", "7"));
+    hello.incarnation = Number(command.Named("process", "0"));
     hello.num_flush_requests = domains;
     hello.flush_supported = flushes_.at(name) && !command.Has("noflush");
     hello.space_exhausted = command.Has("full");
@@ -537,6 +540,8 @@ class Player {
   std::string ShowOne(const PingTarget& e) const {
     return absl::StrCat("ping ", Name(e.target), " ", e.ping);
   }
+
+  std::string ShowOne(const CheckEpoch&) const { return "check epoch"; }
 
   std::string ShowOne(const ReportScrub& e) const {
     return absl::StrCat(e.good ? "report " : "report! ", e.what);

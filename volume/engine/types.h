@@ -88,7 +88,7 @@ struct CloneReply {
 
 // What a target says of itself when a session to it begins.
 struct TargetHello {
-  uint64_t incarnation = 0;
+  uint64_t incarnation = 0;  // of its process
   uint32_t num_flush_requests = 1;
   uint64_t inflight_bytes_max = 4 << 20;
   bool flush_supported = true;
@@ -201,6 +201,10 @@ struct CommitMembers {
   std::vector<Position> floor;  // by lane: what each of these members has synced
 };
 
+// Look into the catalog, as it is now, whether the volume's epoch is still this one. Answered by EpochChecked; one
+// at a time.
+struct CheckEpoch {};
+
 // Ask the target, on its current session, whether it still serves this epoch. Answered by
 // TargetPonged, or not at all.
 struct PingTarget {
@@ -281,7 +285,7 @@ struct ReportScrub {
 
 using Effect =
     std::variant<SendClone, SendDurablePoints, CompleteRequest, ConnectTarget, DisconnectTarget,
-                 CompleteControl, CommitMembers, PingTarget, RunJoinStep, ReportScrub>;
+                 CompleteControl, CommitMembers, PingTarget, RunJoinStep, ReportScrub, CheckEpoch>;
 using Effects = std::vector<Effect>;
 
 }  // namespace weir::engine

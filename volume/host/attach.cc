@@ -260,6 +260,11 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
     LogMembers(before, after);
     return absl::OkStatus();
   };
+  config.check_epoch = [weak = std::weak_ptr<Attached>(attached), catalog = catalog_.get()]() -> absl::Status {
+    const std::shared_ptr<Attached> held = weak.lock();
+    if (held == nullptr) return absl::CancelledError("the volume was detached");
+    return CheckEpoch(*catalog, held->Record());
+  };
   attached->runner = VolumeRunner::Start(std::move(config));
   return absl::OkStatus();
 }

@@ -199,7 +199,7 @@ absl::Status Provision::Register(const v1::RegisterRequest& request) {
                      Registered(request, known, catalog_->cluster_id(), now));
     if (IsWorthNoWrite(before.record, record, now)) return absl::OkStatus();
     status = catalog_->PutReplica(record, before.revision).status();
-    const bool news = before.record.process() != record.process();
+    const bool news = before.record.incarnation() != record.incarnation();
     if (status.ok() && news) {
       LOG(INFO) << "replica=" << record.name() << " store=" << record.store_id()
                 << " has registered itself at " << record.address();

@@ -23,7 +23,7 @@ absl::Status CheckShape(const v1::RegisterRequest& request) {
   const bool good = !request.name().empty() && request.name().size() <= 63 &&
                     !request.address().empty() && request.address().size() <= 255 &&
                     !request.store_id().empty() && request.store_id().size() <= 64 &&
-                    request.process().size() <= 64 && request.labels_size() <= 16 &&
+                    request.labels_size() <= 16 &&
                     absl::Milliseconds(request.lease_ms()) <= kLeaseMax;
   if (good) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
@@ -34,14 +34,14 @@ absl::Status CheckShape(const v1::RegisterRequest& request) {
 // Of two that have the name, the first one keeps it as long as it lives.
 absl::Status CheckName(const v1::RegisterRequest& request, const v1::ReplicaRecord& known,
                        absl::Time now) {
-  const bool same_process = known.process() == request.process();
+  const bool same_process = known.incarnation() == request.incarnation();
   if (known.store_id() == request.store_id()) {
-    const bool older = request.incarnation() < known.incarnation() ||
-                       (request.incarnation() == known.incarnation() && !same_process);
-    if (known.process().empty() || !older) return absl::OkStatus();
+    const bool older = request.generation() < known.generation() ||
+                       (request.generation() == known.generation() && !same_process);
+    if (known.incarnation() == 0 || !older) return absl::OkStatus();
     return Refuse(request, absl::StrCat(
         "its directories are an older copy of store ", request.store_id(), ": they say that it was started ",
-        request.incarnation(), " times, and it has been here as started ", known.incarnation(),
+        request.generation(), " times, and it has been here as started ", known.generation(),
         " times. Put the newest ones back, or give it empty directories"));
   }
   if (!IsAlive(known, now) || same_process) return absl::OkStatus();
@@ -80,8 +80,8 @@ absl::StatusOr<v1::ReplicaRecord> Registered(const v1::RegisterRequest& request,
   *record.mutable_labels() = request.labels();
   record.set_capacity_bytes(request.capacity_bytes());
   record.set_available_bytes(request.available_bytes());
+  record.set_generation(request.generation());
   record.set_incarnation(request.incarnation());
-  record.set_process(request.process());
   record.set_alive_until_ms(static_cast<uint64_t>(
       std::max<int64_t>(1, absl::ToUnixMillis(now + absl::Milliseconds(request.lease_ms())))));
   return record;

@@ -17,8 +17,8 @@ v1::RegisterRequest Request() {
   request.set_address("10.0.0.1:7301");
   request.set_cluster_id("here");
   request.set_store_id("s1");
-  request.set_incarnation(5);
-  request.set_process("p1");
+  request.set_generation(5);
+  request.set_incarnation(101);
   (*request.mutable_labels())["zone"] = "a";
   request.set_capacity_bytes(1000);
   request.set_available_bytes(700);
@@ -55,17 +55,17 @@ TEST(RegistrationTest, RefusesWhoIsNotWhatItSays) {
   const absl::Duration alive = absl::Seconds(1), gone = absl::Seconds(20);
   const Case cases[] = {
       {"again", [](auto&) {}, alive, ""},
-      {"after a restart", [](auto& r) { r.set_incarnation(6), r.set_process("p2"); }, alive, ""},
+      {"after a restart", [](auto& r) { r.set_generation(6), r.set_incarnation(102); }, alive, ""},
       {"moved", [](auto& r) { r.set_address("10.0.0.2:7301"); }, alive, ""},
       {"not in a cluster yet", [](auto& r) { r.clear_cluster_id(); }, alive, ""},
       {"another cluster's", [](auto& r) { r.set_cluster_id("there"); }, alive, "belong to cluster there"},
       {"another name for a known store", [](auto& r) { r.set_name("r2"); }, gone, "is that of replica r1"},
-      {"a name that is in use", [](auto& r) { r.set_store_id("s2"), r.set_process("p2"); }, alive,
+      {"a name that is in use", [](auto& r) { r.set_store_id("s2"), r.set_incarnation(102); }, alive,
        "is that of another process"},
       {"a new disk, once the old process is gone",
-       [](auto& r) { r.set_store_id("s2"), r.set_process("p2"), r.set_incarnation(1); }, gone, ""},
-      {"an older copy", [](auto& r) { r.set_incarnation(4), r.set_process("p2"); }, gone, "an older copy"},
-      {"an older copy that was started as often", [](auto& r) { r.set_process("p2"); }, gone, "an older copy"},
+       [](auto& r) { r.set_store_id("s2"), r.set_incarnation(102), r.set_generation(1); }, gone, ""},
+      {"an older copy", [](auto& r) { r.set_generation(4), r.set_incarnation(102); }, gone, "an older copy"},
+      {"an older copy that was started as often", [](auto& r) { r.set_incarnation(102); }, gone, "an older copy"},
       {"another replica", [](auto& r) { r.set_name("r2"), r.set_store_id("s2"); }, alive, ""},
   };
   for (const Case& c : cases) {
@@ -113,7 +113,7 @@ TEST(RegistrationTest, OneThatIsShutDownIsGoneAtOnceAndItsNameFree) {
   EXPECT_TRUE(IsGone(*gone, kNow));
   v1::RegisterRequest other = Request();
   other.set_store_id("s2");
-  other.set_process("p2");
+  other.set_incarnation(102);
   EXPECT_TRUE(Registered(other, {*gone}, "here", kNow).ok());
 }
 

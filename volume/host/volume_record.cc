@@ -66,6 +66,18 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   return absl::UnavailableError("an earlier attempt came through");  // to be tried on top of it
 }
 
+absl::Status CheckEpoch(catalog::Catalog& catalog, const v1::VolumeRecord& ours) {
+  const absl::StatusOr<catalog::VersionedVolume> read = catalog.GetVolume(ours.name());
+  if (absl::IsNotFound(read.status())) {
+    return absl::AbortedError(absl::StrCat("volume ", ours.name(), " was deleted"));
+  }
+  // Not ABORTED: that is said only of a record that was seen to be another's.
+  if (!read.ok()) return absl::UnavailableError(read.status().message());
+  if (read->record.id() == ours.id() && read->record.epoch() == ours.epoch()) return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("volume ", ours.name(), " is in epoch ", read->record.epoch(),
+                                         " by now, of frontend ", read->record.owner()));
+}
+
 absl::Status VolumeRecordHolder::Delete() {
   return catalog_->DeleteVolume(stored_.record.name(), stored_.revision);
 }

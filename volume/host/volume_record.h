@@ -50,6 +50,10 @@ class VolumeRecordHolder {
   catalog::VersionedVolume stored_;
 };
 
+// Asks the catalog whether the volume is still in the epoch of `ours`, and blocks for that. ABORTED: another frontend
+// has it, or it is gone. Any other error: not known.
+absl::Status CheckEpoch(catalog::Catalog& catalog, const v1::VolumeRecord& ours);
+
 // Whether they differ in attributes at most.
 bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b);
 

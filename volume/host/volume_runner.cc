@@ -502,7 +502,10 @@ void VolumeRunner::CarryOut(Round& round, engine::Effect& effect) {
   } else if (auto* control = std::get_if<engine::CompleteControl>(&effect)) {
     FinishControl(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
-    Commit(*commit);
+    AskCatalog([change = config_.commit_members, commit = std::move(*commit)] { return change(commit); },
+               &engine::Engine::MembersCommitted);
+  } else if (std::holds_alternative<engine::CheckEpoch>(effect)) {
+    AskCatalog(config_.check_epoch, &engine::Engine::EpochChecked);
   } else if (auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
     joins_->Run(*step, [weak = weak_from_this()](uint64_t number, engine::JoinStepResult result) {
       auto self = weak.lock();
@@ -664,14 +667,12 @@ void VolumeRunner::Disconnect(const engine::DisconnectTarget& disconnect) {
   target.stream = nullptr;
 }
 
-void VolumeRunner::Commit(engine::CommitMembers& commit) {
-  auto work = [self = shared_from_this(), commit = std::move(commit)] {
-    const absl::Status status = self->config_.commit_members(commit);
-    self->Run([&status](auto& engine, auto now, auto& effects) {
-      engine.MembersCommitted(status, now, effects);
-    });
+void VolumeRunner::AskCatalog(std::function<absl::Status()> ask, CatalogAnswer answer) {
+  auto work = [self = shared_from_this(), ask = std::move(ask), answer] {
+    const absl::Status status = ask();
+    self->Run([&](auto& engine, auto now, auto& effects) { (engine.*answer)(status, now, effects); });
   };
-  // One at a time and volume, so the queue has room for all.
+  // One of each kind at a time and volume, so the queue has room for all.
   CHECK(config_.background->Run(std::move(work)));
 }
 

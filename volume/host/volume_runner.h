@@ -68,6 +68,8 @@ class VolumeRunner final : public HostedVolume,
     absl::Duration connect_deadline = absl::Seconds(5);
     // Carries it out, and blocks for that; runs on `background`.
     std::function<absl::Status(const engine::CommitMembers&)> commit_members;
+    // The same for engine::CheckEpoch.
+    std::function<absl::Status()> check_epoch;
     // All outlive the runner's Stop.
     Timer* timer = nullptr;
     WorkQueue* background = nullptr;
@@ -204,7 +206,8 @@ class VolumeRunner final : public HostedVolume,
   TargetSession::Config SessionConfig(const engine::TargetConfig& target) const;
   TargetSession::Events SessionEvents(engine::TargetId id, uint64_t session);
   void Disconnect(const engine::DisconnectTarget& disconnect);
-  void Commit(engine::CommitMembers& commit);
+  using CatalogAnswer = void (engine::Engine::*)(absl::Status, engine::Time, engine::Effects&);
+  void AskCatalog(std::function<absl::Status()> ask, CatalogAnswer answer);
   void FinishControl(const engine::CompleteControl& done);
   // Starts or continues the frames of the targets that this round touched.
   void KickSessions();
