@@ -195,12 +195,13 @@ TEST_F(JoinClientTest, ASourceThatGoesAwayIsNamedAndTheCopyGoesOnFromWhereItWas)
 TEST_F(JoinClientTest, ATargetThatRestartedIsToldAndItsJoinBeginsAnew) {
   ASSERT_TRUE(Begin(1, /*everything=*/true).ok());
   ASSERT_TRUE(CopyLane(0).ok());
-  const uint64_t incarnation = target_.fence.incarnation();
+  const uint64_t before = target_.fence.incarnation();
   target_.server.reset();
   target_.Start(&cancellation_, 2);
-  target_.fence.set_incarnation(incarnation);
+  const uint64_t incarnation = target_.fence.incarnation();
+  target_.fence.set_incarnation(before);
   EXPECT_TRUE(absl::IsAborted(Begin(2, /*everything=*/false)));
-  target_.fence.set_incarnation(incarnation + 1);
+  target_.fence.set_incarnation(incarnation);
   ASSERT_TRUE(Begin(2, /*everything=*/false).ok());
   EXPECT_EQ(GetJoin(0).invalid_blocks(), 0u);
   EXPECT_EQ(GetJoin(1).invalid_blocks(), kGeometry.size_blocks / kLanes);
