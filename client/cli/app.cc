@@ -114,6 +114,7 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
   AddVolumeCommands(app, context);
   AddSnapshotCommands(app, context);
   AddReplicaCommands(app, context);
+  AddCatalogCommands(app, context);
   AddTableCommands(app, context);
   AddIoCommands(app, context);
   AddFaultCommands(app, context);

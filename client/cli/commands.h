@@ -16,6 +16,7 @@ void AddVolumeCommands(CLI::App& app, Context& context);
 void AddSnapshotCommands(CLI::App& app, Context& context);
 // clone, flatten, restore: of the group `volume`.
 void AddCloneCommands(CLI::App* volumes, Context& context);
+void AddCatalogCommands(CLI::App& app, Context& context);
 void AddReplicaCommands(CLI::App& app, Context& context);
 void AddTableCommands(CLI::App& app, Context& context);
 void AddIoCommands(CLI::App& app, Context& context);

@@ -228,6 +228,11 @@ class RemoteClient : public Client {
     return Call(&Stub::Explain, request);
   }
 
+  absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
+      const v1::RebuildCatalogRequest& request) override {
+    return Call(&Stub::RebuildCatalog, request);
+  }
+
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override {
     ASSIGN_OR_RETURN(auto response, Call(&Stub::ListReplicas, v1::ListReplicasRequest()));
     return std::vector<v1::ReplicaSummary>(response.replicas().begin(), response.replicas().end());

@@ -165,6 +165,9 @@ class Client {
   virtual absl::StatusOr<v1::ScrubStatus> Scrub(const std::string& name, bool stop = false) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
+  // For a catalog that was lost; see VolumeService.RebuildCatalog.
+  virtual absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
+      const v1::RebuildCatalogRequest& request) = 0;
   // With per-target details, also on success.
   virtual IoResult Flush(const std::string& name) = 0;
 };

@@ -159,6 +159,22 @@ absl::Status FakeStore::UpdateVolume(VolumeId id, const store::VolumeUpdate& upd
   return absl::OkStatus();
 }
 
+absl::Status FakeStore::KeepRecord(VolumeId id, const store::RecordCopy& copy) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  store::RecordCopy& kept = found->second.record;
+  if (std::pair(copy.epoch, copy.revision) >= std::pair(kept.epoch, kept.revision)) kept = copy;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<store::RecordCopy> FakeStore::GetRecord(VolumeId id) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  return found->second.record;
+}
+
 absl::StatusOr<Position> FakeStore::PinnedAt(const Volume& volume, uint64_t pin, LaneId lane) {
   for (const Pin& known : volume.pins) {
     if (known.id == pin) return known.positions[Index(lane)];

@@ -52,6 +52,8 @@ class FakeStore final : public store::Store {
   absl::StatusOr<store::VolumeState> GetVolume(VolumeId id) const override;
   absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
   absl::Status UpdateVolume(VolumeId id, const store::VolumeUpdate& update) override;
+  absl::Status KeepRecord(VolumeId id, const store::RecordCopy& copy) override;
+  absl::StatusOr<store::RecordCopy> GetRecord(VolumeId id) const override;
   absl::StatusOr<std::vector<store::BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
                                                               BlockRange range) const override;
   absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
@@ -107,6 +109,7 @@ class FakeStore final : public store::Store {
     std::map<LaneId, Position> known;  // changes are known above it
     uint64_t update_version = 0;
     std::vector<Pin> pins;
+    store::RecordCopy record;
     // All of the lane from here on is to be copied in order.
     std::map<LaneId, uint64_t> watermark;
   };

@@ -16,6 +16,7 @@
 #include "replica/server/io_stream.h"
 #include "replica/server/join_calls.h"
 #include "replica/server/pin_calls.h"
+#include "replica/server/record_calls.h"
 #include "replica/server/tail_calls.h"
 
 namespace weir::replica {
@@ -244,6 +245,20 @@ grpc::ServerUnaryReactor* Service::GetChangedSince(grpc::CallbackServerContext* 
   return Run(context, [this, request, response] {
     return replica::GetChangedSince(replica_, *request, response);
   });
+}
+
+// --- copies of records ---
+
+grpc::ServerUnaryReactor* Service::KeepRecord(grpc::CallbackServerContext* context,
+                                              const v1::KeepRecordRequest* request,
+                                              v1::KeepRecordResponse*) {
+  return Run(context, [this, request] { return replica::KeepRecord(replica_, *request); });
+}
+
+grpc::ServerUnaryReactor* Service::ListRecords(grpc::CallbackServerContext* context,
+                                               const v1::ListRecordsRequest*,
+                                               v1::ListRecordsResponse* response) {
+  return Run(context, [this, response] { return replica::ListRecords(replica_, response); });
 }
 
 // --- join ---

@@ -40,13 +40,17 @@ using WithPinCalls = v1::ReplicaService::WithCallbackMethod_UpdateVolume<
         v1::ReplicaService::WithCallbackMethod_GetChangedSince<
             Base>>>;
 template <typename Base>
+using WithRecordCalls = v1::ReplicaService::WithCallbackMethod_KeepRecord<
+    v1::ReplicaService::WithCallbackMethod_ListRecords<
+        Base>>;
+template <typename Base>
 using WithFaultCalls = v1::ReplicaService::WithCallbackMethod_SetFault<
     v1::ReplicaService::WithCallbackMethod_ListFaults<
         v1::ReplicaService::WithCallbackMethod_ClearFaults<
             Base>>>;
 // Io takes raw frames, so that payloads stay in the slices they came in.
 using ServiceBase = v1::ReplicaService::WithRawCallbackMethod_Io<
-    WithVolumeCalls<WithPinCalls<WithJoinCalls<WithFaultCalls<v1::ReplicaService::Service>>>>>;
+    WithVolumeCalls<WithPinCalls<WithRecordCalls<WithJoinCalls<WithFaultCalls<v1::ReplicaService::Service>>>>>>;
 
 class Service final : public ServiceBase {
  public:
@@ -82,6 +86,12 @@ class Service final : public ServiceBase {
   grpc::ServerUnaryReactor* GetChangedSince(grpc::CallbackServerContext* context,
                                             const v1::GetChangedSinceRequest* request,
                                             v1::GetChangedSinceResponse* response) override;
+  grpc::ServerUnaryReactor* KeepRecord(grpc::CallbackServerContext* context,
+                                       const v1::KeepRecordRequest* request,
+                                       v1::KeepRecordResponse* response) override;
+  grpc::ServerUnaryReactor* ListRecords(grpc::CallbackServerContext* context,
+                                        const v1::ListRecordsRequest* request,
+                                        v1::ListRecordsResponse* response) override;
   grpc::ServerUnaryReactor* GetChanges(grpc::CallbackServerContext* context,
                                        const v1::GetChangesRequest* request,
                                        v1::GetChangesResponse* response) override;

@@ -135,10 +135,10 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
 }  // namespace
 
 absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
-                          const std::function<absl::Status(VolumeId)>& step) {
+                        const std::function<absl::Status(VolumeId)>& step, Acquaintance who) {
   RETURN_IF_ERROR(replica.Serving());
   store::Store& store = replica.store();
-  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kProcess));
+  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, who));
   const VolumeId id = VolumeIdOf(fence);
   RETURN_IF_ERROR(store.GetVolume(id).status());  // only known volumes are kept account of
   ASSIGN_OR_RETURN(const std::shared_ptr<const void> hold,

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/position.h"
+#include "replica/server/admission.h"
 #include "replica/server/replica.h"
 #include "weir/v1/replica.pb.h"
 
@@ -16,8 +17,10 @@ namespace weir::replica {
 
 // Runs `step`, of a takeover or a join, for a fence that names this process and the promised epoch. Until it
 // returns no newer epoch's Seal is answered, so a step never changes what a Seal has reported.
+// `who`: kStore, where the process does not matter.
 absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
-                          const std::function<absl::Status(VolumeId)>& step);
+                        const std::function<absl::Status(VolumeId)>& step,
+                        Acquaintance who = Acquaintance::kProcess);
 
 grpc::ServerWriteReactor<v1::TailChunk>* StartReadTail(Replica& replica,
                                                        const v1::ReadTailRequest& request);

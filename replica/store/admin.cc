@@ -164,7 +164,7 @@ absl::Status DiskStore::DeleteInDomain(uint32_t index, const Volume& volume) {
   rocksdb::Status status = batch.Put(DeletedKey(volume.id), "");
   for (const std::string& key :
        {VolumeRecordKey(volume.id), VolumePartKey(volume.id),
-        PromiseKey(volume.id)}) {
+        PromiseKey(volume.id), RecordCopyKey(volume.id)}) {
     if (status.ok()) status = batch.Delete(key);
   }
   for (const auto& lane : volume.lanes) {
@@ -224,6 +224,39 @@ absl::Status DiskStore::Promise(VolumeId id, Epoch epoch) {
   absl::MutexLock lock(&volume->mutex);
   volume->promised_epoch = epoch;
   return absl::OkStatus();
+}
+
+absl::Status DiskStore::KeepRecord(VolumeId id, const RecordCopy& copy) {
+  if (copy.record.empty() || copy.record.size() > kRecordCopyBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("a record of ", copy.record.size(), " bytes"));
+  }
+  InTurn turn(&admin_);
+  ASSIGN_OR_RETURN(const RecordCopy kept, GetRecord(id));
+  if (std::pair(copy.epoch, copy.revision) < std::pair(kept.epoch, kept.revision)) return absl::OkStatus();
+  rocksdb::WriteBatch batch;
+  RETURN_IF_ERROR(FromRocks(
+      batch.Put(RecordCopyKey(id),
+                absl::StrCat(EncodeNumber(copy.epoch), EncodeNumber(copy.revision), copy.record)),
+      "keep record"));
+  RETURN_IF_ERROR(domains_[0]->Write(&batch));
+  return domains_[0]->Sync().status();
+}
+
+absl::StatusOr<RecordCopy> DiskStore::GetRecord(VolumeId id) const {
+  RETURN_IF_ERROR(Find(id).status());
+  const absl::StatusOr<std::string> stored = domains_[0]->GetMeta(RecordCopyKey(id));
+  if (absl::IsNotFound(stored.status())) return RecordCopy();
+  RETURN_IF_ERROR(stored.status());
+  const absl::string_view value = *stored;
+  RecordCopy copy;
+  uint64_t epoch = 0;
+  if (value.size() < 16 || !ParseNumber(value.substr(0, 8), &epoch) ||
+      !ParseNumber(value.substr(8, 8), &copy.revision)) {
+    return absl::DataLossError(absl::StrCat("the copy of the record of ", VolumeName(id), " is damaged"));
+  }
+  copy.epoch = static_cast<Epoch>(epoch);
+  copy.record = std::string(value.substr(16));
+  return copy;
 }
 
 uint64_t WorthCompacting(const Volume& volume) {

@@ -84,6 +84,8 @@ class DiskStore : public Store {
   absl::StatusOr<VolumeState> GetVolume(VolumeId id) const override;
   absl::StatusOr<SpaceUsed> GetSpaceUsed(VolumeId id) const override;
 
+  absl::Status KeepRecord(VolumeId id, const RecordCopy& copy) override;
+  absl::StatusOr<RecordCopy> GetRecord(VolumeId id) const override;
   absl::Status UpdateVolume(VolumeId id, const VolumeUpdate& update) override;
   absl::StatusOr<std::vector<BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
                                                        BlockRange range) const override;

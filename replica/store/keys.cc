@@ -178,6 +178,7 @@ bool ParseChangeKey(absl::string_view key, ChangeKeyParts* parts) {
 std::string VolumeRecordKey(VolumeId volume) { return LetterKey('v', volume); }
 std::string VolumePartKey(VolumeId volume) { return LetterKey('w', volume); }
 std::string PromiseKey(VolumeId volume) { return LetterKey('e', volume); }
+std::string RecordCopyKey(VolumeId volume) { return LetterKey('r', volume); }
 std::string DeletedKey(VolumeId volume) { return LetterKey('x', volume); }
 std::string PositionKey(VolumeId volume, LaneId lane) {
   return LetterKey('p', volume, lane);

@@ -96,6 +96,7 @@ inline constexpr char kClusterKey[] = "C";    // -> cluster id
 std::string VolumeRecordKey(VolumeId volume);          // domain 0: geometry
 std::string VolumePartKey(VolumeId volume);            // other domains: "has lanes here"
 std::string PromiseKey(VolumeId volume);               // domain 0: epoch:8
+std::string RecordCopyKey(VolumeId volume);            // domain 0: epoch:8 revision:8 record
 std::string DeletedKey(VolumeId volume);               // being purged
 std::string PositionKey(VolumeId volume, LaneId lane); // applied
 std::string LineageKey(VolumeId volume, LaneId lane);

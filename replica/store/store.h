@@ -147,6 +147,14 @@ struct Tail {
   std::vector<BlockVersion> versions;
 };
 
+// A copy of a volume's catalog record, which the store does not look into.
+struct RecordCopy {
+  Epoch epoch = 0;        // that it was told under
+  uint64_t revision = 0;
+  std::string record;     // empty: none
+};
+inline constexpr size_t kRecordCopyBytesMax = 4 << 20;
+
 struct Identity {
   std::string store_id;     // 32 hex digits, made with the store
   std::string cluster_id;   // empty until bound
@@ -202,6 +210,12 @@ class Store {
   virtual absl::StatusOr<ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
                                                    uint64_t from_block,
                                                    size_t ranges_max) const = 0;
+
+  // --- the copy of its catalog record ---
+  // Durable. One of a lower epoch, or of the same and a lower revision, than it has changes nothing. INVALID_ARGUMENT:
+  // it is empty or too large.
+  virtual absl::Status KeepRecord(VolumeId id, const RecordCopy& copy) = 0;
+  virtual absl::StatusOr<RecordCopy> GetRecord(VolumeId id) const = 0;
 
   // --- I/O ---
   // Applies `ops` in order; those of one domain are one WriteBatch. One sync a domain covers all FUA ops.

@@ -89,6 +89,27 @@ TEST_F(OpenTest, RaisesTheGenerationDrawsAnIncarnationAndKeepsTheStoreId) {
   EXPECT_EQ(store_->num_domains(), 2u);
 }
 
+TEST_F(OpenTest, KeepsTheNewestCopyOfARecordUntilTheVolumeIsDeleted) {
+  ASSERT_OK(store_->CreateVolume(kVolume, kGeometry));
+  EXPECT_EQ(store_->GetRecord(kVolume)->record, "");
+  EXPECT_OK(store_->KeepRecord(kVolume, {2, 5, "five"}));
+  EXPECT_OK(store_->KeepRecord(kVolume, {2, 4, "late"}));
+  EXPECT_OK(store_->KeepRecord(kVolume, {1, 9, "of an older epoch"}));
+  Reopen();
+  EXPECT_EQ(store_->GetRecord(kVolume)->record, "five");
+  EXPECT_EQ(store_->GetRecord(kVolume)->revision, 5u);
+  EXPECT_OK(store_->KeepRecord(kVolume, {3, 1, "six"}));
+  EXPECT_EQ(store_->GetRecord(kVolume)->record, "six");
+  EXPECT_EQ(store_->GetRecord(kVolume)->epoch, 3u);
+  EXPECT_TRUE(absl::IsInvalidArgument(store_->KeepRecord(kVolume, {4, 1, ""})));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      store_->KeepRecord(kVolume, {4, 1, std::string(kRecordCopyBytesMax + 1, 'x')})));
+  ASSERT_OK(store_->DeleteVolume(kVolume));
+  EXPECT_TRUE(absl::IsNotFound(store_->GetRecord(kVolume).status()));
+  ASSERT_OK(store_->CreateVolume(kVolume, kGeometry));
+  EXPECT_EQ(store_->GetRecord(kVolume)->record, "");
+}
+
 TEST_F(OpenTest, BindsToOneClusterForEver) {
   EXPECT_OK(store_->BindCluster("c1"));
   EXPECT_OK(store_->BindCluster("c1"));

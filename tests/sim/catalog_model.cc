@@ -1,6 +1,7 @@
 #include "tests/sim/catalog_model.h"
 
 #include <memory>
+#include <utility>
 
 namespace weir::sim {
 namespace {
@@ -25,6 +26,11 @@ void CatalogModel::Exchange(uint32_t client, std::function<void()> ask,
     ask();
     if (!answer_lost) agenda_->After(dice_->Micros(50, 3000), answer);
   });
+}
+
+void CatalogModel::Replace(engine::TakeoverRecord rebuilt) {
+  record_ = {std::move(rebuilt), record_.revision + 1};
+  applied_(record_);
 }
 
 void CatalogModel::Get(uint32_t client,

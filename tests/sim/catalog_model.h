@@ -32,6 +32,8 @@ class CatalogModel {
 
   // As it is now, for the judge.
   const CatalogRecord& record() const { return record_; }
+  // It was lost, and is made anew. Nothing that was asked before counts any more.
+  void Replace(engine::TakeoverRecord rebuilt);
 
   // Until then nothing gets through.
   void OutageUntil(Time until) { outage_until_ = until; }

@@ -146,6 +146,7 @@ void Cluster::MakeFrontends() {
   parts.dice = &dice_;
   parts.network = network_.get();
   parts.catalog = catalog_.get();
+  parts.copies = &copies_;
   parts.engine = engine_options_;
   parts.give_up_after = absl::Milliseconds(dice_.Percent(50) ? 20 : 400);
   if (options_.trace) parts.trace = [this](std::string line) { Trace(line); };

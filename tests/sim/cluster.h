@@ -53,6 +53,7 @@ enum class Fault {
   kReplaceDisk,
   kOldDisk,        // a copy from before the epoch that serves takes the disk's place
   kLostSynced,     // found at the next start; final for the store
+  kLoseCatalog,    // and rebuild it from the replicas' copies
   kFaultKinds,
 };
 const char* NameOf(Fault fault);
@@ -158,6 +159,7 @@ class Cluster {
   // False: it may not be now, as with the next two.
   bool LoseSynced(uint32_t replica);
   bool RestoreOldDisk(uint32_t replica);
+  bool LoseCatalog();
   // A fault is final for a store: whether it may be this one's.
   bool MayLose(uint32_t replica) const;
   void SetFull(uint32_t replica, bool full);
@@ -207,6 +209,7 @@ class Cluster {
   bool succeeded_ = false;  // its successor has come in
   std::unique_ptr<Network> network_;
   std::unique_ptr<CatalogModel> catalog_;
+  std::vector<engine::TakeoverRecord> copies_;  // of the record, by what replicas keep
   std::unique_ptr<ContractJudge> judge_;
   std::vector<std::unique_ptr<Frontend>> frontends_;
 

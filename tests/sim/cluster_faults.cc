@@ -1,10 +1,14 @@
 // The faults of a simulated cluster, and how they end.
 #include <algorithm>
 #include <cerrno>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
 #include "tests/sim/cluster.h"
+#include "volume/engine/rebuild.h"
 
 namespace weir::sim {
 
@@ -15,7 +19,7 @@ const char* NameOf(Fault fault) {
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
       "catalog cut",   "kill frontend",   "pause frontend",   "attach elsewhere", "split",
       "leave in doubt", "suspend",        "reclaim",          "replace disk",   "old disk",
-      "lost what it had synced"};
+      "lost what it had synced", "lost catalog"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
@@ -38,7 +42,7 @@ void Cluster::FaultSome() {
   const Dice usual = std::exchange(dice_, Dice(seed_ * 1000003 + number + 1));
   // What is final for a store is rare, or there would be nothing left to judge.
   static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
-                                    Fault::kReplaceDisk, Fault::kLostSynced};
+                                    Fault::kReplaceDisk, Fault::kLostSynced, Fault::kLoseCatalog};
   auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
   if (std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare) &&
       dice_.Percent(70)) {
@@ -139,6 +143,9 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       break;
     case Fault::kLostSynced:
       happened -= LoseSynced(r) ? 0 : 1;
+      break;
+    case Fault::kLoseCatalog:
+      happened -= LoseCatalog() ? 0 : 1;
       break;
     case Fault::kFaultKinds:
       break;
@@ -257,6 +264,35 @@ bool Cluster::RestoreOldDisk(uint32_t r) {
   promised_.erase(replicas_[r]->store().identity().store_id);
   restored_[r] = active_epoch_;
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
+  return true;
+}
+
+// While all disks are well: who has lost a disk and the catalog cannot tell whether that disk had something newer.
+bool Cluster::LoseCatalog() {
+  if (!options_.survivable || store_failed_) return false;
+  std::vector<engine::RebuildSource> sources;
+  for (const auto& replica : replicas_) {
+    const store::Store& store = replica->store();
+    const absl::StatusOr<store::VolumeState> state = store.GetVolume(kVolume);
+    CHECK_OK(state.status());
+    engine::RebuildSource source{.replica = replica->name(), .store_id = store.identity().store_id,
+                                 .promised = state->promised_epoch, .pins = state->pins,
+                                 .size_blocks = state->geometry.size_blocks};
+    for (const store::LaneState& lane : state->lanes) source.positions.push_back(lane.position);
+    const absl::StatusOr<store::RecordCopy> copy = store.GetRecord(kVolume);
+    CHECK_OK(copy.status());
+    if (!copy->record.empty()) source.copy = {copy->epoch, copy->revision, copies_[std::stoul(copy->record)]};
+    sources.push_back(std::move(source));
+  }
+  const absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(sources, /*without=*/{});
+  if (!rebuilt.ok()) {
+    if (active_epoch_ > 0) Violated(absl::StrCat("the catalog cannot be rebuilt: ", rebuilt.status().message()));
+    return false;
+  }
+  // No other loss besides: the record's members are not examined yet.
+  store_failed_ = true;
+  for (const auto& frontend : frontends_) frontend->Crash();
+  catalog_->Replace(rebuilt->record);
   return true;
 }
 

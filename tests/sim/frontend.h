@@ -10,9 +10,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/catalog_model.h"
 #include "tests/sim/dice.h"
@@ -39,6 +43,7 @@ class Frontend {
     Dice* dice = nullptr;
     Network* network = nullptr;
     CatalogModel* catalog = nullptr;
+    std::vector<engine::TakeoverRecord>* copies = nullptr;  // of the record, by what replicas keep
     engine::Options engine;        // all but the epoch
     absl::Duration attach_deadline = absl::Seconds(5);
     absl::Duration give_up_after = absl::Milliseconds(400);
@@ -104,6 +109,10 @@ class Frontend {
   void Adopt(const engine::CopyLane& copy, store::Tail tail);
   void Wake(const std::string& owner);
   void TakeBase(const engine::TakeBaseOn& take);
+  void BaseTaken(uint32_t member, absl::Status status);
+  // A copy of the record, as replicas keep it.
+  store::RecordCopy CopyOf(const engine::TakeoverRecord& record);
+  void TellCopies();
   // Compare-and-swap; what cannot be known is read back.
   void Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done);
   void ReadBack(engine::TakeoverRecord next, absl::Status put,
@@ -165,6 +174,50 @@ class Frontend {
   uint64_t next_session_ = 1;
   Time armed_ = absl::InfiniteDuration();
 };
+
+template <typename What>
+void Frontend::Enter(uint64_t life, What&& what) {
+  if (life != life_) return;
+  if (!paused() && waiting_.empty()) return what();
+  Wait(std::forward<What>(what));
+}
+
+template <typename What>
+void Frontend::Later(absl::Duration delay, What what) {
+  parts_.agenda->After(delay, [this, life = life_, what = std::move(what)]() mutable {
+    Enter(life, std::move(what));
+  });
+}
+
+template <typename... Parts>
+void Frontend::Trace(const Parts&... parts) const {
+  if (parts_.trace) parts_.trace(absl::StrCat("f", index_, " ", parts...));
+}
+
+// The answer of a call that did not get through.
+template <typename Result>
+Result Failed(const absl::Status& why) {
+  if constexpr (std::is_constructible_v<Result, absl::Status>) {
+    return Result(why);
+  } else {
+    Result result;
+    result.status = why;
+    return result;
+  }
+}
+
+template <typename Result>
+void Frontend::Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
+                    std::function<void(Result)> done) {
+  auto result = std::make_shared<std::optional<Result>>();
+  parts_.network->Call(
+      index_, member, [result, call](ReplicaNode& node) { *result = call(node); },
+      [this, life = life_, result, done](absl::Status reached) {
+        Enter(life, [result, done, reached] {
+          done(reached.ok() ? std::move(**result) : Failed<Result>(reached));
+        });
+      });
+}
 
 }  // namespace weir::sim
 

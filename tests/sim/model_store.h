@@ -65,6 +65,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   absl::StatusOr<store::VolumeState> GetVolume(VolumeId id) const override;
   absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
   absl::Status UpdateVolume(VolumeId id, const store::VolumeUpdate& update) override;
+  absl::Status KeepRecord(VolumeId id, const store::RecordCopy& copy) override;
+  absl::StatusOr<store::RecordCopy> GetRecord(VolumeId) const override { return record_; }
   absl::StatusOr<std::vector<store::BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
                                                               BlockRange range) const override;
   absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
@@ -154,6 +156,7 @@ class ModelStore final : public store::Store, public ReplicaStore {
   bool AnyInvalid(BlockRange range) const;
 
   uint32_t domains_;
+  store::RecordCopy record_;  // durable as soon as it is told
   // Of this store and all its copies: an incarnation never comes twice.
   std::shared_ptr<uint64_t> starts_ = std::make_shared<uint64_t>(0);
   store::Identity identity_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "proto/base/errno.h"
 #include "tests/sim/model_store.h"
@@ -22,6 +23,13 @@ absl::Status ModelStore::UpdateVolume(VolumeId, const store::VolumeUpdate& updat
     image->blocks.resize(geometry_.size_blocks);
     image->invalid.resize(geometry_.size_blocks);
   }
+  return absl::OkStatus();
+}
+
+absl::Status ModelStore::KeepRecord(VolumeId, const store::RecordCopy& copy) {
+  if (!health_.ok()) return health_;
+  if (!has_volume_) return ErrnoToStatus(ENOENT, "no such volume");
+  if (std::pair(copy.epoch, copy.revision) >= std::pair(record_.epoch, record_.revision)) record_ = copy;
   return absl::OkStatus();
 }
 

@@ -131,6 +131,11 @@ absl::Status ReplicaNode::AdoptTail(const v1::Fence& fence, const store::Tail& t
   return Step(fence, [&] { return kept().AdoptTail(kVolume, tail); });
 }
 
+absl::Status ReplicaNode::KeepRecord(v1::Fence fence, const store::RecordCopy& copy) {
+  fence.set_incarnation(kept().identity().incarnation);  // it is not looked at
+  return Step(fence, [&] { return kept().KeepRecord(kVolume, copy); });
+}
+
 absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
                                    const std::vector<std::pair<LaneId, Position>>& expected,
                                    const store::VolumeUpdate& update) {

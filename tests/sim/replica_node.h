@@ -68,6 +68,7 @@ class ReplicaNode {
   absl::StatusOr<store::Tail> ReadTail(const v1::Fence& fence, LaneId lane, Position from,
                                        Position to);
   absl::Status AdoptTail(const v1::Fence& fence, const store::Tail& tail);
+  absl::Status KeepRecord(v1::Fence fence, const store::RecordCopy& copy);
   absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch,
                         const std::vector<std::pair<LaneId, Position>>& expected,
                         const store::VolumeUpdate& update);

@@ -8,6 +8,7 @@ SIM_SRCS = [
     "cluster_snapshots.cc",
     "contract_judge.cc",
     "frontend.cc",
+    "frontend_takeover.cc",
     "model_store.cc",
     "model_store_join.cc",
     "model_store_pins.cc",

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "weir/v1/catalog.pb.h"
 
 namespace weir::catalog {
@@ -30,7 +31,8 @@ using VersionedFrontend = Versioned<v1::FrontendRecord>;
 
 class Catalog {
  public:
-  // "embedded:DIR", or "etcd:HOST:PORT,...", see EtcdConfig::Parse. INVALID_ARGUMENT for
+  // "embedded:DIR", or "etcd:HOST:PORT,...", see EtcdConfig::Parse. Either may end in ?cluster=ID: a catalog that is made has that
+  // id, and one that is there must have it; for a cluster whose catalog was lost. INVALID_ARGUMENT for
   // another scheme. FAILED_PRECONDITION: DIR is in use by another frontend (names its pid), of
   // a newer format, or not what it should be. UNAVAILABLE: etcd does not answer.
   static absl::StatusOr<std::unique_ptr<Catalog>> Open(const std::string& spec);
@@ -38,6 +40,9 @@ class Catalog {
   // What is wrong with `spec` as far as can be said without opening it: INVALID_ARGUMENT, or FAILED_PRECONDITION for
   // TLS files that cannot be read.
   static absl::Status Check(const std::string& spec);
+
+  // The DIR of an embedded one; empty: it is none.
+  static std::string EmbeddedDirectory(absl::string_view spec);
 
   virtual ~Catalog() = default;
 

@@ -75,8 +75,8 @@ absl::Status Damaged(const std::string& dir, absl::string_view what) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EmbeddedCatalog>> EmbeddedCatalog::Open(
-    const std::string& dir) {
+absl::StatusOr<std::unique_ptr<EmbeddedCatalog>> EmbeddedCatalog::Open(const std::string& dir,
+                                                                       const std::string& cluster) {
   std::error_code error;
   std::filesystem::create_directories(dir, error);
   if (error) {
@@ -87,7 +87,8 @@ absl::StatusOr<std::unique_ptr<EmbeddedCatalog>> EmbeddedCatalog::Open(
   std::unique_ptr<EmbeddedCatalog> catalog(new EmbeddedCatalog(dir));
   absl::MutexLock lock(&catalog->mu_);
   RETURN_IF_ERROR(catalog->OpenDatabase());
-  RETURN_IF_ERROR(catalog->MakeOrCheck());
+  RETURN_IF_ERROR(catalog->MakeOrCheck(cluster));
+  RETURN_IF_ERROR(CheckCluster(cluster, catalog->cluster_id_));
   return catalog;
 }
 
@@ -121,9 +122,9 @@ absl::Status EmbeddedCatalog::OpenDatabase() {
   return Damaged(dir_, reason);
 }
 
-absl::Status EmbeddedCatalog::MakeOrCheck() {
+absl::Status EmbeddedCatalog::MakeOrCheck(const std::string& new_cluster) {
   absl::StatusOr<std::string> format = ReadLocked(kFormatKey);
-  if (absl::IsNotFound(format.status())) return Make();
+  if (absl::IsNotFound(format.status())) return Make(new_cluster);
   RETURN_IF_ERROR(format.status());
   uint64_t version = 0;
   if (!absl::SimpleAtoi(*format, &version)) {
@@ -145,13 +146,13 @@ absl::Status EmbeddedCatalog::MakeOrCheck() {
   return CheckFloor();
 }
 
-absl::Status EmbeddedCatalog::Make() {
+absl::Status EmbeddedCatalog::Make(const std::string& cluster_id) {
   absl::StatusOr<Floor> floor = ReadFloor(dir_);
   if (!absl::IsNotFound(floor.status())) {
     return Damaged(dir_, "the database is empty although it has been in use");
   }
   v1::ClusterRecord cluster;
-  cluster.set_cluster_id(NewUniqueId());
+  cluster.set_cluster_id(cluster_id.empty() ? NewUniqueId() : cluster_id);
   cluster_id_ = cluster.cluster_id();
   revision_ = 1;
   rocksdb::WriteBatch batch;

@@ -30,9 +30,9 @@ namespace weir::catalog {
 // Thread-safe. Owns the database; closing it is the destructor's work.
 class EmbeddedCatalog : public Catalog {
  public:
-  // Makes the catalog if `dir` is empty or missing.
-  static absl::StatusOr<std::unique_ptr<EmbeddedCatalog>> Open(
-      const std::string& dir);
+  // Makes the catalog if `dir` is empty or missing. `cluster`: see Catalog::Open; may be empty.
+  static absl::StatusOr<std::unique_ptr<EmbeddedCatalog>> Open(const std::string& dir,
+                                                               const std::string& cluster = "");
   ~EmbeddedCatalog() override;
 
   std::string cluster_id() const override { return cluster_id_; }
@@ -56,8 +56,8 @@ class EmbeddedCatalog : public Catalog {
   explicit EmbeddedCatalog(std::string dir) : dir_(std::move(dir)) {}
 
   absl::Status OpenDatabase() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status MakeOrCheck() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status Make() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status MakeOrCheck(const std::string& new_cluster) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Make(const std::string& cluster_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckFloor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // The record under `key`; NOT_FOUND.

@@ -133,6 +133,23 @@ TEST_F(EmbeddedCatalogTest, AMissingLogDatabaseOrFloorIsRefused) {
   EXPECT_TRUE(absl::IsDataLoss(Open()));
 }
 
+TEST_F(EmbeddedCatalogTest, IsMadeForTheClusterThatHasLostItsOwn) {
+  const std::string id = "0123456789abcdef0123456789abcdef";
+  EXPECT_TRUE(absl::IsInvalidArgument(Catalog::Open("embedded:" + dir_ + "?cluster=mine").status()));
+  {
+    const auto made = Catalog::Open("embedded:" + dir_ + "?cluster=" + id);
+    ASSERT_TRUE(made.ok()) << made.status();
+    EXPECT_EQ((*made)->cluster_id(), id);
+  }
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(catalog_->cluster_id(), id);
+  catalog_.reset();
+  const std::string other(32, 'a');
+  EXPECT_TRUE(absl::IsFailedPrecondition(Catalog::Open("embedded:" + dir_ + "?cluster=" + other).status()));
+  EXPECT_EQ(Catalog::EmbeddedDirectory("embedded:/a/b?cluster=" + id), "/a/b");
+  EXPECT_EQ(Catalog::EmbeddedDirectory("etcd:h:1"), "");
+}
+
 TEST_F(EmbeddedCatalogTest, AnUnwritableFolderSaysWhatToDo) {
   EXPECT_TRUE(absl::IsInvalidArgument(Catalog::Open("embedded:").status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(

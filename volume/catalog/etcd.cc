@@ -56,12 +56,14 @@ absl::StatusOr<std::unique_ptr<EtcdCatalog>> EtcdCatalog::Open(EtcdConfig config
   ASSIGN_OR_RETURN(std::unique_ptr<EtcdClient> client, EtcdClient::Make(std::move(config)));
   std::unique_ptr<EtcdCatalog> catalog(new EtcdCatalog(std::move(client)));
   RETURN_IF_ERROR(catalog->MakeOrCheck());
+  RETURN_IF_ERROR(catalog::CheckCluster(catalog->client_->config().cluster, catalog->cluster_id_));
   return catalog;
 }
 
 absl::Status EtcdCatalog::MakeOrCheck() {
   v1::ClusterRecord made;
-  made.set_cluster_id(NewUniqueId());
+  const std::string& wanted = client_->config().cluster;
+  made.set_cluster_id(wanted.empty() ? NewUniqueId() : wanted);
   made.set_format(kFormat);
   const std::string key = Key("", kClusterName);
   TxnRequest request;

@@ -15,6 +15,7 @@
 #include "grpcpp/support/channel_arguments.h"
 #include "proto/base/status_macros.h"
 #include "volume/catalog/floor.h"
+#include "volume/catalog/unique_id.h"
 
 namespace weir::catalog {
 namespace {
@@ -54,14 +55,15 @@ absl::Status SetParameter(absl::string_view parameter, EtcdConfig* config) {
                        : pair.first == "cert"   ? &config->cert
                        : pair.first == "key"    ? &config->key
                        : pair.first == "prefix" ? &config->prefix
+                       : pair.first == "cluster" ? &config->cluster
                                                 : nullptr;
   if (field == nullptr || pair.second.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "etcd parameter '", parameter, "': give ca=FILE, cert=FILE, key=FILE, "
-        "prefix=TEXT or timeout=DURATION"));
+        "prefix=TEXT, timeout=DURATION or cluster=ID"));
   }
   *field = pair.second;
-  return absl::OkStatus();
+  return field == &config->cluster ? CheckClusterId(config->cluster) : absl::OkStatus();
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const EtcdConfig& config) {

@@ -32,6 +32,7 @@ namespace weir::catalog {
 struct EtcdConfig {
   std::vector<std::string> endpoints;  // HOST:PORT
   std::string prefix = "weir/";        // of every key; several clusters may share an etcd
+  std::string cluster;                 // see Catalog::Open; may be empty
   // PEM files, read once. Empty `ca`: no TLS. `cert` and `key`: both or neither.
   std::string ca, cert, key;
   // Above the time in which a member of a good cluster answers, fsync included.
@@ -40,7 +41,7 @@ struct EtcdConfig {
   absl::Duration call_deadline = absl::Seconds(6);
   absl::Duration round_delay = absl::Milliseconds(100);  // between rounds over all members
 
-  // "HOST:PORT,HOST:PORT?ca=FILE&cert=FILE&key=FILE&prefix=TEXT&timeout=DURATION"; `timeout` is
+  // "HOST:PORT,HOST:PORT?ca=FILE&cert=FILE&key=FILE&prefix=TEXT&timeout=DURATION&cluster=ID"; `timeout` is
   // call_deadline. INVALID_ARGUMENT.
   static absl::StatusOr<EtcdConfig> Parse(absl::string_view text);
 };

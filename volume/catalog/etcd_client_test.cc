@@ -60,6 +60,9 @@ TEST(EtcdConfigTest, ReadsEndpointsAndParameters) {
   EXPECT_EQ(config->prefix, "w2/");
   EXPECT_EQ(config->call_deadline, absl::Seconds(2));
   EXPECT_EQ(EtcdConfig::Parse("a:1")->prefix, "weir/");
+  const std::string cluster(32, 'a');
+  EXPECT_EQ(EtcdConfig::Parse("a:1?cluster=" + cluster)->cluster, cluster);
+  EXPECT_TRUE(absl::IsInvalidArgument(EtcdConfig::Parse("a:1?cluster=mine").status()));
 }
 
 TEST(EtcdClientTest, StaysWithTheMemberThatAnswered) {

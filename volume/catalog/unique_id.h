@@ -4,10 +4,18 @@
 
 #include <string>
 
+#include "absl/status/status.h"
+
 namespace weir::catalog {
 
 // 128 bits from the system, as 32 hexadecimal digits. Thread-safe.
 std::string NewUniqueId();
+
+// INVALID_ARGUMENT: `id` is no such name.
+absl::Status CheckClusterId(const std::string& id);
+
+// FAILED_PRECONDITION unless `wanted` is empty or what was `found`.
+absl::Status CheckCluster(const std::string& wanted, const std::string& found);
 
 }  // namespace weir::catalog
 

@@ -255,7 +255,7 @@ void Takeover::TakeBases(Time now, TakeoverEffects& effects) {
     if (!Good(i)) continue;
     ++pending_;
     TakeBaseOn base{i, members_[i].sealed.incarnation, record_.pins, record_.size_blocks, {},
-                    record_.act_epoch};
+                    record_.act_epoch, WhenActive()};
     for (const SealedState::Lane& lane : members_[i].sealed.lanes) {
       base.expected.push_back(lane.position);
     }
@@ -313,14 +313,20 @@ void Takeover::Activate(Time now, TakeoverEffects& effects) {
   if (options_.fresh || record_.intact_since == 0 || !NothingLost()) {
     record_.intact_since = record_.epoch;
   }
-  record_.recovering = false;
-  record_.act_epoch = record_.epoch;
-  record_.lease = options_.lease;
-  record_.floor.assign(options_.lanes, Position(record_.epoch, 0));
+  record_ = WhenActive();
   for (uint32_t i = 0; i < members_.size(); ++i) {
     if (Good(i)) record_.members[i].boot_id = members_[i].sealed.boot_id;
   }
   effects.push_back(CommitRecord{record_});
+}
+
+TakeoverRecord Takeover::WhenActive() const {
+  TakeoverRecord next = record_;
+  next.recovering = false;
+  next.act_epoch = next.epoch;
+  next.lease = options_.lease;
+  next.floor.assign(options_.lanes, Position(next.epoch, 0));
+  return next;
 }
 
 void Takeover::Fail(absl::Status status, TakeoverEffects& effects) {

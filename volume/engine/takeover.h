@@ -87,7 +87,7 @@ struct CopyLane {
   uint64_t target_incarnation = 0;
 };
 // First tell it the record's size and pins, and no others: what an attempt that never reached the record has
-// left goes with that.
+// left goes with that. Last give it a copy of what the record will be; see rebuild.h.
 struct TakeBaseOn {                                  // -> BaseTaken
   uint32_t member = 0;
   uint64_t incarnation = 0;
@@ -95,6 +95,7 @@ struct TakeBaseOn {                                  // -> BaseTaken
   uint64_t size_blocks = 0;
   std::vector<Position> expected;  // by lane
   Epoch act_epoch = 0;             // ends of later epochs leave the lineage
+  TakeoverRecord next;             // if no other member is given up meanwhile
 };
 // It is out of the volume; for the log.
 struct GiveUpMember {
@@ -162,6 +163,7 @@ class Takeover {
   void EndSealing(Time now, TakeoverEffects& effects);
   void Level(Time now, TakeoverEffects& effects);
   void TakeBases(Time now, TakeoverEffects& effects);
+  TakeoverRecord WhenActive() const;
   void Activate(Time now, TakeoverEffects& effects);
   void Fail(absl::Status status, TakeoverEffects& effects);
   // Notes where its lanes ended. Not OK: it must not be a member any more.

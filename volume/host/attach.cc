@@ -128,7 +128,9 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     Drop(name);
     before->runner->Stop("volume " + name + " is being attached anew");
   }
-  auto attached = std::make_shared<Attached>(catalog_.get(), std::move(read));
+  auto attached = std::make_shared<Attached>(
+      catalog_.get(), std::move(read),
+      [this](const v1::VolumeRecord& record, uint64_t revision) { TellCopies(record, revision); });
   const engine::Time start = MonotonicNow();
   {
     // Not shared yet; held for the sake of the annotation.

@@ -171,6 +171,8 @@ class Host {
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
   virtual absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() = 0;
   virtual absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) = 0;
+  virtual absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
+      const v1::RebuildCatalogRequest& request) = 0;
 };
 
 }  // namespace weir::host

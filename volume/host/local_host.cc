@@ -20,7 +20,9 @@
 #include "proto/wire/transport.h"
 #include "volume/host/clock.h"
 #include "volume/host/explain.h"
+#include "volume/host/rebuild.h"
 #include "volume/host/registration.h"
+#include "volume/host/replica_client.h"
 #include "volume/host/scrub_status.h"
 #include "volume/host/volume_service.h"
 
@@ -37,6 +39,7 @@ constexpr size_t kControlWaitingMax = 256;
 constexpr size_t kBackgroundWaitingMax = 4096;
 constexpr size_t kMessageBytesMax = 8 << 20;
 constexpr absl::Duration kAskDeadline = absl::Seconds(2);
+constexpr absl::Duration kTellDeadline = absl::Seconds(1);
 constexpr absl::Duration kServerStopDeadline = absl::Seconds(3);
 
 // One that has not answered.
@@ -432,10 +435,30 @@ absl::Status LocalHost::Attached::Commit(
     const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change) {
   absl::MutexLock lock(&mu);
   const absl::Status status = holder.Commit(change(holder.record()));
+  if (status.ok()) committed(holder.record(), holder.revision());
   absl::MutexLock seen_lock(&seen_mu);
   seen = holder.record();
   catalog_error = status.ok() ? "" : std::string(status.message());
   return status;
+}
+
+void LocalHost::TellCopies(const v1::VolumeRecord& record, uint64_t revision) {
+  auto work = [record, revision, cluster = catalog_->cluster_id()] {
+    for (const v1::Member& member : record.members()) {
+      if (!member.in_sync()) continue;
+      v1::KeepRecordRequest keep = CopyOf(record, revision, record.epoch());
+      keep.mutable_fence()->set_cluster_id(cluster);
+      keep.mutable_fence()->set_store_id(member.store_id());
+      const absl::Status status = ReplicaClient(member.replica(), member.address()).KeepRecord(keep, kTellDeadline);
+      if (!status.ok()) LOG(INFO) << "volume=" << record.name() << " a copy of its record is an older one: " << status;
+    }
+  };
+  // If there is no room, the next change brings another.
+  (void)background_->Run(std::move(work));
+}
+
+absl::StatusOr<v1::RebuildCatalogResponse> LocalHost::RebuildCatalog(const v1::RebuildCatalogRequest& request) {
+  return AskAndRebuildCatalog(*catalog_, request);
 }
 
 v1::VolumeRecord LocalHost::Attached::Record() {

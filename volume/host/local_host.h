@@ -88,12 +88,15 @@ class LocalHost final : public Host {
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
   absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() override;
   absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) override;
+  absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
+      const v1::RebuildCatalogRequest& request) override;
 
  private:
   // An attached volume and its record, which only membership and detach change.
   struct Attached {
-    Attached(catalog::Catalog* catalog, catalog::VersionedVolume read)
-        : holder(catalog, std::move(read)) {}
+    Attached(catalog::Catalog* catalog, catalog::VersionedVolume read,
+             std::function<void(const v1::VolumeRecord&, uint64_t revision)> told)
+        : committed(std::move(told)), holder(catalog, std::move(read)) {}
     // Blocks for the catalog. ABORTED: another frontend has changed the record.
     absl::Status Commit(const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change);
     // The record as of the last commit that is known to have come through; does not block.
@@ -104,6 +107,8 @@ class LocalHost final : public Host {
     void DropDoubtfulPins();
 
     std::shared_ptr<VolumeRunner> runner;  // set before it is shared
+    // Of each change that the catalog has taken; does not block.
+    const std::function<void(const v1::VolumeRecord&, uint64_t revision)> committed;
     absl::Mutex mu;                        // held while the catalog is asked
     VolumeRecordHolder holder ABSL_GUARDED_BY(mu);
     absl::Mutex seen_mu ABSL_ACQUIRED_AFTER(mu);
@@ -198,6 +203,9 @@ class LocalHost final : public Host {
 
   // attributes.cc
   absl::Status RegisterFrontend();
+
+  // Gives the members in sync copies of the record, later and if they can be reached: the next change brings another.
+  void TellCopies(const v1::VolumeRecord& record, uint64_t revision);
 
   absl::Status StartService();
   absl::Status StartMonitor();

@@ -95,6 +95,7 @@ constexpr HostOptionKey kKeys[] = {
      "Where volumes and replicas are recorded. embedded:DIR: one frontend at a time may use a "
      "DIR. etcd:HOST:PORT,HOST:PORT...[?ca=FILE&cert=FILE&key=FILE&prefix=TEXT&timeout=6s]: any "
      "number of frontends; ca turns TLS on, keys begin with prefix (weir/), a call gives up after timeout. "
+     "cluster=ID, after a ? in either: a catalog that is made is for that cluster, which has lost its own. "
      "Required."},
     {"replicas",
      "The cluster's replicas, NAME=ADDRESS,NAME=ADDRESS... (address: HOST:PORT "
@@ -283,8 +284,8 @@ absl::Status HostOptions::Validate() const {
 
 void CheckHostOptions(const HostOptions& options, ConfigCheck* check) {
   check->Note(options.Validate());
-  absl::string_view folder = options.catalog;
-  if (absl::ConsumePrefix(&folder, "embedded:") && !folder.empty()) check->Folder("catalog", std::string(folder));
+  const std::string folder = catalog::Catalog::EmbeddedDirectory(options.catalog);
+  if (!folder.empty()) check->Folder("catalog", folder);
   if (!options.catalog.empty()) check->Note(catalog::Catalog::Check(options.catalog));
   for (const auto& [name, address] : options.replicas) check->Peer("replicas", address);
   check->Listen("listen", options.listen);

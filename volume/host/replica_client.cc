@@ -135,6 +135,20 @@ absl::Status ReplicaClient::UpdateVolume(const v1::UpdateReplicaVolumeRequest& r
                  "telling it size and pins");
 }
 
+absl::Status ReplicaClient::KeepRecord(const v1::KeepRecordRequest& request, absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::KeepRecordResponse response;
+  return Explain(service_->stub.KeepRecord(&call.context, request, &response), "giving it a copy of the record");
+}
+
+absl::StatusOr<v1::ListRecordsResponse> ReplicaClient::ListRecords(absl::Duration deadline) {
+  Call call(cancellation_, deadline);
+  v1::ListRecordsResponse response;
+  RETURN_IF_ERROR(Explain(service_->stub.ListRecords(&call.context, v1::ListRecordsRequest(), &response),
+                          "asking for its copies of records"));
+  return response;
+}
+
 absl::StatusOr<v1::ReadPinnedResponse> ReplicaClient::ReadPinned(
     const v1::ReadPinnedRequest& request, absl::Duration deadline) {
   Call call(cancellation_, deadline);

@@ -73,6 +73,8 @@ class ReplicaClient {
                         absl::Duration deadline);
   absl::Status UpdateVolume(const v1::UpdateReplicaVolumeRequest& request,
                             absl::Duration deadline);
+  absl::Status KeepRecord(const v1::KeepRecordRequest& request, absl::Duration deadline);
+  absl::StatusOr<v1::ListRecordsResponse> ListRecords(absl::Duration deadline);
   absl::StatusOr<v1::ReadPinnedResponse> ReadPinned(const v1::ReadPinnedRequest& request,
                                                     absl::Duration deadline);
   absl::StatusOr<v1::GetChangedSinceResponse> GetChangedSince(

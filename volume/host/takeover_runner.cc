@@ -172,11 +172,17 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
   update.set_version(uint64_t{request.fence().epoch()} << 32);
   update.set_size_bytes(take.size_blocks * kBlockBytes);
   for (const Pin& pin : take.pins) PinToProto(pin, update.add_pins());
-  InBackground([this, member = take.member, request, update]() -> Event {
+  v1::KeepRecordRequest keep =
+      CopyOf(WithTakeover(holder_->record(), take.next), holder_->revision(), request.fence().epoch());
+  *keep.mutable_fence() = request.fence();
+  InBackground([this, member = take.member, request, update, keep]() -> Event {
     absl::Status status = clients_[member]->UpdateVolume(update, config_.call_deadline);
     // An older replica, which has no pins to drop.
     if (absl::IsUnimplemented(status) && update.pins().empty()) status = absl::OkStatus();
     if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
+    if (status.ok()) status = clients_[member]->KeepRecord(keep, config_.call_deadline);
+    // An older one again, which cannot help if the catalog is lost.
+    if (absl::IsUnimplemented(status)) status = absl::OkStatus();
     return [member, status](engine::Takeover& takeover,
                             engine::TakeoverEffects& effects) {
       takeover.BaseTaken(member, status, MonotonicNow(), effects);

@@ -218,6 +218,15 @@ void RaiseFloor(const std::vector<Position>& floor, v1::VolumeRecord* record) {
 
 }  // namespace
 
+v1::KeepRecordRequest CopyOf(const v1::VolumeRecord& record, uint64_t revision, uint32_t epoch) {
+  v1::KeepRecordRequest keep;
+  keep.mutable_fence()->set_volume_id(record.id());
+  keep.mutable_fence()->set_epoch(epoch);
+  keep.set_revision(revision);
+  keep.set_record(record.SerializeAsString());
+  return keep;
+}
+
 engine::Table ToTable(const v1::VolumeRecord& record) {
   engine::Table table;
   for (const v1::Member& member : record.members()) {

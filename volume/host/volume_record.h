@@ -14,6 +14,7 @@
 #include "volume/engine/takeover.h"
 #include "volume/engine/types.h"
 #include "weir/v1/catalog.pb.h"
+#include "weir/v1/replica.pb.h"
 #include "weir/v1/volume.pb.h"
 
 namespace weir::host {
@@ -71,6 +72,9 @@ absl::Status RefuseRestoring(const v1::VolumeRecord& record);
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
 v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
                               const engine::TakeoverRecord& takeover);
+
+// What gives a replica its copy of the record; the store is still to be named.
+v1::KeepRecordRequest CopyOf(const v1::VolumeRecord& record, uint64_t revision, uint32_t epoch);
 
 // The table of the record's members.
 engine::Table ToTable(const v1::VolumeRecord& record);

@@ -232,6 +232,15 @@ VolumeService::Reactor* VolumeService::SetAttributes(Context* context,
   });
 }
 
+VolumeService::Reactor* VolumeService::RebuildCatalog(Context* context,
+                                                      const v1::RebuildCatalogRequest* request,
+                                                      v1::RebuildCatalogResponse* response) {
+  return Control(context, [this, request, response]() -> absl::Status {
+    ASSIGN_OR_RETURN(*response, host_->RebuildCatalog(*request));
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* VolumeService::Io(
     Context*) {
   return VolumeIoStream::Begin(

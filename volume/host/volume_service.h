@@ -56,7 +56,8 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_ListReplicas<
     v1::VolumeService::WithCallbackMethod_ListFrontends<
     v1::VolumeService::WithCallbackMethod_SetAttributes<
-    VolumeServiceSnapshots>>>>>>>>>>>>>>>;
+    v1::VolumeService::WithCallbackMethod_RebuildCatalog<
+    VolumeServiceSnapshots>>>>>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -112,6 +113,8 @@ class VolumeService final : public VolumeServiceBase {
                          v1::ListFrontendsResponse* response) override;
   Reactor* SetAttributes(Context* context, const v1::SetAttributesRequest* request,
                          v1::SetAttributesResponse* response) override;
+  Reactor* RebuildCatalog(Context* context, const v1::RebuildCatalogRequest* request,
+                          v1::RebuildCatalogResponse* response) override;
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Io(
       Context* context) override;

@@ -513,6 +513,40 @@ grpc::Status FakeReplica::GetChangedSince(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+grpc::Status FakeReplica::KeepRecord(grpc::ServerContext*, const v1::KeepRecordRequest* request,
+                                     v1::KeepRecordResponse*) {
+  absl::MutexLock lock(&mu_);
+  v1::Fence fence = request->fence();
+  fence.set_incarnation(incarnation_);
+  const grpc::Status status = CheckFence(fence);
+  if (!status.ok()) return status;
+  volume_->record.set_volume_id(fence.volume_id());
+  volume_->record.set_epoch(fence.epoch());
+  volume_->record.set_revision(request->revision());
+  volume_->record.set_record(request->record());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeReplica::ListRecords(grpc::ServerContext*, const v1::ListRecordsRequest*,
+                                      v1::ListRecordsResponse* response) {
+  absl::MutexLock lock(&mu_);
+  response->set_name(name_);
+  response->set_store_id("store-" + name_);
+  for (const auto& [id, volume] : volumes_) {
+    v1::KeptRecord* kept = response->add_records();
+    *kept = volume.record;
+    kept->set_volume_id(id);
+    kept->set_promised_epoch(volume.promised);
+    for (size_t i = 0; i < volume.lanes.size(); ++i) {
+      v1::LanePosition* lane = kept->add_positions();
+      lane->set_lane(static_cast<uint32_t>(i));
+      lane->set_position(volume.lanes[i].position);
+    }
+    for (const v1::Pin& pin : volume.pins) kept->add_pins(pin.id());
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeReplica::TakeBase(grpc::ServerContext*,
                                    const v1::TakeBaseRequest* request,
                                    v1::TakeBaseResponse*) {

@@ -95,6 +95,10 @@ class FakeReplica final : public v1::ReplicaService::Service {
   grpc::Status UpdateVolume(grpc::ServerContext* context,
                             const v1::UpdateReplicaVolumeRequest* request,
                             v1::UpdateReplicaVolumeResponse* response) override;
+  grpc::Status KeepRecord(grpc::ServerContext* context, const v1::KeepRecordRequest* request,
+                          v1::KeepRecordResponse* response) override;
+  grpc::Status ListRecords(grpc::ServerContext* context, const v1::ListRecordsRequest* request,
+                           v1::ListRecordsResponse* response) override;
   grpc::Status ReadPinned(grpc::ServerContext* context, const v1::ReadPinnedRequest* request,
                           v1::ReadPinnedResponse* response) override;
   grpc::Status GetChangedSince(grpc::ServerContext* context,
@@ -120,6 +124,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
     std::map<uint64_t, std::string> blocks;  // absent: zeros
     uint64_t size_bytes = 0;
     uint64_t update_version = 0;
+    v1::KeptRecord record;  // its copy
     std::vector<v1::Pin> pins;
     std::map<uint64_t, std::map<uint64_t, std::string>> pinned;  // by pin: what `blocks` was
   };

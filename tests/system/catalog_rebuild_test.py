@@ -1,0 +1,123 @@
+"""The catalog is lost, and made anew from the copies that replicas keep, as OPERATIONS.md says."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import unittest
+
+import harness
+from harness import MIB, wait_until
+
+
+class CatalogRebuildTest(unittest.TestCase):
+    def setUp(self):
+        self.cluster = harness.RealCluster("--size=64MiB")
+        self.addCleanup(self.cluster.close)
+        self.cluster.up()
+        self.catalog = os.path.join(self.cluster.dir, "catalog")
+
+    def volumes(self):
+        listed = json.loads(self.cluster.weirctl("volume", "list", "--output=json").stdout)
+        return [volume["name"] for volume in listed.get("volumes", [])]
+
+    def rebuild(self, *flags, check=True):
+        return self.cluster.weirctl("catalog", "rebuild", *flags, check=check)
+
+    def make_catalog_for(self, cluster_id):
+        """As weir-volume does when it is started so."""
+        process = subprocess.Popen(
+            [os.path.join(self.cluster.env["BIN"], "weir-volume"),
+             f"--catalog=embedded:{self.catalog}?cluster={cluster_id}", "--listen=127.0.0.1:0"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: os.path.exists(os.path.join(self.catalog, "floor")), 20, "the catalog is made")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(process.wait(30), 0)
+
+    def test_volumes_and_snapshots_are_there_again(self):
+        weirctl = self.cluster.weirctl
+        handle = self.cluster.connect()
+        first, second = os.urandom(4 * MIB), os.urandom(4 * MIB)
+        handle.pwrite(first, 0)
+        weirctl("snapshot", "create", "demo@before")
+        handle.pwrite(second, 2 * MIB)
+        handle.flush()
+        handle.shutdown()
+        weirctl("volume", "grow", "demo", "--size=128MiB")
+        weirctl("volume", "create", "other", "--size=16MiB")
+        weirctl("io", "write", "other", "--offset=0", "--length=4096", "--pattern=0x5a")
+        weirctl("volume", "flush", "other")
+
+        self.cluster.kill9("volume")
+        shutil.rmtree(self.catalog)
+        self.cluster.ops("start", "volume")
+        self.assertEqual(self.volumes(), [])
+        refused = self.rebuild(check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        found = re.search(r"embedded:DIR\?cluster=([0-9a-f]{32})", refused.stderr)
+        self.assertTrue(found, refused.stderr)
+
+        self.cluster.kill9("volume")
+        shutil.rmtree(self.catalog)
+        self.make_catalog_for(found.group(1))
+        self.cluster.ops("start", "volume")
+        self.assertIn("would be rebuilt", self.rebuild().stdout)
+        self.assertEqual(self.volumes(), [])
+
+        # One that is away could have been the only one that is up to date.
+        self.cluster.kill9("replica3")
+        refused = self.rebuild("--yes", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("--without=replica3", refused.stdout + refused.stderr)
+        self.assertEqual(self.volumes(), [])
+        self.cluster.ops("start", "replica3")
+
+        self.rebuild("--yes")
+        self.assertEqual(sorted(self.volumes()), ["demo", "other"])
+        handle = self.cluster.connect()
+        self.assertEqual(handle.get_size(), 128 * MIB)
+        self.assertEqual(bytes(handle.pread(2 * MIB, 0)), first[:2 * MIB])
+        self.assertEqual(bytes(handle.pread(4 * MIB, 2 * MIB)), second)
+        handle.shutdown()
+        old = os.path.join(self.cluster.dir, "old")
+        with open(old, "wb") as out:
+            subprocess.run([os.path.join(self.cluster.env["BIN"], "weirctl"), f"--cluster={self.cluster.dir}",
+                            "snapshot", "read", "demo@before", "--length=4MiB"], stdout=out, check=True, timeout=60)
+        with open(old, "rb") as read:
+            self.assertEqual(read.read(), first)
+        self.assertIn("5a5a5a5a", weirctl("io", "read", "other", "--offset=0", "--length=4096").stdout.replace(" ", ""))
+        # Again changes nothing.
+        self.assertIn("known", self.rebuild("--yes").stdout)
+
+    def test_without_a_replica_that_is_gone(self):
+        handle = self.cluster.connect()
+        data = os.urandom(MIB)
+        handle.pwrite(data, 0)
+        handle.flush()
+        handle.shutdown()
+        cluster_id = json.loads(
+            self.cluster.weirctl("replica", "show", "replica1", "--output=json").stdout)["cluster_id"]
+        self.cluster.kill9("volume", "replica2")
+        shutil.rmtree(self.catalog)
+        self.make_catalog_for(cluster_id)
+        self.cluster.ops("start", "volume")
+        self.rebuild("--yes", "--without=replica2")
+        handle = self.cluster.connect()
+        self.assertEqual(bytes(handle.pread(MIB, 0)), data)
+        handle.pwrite(data, MIB)
+        handle.shutdown()
+        # It was not gone for ever, and is brought back like any other.
+        self.cluster.ops("start", "replica2")
+        wait_until(self.all_in_sync, 60, "all three are in sync")
+
+    def all_in_sync(self):
+        shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
+        return all(target["state"] == "in_sync" for target in shown["table"]["targets"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,54 @@
+// A volume's record made anew after the catalog was lost, from the copies that its replicas keep.
+//
+// A copy is told to each good member at the end of a takeover, after its base and before the record says ACTIVE, so of
+// every epoch that has served its members have one. DESIGN.md, "When the catalog is lost", says why the newest copy is
+// enough.
+//
+// Thread-safety: pure functions.
+#ifndef WEIR_VOLUME_ENGINE_REBUILD_H_
+#define WEIR_VOLUME_ENGINE_REBUILD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "volume/engine/takeover.h"
+
+namespace weir::engine {
+
+struct RecordCopy {
+  Epoch epoch = 0;        // that it was told under
+  uint64_t revision = 0;  // within the epoch
+  TakeoverRecord record;
+};
+
+// What one replica says of the volume.
+struct RebuildSource {
+  std::string replica;
+  std::string store_id;
+  Epoch promised = 0;
+  std::vector<Position> positions;  // by lane
+  std::vector<uint64_t> pins;       // ids
+  uint64_t size_blocks = 0;         // for which it has room
+  std::optional<RecordCopy> copy;
+};
+
+struct Rebuilt {
+  size_t source = 0;      // whose copy it is
+  TakeoverRecord record;  // recovering: its members are to be examined. No client may go on, no promise is above its epoch.
+  std::vector<uint64_t> lost_pins;  // the copy names them, and not every member has them
+};
+
+// `without`: replicas that need not be among the sources; they are no members in sync then. FAILED_PRECONDITION: no
+// copy, or a replica of its is missing. DATA_LOSS: somebody has writes of an epoch of which no copy is left, or no member in
+// sync is.
+absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& sources,
+                                const std::set<std::string>& without);
+
+}  // namespace weir::engine
+
+#endif  // WEIR_VOLUME_ENGINE_REBUILD_H_

@@ -1,0 +1,134 @@
+#include "volume/engine/rebuild.h"
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "gtest/gtest.h"
+
+namespace weir::engine {
+namespace {
+
+TakeoverRecord Active(Epoch epoch, const std::set<std::string>& in_sync) {
+  TakeoverRecord record;
+  record.epoch = record.act_epoch = epoch;
+  record.owner = "somebody";
+  record.detached = true;
+  record.intact_since = 3;
+  record.size_blocks = 64;
+  record.min_in_sync = 2;
+  for (const std::string name : {"a", "b", "c"}) {
+    record.members.push_back({.replica = name, .store_id = "store-" + name, .boot_id = "boot",
+                              .in_sync = in_sync.contains(name)});
+  }
+  return record;
+}
+
+RebuildSource Source(const std::string& name, Epoch epoch, uint64_t revision, const TakeoverRecord& record) {
+  RebuildSource source;
+  source.replica = name;
+  source.store_id = "store-" + name;
+  source.promised = epoch;
+  source.positions = {Position(epoch, 7), Position(epoch, 0)};
+  source.size_blocks = 64;
+  source.copy = RecordCopy{epoch, revision, record};
+  return source;
+}
+
+const std::set<std::string> kAll = {"a", "b", "c"};
+
+TEST(RebuildTest, TheNewestCopyCounts) {
+  // c has left, and was not told of it; its epoch is the same.
+  const auto rebuilt = Rebuild({Source("c", 5, 1, Active(5, kAll)), Source("a", 5, 2, Active(5, {"a", "b"})),
+                                Source("b", 4, 9, Active(4, kAll))},
+                               {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_EQ(rebuilt->source, 1u);
+  EXPECT_TRUE(rebuilt->record.members[0].in_sync);
+  EXPECT_TRUE(rebuilt->record.members[1].in_sync);
+  EXPECT_FALSE(rebuilt->record.members[2].in_sync);
+}
+
+TEST(RebuildTest, NobodyHasItAndNoClientMayGoOn) {
+  const auto rebuilt = Rebuild({Source("a", 5, 1, Active(5, kAll)), Source("b", 5, 1, Active(5, kAll)),
+                                Source("c", 5, 1, Active(5, kAll))},
+                               {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_TRUE(rebuilt->record.recovering);
+  EXPECT_FALSE(rebuilt->record.detached);
+  EXPECT_EQ(rebuilt->record.owner, "");
+  EXPECT_EQ(rebuilt->record.intact_since, 0u);
+  EXPECT_EQ(rebuilt->record.members[0].boot_id, "");
+  EXPECT_EQ(rebuilt->record.act_epoch, 5u);
+}
+
+TEST(RebuildTest, ItsEpochIsAtLeastEveryPromise) {
+  RebuildSource sealed = Source("b", 5, 1, Active(5, kAll));
+  sealed.promised = 9;  // by a takeover that did not come to its end
+  const auto rebuilt = Rebuild({Source("a", 5, 1, Active(5, kAll)), sealed, Source("c", 5, 1, Active(5, kAll))}, {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_EQ(rebuilt->record.epoch, 9u);
+  EXPECT_EQ(rebuilt->record.act_epoch, 5u);
+}
+
+TEST(RebuildTest, EveryMemberMustHaveAnsweredAlsoOneThatWasOut) {
+  const std::vector<RebuildSource> two = {Source("a", 5, 1, Active(5, {"a", "b"})),
+                                          Source("b", 5, 1, Active(5, {"a", "b"}))};
+  const absl::Status missing = Rebuild(two, {}).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(missing)) << missing;
+  EXPECT_TRUE(absl::StrContains(missing.message(), "--without=c")) << missing;
+  EXPECT_TRUE(Rebuild(two, {"c"}).ok());
+  // With another disk it is not the member.
+  std::vector<RebuildSource> replaced = two;
+  replaced.push_back(Source("c", 5, 1, Active(5, kAll)));
+  replaced.back().store_id = "new";
+  replaced.back().copy.reset();
+  EXPECT_TRUE(absl::IsFailedPrecondition(Rebuild(replaced, {}).status()));
+}
+
+TEST(RebuildTest, WhoIsDoneWithoutIsNoMemberInSync) {
+  const auto rebuilt = Rebuild({Source("a", 5, 1, Active(5, kAll)), Source("b", 5, 1, Active(5, kAll))}, {"c"});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_FALSE(rebuilt->record.members[2].in_sync);
+  const absl::Status none = Rebuild({Source("c", 5, 1, Active(5, {"a", "b"}))}, {"a", "b"}).status();
+  EXPECT_TRUE(absl::IsDataLoss(none)) << none;
+}
+
+TEST(RebuildTest, WritesOfAnEpochWithoutACopyAreNotPassedOver) {
+  RebuildSource newer = Source("b", 5, 1, Active(5, kAll));
+  newer.positions[1] = Position(6, 1);
+  const std::vector<RebuildSource> sources = {Source("a", 5, 1, Active(5, kAll)), newer,
+                                              Source("c", 5, 1, Active(5, kAll))};
+  EXPECT_TRUE(absl::IsDataLoss(Rebuild(sources, {}).status()));
+  // A base alone is that of a takeover that did not come to its end.
+  std::vector<RebuildSource> base = sources;
+  base[1].positions[1] = Position(6, 0);
+  EXPECT_TRUE(Rebuild(base, {}).ok());
+}
+
+TEST(RebuildTest, PinsThatNotEveryMemberHasAreLost) {
+  TakeoverRecord record = Active(5, {"a", "b"});
+  record.pins = {{1, {Position(4, 1), Position(4, 1)}}, {2, {Position(5, 1), Position(5, 0)}}};
+  RebuildSource a = Source("a", 5, 1, record), b = Source("b", 5, 1, record), c = Source("c", 5, 1, record);
+  a.pins = {1, 2, 3};
+  b.pins = {2};
+  a.size_blocks = 96;  // it was to grow, and may have
+  b.size_blocks = 80;
+  const auto rebuilt = Rebuild({a, b, c}, {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_EQ(rebuilt->lost_pins, std::vector<uint64_t>{1});
+  ASSERT_EQ(rebuilt->record.pins.size(), 1u);
+  EXPECT_EQ(rebuilt->record.pins[0].id, 2u);
+  EXPECT_EQ(rebuilt->record.size_blocks, 80u);
+}
+
+TEST(RebuildTest, WithoutACopyThereIsNothingToGoBy) {
+  RebuildSource source = Source("a", 0, 0, Active(1, kAll));
+  source.copy.reset();
+  EXPECT_TRUE(absl::IsFailedPrecondition(Rebuild({source}, {}).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Rebuild({}, {}).status()));
+}
+
+}  // namespace
+}  // namespace weir::engine
