@@ -4,6 +4,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
 #include "client/cli/output.h"
@@ -25,6 +26,8 @@ std::string OutcomeText(const v1::RebuiltVolume& volume, bool dry_run) {
       return dry_run ? "would be rebuilt" : "rebuilt";
     case v1::RebuiltVolume::KNOWN:
       return "known";
+    case v1::RebuiltVolume::EMPTY:
+      return "empty";
     default:
       return "refused";
   }
@@ -36,7 +39,7 @@ std::string Text(const v1::RebuildCatalogResponse& response, bool dry_run) {
   for (const v1::RebuiltVolume& volume : response.volumes()) {
     const std::string name = volume.name().empty() ? "?" : volume.name();
     const bool described = volume.outcome() == v1::RebuiltVolume::REBUILT;
-    table.AddRow({name, absl::StrCat(volume.volume_id()), described ? FormatSize(volume.size_bytes()) : "",
+    table.AddRow({name, absl::StrFormat("%016x", volume.volume_id()), described ? FormatSize(volume.size_bytes()) : "",
                   described ? absl::StrCat(volume.epoch()) : "", absl::StrJoin(volume.in_sync(), ","),
                   OutcomeText(volume, dry_run)});
     if (!volume.reason().empty()) absl::StrAppend(&notes, name, ": ", volume.reason(), "\n");
@@ -74,6 +77,11 @@ void AddCatalogCommands(CLI::App& app, Context& context) {
     for (const v1::RebuiltVolume& volume : response.volumes()) {
       if (volume.outcome() != v1::RebuiltVolume::REFUSED) continue;
       return absl::FailedPreconditionError("not every volume could be rebuilt; the lines above say why");
+    }
+    if (response.unreachable_size() > 0 || response.volumes_size() == 0) {
+      return absl::FailedPreconditionError(
+          "not every replica has answered, or none was asked, so that volumes may be missing; start them, name their "
+          "addresses (--address), or do without them (--without)");
     }
     return absl::OkStatus();
   };

@@ -11,7 +11,8 @@
 namespace weir::replica {
 
 absl::Status KeepRecord(Replica& replica, const v1::KeepRecordRequest& request);
-absl::Status ListRecords(Replica& replica, v1::ListRecordsResponse* response);
+absl::Status ListRecords(Replica& replica, const v1::ListRecordsRequest& request,
+                         v1::ListRecordsResponse* response);
 
 }  // namespace weir::replica
 

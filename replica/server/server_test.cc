@@ -272,6 +272,58 @@ TEST_F(ServerTest, TakeBaseIsBoundToTheIncarnationAndToWhatWasSealed) {
             grpc::StatusCode::ABORTED);
 }
 
+TEST_F(ServerTest, ACopyOfTheRecordIsKeptForThePromisedEpochWhateverTheProcess) {
+  StartWithVolume();
+  auto keep = [this](Epoch epoch, uint64_t revision, const std::string& record,
+                     const std::string& store = "store-under-test") {
+    grpc::ClientContext context;
+    v1::KeepRecordRequest request;
+    *request.mutable_fence() = FenceOf(epoch);
+    request.mutable_fence()->clear_incarnation();
+    request.mutable_fence()->set_store_id(store);
+    request.set_revision(revision);
+    request.set_record(record);
+    v1::KeepRecordResponse response;
+    return wire::FromGrpc(stub_->KeepRecord(&context, request, &response));
+  };
+  EXPECT_TRUE(keep(1, 3, "three").ok());
+  EXPECT_TRUE(keep(1, 2, "two").ok()) << "it came late";
+  v1::SealResponse sealed;
+  ASSERT_TRUE(Seal(2, &sealed).ok());
+  EXPECT_EQ(StatusToErrno(keep(1, 4, "of who was taken from")), ESTALE);
+  EXPECT_EQ(keep(3, 4, "of who has not sealed").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(keep(2, 4, "of another disk", "other").code(), absl::StatusCode::kFailedPrecondition);
+  grpc::ClientContext context;
+  v1::ListRecordsResponse listed;
+  ASSERT_TRUE(stub_->ListRecords(&context, v1::ListRecordsRequest(), &listed).ok());
+  ASSERT_EQ(listed.records_size(), 1);
+  EXPECT_EQ(listed.store_id(), "store-under-test");
+  EXPECT_EQ(listed.records(0).record(), "three");
+  EXPECT_EQ(listed.records(0).epoch(), 1u);
+  EXPECT_EQ(listed.records(0).promised_epoch(), 2u);
+  EXPECT_EQ(listed.records(0).size_bytes(), kVolumeBytes);
+  EXPECT_EQ(listed.next_volume_id(), 0u);
+}
+
+TEST_F(ServerTest, CopiesOfRecordsComeInPages) {
+  Start();
+  const std::string large(700 << 10, 'r');
+  for (uint64_t id = 1; id <= 5; ++id) {
+    ASSERT_TRUE(store_->CreateVolume(VolumeId{id}, {.size_blocks = 64, .lanes = {1, 64}}).ok());
+    ASSERT_TRUE(store_->KeepRecord(VolumeId{id}, {1, 1, large}).ok());
+  }
+  std::vector<int> pages;
+  v1::ListRecordsRequest request;
+  do {
+    grpc::ClientContext context;
+    v1::ListRecordsResponse page;
+    ASSERT_TRUE(stub_->ListRecords(&context, request, &page).ok());
+    pages.push_back(page.records_size());
+    request.set_from_volume_id(page.next_volume_id());
+  } while (request.from_volume_id() != 0);
+  EXPECT_EQ(pages, (std::vector<int>{2, 2, 1}));
+}
+
 TEST_F(ServerTest, DeletingAVolumeEndsItsStreamAndIsIdempotent) {
   StartWithVolume();
   auto stream = Open();

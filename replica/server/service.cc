@@ -256,9 +256,9 @@ grpc::ServerUnaryReactor* Service::KeepRecord(grpc::CallbackServerContext* conte
 }
 
 grpc::ServerUnaryReactor* Service::ListRecords(grpc::CallbackServerContext* context,
-                                               const v1::ListRecordsRequest*,
+                                               const v1::ListRecordsRequest* request,
                                                v1::ListRecordsResponse* response) {
-  return Run(context, [this, response] { return replica::ListRecords(replica_, response); });
+  return Run(context, [this, request, response] { return replica::ListRecords(replica_, *request, response); });
 }
 
 // --- join ---

@@ -231,8 +231,11 @@ absl::Status DiskStore::KeepRecord(VolumeId id, const RecordCopy& copy) {
     return absl::InvalidArgumentError(absl::StrCat("a record of ", copy.record.size(), " bytes"));
   }
   InTurn turn(&admin_);
-  ASSIGN_OR_RETURN(const RecordCopy kept, GetRecord(id));
-  if (std::pair(copy.epoch, copy.revision) < std::pair(kept.epoch, kept.revision)) return absl::OkStatus();
+  const absl::StatusOr<RecordCopy> kept = GetRecord(id);
+  // One that cannot be read is replaced.
+  if (!absl::IsDataLoss(kept.status())) RETURN_IF_ERROR(kept.status());
+  const bool late = kept.ok() && std::pair(copy.epoch, copy.revision) < std::pair(kept->epoch, kept->revision);
+  if (late) return absl::OkStatus();
   rocksdb::WriteBatch batch;
   RETURN_IF_ERROR(FromRocks(
       batch.Put(RecordCopyKey(id),

@@ -182,7 +182,9 @@ store::RecordCopy Frontend::CopyOf(const engine::TakeoverRecord& record) {
   return {record_.volume.epoch, record_.revision, absl::StrCat(parts_.copies->size() - 1)};
 }
 
+// As far as they hear of it before the catalog is lost.
 void Frontend::TellCopies() {
+  if (parts_.dice->Percent(50)) return;
   const store::RecordCopy copy = CopyOf(record_.volume);
   for (uint32_t i = 0; i < record_.volume.members.size(); ++i) {
     if (!record_.volume.members[i].in_sync) continue;

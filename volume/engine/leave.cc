@@ -53,7 +53,8 @@ void Engine::State::DecideWhoLeaves() {
     if (!target.member()) continue;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
     if (target.leaving && !target.in_doubt && !MayLeave(target)) target.leaving = false;
-    const bool away = target.health == Target::Health::kConnecting &&
+    // One that is there, but for what the catalog says, is not away: that would need the catalog as well.
+    const bool away = target.health == Target::Health::kConnecting && !target.unchecked &&
                       now_ - target.since >= options_.leave_after;
     const bool failed = target.health == Target::Health::kFailed;
     // It works, so it stays until there is a copy more than there was.

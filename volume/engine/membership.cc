@@ -358,10 +358,12 @@ void Engine::State::Fence(std::string reason) {
   if (fenced_) return;
   fenced_ = true;
   phase_ = Phase::kFenced;
+  checking_epoch_ = false;
   const Result fenced(ESTALE);
   const std::string message = absl::StrCat("the volume was taken over: ", reason);
   for (Target& target : targets_) {
     target.DropInflight();
+    target.unchecked.reset();
     if (target.counts()) Emit(DisconnectTarget{target.id, message});
     if (target.counts()) target.health = Target::Health::kFailed;
     target.failure = fenced;

@@ -11,81 +11,134 @@
 namespace weir::engine {
 namespace {
 
-const RebuildSource* SourceOf(const std::vector<RebuildSource>& sources, const TakeoverMember& member) {
-  const auto found = absl::c_find_if(sources, [&](const RebuildSource& source) {
-    return source.replica == member.replica && source.store_id == member.store_id;
+// Who has not answered may have promised, or even served, so many epochs more than who has.
+constexpr Epoch kEpochsSkipped = 1024;
+
+using Sources = std::vector<const RebuildSource*>;
+
+// Null: it has not answered, or with another store.
+const RebuildSource* SourceOf(const Sources& sources, const TakeoverMember& member) {
+  const auto found = absl::c_find_if(sources, [&](const RebuildSource* source) {
+    return source->replica == member.replica && source->store_id == member.store_id;
   });
-  return found == sources.end() ? nullptr : &*found;
+  return found == sources.end() ? nullptr : *found;
 }
 
-// Nobody writes before the members have copies of the record that says ACTIVE, so that cannot be; unless members are missing.
-absl::Status CheckNothingIsNewer(const std::vector<RebuildSource>& sources, Epoch act_epoch) {
-  for (const RebuildSource& source : sources) {
-    for (const Position& position : source.positions) {
-      if (position.epoch() <= act_epoch || position.n() == 0) continue;
-      return absl::DataLossError(absl::StrCat(
-          "replica ", source.replica, " has writes of epoch ", position.epoch(),
-          ", and the newest copy of the record is of epoch ", act_epoch,
-          "; start the other replicas of that epoch"));
+// Null: nobody has one.
+const RebuildSource* NewestCopy(const Sources& sources) {
+  const RebuildSource* newest = nullptr;
+  const auto age = [](const RebuildSource* source) {
+    return std::pair(source->copy->epoch, source->copy->revision);
+  };
+  for (const RebuildSource* source : sources) {
+    if (source->copy && (newest == nullptr || age(source) > age(newest))) newest = source;
+  }
+  return newest;
+}
+
+// Where the writes of `epoch` end there; nothing of that epoch: 0.
+uint64_t EndIn(Epoch epoch, Position position) { return position.epoch() == epoch ? position.n() : 0; }
+
+absl::Status Unaccounted(const RebuildSource& source) {
+  return absl::DataLossError(absl::StrCat(
+      "replica ", source.replica, " has writes that no copy of the record accounts for; start the other replicas that had "
+      "the volume last, or do without it (--without=", source.replica, "), which loses them"));
+}
+
+// Whether it has writes that none of `others` has.
+bool IsAhead(const RebuildSource& source, const Sources& others, Epoch epoch) {
+  for (size_t lane = 0; lane < source.positions.size(); ++lane) {
+    uint64_t furthest = 0;
+    for (const RebuildSource* other : others) {
+      if (lane < other->positions.size()) furthest = std::max(furthest, EndIn(epoch, other->positions[lane]));
     }
+    if (EndIn(epoch, source.positions[lane]) > furthest) return true;
+  }
+  return false;
+}
+
+// Members are told of a copy before anybody writes in its epoch, so only changes of members since can be missing. Whoever
+// is ahead of all that the record has in sync has been in sync, or was being brought to it: the takeover finds out which.
+absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
+  for (const RebuildSource* source : sources) {
+    for (const Position& position : source->positions) {
+      if (position.epoch() > record->act_epoch && position.n() > 0) return Unaccounted(*source);
+    }
+  }
+  Sources in_sync;
+  for (const TakeoverMember& member : record->members) {
+    if (member.in_sync) in_sync.push_back(SourceOf(sources, member));
+  }
+  if (in_sync.empty()) return absl::DataLossError("none of its members that were in sync is left");
+  for (const RebuildSource* source : sources) {
+    const auto member = absl::c_find_if(record->members, [&](const TakeoverMember& known) {
+      return known.replica == source->replica && known.store_id == source->store_id;
+    });
+    const bool known = member != record->members.end();
+    if ((known && member->in_sync) || !IsAhead(*source, in_sync, record->act_epoch)) continue;
+    if (!known) return Unaccounted(*source);
+    member->in_sync = true;
+    member->left_at.clear();
+  }
+  return absl::OkStatus();
+}
+
+// Puts out who is done without; says who else is missing.
+absl::Status CheckAllHaveAnswered(const Sources& sources, const std::set<std::string>& without,
+                                  TakeoverRecord* record) {
+  for (TakeoverMember& member : record->members) {
+    if (SourceOf(sources, member) != nullptr) continue;
+    // Whether it was in sync or not: it may have been the only one since.
+    if (!without.contains(member.replica)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "replica ", member.replica, " has not answered with this volume in store ", member.store_id,
+          "; start it with its own data directories, or do without it (--without=", member.replica,
+          "), which loses what only it had"));
+    }
+    if (member.in_sync) member.left_at.clear();
+    member.in_sync = false;
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& sources,
+absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
                                 const std::set<std::string>& without) {
-  std::optional<size_t> newest;
+  Sources sources;
   Epoch promised = 0;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    promised = std::max(promised, sources[i].promised);
-    if (!sources[i].copy) continue;
-    const auto age = [&](size_t at) {
-      return std::pair(sources[at].copy->epoch, sources[at].copy->revision);
-    };
-    if (!newest || age(i) > age(*newest)) newest = i;
+  for (const RebuildSource& answer : answers) {
+    promised = std::max(promised, answer.promised);
+    if (!without.contains(answer.replica)) sources.push_back(&answer);
   }
-  if (!newest) {
+  const RebuildSource* newest = NewestCopy(sources);
+  if (newest == nullptr) {
     return absl::FailedPreconditionError("no replica that has answered keeps a copy of its record");
   }
   Rebuilt rebuilt;
-  rebuilt.source = *newest;
+  rebuilt.source = static_cast<size_t>(newest - answers.data());
   TakeoverRecord& record = rebuilt.record;
-  record = sources[*newest].copy->record;
-  RETURN_IF_ERROR(CheckNothingIsNewer(sources, record.act_epoch));
-  record.epoch = std::max(record.epoch, promised);
+  record = newest->copy->record;
+  record.epoch = std::max(record.epoch, promised) + kEpochsSkipped;
   record.owner.clear();
   record.recovering = true;
-  // Perhaps it was a clean detach, and perhaps not.
+  // Perhaps it was a clean detach, and perhaps not. No member in sync is given up unsealed: it may be the one that has all.
   record.detached = false;
+  record.lease = absl::InfiniteDuration();
   record.intact_since = 0;
+  for (TakeoverMember& member : record.members) member.boot_id.clear();
+  RETURN_IF_ERROR(CheckAllHaveAnswered(sources, without, &record));
+  RETURN_IF_ERROR(TakeInWhoIsAhead(sources, &record));
 
   std::set<uint64_t> pins;
   for (const Pin& pin : record.pins) pins.insert(pin.id);
-  bool any = false;
   uint64_t room = std::numeric_limits<uint64_t>::max();
-  for (TakeoverMember& member : record.members) {
-    member.boot_id.clear();
-    const RebuildSource* source = SourceOf(sources, member);
-    if (source == nullptr && without.contains(member.replica)) {
-      if (member.in_sync) member.left_at.clear();
-      member.in_sync = false;
-      continue;
-    }
-    // Whether it was in sync or not: it may have been the only one since.
-    if (source == nullptr) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "replica ", member.replica, " has not answered with this volume in store ", member.store_id,
-          "; start it with its own data directories, or do without it (--without=", member.replica,
-          "), which loses what only it had"));
-    }
+  for (const TakeoverMember& member : record.members) {
     if (!member.in_sync) continue;
-    any = true;
-    room = std::min(room, source->size_blocks);
-    std::erase_if(pins, [source](uint64_t pin) { return !absl::c_linear_search(source->pins, pin); });
+    const RebuildSource& source = *SourceOf(sources, member);
+    room = std::min(room, source.size_blocks);
+    std::erase_if(pins, [&source](uint64_t pin) { return !absl::c_linear_search(source.pins, pin); });
   }
-  if (!any) return absl::DataLossError("none of its members that were in sync is left");
   // Every member has room before the record says that it has grown; so perhaps it did.
   record.size_blocks = std::max(record.size_blocks, room);
   for (const Pin& pin : record.pins) {

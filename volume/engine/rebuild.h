@@ -39,13 +39,15 @@ struct RebuildSource {
 
 struct Rebuilt {
   size_t source = 0;      // whose copy it is
-  TakeoverRecord record;  // recovering: its members are to be examined. No client may go on, no promise is above its epoch.
+  // Recovering: the takeover that follows must reach and examine every member that it has in sync. No client may go on.
+  // Its epoch is above every promise that was heard of, and by so much that none of the lost epochs comes again.
+  TakeoverRecord record;
   std::vector<uint64_t> lost_pins;  // the copy names them, and not every member has them
 };
 
-// `without`: replicas that need not be among the sources; they are no members in sync then. FAILED_PRECONDITION: no
-// copy, or a replica of its is missing. DATA_LOSS: somebody has writes of an epoch of which no copy is left, or no member in
-// sync is.
+// `without`: replicas that need not be among the sources, and do not count if they are; they are no members in sync then.
+// FAILED_PRECONDITION: no copy, or a replica of its is missing. DATA_LOSS: somebody has writes that no copy accounts for, or no
+// member in sync is left.
 absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& sources,
                                 const std::set<std::string>& without);
 

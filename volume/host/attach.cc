@@ -130,7 +130,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
   }
   auto attached = std::make_shared<Attached>(
       catalog_.get(), std::move(read),
-      [this](const v1::VolumeRecord& record, uint64_t revision) { TellCopies(record, revision); });
+      std::make_shared<RecordTeller>(catalog_->cluster_id(), copies_, timer_.get()));
   const engine::Time start = MonotonicNow();
   {
     // Not shared yet; held for the sake of the annotation.
@@ -152,6 +152,8 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     }
     absl::MutexLock seen_lock(&attached->seen_mu);
     attached->seen = attached->holder.record();
+    // Some may have been given up since they were told.
+    attached->teller->Tell(attached->holder.record(), attached->holder.revision());
   }
   RETURN_IF_ERROR(StartRunner(attached));
   const absl::Status status = FirstFlush(*attached->runner);
@@ -245,6 +247,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.table = ToTable(record);
   config.timer = timer_.get();
   config.background = background_.get();
+  config.catalog = catalog_calls_.get();
   config.joins = joins_.get();
   config.parents = parents_.get();
   config.channels = &channels_;

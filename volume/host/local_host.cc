@@ -22,7 +22,6 @@
 #include "volume/host/explain.h"
 #include "volume/host/rebuild.h"
 #include "volume/host/registration.h"
-#include "volume/host/replica_client.h"
 #include "volume/host/scrub_status.h"
 #include "volume/host/volume_service.h"
 
@@ -31,6 +30,11 @@ namespace {
 
 constexpr int kControlThreads = 16;
 constexpr int kBackgroundThreads = 4;
+constexpr int kCatalogThreads = 4;
+// Two a volume at most.
+constexpr size_t kCatalogWaitingMax = 1 << 20;
+constexpr int kCopiesThreads = 4;
+constexpr size_t kCopiesWaitingMax = 4096;
 constexpr int kJoinThreads = 4;
 constexpr size_t kJoinWaitingMax = 4096;
 constexpr int kParentThreads = 8;
@@ -39,7 +43,6 @@ constexpr size_t kControlWaitingMax = 256;
 constexpr size_t kBackgroundWaitingMax = 4096;
 constexpr size_t kMessageBytesMax = 8 << 20;
 constexpr absl::Duration kAskDeadline = absl::Seconds(2);
-constexpr absl::Duration kTellDeadline = absl::Seconds(1);
 constexpr absl::Duration kServerStopDeadline = absl::Seconds(3);
 
 // One that has not answered.
@@ -102,6 +105,8 @@ LocalHost::LocalHost(HostOptions options,
       background_(std::make_unique<WorkQueue>("weir-background",
                                               kBackgroundThreads,
                                               kBackgroundWaitingMax)),
+      catalog_calls_(std::make_unique<WorkQueue>("weir-catalog", kCatalogThreads, kCatalogWaitingMax)),
+      copies_(std::make_shared<WorkQueue>("weir-copies", kCopiesThreads, kCopiesWaitingMax)),
       joins_(std::make_unique<WorkQueue>("weir-join", kJoinThreads, kJoinWaitingMax)),
       parents_(std::make_unique<WorkQueue>("weir-parent", kParentThreads, kParentWaitingMax)),
       control_(std::make_unique<WorkQueue>("weir-control", kControlThreads,
@@ -201,9 +206,11 @@ LocalHost::~LocalHost() {
     server_.reset();
   }
   control_.reset();
+  copies_.reset();
   timer_.reset();  // its events give the others work
   joins_.reset();
   parents_.reset();
+  catalog_calls_.reset();
   background_.reset();
 }
 
@@ -435,26 +442,11 @@ absl::Status LocalHost::Attached::Commit(
     const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change) {
   absl::MutexLock lock(&mu);
   const absl::Status status = holder.Commit(change(holder.record()));
-  if (status.ok()) committed(holder.record(), holder.revision());
+  if (status.ok()) teller->Tell(holder.record(), holder.revision());
   absl::MutexLock seen_lock(&seen_mu);
   seen = holder.record();
   catalog_error = status.ok() ? "" : std::string(status.message());
   return status;
-}
-
-void LocalHost::TellCopies(const v1::VolumeRecord& record, uint64_t revision) {
-  auto work = [record, revision, cluster = catalog_->cluster_id()] {
-    for (const v1::Member& member : record.members()) {
-      if (!member.in_sync()) continue;
-      v1::KeepRecordRequest keep = CopyOf(record, revision, record.epoch());
-      keep.mutable_fence()->set_cluster_id(cluster);
-      keep.mutable_fence()->set_store_id(member.store_id());
-      const absl::Status status = ReplicaClient(member.replica(), member.address()).KeepRecord(keep, kTellDeadline);
-      if (!status.ok()) LOG(INFO) << "volume=" << record.name() << " a copy of its record is an older one: " << status;
-    }
-  };
-  // If there is no room, the next change brings another.
-  (void)background_->Run(std::move(work));
 }
 
 absl::StatusOr<v1::RebuildCatalogResponse> LocalHost::RebuildCatalog(const v1::RebuildCatalogRequest& request) {

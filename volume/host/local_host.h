@@ -24,6 +24,7 @@
 #include "volume/host/metrics.h"
 #include "volume/host/parent_reader.h"
 #include "volume/host/provision.h"
+#include "volume/host/record_teller.h"
 #include "volume/host/registry_service.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/replica_channel.h"
@@ -94,9 +95,8 @@ class LocalHost final : public Host {
  private:
   // An attached volume and its record, which only membership and detach change.
   struct Attached {
-    Attached(catalog::Catalog* catalog, catalog::VersionedVolume read,
-             std::function<void(const v1::VolumeRecord&, uint64_t revision)> told)
-        : committed(std::move(told)), holder(catalog, std::move(read)) {}
+    Attached(catalog::Catalog* catalog, catalog::VersionedVolume read, std::shared_ptr<RecordTeller> copies)
+        : teller(std::move(copies)), holder(catalog, std::move(read)) {}
     // Blocks for the catalog. ABORTED: another frontend has changed the record.
     absl::Status Commit(const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change);
     // The record as of the last commit that is known to have come through; does not block.
@@ -107,8 +107,7 @@ class LocalHost final : public Host {
     void DropDoubtfulPins();
 
     std::shared_ptr<VolumeRunner> runner;  // set before it is shared
-    // Of each change that the catalog has taken; does not block.
-    const std::function<void(const v1::VolumeRecord&, uint64_t revision)> committed;
+    const std::shared_ptr<RecordTeller> teller;  // of each change that the catalog has taken
     absl::Mutex mu;                        // held while the catalog is asked
     VolumeRecordHolder holder ABSL_GUARDED_BY(mu);
     absl::Mutex seen_mu ABSL_ACQUIRED_AFTER(mu);
@@ -204,9 +203,6 @@ class LocalHost final : public Host {
   // attributes.cc
   absl::Status RegisterFrontend();
 
-  // Gives the members in sync copies of the record, later and if they can be reached: the next change brings another.
-  void TellCopies(const v1::VolumeRecord& record, uint64_t revision);
-
   absl::Status StartService();
   absl::Status StartMonitor();
   // Whether it can serve now, for /readyz.
@@ -256,7 +252,9 @@ class LocalHost final : public Host {
 
   ReplicaChannels channels_;  // outlives every runner's sessions
   std::unique_ptr<Timer> timer_;
-  std::unique_ptr<WorkQueue> background_;  // dispatch, catalog commits
+  std::unique_ptr<WorkQueue> background_;  // dispatch
+  std::unique_ptr<WorkQueue> catalog_calls_;  // of engines; they block
+  std::shared_ptr<WorkQueue> copies_;      // blocking calls that bring copies of records
   std::unique_ptr<WorkQueue> joins_;       // blocking calls to replicas that are brought back
   std::unique_ptr<WorkQueue> parents_;     // blocking reads of clones' parents
   std::unique_ptr<WorkQueue> control_;     // blocking control calls

@@ -55,7 +55,7 @@ std::vector<Volume> VolumesOf(const std::vector<AnsweredReplica>& replicas) {
   std::map<uint64_t, Volume> volumes;
   std::set<std::string> seen;
   for (const AnsweredReplica& replica : replicas) {
-    if (!seen.insert(replica.answer.name()).second) continue;  // found at two addresses
+    if (!seen.insert(replica.answer.store_id()).second) continue;  // found at two addresses
     for (const v1::KeptRecord& kept : replica.answer.records()) {
       Volume& volume = volumes[kept.volume_id()];
       volume.id = kept.volume_id();
@@ -74,6 +74,8 @@ v1::VolumeRecord RecordOf(const Volume& volume, const engine::Rebuilt& rebuilt) 
   record.clear_frontend();
   record.clear_frontend_address();
   record.clear_behind();
+  // It may be an older record's, and deletes stores.
+  record.clear_former();
   auto* snapshots = record.mutable_snapshots();
   snapshots->erase(std::remove_if(snapshots->begin(), snapshots->end(),
                                   [&](const v1::SnapshotRecord& snapshot) {
@@ -113,11 +115,7 @@ absl::Status PutReplicaIfNew(catalog::Catalog& catalog, const AnsweredReplica& r
   return absl::IsAborted(put) ? absl::OkStatus() : put;
 }
 
-}  // namespace
-
-absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(catalog::Catalog& catalog,
-                                                          const std::vector<AnsweredReplica>& replicas,
-                                                          const v1::RebuildCatalogRequest& request) {
+absl::Status CheckCluster(const catalog::Catalog& catalog, const std::vector<AnsweredReplica>& replicas) {
   for (const AnsweredReplica& replica : replicas) {
     const std::string& cluster = replica.answer.cluster_id();
     if (cluster.empty() || cluster == catalog.cluster_id()) continue;
@@ -126,41 +124,131 @@ absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(catalog::Catalog& cata
         catalog.cluster_id(), ". Start the frontend with a new catalog that is made for that cluster: "
         "--catalog=embedded:DIR?cluster=", cluster, " or --catalog=etcd:...?cluster=", cluster));
   }
+  return absl::OkStatus();
+}
+
+// What is to become of one volume.
+struct Decided {
+  v1::RebuiltVolume out;
+  v1::VolumeRecord record;  // if it is REBUILT
+  uint64_t revision = 0;    // of the one that it takes the place of
+};
+
+// It was rebuilt, and no takeover since has come to its end: so that it can be tried without somebody, for example.
+bool IsRebuiltOnly(const v1::VolumeRecord& record) {
+  return record.state() == v1::VolumeRecord::RECOVERING && record.lease_ms() == 0 && record.act_epoch() > 0;
+}
+
+bool IsEmpty(const Volume& volume) {
+  return absl::c_all_of(volume.sources, [](const engine::RebuildSource& source) {
+    return !source.copy && absl::c_all_of(source.positions, [](Position at) { return at.n() == 0; });
+  });
+}
+
+Decided Decide(const Volume& volume, const std::vector<catalog::VersionedVolume>& known,
+               const std::set<std::string>& without) {
+  Decided decided;
+  decided.out.set_volume_id(volume.id);
+  const auto same = absl::c_find_if(known, [&](const auto& one) { return one.record.id() == volume.id; });
+  if (same != known.end()) {
+    decided.out.set_name(same->record.name());
+    decided.revision = same->revision;
+    if (!IsRebuiltOnly(same->record)) {
+      decided.out.set_outcome(v1::RebuiltVolume::KNOWN);
+      return decided;
+    }
+  }
+  if (same == known.end() && IsEmpty(volume)) {
+    decided.out.set_outcome(v1::RebuiltVolume::EMPTY);
+    decided.out.set_reason("it was never attached, so there is nothing to rebuild");
+    return decided;
+  }
+  absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(volume.sources, without);
+  if (!rebuilt.ok()) {
+    for (const v1::VolumeRecord& copy : volume.copies) {
+      if (!copy.name().empty()) decided.out.set_name(copy.name());
+    }
+    Refuse(std::string(rebuilt.status().message()), &decided.out);
+    return decided;
+  }
+  // Takeovers of the record that it takes the place of have gone on from there.
+  if (same != known.end()) rebuilt->record.epoch = std::max(rebuilt->record.epoch, Epoch{same->record.epoch()});
+  decided.record = RecordOf(volume, *rebuilt);
+  Describe(volume, *rebuilt, &decided.out);
+  decided.out.set_outcome(v1::RebuiltVolume::REBUILT);
+  return decided;
+}
+
+void RefuseSecondOfAName(const std::vector<catalog::VersionedVolume>& known, std::vector<Decided>* decided) {
+  std::map<std::string, uint64_t> names;
+  for (const catalog::VersionedVolume& one : known) names[one.record.name()] = one.record.id();
+  for (Decided& one : *decided) {
+    if (one.out.outcome() != v1::RebuiltVolume::REBUILT) continue;
+    const auto [found, first] = names.emplace(one.out.name(), one.out.volume_id());
+    if (first || found->second == one.out.volume_id()) continue;
+    Refuse("there is another volume of that name; delete that one first, if it is the one not wanted", &one.out);
+  }
+}
+
+// A clone's parent must keep the snapshot that it reads from: of changes while the parent was detached no copy tells.
+void LinkClones(const std::vector<catalog::VersionedVolume>& known, std::vector<Decided>* decided) {
+  for (Decided& clone : *decided) {
+    if (clone.out.outcome() != v1::RebuiltVolume::REBUILT || !clone.record.has_parent()) continue;
+    const v1::ParentRecord& parent = clone.record.parent();
+    const bool parent_known = absl::c_any_of(known, [&](const auto& one) {
+      return one.record.id() == parent.volume_id() && FindSnapshot(one.record, parent.snapshot()) != nullptr;
+    });
+    const auto found = absl::c_find_if(*decided, [&](const Decided& one) {
+      return one.out.volume_id() == parent.volume_id() && one.out.outcome() == v1::RebuiltVolume::REBUILT;
+    });
+    if (found == decided->end()) {
+      if (parent_known) continue;
+      Refuse(absl::StrCat("it is a clone of ", parent.volume(), "@", parent.snapshot(),
+                          ", which is not there; that must be rebuilt as well"), &clone.out);
+      continue;
+    }
+    v1::SnapshotRecord* snapshot = nullptr;
+    for (v1::SnapshotRecord& one : *found->record.mutable_snapshots()) {
+      if (one.pin().id() == parent.pin()) snapshot = &one;
+    }
+    if (snapshot == nullptr) {
+      // Its pin would be dropped on those that still have it.
+      Refuse(absl::StrCat("clone ", clone.out.name(), " reads from its snapshot ", parent.snapshot(),
+                          ", which not every replica in sync has; start all replicas"), &found->out);
+      Refuse(absl::StrCat("its parent ", parent.volume(), " cannot be rebuilt"), &clone.out);
+      continue;
+    }
+    const bool named = absl::c_any_of(snapshot->clones(), [&](const v1::CloneRecord& one) {
+      return one.volume_id() == clone.out.volume_id();
+    });
+    if (named) continue;
+    v1::CloneRecord* added = snapshot->add_clones();
+    added->set_volume(clone.out.name());
+    added->set_volume_id(clone.out.volume_id());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(catalog::Catalog& catalog,
+                                                          const std::vector<AnsweredReplica>& replicas,
+                                                          const v1::RebuildCatalogRequest& request) {
+  RETURN_IF_ERROR(CheckCluster(catalog, replicas));
   ASSIGN_OR_RETURN(const std::vector<catalog::VersionedVolume> known, catalog.ListVolumes());
   const std::set<std::string> without(request.without().begin(), request.without().end());
-  if (!request.dry_run()) {
-    for (const AnsweredReplica& replica : replicas) RETURN_IF_ERROR(PutReplicaIfNew(catalog, replica));
-  }
+  std::vector<Decided> decided;
+  for (const Volume& volume : VolumesOf(replicas)) decided.push_back(Decide(volume, known, without));
+  RefuseSecondOfAName(known, &decided);
+  LinkClones(known, &decided);
   v1::RebuildCatalogResponse response;
-  std::set<std::string> names;
-  for (const catalog::VersionedVolume& one : known) names.insert(one.record.name());
-  for (const Volume& volume : VolumesOf(replicas)) {
-    v1::RebuiltVolume* out = response.add_volumes();
-    out->set_volume_id(volume.id);
-    const auto same = absl::c_find_if(known, [&](const auto& one) { return one.record.id() == volume.id; });
-    if (same != known.end()) {
-      out->set_name(same->record.name());
-      out->set_outcome(v1::RebuiltVolume::KNOWN);
-      continue;
+  for (Decided& one : decided) {
+    if (!request.dry_run() && one.out.outcome() == v1::RebuiltVolume::REBUILT) {
+      for (const AnsweredReplica& replica : replicas) RETURN_IF_ERROR(PutReplicaIfNew(catalog, replica));
+      const absl::Status put = catalog.PutVolume(one.record, one.revision).status();
+      LOG(WARNING) << "rebuild: volume=" << one.out.name() << " epoch=" << one.out.epoch() << ": " << put;
+      if (!put.ok()) Refuse(std::string(put.message()), &one.out);
     }
-    const absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(volume.sources, without);
-    if (!rebuilt.ok()) {
-      for (const v1::VolumeRecord& copy : volume.copies) {
-        if (!copy.name().empty()) out->set_name(copy.name());
-      }
-      Refuse(std::string(rebuilt.status().message()), out);
-      continue;
-    }
-    Describe(volume, *rebuilt, out);
-    if (!names.insert(out->name()).second) {
-      Refuse("another volume of that name is there; delete that one, or the data of this one", out);
-      continue;
-    }
-    out->set_outcome(v1::RebuiltVolume::REBUILT);
-    if (request.dry_run()) continue;
-    const absl::Status put = catalog.PutVolume(RecordOf(volume, *rebuilt), 0).status();
-    if (!put.ok()) Refuse(std::string(put.message()), out);
-    LOG(WARNING) << "rebuild: volume=" << out->name() << " epoch=" << out->epoch() << ": " << put;
+    *response.add_volumes() = std::move(one.out);
   }
   return response;
 }
@@ -188,7 +276,7 @@ absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog
   for (const Asked& one : asked) {
     if (one.answer.ok()) {
       answered.push_back({one.address, *one.answer});
-    } else {
+    } else if (!absl::c_linear_search(request.without(), one.name)) {
       unreachable.push_back(std::string(one.answer.status().message()));
     }
   }

@@ -39,6 +39,7 @@ void Add(const v1::VolumeRecord& record, v1::ListRecordsResponse* replica) {
   kept->set_promised_epoch(record.epoch());
   kept->set_record(record.SerializeAsString());
   kept->set_size_bytes(record.size_bytes());
+  kept->add_positions()->set_position(Position(record.epoch(), 3).bits());
 }
 
 // A catalog in a temporary folder, and what the replica r1 answers.
@@ -80,7 +81,6 @@ TEST_F(RebuildCatalogTest, PutsTheRecordUnderNobodyAndTheReplica) {
   EXPECT_EQ(put->record.act_epoch(), 5u);
   EXPECT_EQ(put->record.attributes().at("kept"), "yes");
   EXPECT_EQ(catalog_->GetReplica("r1")->record.address(), "10.0.0.1:7301");
-  EXPECT_EQ(Rebuild()->volumes(0).outcome(), v1::RebuiltVolume::KNOWN);
 }
 
 TEST_F(RebuildCatalogTest, OneThatCannotBeKeepsNoOtherOneWaiting) {
@@ -100,7 +100,52 @@ TEST_F(RebuildCatalogTest, OneThatCannotBeKeepsNoOtherOneWaiting) {
   EXPECT_TRUE(absl::StrContains(rebuilt->volumes(0).reason(), "--without=r2")) << rebuilt->volumes(0).reason();
   EXPECT_EQ(rebuilt->volumes(1).outcome(), v1::RebuiltVolume::REBUILT);
   EXPECT_EQ(rebuilt->volumes(2).outcome(), v1::RebuiltVolume::REFUSED) << "there are two of that name";
-  EXPECT_EQ(rebuilt->volumes(3).outcome(), v1::RebuiltVolume::REFUSED);
+  EXPECT_EQ(rebuilt->volumes(3).outcome(), v1::RebuiltVolume::EMPTY);
+}
+
+TEST_F(RebuildCatalogTest, OneThatCouldNotBeAttachedSinceIsDecidedAgain) {
+  Add(RecordOf("demo", 7, 5), &r1_);
+  ASSERT_TRUE(Rebuild().ok());
+  auto put = catalog_->GetVolume("demo");
+  const uint32_t epoch = put->record.epoch();
+  put->record.set_epoch(epoch + 3);  // as attempts to attach leave it
+  put->record.set_owner("one of them");
+  ASSERT_TRUE(catalog_->PutVolume(put->record, put->revision).ok());
+  EXPECT_EQ(Rebuild()->volumes(0).outcome(), v1::RebuiltVolume::REBUILT);
+  put = catalog_->GetVolume("demo");
+  EXPECT_EQ(put->record.owner(), "");
+  EXPECT_GE(put->record.epoch(), epoch + 3);
+  put->record.set_lease_ms(3000);
+  put->record.set_state(v1::VolumeRecord::ACTIVE);
+  ASSERT_TRUE(catalog_->PutVolume(put->record, put->revision).ok());
+  EXPECT_EQ(Rebuild()->volumes(0).outcome(), v1::RebuiltVolume::KNOWN);
+}
+
+TEST_F(RebuildCatalogTest, AParentKnowsItsClonesAgain) {
+  v1::VolumeRecord parent = RecordOf("parent", 7, 5), clone = RecordOf("copy", 8, 2);
+  v1::SnapshotRecord* snapshot = parent.add_snapshots();
+  snapshot->set_name("then");
+  snapshot->set_size_bytes(parent.size_bytes());
+  snapshot->mutable_pin()->set_id(99);
+  snapshot->mutable_pin()->add_positions(Position(5, 1).bits());
+  clone.mutable_parent()->set_volume("parent");
+  clone.mutable_parent()->set_volume_id(7);
+  clone.mutable_parent()->set_snapshot("then");
+  clone.mutable_parent()->set_pin(99);
+  Add(parent, &r1_);
+  Add(clone, &r1_);
+  const auto lost = Rebuild(/*dry_run=*/true);
+  ASSERT_TRUE(lost.ok()) << lost.status();
+  EXPECT_EQ(lost->volumes(0).outcome(), v1::RebuiltVolume::REFUSED) << "the replica has no such pin";
+  EXPECT_EQ(lost->volumes(1).outcome(), v1::RebuiltVolume::REFUSED);
+  r1_.mutable_records(0)->add_pins(99);
+  const auto rebuilt = Rebuild();
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_EQ(rebuilt->volumes(1).outcome(), v1::RebuiltVolume::REBUILT) << rebuilt->volumes(1).reason();
+  const auto put = catalog_->GetVolume("parent");
+  ASSERT_EQ(put->record.snapshots_size(), 1);
+  ASSERT_EQ(put->record.snapshots(0).clones_size(), 1);
+  EXPECT_EQ(put->record.snapshots(0).clones(0).volume(), "copy");
 }
 
 TEST_F(RebuildCatalogTest, AReplicaOfAnotherClusterSaysHowToGoOn) {

@@ -141,12 +141,23 @@ absl::Status ReplicaClient::KeepRecord(const v1::KeepRecordRequest& request, abs
   return Explain(service_->stub.KeepRecord(&call.context, request, &response), "giving it a copy of the record");
 }
 
+// `deadline`: for each page.
 absl::StatusOr<v1::ListRecordsResponse> ReplicaClient::ListRecords(absl::Duration deadline) {
-  Call call(cancellation_, deadline);
-  v1::ListRecordsResponse response;
-  RETURN_IF_ERROR(Explain(service_->stub.ListRecords(&call.context, v1::ListRecordsRequest(), &response),
-                          "asking for its copies of records"));
-  return response;
+  v1::ListRecordsRequest request;
+  v1::ListRecordsResponse all;
+  do {
+    Call call(cancellation_, deadline);
+    v1::ListRecordsResponse page;
+    RETURN_IF_ERROR(Explain(service_->stub.ListRecords(&call.context, request, &page),
+                            "asking for its copies of records"));
+    if (page.next_volume_id() != 0 && page.next_volume_id() <= request.from_volume_id()) {
+      return absl::InternalError(absl::StrCat("replica ", replica_, " lists records in a circle"));
+    }
+    request.set_from_volume_id(page.next_volume_id());
+    all.MergeFrom(page);
+    all.set_next_volume_id(page.next_volume_id());
+  } while (all.next_volume_id() != 0);
+  return all;
 }
 
 absl::StatusOr<v1::ReadPinnedResponse> ReplicaClient::ReadPinned(

@@ -673,7 +673,7 @@ void VolumeRunner::AskCatalog(std::function<absl::Status()> ask, CatalogAnswer a
     self->Run([&](auto& engine, auto now, auto& effects) { (engine.*answer)(status, now, effects); });
   };
   // One of each kind at a time and volume, so the queue has room for all.
-  CHECK(config_.background->Run(std::move(work)));
+  CHECK(config_.catalog->Run(std::move(work)));
 }
 
 void VolumeRunner::FinishControl(const engine::CompleteControl& done) {

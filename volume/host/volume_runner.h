@@ -66,13 +66,14 @@ class VolumeRunner final : public HostedVolume,
     engine::Table table;
     uint64_t unanswered_bytes_max = 32 << 20;  // see AwaitRoom
     absl::Duration connect_deadline = absl::Seconds(5);
-    // Carries it out, and blocks for that; runs on `background`.
+    // Carries it out, and blocks for that; runs on `catalog`.
     std::function<absl::Status(const engine::CommitMembers&)> commit_members;
     // The same for engine::CheckEpoch.
     std::function<absl::Status()> check_epoch;
     // All outlive the runner's Stop.
     Timer* timer = nullptr;
     WorkQueue* background = nullptr;
+    WorkQueue* catalog = nullptr;
     WorkQueue* joins = nullptr;
     WorkQueue* parents = nullptr;  // reads from a clone's parent, which block
     std::shared_ptr<ParentReader> parent;  // of a clone, else null

@@ -1,0 +1,72 @@
+#include "volume/host/record_teller.h"
+
+#include "proto/base/errno.h"
+#include "proto/base/log.h"
+#include "volume/host/clock.h"
+#include "volume/host/replica_client.h"
+#include "volume/host/volume_record.h"
+
+namespace weir::host {
+namespace {
+
+constexpr absl::Duration kTellDeadline = absl::Seconds(1);
+constexpr absl::Duration kTellAgainAfter = absl::Seconds(1);
+
+}  // namespace
+
+void RecordTeller::Tell(const v1::VolumeRecord& record, uint64_t revision) {
+  {
+    absl::MutexLock lock(&mu_);
+    next_ = Copy{record, revision};
+    if (running_) return;
+    running_ = true;
+  }
+  Enqueue();
+}
+
+void RecordTeller::Enqueue() {
+  const std::shared_ptr<WorkQueue> queue = queue_.lock();
+  const bool accepted = queue != nullptr && queue->Run([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->Run();
+  });
+  if (accepted) return;
+  // So many volumes wait, or the host is being destroyed: the next change brings another copy.
+  absl::MutexLock lock(&mu_);
+  running_ = false;
+}
+
+void RecordTeller::Run() {
+  Copy copy;
+  {
+    absl::MutexLock lock(&mu_);
+    copy = *std::exchange(next_, std::nullopt);
+  }
+  const bool told = TellAll(copy);
+  absl::MutexLock lock(&mu_);
+  if (told && !next_) {
+    running_ = false;
+    return;
+  }
+  const absl::Duration pause = told ? absl::ZeroDuration() : kTellAgainAfter;
+  if (!next_) next_ = std::move(copy);
+  timer_->At(MonotonicNow() + pause, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->Enqueue();
+  });
+}
+
+bool RecordTeller::TellAll(const Copy& copy) {
+  bool all = true;
+  for (const v1::Member& member : copy.record.members()) {
+    if (!member.in_sync()) continue;
+    v1::KeepRecordRequest keep = CopyOf(copy.record, copy.revision, copy.record.epoch());
+    keep.mutable_fence()->set_cluster_id(cluster_id_);
+    keep.mutable_fence()->set_store_id(member.store_id());
+    const absl::Status status =
+        ReplicaClient(member.replica(), member.address()).KeepRecord(keep, kTellDeadline);
+    // Who was taken from tells nobody any more; an older replica keeps no copies.
+    all &= status.ok() || StatusToErrno(status) == ESTALE || absl::IsUnimplemented(status);
+  }
+  return all;
+}
+
+}  // namespace weir::host
