@@ -112,6 +112,25 @@ class EtcdCatalogTest(harness.ClusterTest):
         writer.stop()
         print(f"  leader killed: {writer.writes} writes, the longest took {writer.longest:.2f} s")
 
+    def test_without_etcd_a_replica_that_was_started_anew_is_waited_for(self):
+        etcds = ("etcd1", "etcd2", "etcd3")
+        writer = Writer(self.cluster)
+        writer.goes_on()
+        self.cluster.kill9(*etcds)
+        self.cluster.kill9("replica2")
+        self.cluster.ops("start", "replica2")
+        # Its disk might be an older copy, which has forgotten whom it must refuse; only the catalog can tell.
+        wait_until(lambda: "the catalog is asked" in self.weirctl("explain", "demo", "--frontend=volume").stdout, 30,
+                   "explain says what it waits for")
+        before = writer.writes
+        self.assertIsNone(writer.error)
+        for name in etcds:
+            self.cluster.ops("start", name)
+        writer.goes_on()
+        self.in_sync()
+        writer.stop()
+        self.assertGreater(writer.writes, before)
+
     def test_without_etcd_io_goes_on_and_membership_waits_until_it_is_back(self):
         etcds = ("etcd1", "etcd2", "etcd3")
         writer = Writer(self.cluster)
