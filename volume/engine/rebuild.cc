@@ -57,6 +57,14 @@ bool IsAhead(const RebuildSource& source, const Sources& others, Epoch epoch) {
   return false;
 }
 
+// Every member in sync has come to the floor, which only rises.
+bool IsBelowFloor(const RebuildSource& source, const TakeoverRecord& record) {
+  for (size_t lane = 0; lane < record.floor.size(); ++lane) {
+    if (lane >= source.positions.size() || source.positions[lane] < record.floor[lane]) return true;
+  }
+  return false;
+}
+
 // Members are told of a copy before anybody writes in its epoch, so only changes of members since can be missing. Whoever
 // is ahead of all that the record has in sync has been in sync, or was being brought to it: the takeover finds out which.
 absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
@@ -75,7 +83,8 @@ absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
       return known.replica == source->replica && known.store_id == source->store_id;
     });
     const bool known = member != record->members.end();
-    if ((known && member->in_sync) || !IsAhead(*source, in_sync, record->act_epoch)) continue;
+    if ((known && member->in_sync) || IsBelowFloor(*source, *record)) continue;
+    if (!IsAhead(*source, in_sync, record->act_epoch)) continue;
     if (!known) return Unaccounted(*source);
     member->in_sync = true;
     member->left_at.clear();

@@ -83,6 +83,12 @@ TEST(RebuildTest, WhoIsAheadOfAllInSyncHasBeenInSync) {
   EXPECT_TRUE(rebuilt->record.members[0].in_sync);
   EXPECT_TRUE(rebuilt->record.members[1].in_sync);
   EXPECT_FALSE(rebuilt->record.members[2].in_sync);
+  // Who is below the floor was none, whatever it is ahead in.
+  a.copy->record.floor = {Position(5, 7), Position(5, 0)};
+  b.positions[0] = Position(5, 6);
+  EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[1].in_sync);
+  b.positions[0] = Position(5, 7);
+  EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[1].in_sync);
   // One that no copy names is nobody that a takeover could ask.
   RebuildSource spare = b;
   spare.replica = "spare";
