@@ -40,11 +40,17 @@ bool NamesStore(const v1::VolumeRecord& record, const engine::EngineView& view, 
 // Closures run only while this lives: the destructor ends the timer and the queue.
 void LocalHost::LookLater() {
   timer_->At(MonotonicNow() + kLookEvery, [this] {
-    const bool looks = control_->Run([this] {
-      if (options_.replace_after < absl::InfiniteDuration()) ReplaceLost();
-      DeleteLeftovers();
-      LookLater();
-    });
+    bool looks = false;
+    {
+      // The queue goes after `stopping_` is set, and before the timer.
+      absl::MutexLock lock(&mu_);
+      if (stopping_) return;
+      looks = control_->Run([this] {
+        if (options_.replace_after < absl::InfiniteDuration()) ReplaceLost();
+        DeleteLeftovers();
+        LookLater();
+      });
+    }
     // Too much waits already.
     if (!looks) LookLater();
   });

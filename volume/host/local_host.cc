@@ -206,11 +206,13 @@ LocalHost::~LocalHost() {
     server_.reset();
   }
   control_.reset();
+  // The runners are stopped, so no engine asks any more. Then nobody tells of records, and the last copies are
+  // brought before the timer goes, which they use.
+  catalog_calls_.reset();
   copies_.reset();
   timer_.reset();  // its events give the others work
   joins_.reset();
   parents_.reset();
-  catalog_calls_.reset();
   background_.reset();
 }
 
