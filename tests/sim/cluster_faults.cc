@@ -286,7 +286,9 @@ bool Cluster::LoseCatalog() {
   }
   const absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(sources, /*without=*/{});
   if (!rebuilt.ok()) {
-    if (active_epoch_ > 0) Violated(absl::StrCat("the catalog cannot be rebuilt: ", rebuilt.status().message()));
+    // A spare that came in after the last copy that anybody was told is named by none.
+    const bool unnamed = drained_ && absl::IsDataLoss(rebuilt.status());
+    if (active_epoch_ > 0 && !unnamed) Violated(absl::StrCat("the catalog cannot be rebuilt: ", rebuilt.status().message()));
     return false;
   }
   // No other loss besides: the record's members are not examined yet.

@@ -82,6 +82,7 @@ void Cluster::CheckSnapshots() {
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     const ReplicaStore& disk = replicas_[r]->disk();
     if (!IsMember(r) || !disk.store().health().ok() || disk.size_blocks() >= size) continue;
+    if (catalog_->record().volume.recovering) continue;  // see below
     return Violated(absl::StrCat("S4: the volume has ", size, " blocks, member ",
                                  replicas_[r]->name(), " has room for ", disk.size_blocks()));
   }

@@ -352,6 +352,9 @@ absl::Status ModelStore::AdoptTail(VolumeId, const store::Tail& tail) {
       return absl::FailedPreconditionError("it was written to above the tail");
     }
   }
+  for (const store::BlockVersion& version : tail.versions) {
+    if (version.block >= now_.blocks.size()) return absl::InvalidArgumentError("it is past the volume's end");
+  }
   Batch batch;
   batch.lane = Index(tail.lane);
   batch.to = tail.to;

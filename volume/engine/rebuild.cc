@@ -1,7 +1,6 @@
 #include "volume/engine/rebuild.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -141,15 +140,14 @@ absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
 
   std::set<uint64_t> pins;
   for (const Pin& pin : record.pins) pins.insert(pin.id);
-  uint64_t room = std::numeric_limits<uint64_t>::max();
   for (const TakeoverMember& member : record.members) {
     if (!member.in_sync) continue;
     const RebuildSource& source = *SourceOf(sources, member);
-    room = std::min(room, source.size_blocks);
+    // Members are told to have room before the record says that it has grown, so perhaps it did. One that has less than
+    // others cannot be levelled with what lies beyond, and is given up.
+    record.size_blocks = std::max(record.size_blocks, source.size_blocks);
     std::erase_if(pins, [&source](uint64_t pin) { return !absl::c_linear_search(source.pins, pin); });
   }
-  // Every member has room before the record says that it has grown; so perhaps it did.
-  record.size_blocks = std::max(record.size_blocks, room);
   for (const Pin& pin : record.pins) {
     if (!pins.contains(pin.id)) rebuilt.lost_pins.push_back(pin.id);
   }

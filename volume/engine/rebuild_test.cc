@@ -154,7 +154,7 @@ TEST(RebuildTest, PinsThatNotEveryMemberHasAreLost) {
   EXPECT_EQ(rebuilt->lost_pins, std::vector<uint64_t>{1});
   ASSERT_EQ(rebuilt->record.pins.size(), 1u);
   EXPECT_EQ(rebuilt->record.pins[0].id, 2u);
-  EXPECT_EQ(rebuilt->record.size_blocks, 80u);
+  EXPECT_EQ(rebuilt->record.size_blocks, 96u);
 }
 
 TEST(RebuildTest, WithoutACopyThereIsNothingToGoBy) {
