@@ -1,8 +1,8 @@
 // A volume's record made anew after the catalog was lost, from the copies that its replicas keep.
 //
 // A copy is told to each good member at the end of a takeover, after its base and before the record says ACTIVE, so of
-// every epoch that has served its members have one. DESIGN.md, "When the catalog is lost", says why the newest copy is
-// enough.
+// every epoch that has served whoever was a member at its begin has one; changes since may be missing. DESIGN.md,
+// "When the catalog is lost", says why the newest copy is enough all the same.
 //
 // Thread-safety: pure functions.
 #ifndef WEIR_VOLUME_ENGINE_REBUILD_H_

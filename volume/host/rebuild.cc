@@ -136,7 +136,8 @@ struct Decided {
 
 // It was rebuilt, and no takeover since has come to its end: so that it can be tried without somebody, for example.
 bool IsRebuiltOnly(const v1::VolumeRecord& record) {
-  return record.state() == v1::VolumeRecord::RECOVERING && record.lease_ms() == 0 && record.act_epoch() > 0;
+  // Each activation says since when nothing was lost.
+  return record.state() == v1::VolumeRecord::RECOVERING && record.intact_since() == 0 && record.act_epoch() > 0;
 }
 
 bool IsEmpty(const Volume& volume) {

@@ -180,9 +180,11 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
     // An older replica, which has no pins to drop.
     if (absl::IsUnimplemented(status) && update.pins().empty()) status = absl::OkStatus();
     if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
-    if (status.ok()) status = clients_[member]->KeepRecord(keep, config_.call_deadline);
-    // An older one again, which cannot help if the catalog is lost.
-    if (absl::IsUnimplemented(status)) status = absl::OkStatus();
+    if (status.ok()) {
+      status = clients_[member]->KeepRecord(keep, config_.call_deadline);
+      // An older one again, which cannot help if the catalog is lost. That alone is excused: a base must be taken.
+      if (absl::IsUnimplemented(status)) status = absl::OkStatus();
+    }
     return [member, status](engine::Takeover& takeover,
                             engine::TakeoverEffects& effects) {
       takeover.BaseTaken(member, status, MonotonicNow(), effects);
