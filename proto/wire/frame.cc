@@ -97,14 +97,19 @@ void CopyRun(const std::vector<grpc::Slice>& slices, ByteRun run, char* to) {
   }
 }
 
-Payload TakePayload(const std::vector<grpc::Slice>& slices, ByteRun run) {
+// `slices` are those of `buffer`.
+Payload TakePayload(const grpc::ByteBuffer& buffer, const std::vector<grpc::Slice>& slices,
+                    ByteRun run) {
   if (run.size == 0) return Payload();
   size_t begin = 0;
   for (const grpc::Slice& slice : slices) {
-    if (run.offset >= begin && run.offset + run.size <= begin + slice.size()) {
-      auto owner = std::make_shared<grpc::Slice>(slice);
-      const char* data = reinterpret_cast<const char*>(owner->begin());
-      return Payload(std::move(owner),
+    if (run.size >= kSharedBytesMin && run.offset >= begin &&
+        run.offset + run.size <= begin + slice.size()) {
+      const char* data = reinterpret_cast<const char*>(slice.begin());
+      // Not the slice itself. Whoever releases it last may give memory back to the server's quota,
+      // which wakes what waits for memory, and that crashes on a thread that gRPC (1.51) has not
+      // prepared: ~Slice does not prepare it, ~ByteBuffer does.
+      return Payload(std::make_shared<const grpc::ByteBuffer>(buffer),
                      absl::string_view(data + (run.offset - begin), run.size));
     }
     begin += slice.size();
@@ -185,7 +190,7 @@ absl::Status DecodeFrame(const grpc::ByteBuffer& buffer, size_t bytes_max,
     return absl::InvalidArgumentError(
         absl::StrCat("malformed frame: not a ", head->GetTypeName()));
   }
-  *payload = TakePayload(slices, layout.payload);
+  *payload = TakePayload(buffer, slices, layout.payload);
   return absl::OkStatus();
 }
 

@@ -40,7 +40,7 @@ grpc::ByteBuffer EncodeFrame(absl::string_view serialized_head,
 
 // Parses everything but the payload into `head` and the payload into
 // `payload`: one contiguous run, shared with the received buffer where it arrived in one
-// slice, else joined by one copy. A repeated payload: the last one counts, as
+// slice, else (or below 512 bytes) joined by one copy. A repeated payload: the last one counts, as
 // protobuf has it. INVALID_ARGUMENT: malformed, or longer than `bytes_max` in
 // all, or of more than kFieldsMax fields.
 absl::Status DecodeFrame(const grpc::ByteBuffer& buffer, size_t bytes_max,
