@@ -259,12 +259,11 @@ void Engine::State::AdvanceLane(LaneId id) {
 // Completes the reads that awaited what the lane has now come to; `anybody`: somebody is
 // left who may still complete a write.
 void Engine::State::AdvanceCommitWaits(LaneId id, bool anybody) {
-  const Lane& lane = lanes_[Index(id)];
   for (size_t i = 0; i < commit_waits_.size();) {
     auto [request, index] = commit_waits_[i];
     Op& op = *ops_.at(request);
     ReadFragment& fragment = op.fragments[index];
-    const bool committed = fragment.saw <= lane.completed;
+    const bool committed = IsCommitted(fragment);
     if (fragment.lane != id || (!committed && anybody)) {
       ++i;
       continue;
@@ -277,6 +276,17 @@ void Engine::State::AdvanceCommitWaits(LaneId id, bool anybody) {
     }
     FinishRead(op, index);
   }
+}
+
+// What the read saw is on all that are waited for, and is no write that failed for want of one that is
+// waited for now: it was condemned then, and may leave since.
+bool Engine::State::IsCommitted(const ReadFragment& fragment) const {
+  const Lane& lane = lanes_[Index(fragment.lane)];
+  if (fragment.saw > lane.completed) return false;
+  return fragment.saw > lane.failed ||
+         std::all_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+           return !t.waited_for() || lane.cursor(t.id).applied >= fragment.saw;
+         });
 }
 
 // A condemned member is one by the catalog still, and may be the only one that a takeover finds. What
@@ -421,7 +431,7 @@ void Engine::State::ReadCompleted(Target& target, const InflightClone& clone,
   // Versions of earlier epochs are on every member since the takeover.
   fragment.saw =
       reply.position.epoch() == options_.epoch ? reply.position.n() : 0;
-  if (fragment.saw > lanes_[Index(fragment.lane)].completed) {
+  if (!IsCommitted(fragment)) {
     commit_waits_.emplace_back(op.request.id, clone.fragment);
     return;
   }

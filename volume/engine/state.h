@@ -113,6 +113,7 @@ class Engine::State : private StateData {
   bool SendRead(Op& op, uint32_t fragment);
   void ReadCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
   void ReadFailed(Op& op, uint32_t fragment, Target& target, const CloneReply& reply);
+  bool IsCommitted(const ReadFragment& fragment) const;
   void FinishRead(Op& op, uint32_t fragment);
   void FinishFragment(Op& op, uint32_t fragment);
   void Send(Target& target, Clone clone, InflightClone inflight);
