@@ -57,6 +57,13 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   network_->set_duplicate_per_mille(dice_.Percent(20) ? 100 : 0);
   CatalogRecord record;
   record.volume.size_blocks = first_size_;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    // Where it has been put it has overwritten something.
+    replicas_[r]->on_misdirected([this, r](BlockRange range) {
+      Damage(r, range.first);
+      Damage(r, dice_.Below(geometry_.size_blocks));
+    });
+  }
   for (const auto& replica : replicas_) {
     if (drained_ && replica == replicas_.back()) break;
     record.volume.members.push_back(
@@ -80,7 +87,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   MakeFrontends();
   copied_in_.assign(replicas_.size(), 0);
   restored_.assign(replicas_.size(), 0);
-  faults_left_ = options_.faults;
+  faults_left_ = options_.script != nullptr ? options_.script->faults.size() : options_.faults;
 }
 
 Cluster::~Cluster() = default;

@@ -37,6 +37,7 @@ enum class Fault {
   kRequeues,
   kDrops,
   kBadBlocks,
+  kMisdirected,    // a write lands on another block
   kErrors,         // EIO once or twice: final for the target, until the next attach
   kSyncFails,      // final for the store
   kFull,
@@ -47,6 +48,7 @@ enum class Fault {
   kPauseFrontend,
   kAttachElsewhere,
   kSplit,
+  kLateAnswers,    // and then a split: the last answers come when the next frontend is there
   kDoubt,          // a leave is committed, and who asked for it does not hear of it
   kSuspend,
   kReclaim,
@@ -58,6 +60,13 @@ enum class Fault {
 };
 const char* NameOf(Fault fault);
 
+// A schedule that chance seldom comes to: these faults, one after the other, and they befall whoever serves.
+struct Script {
+  const char* name;
+  std::vector<Fault> faults;
+};
+const std::vector<Script>& Scripts();
+
 struct ClusterOptions {
   uint64_t requests = 200;
   uint64_t faults = 10;
@@ -66,6 +75,7 @@ struct ClusterOptions {
   bool trace = false;
   // By number of the fault: it does not happen, and the others are as they were. Of the first 64.
   uint64_t skipped_faults = 0;
+  const Script* script = nullptr;  // none: any fault
   MakeReplicaStore make_store = MakeModelStore;
 };
 
@@ -153,7 +163,10 @@ class Cluster {
 
   // --- faults ---
   void DamageSome(uint32_t r);
+  // Unless another replica's is bad too.
+  void Damage(uint32_t r, uint64_t block);
   void FaultSome();
+  Fault NextFault(uint64_t number);
   void Inject(Fault fault, uint64_t number);
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
@@ -179,11 +192,14 @@ class Cluster {
   std::optional<engine::Table> TableWithNewStores(const engine::EngineView& view) const;
   // The frontend keeps one replica and is deaf to the others; another one attaches without that.
   void Split(uint32_t frontend, uint32_t replica, Time until);
+  void LateAnswers(uint32_t frontend, uint32_t replica, Time until);
   void Doubt(uint32_t frontend, uint32_t replica);
   void Heal();
   void EndHopelessSessions();
   uint32_t AnyReplica() { return static_cast<uint32_t>(dice_.Below(replicas_.size())); }
   uint32_t AnyFrontend() { return static_cast<uint32_t>(dice_.Below(frontends_.size())); }
+  // Who serves, if anybody does; else any.
+  uint32_t ServingFrontend();
 
   // --- the end ---
   bool Finished();
@@ -242,6 +258,7 @@ class Cluster {
   uint64_t steps_ = 0;
   Epoch active_epoch_ = 0;
   uint64_t next_control_ = 1;
+  uint64_t faults_injected_ = 0;
   uint64_t faults_left_ = 0;
   bool healed_ = false;
   bool rotted_at_the_end_ = false;  // in a cluster that is scrubbed

@@ -103,7 +103,8 @@ void Cluster::CheckDisconnect(uint32_t frontend, const engine::DisconnectTarget&
 // Members never differ, whatever is written, joins or takes over meanwhile; but blocks rot, no more than one copy of each.
 void Cluster::CheckReport(uint32_t frontend, const engine::ReportScrub& report) {
   const engine::ScrubView scrub = frontends_[frontend]->engine().View().scrub;
-  const bool nothing_rots = result_.faults[static_cast<size_t>(Fault::kBadBlocks)] == 0;
+  const bool nothing_rots = result_.faults[static_cast<size_t>(Fault::kBadBlocks)] == 0 &&
+                            result_.faults[static_cast<size_t>(Fault::kMisdirected)] == 0;
   const bool differ = absl::StrContains(report.what, "no replica can be told") &&
                       !absl::StrContains(report.what, "damaged");
   if (differ || (nothing_rots && scrub.bad_blocks > 0)) {

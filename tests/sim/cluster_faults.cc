@@ -16,38 +16,61 @@ const char* NameOf(Fault fault) {
   static constexpr const char* kNames[] = {
       "kill replica",  "power cut",       "power cut of all", "cut to replica", "cut to frontend",
       "cut both ways", "slow replica",    "requeues",         "dropped replies", "bad blocks",
+      "misdirected writes",
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
-      "catalog cut",   "kill frontend",   "pause frontend",   "attach elsewhere", "split",
+      "catalog cut",   "kill frontend",   "pause frontend",   "attach elsewhere", "split", "late answers",
       "leave in doubt", "suspend",        "reclaim",          "replace disk",   "old disk",
       "lost what it had synced", "lost catalog"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
 
+const std::vector<Script>& Scripts() {
+  static const auto* scripts = new std::vector<Script>{
+      // Whoever counts a lease from the answer takes itself for the one that serves, beside the next.
+      {"late-answers", {Fault::kLateAnswers}},
+      // A write that one member lacks, whose leave cannot be committed; then that member alone is taken over.
+      {"write-fails-without-catalog", {Fault::kErrors, Fault::kCatalogCut, Fault::kSplit}},
+  };
+  return *scripts;
+}
+
 // Never the last good copy of a block.
+void Cluster::Damage(uint32_t r, uint64_t block) {
+  const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
+    return other->disk().damaged(block);
+  });
+  if (!elsewhere) replicas_[r]->disk().Damage(block);
+}
+
 void Cluster::DamageSome(uint32_t r) {
-  for (int i = 0; i < 4; ++i) {
-    const uint64_t block = dice_.Below(geometry_.size_blocks);
-    const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
-      return other->disk().damaged(block);
-    });
-    if (!elsewhere) replicas_[r]->disk().Damage(block);
+  for (int i = 0; i < 4; ++i) Damage(r, dice_.Below(geometry_.size_blocks));
+}
+
+uint32_t Cluster::ServingFrontend() {
+  for (uint32_t f = 0; f < frontends_.size(); ++f) {
+    if (frontends_[f]->serving() && frontends_[f]->epoch() == active_epoch_) return f;
   }
+  return AnyFrontend();
+}
+
+Fault Cluster::NextFault(uint64_t number) {
+  if (options_.script != nullptr) return options_.script->faults[number];
+  // What is final for a store is rare, or there would be nothing left to judge.
+  static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
+                                    Fault::kReplaceDisk, Fault::kLostSynced, Fault::kLoseCatalog};
+  const auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
+  const bool rare = std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare);
+  return rare && dice_.Percent(70) ? Fault::kReclaim : fault;
 }
 
 void Cluster::FaultSome() {
   if (healed_ || faults_left_ == 0) return;
-  const uint64_t number = options_.faults - faults_left_--;
+  const uint64_t number = faults_injected_++;
+  --faults_left_;
   // Each has its own chance, so that one can be left out and the others stay what they are.
   const Dice usual = std::exchange(dice_, Dice(seed_ * 1000003 + number + 1));
-  // What is final for a store is rare, or there would be nothing left to judge.
-  static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
-                                    Fault::kReplaceDisk, Fault::kLostSynced, Fault::kLoseCatalog};
-  auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
-  if (std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare) &&
-      dice_.Percent(70)) {
-    fault = Fault::kReclaim;
-  }
+  const Fault fault = NextFault(number);
   const absl::Duration pause = dice_.Micros(1000, 700000);
   const bool skipped = number < 64 && (options_.skipped_faults >> number & 1) != 0;
   if (!skipped) Inject(fault, number);
@@ -59,7 +82,7 @@ void Cluster::Inject(Fault fault, uint64_t number) {
   uint64_t& happened = result_.faults[static_cast<size_t>(fault)];
   ++happened;
   const uint32_t r = AnyReplica();
-  const uint32_t f = AnyFrontend();
+  const uint32_t f = options_.script != nullptr ? ServingFrontend() : AnyFrontend();
   ReplicaNode& replica = *replicas_[r];
   const Time until = agenda_.now() + dice_.Micros(10000, 3000000);
   Trace(absl::StrCat("fault ", number, ": ", NameOf(fault), ", replica ", replica.name(), ", f", f));
@@ -92,6 +115,7 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       DamageSome(r);
       Misbehave(fault, replica.faults(), until);
       break;
+    case Fault::kMisdirected:
     case Fault::kRequeues:
     case Fault::kDrops:
     case Fault::kErrors:
@@ -126,6 +150,9 @@ void Cluster::Inject(Fault fault, uint64_t number) {
     case Fault::kSplit:
       Split(f, r, until);
       break;
+    case Fault::kLateAnswers:
+      LateAnswers(f, r, until);
+      break;
     case Fault::kDoubt:
       Doubt(f, r);
       break;
@@ -154,31 +181,29 @@ void Cluster::Inject(Fault fault, uint64_t number) {
 
 // One frontend keeps nothing but replica `r`, another one is to have the rest, and the volume.
 void Cluster::Split(uint32_t f, uint32_t r, Time until) {
-  auto split = [this, f, r, until] {
-    const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
-    network_->CutToReplica(elsewhere, r, until);
-    network_->CutToFrontend(elsewhere, r, until);
-    for (uint32_t other = 0; other < replicas_.size(); ++other) {
-      if (other != r) network_->CutToFrontend(f, other, until);
-    }
-    AttachAt(elsewhere);
-  };
-  // A lease counts from when it was asked for, however late the answer is: from the one that it keeps, or the last
-  // ones of the others.
-  if (dice_.Percent(50)) {
-    network_->set_replica_delay(r, dice_.Micros(50000, 220000));
-    agenda_.At(until, [this, r] { network_->set_replica_delay(r, absl::ZeroDuration()); });
-    return split();
-  }
+  const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
+  network_->CutToReplica(elsewhere, r, until);
+  network_->CutToFrontend(elsewhere, r, until);
   for (uint32_t other = 0; other < replicas_.size(); ++other) {
-    if (other != r) network_->set_replica_delay(other, dice_.Micros(50000, 220000));
+    if (other != r) network_->CutToFrontend(f, other, until);
   }
-  agenda_.After(dice_.Micros(20000, 400000), [this, f, r, until, split] {
+  AttachAt(elsewhere);
+}
+
+// A lease counts from when it was asked for, however late the answer is.
+void Cluster::LateAnswers(uint32_t f, uint32_t r, Time until) {
+  auto delay = [this, f, r](auto by) {
     for (uint32_t other = 0; other < replicas_.size(); ++other) {
-      if (other != r) network_->set_replica_delay(other, absl::ZeroDuration());
+      if (other != r) network_->set_answer_delay(f, other, by());
     }
+  };
+  // Close below the clone deadline.
+  delay([this] { return dice_.Micros(100000, 290000); });
+  agenda_.After(dice_.Micros(20000, 600000), [this, f, r, until, delay] {
+    delay([] { return absl::ZeroDuration(); });
+    if (healed_) return;
     catalog_->CutUntil(f, until);
-    split();
+    Split(f, r, until);
   });
 }
 
@@ -213,6 +238,9 @@ void Cluster::Misbehave(Fault fault, ReplicaFaults& faults, Time until) {
     most = 300;
   } else if (fault == Fault::kDrops) {
     chance = &faults.drop_per_mille;
+  } else if (fault == Fault::kMisdirected) {
+    chance = &faults.misdirect_per_mille;
+    most = 100;
   }
   *chance = static_cast<uint32_t>(dice_.Below(most));
   agenda_.At(until, [chance] { *chance = 0; });

@@ -140,11 +140,18 @@ int Replay(const Flags& flags) {
   return result.violation.empty() ? 0 : 1;
 }
 
+std::vector<std::string> ScriptNames() {
+  std::vector<std::string> names;
+  for (const Script& script : Scripts()) names.push_back(script.name);
+  return names;
+}
+
 int Main(int argc, char** argv) {
   Flags flags;
   uint64_t seed = 0;
   bool anything_goes = false;
   bool rocksdb = false;
+  std::string script;
   std::vector<uint64_t> skipped;
   CLI::App app("Tries simulated clusters under random faults and judges them by the contract");
   app.add_option("--seeds", flags.seeds, "how many clusters")->capture_default_str();
@@ -158,6 +165,8 @@ int Main(int argc, char** argv) {
   app.add_option("--faults", flags.cluster.faults, "faults of a cluster")->capture_default_str();
   app.add_option("--skip-fault", skipped, "with --seed: not this one of its faults, from 0")
       ->check(CLI::Range(0, 63));
+  app.add_option("--script", script, "not any fault, but those of this schedule")
+      ->check(CLI::IsMember(ScriptNames()));
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
   app.add_flag("--rocksdb", rocksdb,
@@ -168,6 +177,9 @@ int Main(int argc, char** argv) {
   flags.cluster.survivable = !anything_goes;
   if (rocksdb) flags.cluster.make_store = MakeRocksStore;
   flags.twice = !rocksdb;
+  for (const Script& known : Scripts()) {
+    if (script == known.name) flags.cluster.script = &known;
+  }
   for (uint64_t fault : skipped) flags.cluster.skipped_faults |= uint64_t{1} << fault;
   if (seed == 0) return Simulation(flags).Run();
   flags.first = seed;

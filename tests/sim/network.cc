@@ -121,7 +121,9 @@ template <typename Arrive>
 void Network::Down(const std::shared_ptr<Stream>& stream, Arrive arrive) {
   if (stream->broken) return;
   if (!ReachesFrontend(stream->frontend, stream->replica)) return Break(stream);
-  stream->last_down = std::max(stream->last_down, agenda_->now() + Delay(stream->replica));
+  const absl::Duration delay =
+      Delay(stream->replica) + LinkOf(stream->frontend, stream->replica).answer_delay;
+  stream->last_down = std::max(stream->last_down, agenda_->now() + delay);
   agenda_->At(stream->last_down, [stream, arrive = std::move(arrive)]() mutable {
     if (!stream->let_go) arrive(*stream);
   });

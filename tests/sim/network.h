@@ -34,6 +34,10 @@ class Network {
   // What `frontend` sends to `replica` (or hears of it) is lost until then.
   void CutToReplica(uint32_t frontend, uint32_t replica, Time until);
   void CutToFrontend(uint32_t frontend, uint32_t replica, Time until);
+  // Added to what the replica's answers on streams take; those under way are not touched.
+  void set_answer_delay(uint32_t frontend, uint32_t replica, absl::Duration delay) {
+    LinkOf(frontend, replica).answer_delay = delay;
+  }
   void Heal();
   // Beyond the usual delay of 50 us to 2 ms, so often up to a second.
   void set_slow_per_mille(uint64_t per_mille) { slow_per_mille_ = per_mille; }
@@ -74,6 +78,7 @@ class Network {
   struct Link {
     Time to_replica_cut_until{};
     Time to_frontend_cut_until{};
+    absl::Duration answer_delay;
   };
   Link& LinkOf(uint32_t frontend, uint32_t replica);
   bool ReachesReplica(uint32_t frontend, uint32_t replica);

@@ -284,6 +284,7 @@ bool ReplicaNode::Serve(replica::Session& session, const engine::Clone& clone, D
     Flush(clone, reply);
   } else {
     Write(clone, reply);
+    if (reply->result.ok() && dice.PerMille(faults_.misdirect_per_mille)) misdirected_(clone.range);
   }
   session.Leave();
   return !dice.PerMille(faults_.drop_per_mille);

@@ -28,6 +28,7 @@ struct ReplicaFaults {
   uint32_t drop_per_mille = 0;       // never answered
   uint32_t bad_block_per_mille = 0;  // reads
   uint32_t error_per_mille = 0;      // EIO, before anything is done
+  uint32_t misdirect_per_mille = 0;  // of writes: answered OK, see on_misdirected
   bool cannot_flush = false;
 };
 
@@ -43,6 +44,10 @@ class ReplicaNode {
   const ReplicaStore& disk() const { return *disk_; }
   const store::Store& store() const { return disk().store(); }
   ReplicaFaults& faults() { return faults_; }
+  // `misdirected`(range): its disk has put elsewhere what belongs there.
+  void on_misdirected(std::function<void(BlockRange)> misdirected) {
+    misdirected_ = std::move(misdirected);
+  }
 
   // --- the process ---
   bool up() const { return up_; }
@@ -121,6 +126,7 @@ class ReplicaNode {
   std::function<std::unique_ptr<ReplicaStore>()> copy_;
   std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
   ReplicaFaults faults_;
+  std::function<void(BlockRange)> misdirected_;
   bool up_ = true;
   uint64_t life_ = 1;
   uint64_t boot_ = 1;

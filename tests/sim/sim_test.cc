@@ -31,6 +31,17 @@ TEST(SimTest, WhateverHappensTheContractHolds) {
   }
 }
 
+TEST(SimTest, ScriptedClustersToo) {
+  for (const Script& script : Scripts()) {
+    ClusterOptions options;
+    options.script = &script;
+    for (uint64_t seed = 1; seed <= kSeeds / 10; ++seed) {
+      const ClusterResult result = Cluster(seed, options).Run();
+      ASSERT_EQ(result.violation, "") << "replay: ops/simulate --script=" << script.name << " --seed=" << seed;
+    }
+  }
+}
+
 // RocksDB's background threads make runs differ, and 3,000 would take a quarter of an hour.
 TEST(SimTest, ClustersOnTheRealStoreKeepTheContractAndHeal) {
   ClusterOptions options;
