@@ -87,7 +87,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   MakeFrontends();
   copied_in_.assign(replicas_.size(), 0);
   restored_.assign(replicas_.size(), 0);
-  faults_left_ = options_.script != nullptr ? options_.script->faults.size() : options_.faults;
+  faults_left_ = HowManyFaults();
 }
 
 Cluster::~Cluster() = default;

@@ -63,7 +63,7 @@ const char* NameOf(Fault fault);
 // A schedule that chance seldom comes to: these faults, one after the other, and they befall whoever serves.
 struct Script {
   const char* name;
-  std::vector<Fault> faults;
+  std::vector<Fault> faults;  // none: two, by the seed, so that every pair has its turn
 };
 const std::vector<Script>& Scripts();
 
@@ -167,6 +167,7 @@ class Cluster {
   void Damage(uint32_t r, uint64_t block);
   void FaultSome();
   Fault NextFault(uint64_t number);
+  uint64_t HowManyFaults() const;
   void Inject(Fault fault, uint64_t number);
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);

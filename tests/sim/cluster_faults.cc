@@ -27,6 +27,7 @@ const char* NameOf(Fault fault) {
 
 const std::vector<Script>& Scripts() {
   static const auto* scripts = new std::vector<Script>{
+      {"pairs", {}},
       // Whoever counts a lease from the answer takes itself for the one that serves, beside the next.
       {"late-answers", {Fault::kLateAnswers}},
       // A write that one member lacks, whose leave cannot be committed; then that member alone is taken over.
@@ -54,12 +55,22 @@ uint32_t Cluster::ServingFrontend() {
   return AnyFrontend();
 }
 
+uint64_t Cluster::HowManyFaults() const {
+  if (options_.script == nullptr) return options_.faults;
+  return options_.script->faults.empty() ? 2 : options_.script->faults.size();
+}
+
 Fault Cluster::NextFault(uint64_t number) {
-  if (options_.script != nullptr) return options_.script->faults[number];
+  constexpr auto kKinds = static_cast<uint64_t>(Fault::kFaultKinds);
+  if (options_.script != nullptr) {
+    const std::vector<Fault>& faults = options_.script->faults;
+    if (!faults.empty()) return faults[number];
+    return static_cast<Fault>((number == 0 ? seed_ : seed_ / kKinds) % kKinds);
+  }
   // What is final for a store is rare, or there would be nothing left to judge.
   static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
                                     Fault::kReplaceDisk, Fault::kLostSynced, Fault::kLoseCatalog};
-  const auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
+  const auto fault = static_cast<Fault>(dice_.Below(kKinds));
   const bool rare = std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare);
   return rare && dice_.Percent(70) ? Fault::kReclaim : fault;
 }
@@ -431,6 +442,7 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
   }
   const engine::EngineView view = frontends_[f]->engine().View();
   if (view.state != engine::EngineView::State::kSuspended) return;
+  if (suspended_[f]) return;  // this was a load
   suspended_[f] = true;
   for (const engine::TargetView& target : view.targets) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");

@@ -82,14 +82,6 @@ class EtcdCatalogTest(harness.ClusterTest):
     def uri_at(self, frontend):
         return harness.cluster_lib.Cluster(self.cluster.dir).nbd_uri(frontend)
 
-    def etcd_leader(self):
-        cluster = harness.cluster_lib.Cluster(self.cluster.dir)
-        for name in cluster.etcd_names():
-            text = run("curl", "-sf", cluster.metrics_url(name), check=False).stdout
-            if "\netcd_server_is_leader 1" in text:
-                return name
-        return None
-
     def signal(self, number, *names):
         cluster = harness.cluster_lib.Cluster(self.cluster.dir)
         for name in names:
@@ -97,14 +89,14 @@ class EtcdCatalogTest(harness.ClusterTest):
 
     def test_etcds_leader_is_killed_under_io_and_membership_still_changes(self):
         writer = Writer(self.cluster)
-        wait_until(self.etcd_leader, 30, "etcd has a leader")
-        leader = self.etcd_leader()
+        wait_until(self.cluster.etcd_leader, 30, "etcd has a leader")
+        leader = self.cluster.etcd_leader()
         self.cluster.kill9(leader)
         writer.goes_on()
         # The catalog is asked at once, while the others still elect.
         self.cluster.kill9("replica3")
         writer.goes_on()
-        self.assertNotEqual(self.etcd_leader(), leader)
+        self.assertNotEqual(self.cluster.etcd_leader(), leader)
         self.cluster.ops("start", "replica3")
         self.in_sync()
         self.cluster.ops("start", leader)

@@ -103,6 +103,15 @@ class RealCluster:
         return run(os.path.join(self.env["BIN"], "weirctl"), f"--cluster={self.dir}", *arguments,
                    check=check, timeout=timeout)
 
+    def etcd_leader(self):
+        """Its name; None: there is none now."""
+        cluster = cluster_lib.Cluster(self.dir)
+        for name in cluster.etcd_names():
+            text = run("curl", "-sf", cluster.metrics_url(name), check=False).stdout
+            if "\netcd_server_is_leader 1" in text:
+                return name
+        return None
+
     def metrics(self, name):
         cluster = cluster_lib.Cluster(self.dir)
         return run("curl", "-sf", cluster.metrics_url(name)).stdout
