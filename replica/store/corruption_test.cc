@@ -1,10 +1,11 @@
 // Damages every file of a closed store in turn: flips bits, truncates, swaps
-// for an older copy, deletes. The store must refuse to open, or fail reads, or
+// for an older copy, deletes, loses a sector's write or finds it elsewhere. The store must refuse to open, or fail reads, or
 // be right; never quietly have less than was synced.
 #include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -135,6 +136,57 @@ TEST_F(CorruptionTest, ATruncationIsFound) {
     fs->SetContent(path, content);
     return true;
   });
+}
+
+// What a disk writes at once.
+constexpr size_t kSectorBytes = 4096;
+
+// Of the eight places, or fewer in a small file, that are tried.
+constexpr size_t kPlaces = 8;
+
+std::optional<size_t> SectorAt(size_t place, const std::string& content) {
+  const size_t sectors = content.size() / kSectorBytes;
+  if (place >= sectors) return std::nullopt;
+  return sectors < kPlaces ? place : (sectors - 1) * place / (kPlaces - 1);
+}
+
+TEST_F(CorruptionTest, ALostWriteIsFound) {
+  for (size_t place = 0; place < kPlaces; ++place) {
+    Loop("lost write", [&](FaultFs* fs, const std::string& path) {
+      std::string content = fs->Content(path);
+      const std::optional<size_t> sector = SectorAt(place, content);
+      if (!sector) return false;
+      content.replace(*sector * kSectorBytes, kSectorBytes, kSectorBytes, '\0');
+      fs->SetContent(path, content);
+      return true;
+    });
+  }
+}
+
+// It has gone to another place of the file or, for the last, of the next file; where it belongs nothing is.
+TEST_F(CorruptionTest, AMisdirectedWriteIsFound) {
+  for (size_t place = 0; place < kPlaces; ++place) {
+    Loop("misdirected write", [&](FaultFs* fs, const std::string& path) {
+      const std::vector<std::string> files = fs->Files();
+      const size_t file = std::find(files.begin(), files.end(), path) - files.begin();
+      std::string content = fs->Content(path);
+      const std::optional<size_t> from = SectorAt(place, content);
+      if (!from) return false;
+      const std::string sector = content.substr(*from * kSectorBytes, kSectorBytes);
+      content.replace(*from * kSectorBytes, kSectorBytes, kSectorBytes, '\0');
+      if (place == kPlaces - 1) {
+        const std::string& other = files[(file + 1) % files.size()];
+        std::string overwritten = fs->Content(other);
+        overwritten.replace(0, std::min(overwritten.size(), kSectorBytes), sector);
+        fs->SetContent(other, overwritten);
+      } else {
+        const size_t to = (*from + 1 + place) % (content.size() / kSectorBytes);
+        content.replace(to * kSectorBytes, kSectorBytes, sector);
+      }
+      fs->SetContent(path, content);
+      return true;
+    });
+  }
 }
 
 TEST_F(CorruptionTest, AFileSwappedForAnOlderCopyIsFound) {

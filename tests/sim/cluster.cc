@@ -87,7 +87,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   MakeFrontends();
   copied_in_.assign(replicas_.size(), 0);
   restored_.assign(replicas_.size(), 0);
-  faults_left_ = HowManyFaults();
+  faults_left_ = options_.script != nullptr ? options_.script->faults.size() : options_.faults;
 }
 
 Cluster::~Cluster() = default;
@@ -204,7 +204,7 @@ ClusterResult Cluster::Run() {
       break;
     } else {
       agenda_.RunNext();
-      if (++steps_ % kLookEvery == 0) CheckReplicas();
+      if (++result_.steps % kLookEvery == 0) CheckReplicas();
     }
     if (result_.violation.empty()) result_.violation = judge_->violation();
   }

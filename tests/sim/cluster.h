@@ -63,8 +63,10 @@ const char* NameOf(Fault fault);
 // A schedule that chance seldom comes to: these faults, one after the other, and they befall whoever serves.
 struct Script {
   const char* name;
-  std::vector<Fault> faults;  // none: two, by the seed, so that every pair has its turn
+  std::vector<Fault> faults;
 };
+// In a script: by the seed, so that each fault has its turn there, beside each of another such place.
+inline constexpr Fault kAnyFault = Fault::kFaultKinds;
 const std::vector<Script>& Scripts();
 
 struct ClusterOptions {
@@ -84,6 +86,7 @@ struct ClusterResult {
   uint64_t requests_ok = 0;
   uint64_t requests_failed = 0;
   uint64_t attaches = 0;
+  uint64_t steps = 0;  // of the agenda
   std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
   uint64_t trace_hash = 0;  // of all that the engines did
 };
@@ -167,7 +170,7 @@ class Cluster {
   void Damage(uint32_t r, uint64_t block);
   void FaultSome();
   Fault NextFault(uint64_t number);
-  uint64_t HowManyFaults() const;
+  Fault ScriptedFault(uint64_t number) const;
   void Inject(Fault fault, uint64_t number);
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
@@ -256,7 +259,6 @@ class Cluster {
   std::vector<Position> flushed_;  // by lane: what acknowledged flushes of this epoch cover
   std::vector<Position> told_;     // by lane: what replicas were told that all have synced
   absl::flat_hash_map<std::string, Epoch> promised_;  // by store: as last seen
-  uint64_t steps_ = 0;
   Epoch active_epoch_ = 0;
   uint64_t next_control_ = 1;
   uint64_t faults_injected_ = 0;

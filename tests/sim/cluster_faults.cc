@@ -27,7 +27,11 @@ const char* NameOf(Fault fault) {
 
 const std::vector<Script>& Scripts() {
   static const auto* scripts = new std::vector<Script>{
-      {"pairs", {}},
+      {"any-two", {kAnyFault, kAnyFault}},
+      // What a subset of the members has missed or forgotten shows when it is taken over without the others.
+      {"any-two-and-a-split", {kAnyFault, kAnyFault, Fault::kSplit}},
+      // One is away, and the only other one has answered an error to a flush that waits for the first.
+      {"sync-fails-beside-a-cut", {Fault::kCutBoth, Fault::kSyncFails}},
       // Whoever counts a lease from the answer takes itself for the one that serves, beside the next.
       {"late-answers", {Fault::kLateAnswers}},
       // A write that one member lacks, whose leave cannot be committed; then that member alone is taken over.
@@ -55,22 +59,22 @@ uint32_t Cluster::ServingFrontend() {
   return AnyFrontend();
 }
 
-uint64_t Cluster::HowManyFaults() const {
-  if (options_.script == nullptr) return options_.faults;
-  return options_.script->faults.empty() ? 2 : options_.script->faults.size();
+Fault Cluster::ScriptedFault(uint64_t number) const {
+  constexpr auto kKinds = static_cast<uint64_t>(Fault::kFaultKinds);
+  const std::vector<Fault>& faults = options_.script->faults;
+  if (faults[number] != kAnyFault) return faults[number];
+  const auto before = std::count(faults.begin(), faults.begin() + number, kAnyFault);
+  uint64_t which = seed_;
+  for (auto i = before; i > 0; --i) which /= kKinds;
+  return static_cast<Fault>(which % kKinds);
 }
 
 Fault Cluster::NextFault(uint64_t number) {
-  constexpr auto kKinds = static_cast<uint64_t>(Fault::kFaultKinds);
-  if (options_.script != nullptr) {
-    const std::vector<Fault>& faults = options_.script->faults;
-    if (!faults.empty()) return faults[number];
-    return static_cast<Fault>((number == 0 ? seed_ : seed_ / kKinds) % kKinds);
-  }
+  if (options_.script != nullptr) return ScriptedFault(number);
   // What is final for a store is rare, or there would be nothing left to judge.
   static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
                                     Fault::kReplaceDisk, Fault::kLostSynced, Fault::kLoseCatalog};
-  const auto fault = static_cast<Fault>(dice_.Below(kKinds));
+  const auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(Fault::kFaultKinds)));
   const bool rare = std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare);
   return rare && dice_.Percent(70) ? Fault::kReclaim : fault;
 }

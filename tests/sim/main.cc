@@ -40,6 +40,7 @@ struct Totals {
   uint64_t ok = 0;
   uint64_t failed = 0;
   uint64_t attaches = 0;
+  uint64_t steps = 0;
   std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
 
   void Add(const ClusterResult& result) {
@@ -47,6 +48,7 @@ struct Totals {
     ok += result.requests_ok;
     failed += result.requests_failed;
     attaches += result.attaches;
+    steps += result.steps;
     for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
   }
 };
@@ -109,11 +111,13 @@ class Simulation {
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
     std::printf("%lu clusters in %.1f s (%.0f a second), seeds from %lu; requests: %lu OK, %lu "
-                "failed; %lu attaches\n",
+                "failed; %lu attaches; %.2f us a step, of %lu\n",
                 static_cast<unsigned long>(totals_.clusters), seconds,
                 totals_.clusters / seconds, static_cast<unsigned long>(flags_.first),
                 static_cast<unsigned long>(totals_.ok), static_cast<unsigned long>(totals_.failed),
-                static_cast<unsigned long>(totals_.attaches));
+                static_cast<unsigned long>(totals_.attaches),
+                1e6 * seconds * flags_.jobs / static_cast<double>(std::max<uint64_t>(totals_.steps, 1)),
+                static_cast<unsigned long>(totals_.steps));
     for (size_t i = 0; i < totals_.faults.size(); ++i) {
       std::printf("  %-18s %lu\n", NameOf(static_cast<Fault>(i)),
                   static_cast<unsigned long>(totals_.faults[i]));
