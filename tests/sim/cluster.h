@@ -23,6 +23,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/replica_node.h"
 #include "tests/sim/write_history.h"
+#include "volume/engine/rebuild.h"
 
 namespace weir::sim {
 
@@ -179,6 +180,7 @@ class Cluster {
   bool LoseSynced(uint32_t replica);
   bool RestoreOldDisk(uint32_t replica);
   bool LoseCatalog();
+  absl::StatusOr<engine::Rebuilt> RebuildRecord() const;
   // A fault is final for a store: whether it may be this one's.
   bool MayLose(uint32_t replica) const;
   void SetFull(uint32_t replica, bool full);

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
 #include "tests/sim/cluster.h"
-#include "volume/engine/rebuild.h"
 
 namespace weir::sim {
 
@@ -310,9 +309,8 @@ bool Cluster::RestoreOldDisk(uint32_t r) {
   return true;
 }
 
-// While all disks are well: who has lost a disk and the catalog cannot tell whether that disk had something newer.
-bool Cluster::LoseCatalog() {
-  if (!options_.survivable || store_failed_) return false;
+// What the replicas' answers make of the record.
+absl::StatusOr<engine::Rebuilt> Cluster::RebuildRecord() const {
   std::vector<engine::RebuildSource> sources;
   for (const auto& replica : replicas_) {
     const store::Store& store = replica->store();
@@ -327,16 +325,28 @@ bool Cluster::LoseCatalog() {
     if (!copy->record.empty()) source.copy = {copy->epoch, copy->revision, copies_[std::stoul(copy->record)]};
     sources.push_back(std::move(source));
   }
-  const absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(sources, /*without=*/{});
-  if (!rebuilt.ok()) {
+  return engine::Rebuild(sources, /*without=*/{});
+}
+
+// While all disks are well: who has lost a disk and the catalog cannot tell whether that disk had something newer.
+bool Cluster::LoseCatalog() {
+  if (!options_.survivable || store_failed_) return false;
+  const absl::StatusOr<engine::Rebuilt> plan = RebuildRecord();
+  if (!plan.ok()) {
     // A spare that came in after the last copy that anybody was told is named by none.
-    const bool unnamed = drained_ && absl::IsDataLoss(rebuilt.status());
-    if (active_epoch_ > 0 && !unnamed) Violated(absl::StrCat("the catalog cannot be rebuilt: ", rebuilt.status().message()));
+    const bool unnamed = drained_ && absl::IsDataLoss(plan.status());
+    if (active_epoch_ > 0 && !unnamed) Violated(absl::StrCat("the catalog cannot be rebuilt: ", plan.status().message()));
     return false;
   }
   // No other loss besides: the record's members are not examined yet.
   store_failed_ = true;
   for (const auto& frontend : frontends_) frontend->Crash();
+  // As host/rebuild.cc: what calls under way still bring is refused, and then it is decided.
+  Epoch newest = 0;
+  for (const auto& replica : replicas_) newest = std::max(newest, replica->disk().promised());
+  for (const auto& replica : replicas_) CHECK_OK(replica->disk().store().Promise(kVolume, newest + 1));
+  const absl::StatusOr<engine::Rebuilt> rebuilt = RebuildRecord();
+  CHECK_OK(rebuilt.status());
   catalog_->Replace(rebuilt->record);
   return true;
 }

@@ -254,13 +254,16 @@ absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(catalog::Catalog& cata
   return response;
 }
 
-absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog& catalog,
-                                                                const v1::RebuildCatalogRequest& request) {
-  struct Asked {
-    std::string name;
-    std::string address;
-    absl::StatusOr<v1::ListRecordsResponse> answer = absl::UnavailableError("not asked");
-  };
+namespace {
+
+struct Asked {
+  std::string name;
+  std::string address;
+  absl::StatusOr<v1::ListRecordsResponse> answer = absl::UnavailableError("not asked");
+};
+
+absl::StatusOr<std::vector<Asked>> AskReplicas(catalog::Catalog& catalog,
+                                               const v1::RebuildCatalogRequest& request) {
   ASSIGN_OR_RETURN(const std::vector<catalog::VersionedReplica> known, catalog.ListReplicas());
   std::vector<Asked> asked;
   for (const catalog::VersionedReplica& replica : known) {
@@ -272,14 +275,64 @@ absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog
     threads.emplace_back([&one] { one.answer = ReplicaClient(one.name, one.address).ListRecords(kAskDeadline); });
   }
   for (std::thread& thread : threads) thread.join();
+  return asked;
+}
+
+std::vector<AnsweredReplica> Answered(const std::vector<Asked>& asked) {
   std::vector<AnsweredReplica> answered;
+  for (const Asked& one : asked) {
+    if (one.answer.ok()) answered.push_back({one.address, *one.answer});
+  }
+  return answered;
+}
+
+// A frontend may be left that serves, or a call of one that has ended may be under way.
+absl::Status FenceWhoServed(const catalog::Catalog& catalog, const std::vector<AnsweredReplica>& replicas,
+                            const v1::RebuildCatalogRequest& rebuild, const v1::RebuiltVolume& volume) {
+  Epoch promised = 0;
+  for (const AnsweredReplica& replica : replicas) {
+    for (const v1::KeptRecord& kept : replica.answer.records()) {
+      if (kept.volume_id() == volume.volume_id()) promised = std::max(promised, Epoch{kept.promised_epoch()});
+    }
+  }
+  for (const AnsweredReplica& replica : replicas) {
+    const bool has = absl::c_any_of(replica.answer.records(), [&](const v1::KeptRecord& kept) {
+      return kept.volume_id() == volume.volume_id();
+    });
+    if (!has) continue;
+    v1::SealRequest request;
+    request.mutable_fence()->set_cluster_id(catalog.cluster_id());
+    request.mutable_fence()->set_store_id(replica.answer.store_id());
+    request.mutable_fence()->set_volume_id(volume.volume_id());
+    request.mutable_fence()->set_epoch(promised + 1);
+    const absl::Status sealed =
+        ReplicaClient(replica.answer.name(), replica.address).Seal(request, kAskDeadline).status();
+    if (!absl::c_linear_search(rebuild.without(), replica.answer.name())) RETURN_IF_ERROR(sealed);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog& catalog,
+                                                                const v1::RebuildCatalogRequest& request) {
+  ASSIGN_OR_RETURN(std::vector<Asked> asked, AskReplicas(catalog, request));
+  std::vector<AnsweredReplica> answered = Answered(asked);
+  if (!request.dry_run()) {
+    v1::RebuildCatalogRequest dry = request;
+    dry.set_dry_run(true);
+    ASSIGN_OR_RETURN(const v1::RebuildCatalogResponse plan, RebuildCatalog(catalog, answered, dry));
+    for (const v1::RebuiltVolume& volume : plan.volumes()) {
+      if (volume.outcome() != v1::RebuiltVolume::REBUILT) continue;
+      RETURN_IF_ERROR(FenceWhoServed(catalog, answered, request, volume));
+    }
+    ASSIGN_OR_RETURN(asked, AskReplicas(catalog, request));
+    answered = Answered(asked);
+  }
   std::vector<std::string> unreachable;
   for (const Asked& one : asked) {
-    if (one.answer.ok()) {
-      answered.push_back({one.address, *one.answer});
-    } else if (!absl::c_linear_search(request.without(), one.name)) {
-      unreachable.push_back(std::string(one.answer.status().message()));
-    }
+    if (one.answer.ok() || absl::c_linear_search(request.without(), one.name)) continue;
+    unreachable.push_back(std::string(one.answer.status().message()));
   }
   ASSIGN_OR_RETURN(v1::RebuildCatalogResponse response, RebuildCatalog(catalog, answered, request));
   response.mutable_unreachable()->Assign(unreachable.begin(), unreachable.end());

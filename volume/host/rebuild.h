@@ -24,7 +24,8 @@ absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(catalog::Catalog& cata
                                                           const std::vector<AnsweredReplica>& replicas,
                                                           const v1::RebuildCatalogRequest& request);
 
-// Asks the replicas that the catalog knows, and those of the request, first.
+// Asks the replicas that the catalog knows, and those of the request, first. Unless it is a dry run those promise to refuse
+// whoever served the volumes that are to be rebuilt, and are asked again: what is decided on is then not changed any more.
 absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog& catalog,
                                                                 const v1::RebuildCatalogRequest& request);
 

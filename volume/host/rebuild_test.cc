@@ -1,5 +1,7 @@
 #include "volume/host/rebuild.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -7,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
+#include "volume/host/replica_client.h"
 #include "volume/host/testing/fixture.h"
 #include "volume/host/volume_record.h"
 
@@ -168,7 +171,19 @@ TEST_F(RebuildCatalogTest, ACopyThatCannotBeReadIsNone) {
   EXPECT_EQ(Rebuild()->volumes(0).outcome(), v1::RebuiltVolume::REFUSED);
 }
 
-using LostCatalogTest = HostFixture;
+class LostCatalogTest : public HostFixture {
+ protected:
+  // The lowest of what the replicas have promised for the one volume.
+  uint64_t Promised() {
+    uint64_t lowest = UINT64_MAX;
+    for (const auto& replica : replicas_) {
+      const auto answer = ReplicaClient(replica->name(), replica->address()).ListRecords(absl::Seconds(5));
+      EXPECT_TRUE(answer.ok()) << answer.status();
+      lowest = std::min<uint64_t>(lowest, answer->records(0).promised_epoch());
+    }
+    return lowest;
+  }
+};
 
 TEST_F(LostCatalogTest, ItsVolumesServeAgain) {
   StartAttached();
@@ -182,11 +197,16 @@ TEST_F(LostCatalogTest, ItsVolumesServeAgain) {
   std::filesystem::remove_all(dir_);
   StartHost();
   EXPECT_TRUE(absl::IsNotFound(host_->Attach("demo").status()));
+  v1::RebuildCatalogRequest look;
+  look.set_dry_run(true);
+  ASSERT_TRUE(host_->RebuildCatalog(look).ok());
+  EXPECT_EQ(Promised(), epoch) << "to look changes nothing";
   const auto rebuilt = host_->RebuildCatalog(v1::RebuildCatalogRequest());
   ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
   ASSERT_EQ(rebuilt->volumes_size(), 1);
   EXPECT_EQ(rebuilt->volumes(0).in_sync_size(), 3);
   EXPECT_EQ(rebuilt->unreachable_size(), 0);
+  EXPECT_GT(Promised(), epoch) << "whoever may still serve is refused";
   Attach();
   EXPECT_GT(volume_->epoch(), epoch);
   EXPECT_EQ(volume_->intact_since(), volume_->epoch()) << "no client of before may go on";
