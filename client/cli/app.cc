@@ -128,7 +128,9 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
   } catch (const CLI::CallForHelp&) {
     const CLI::App* at = &app;
     while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
-    out << at->help(at->get_parent() == nullptr ? "" : DeepestCommand(app));
+    // It puts the command's own name behind.
+    const std::string command = DeepestCommand(app);
+    out << at->help(at->get_parent() == nullptr ? "" : command.substr(0, command.rfind(' ')));
     return kExitOk;
   } catch (const CLI::RequiredError& error) {
     // CLI11 says only that a sub-command is missing, also where one is misspelt.

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
@@ -20,6 +19,7 @@
 #include "client/fuse/file_system.h"
 #include "client/fuse/volume_file.h"
 #include "client/weir/client.h"
+#include "proto/base/flags.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 
@@ -119,12 +119,13 @@ int main(int argc, char** argv) {
   usage.contains_help_flags = [](absl::string_view file) { return absl::EndsWith(file, "client/fuse/main.cc"); };
   absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage(weir::fuse::kUsage);
-  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
-  if (rest.size() != 2 || absl::GetFlag(FLAGS_frontend).empty() || absl::GetFlag(FLAGS_volume).empty()) {
+  const absl::StatusOr<std::vector<std::string>> arguments = weir::ParseFlagsAndArguments(argc, argv);
+  if (!arguments.ok()) return weir::fuse::Fail(2, arguments.status().message());
+  if (arguments->size() != 1 || absl::GetFlag(FLAGS_frontend).empty() || absl::GetFlag(FLAGS_volume).empty()) {
     return weir::fuse::Fail(2, "give --frontend, --volume and one MOUNT_POINT; see --help");
   }
-  char* const mount_point = ::realpath(rest[1], nullptr);
-  if (mount_point == nullptr) return weir::fuse::Fail(1, absl::StrCat("there is no directory ", rest[1]));
+  char* const mount_point = ::realpath(arguments->front().c_str(), nullptr);
+  if (mount_point == nullptr) return weir::fuse::Fail(1, absl::StrCat("there is no directory ", arguments->front()));
   ::signal(SIGPIPE, SIG_IGN);
   const std::string log = absl::GetFlag(FLAGS_log);
   return weir::fuse::Serve(mount_point, log.empty() ? -1 : weir::fuse::GoIntoBackground(log));

@@ -36,15 +36,18 @@ void PromiseExitCodes(int argc, char** argv) {
 
 }  // namespace
 
-absl::Status ParseFlags(int argc, char** argv) {
+absl::StatusOr<std::vector<std::string>> ParseFlagsAndArguments(int argc, char** argv) {
   ASSIGN_OR_RETURN(std::vector<std::string> words, WithConfigFile({argv, argv + argc}));
   PromiseExitCodes(argc, argv);
   const std::vector<char*> rest = absl::ParseCommandLine(static_cast<int>(words.size()), ArgvOf(words).data());
   parsing = false;
-  if (rest.size() > 1) {
-    return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", rest[1], "'"));
-  }
-  return absl::OkStatus();
+  return std::vector<std::string>(rest.begin() + 1, rest.end());
+}
+
+absl::Status ParseFlags(int argc, char** argv) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> arguments, ParseFlagsAndArguments(argc, argv));
+  if (arguments.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", arguments[0], "'"));
 }
 
 }  // namespace weir

@@ -2,7 +2,11 @@
 #ifndef WEIR_PROTO_BASE_FLAGS_H_
 #define WEIR_PROTO_BASE_FLAGS_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace weir {
 
@@ -10,6 +14,8 @@ namespace weir {
 // and with 2 on a flag that there is not or whose value does not parse. INVALID_ARGUMENT: the file, or an argument
 // that is no flag. Once a process, from main.
 absl::Status ParseFlags(int argc, char** argv);
+// The same for a program that takes arguments which are no flags: these.
+absl::StatusOr<std::vector<std::string>> ParseFlagsAndArguments(int argc, char** argv);
 
 }  // namespace weir
 
