@@ -112,7 +112,7 @@ void Cluster::CheckReport(uint32_t frontend, const engine::ReportScrub& report) 
   }
 }
 
-// I7: members leave only if one stays that is not known to have failed. Of whose disk was replaced nothing is left to lose.
+// I7: members leave only if one stays that is not known to have failed, and has answered no error. Of whose disk was replaced nothing is left to lose.
 void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit) {
   const engine::EngineView view = frontends_[frontend]->engine().View();
   // One of which it is in doubt whether it has left goes on leaving, whatever happened since.
@@ -122,7 +122,10 @@ void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit
   bool somebody_leaves = false;
   for (size_t i = 0; i < view.targets.size(); ++i) {
     const bool stays = commit.table.targets[i].state == engine::TargetState::kInSync;
-    if (stays && view.targets[i].health != engine::TargetView::Health::kFailed) return;
+    if (stays && view.targets[i].health != engine::TargetView::Health::kFailed &&
+        !frontends_[frontend]->HasAnsweredError(static_cast<uint32_t>(i))) {
+      return;
+    }
     const bool anew = i >= before.size() || before[i];
     somebody_leaves |= !stays && anew && view.targets[i].config.state == engine::TargetState::kInSync &&
                        !HasOtherStore(static_cast<uint32_t>(i));

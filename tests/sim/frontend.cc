@@ -174,6 +174,7 @@ void Frontend::Connect(const engine::ConnectTarget& connect) {
   const auto target = static_cast<uint32_t>(connect.target);
   if (target >= sessions_.size()) sessions_.resize(target + 1);
   Disconnect(connect.target);
+  sessions_[target].answered_error = false;
   const uint64_t number = sessions_[target].number;
   Later(connect.delay, [this, target, number] {
     if (engine_ == nullptr || sessions_[target].number != number) return;
@@ -208,6 +209,9 @@ Network::StreamEvents Frontend::EventsOf(uint32_t target, uint64_t number) {
   events.replied = [this, life = life_, target, number, id](engine::CloneId clone,
                                                             engine::CloneReply reply) {
     Enter(life, [this, target, number, id, clone, reply = std::move(reply)] {
+      if (engine_ != nullptr && sessions_[target].number == number) {
+        sessions_[target].answered_error |= reply.result == engine::Result(EIO);
+      }
       FeedSession(target, number, "replied", [&](auto& engine, auto& effects) {
         Trace("  ", target, " c", static_cast<uint64_t>(clone), " ",
                            reply.result.error());

@@ -68,6 +68,10 @@ class Frontend {
   void DropSnapshot(uint64_t pin);
   // As host/expand.cc.
   void Grow(engine::ControlId id, uint64_t size_blocks);
+  // EIO, to anything, since it was last connected.
+  bool HasAnsweredError(uint32_t target) const {
+    return target < sessions_.size() && sessions_[target].answered_error;
+  }
   // As its record says.
   uint64_t size_blocks() const { return record_.volume.size_blocks; }
   // REQUIRES: serving().
@@ -87,6 +91,7 @@ class Frontend {
     uint64_t number = 0;  // raised by each connect and disconnect
     std::shared_ptr<Network::Stream> stream;
     bool connected = false;
+    bool answered_error = false;
   };
 
   // Runs `what`() in this life, once it is not paused.
