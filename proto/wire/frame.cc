@@ -103,8 +103,9 @@ Payload TakePayload(const grpc::ByteBuffer& buffer, const std::vector<grpc::Slic
   if (run.size == 0) return Payload();
   size_t begin = 0;
   for (const grpc::Slice& slice : slices) {
-    if (run.size >= kSharedBytesMin && run.offset >= begin &&
-        run.offset + run.size <= begin + slice.size()) {
+    const bool within = run.offset >= begin && run.offset + run.size <= begin + slice.size();
+    // The whole frame is kept for it, so a small part of one is not.
+    if (within && run.size >= kSharedBytesMin && run.size >= buffer.Length() / 2) {
       const char* data = reinterpret_cast<const char*>(slice.begin());
       // Not the slice itself. Whoever releases it last may give memory back to the server's quota,
       // which wakes what waits for memory, and that crashes on a thread that gRPC (1.51) has not

@@ -3,7 +3,7 @@
 // On the wire a frame is an ordinary protobuf message whose last field is
 // `bytes payload = 15`. Writing one, the payload is appended as the slices
 // that already hold it; reading one, it is handed out as a Payload that keeps the received
-// slice alive. Any other gRPC client may send the plain message: the payload field may
+// buffer alive. Any other gRPC client may send the plain message: the payload field may
 // stand anywhere.
 //
 // Thread-safety: free functions, safe.
@@ -40,7 +40,7 @@ grpc::ByteBuffer EncodeFrame(absl::string_view serialized_head,
 
 // Parses everything but the payload into `head` and the payload into
 // `payload`: one contiguous run, shared with the received buffer where it arrived in one
-// slice, else (or below 512 bytes) joined by one copy. A repeated payload: the last one counts, as
+// slice and is most of it, else (or below 512 bytes) joined by one copy. A repeated payload: the last one counts, as
 // protobuf has it. INVALID_ARGUMENT: malformed, or longer than `bytes_max` in
 // all, or of more than kFieldsMax fields.
 absl::Status DecodeFrame(const grpc::ByteBuffer& buffer, size_t bytes_max,

@@ -138,16 +138,23 @@ TEST_F(CorruptionTest, ATruncationIsFound) {
   });
 }
 
-// What a disk writes at once.
+// What a disk writes at once. The last one of a file may be shorter.
 constexpr size_t kSectorBytes = 4096;
-
-// Of the eight places, or fewer in a small file, that are tried.
+// Of each file so many sectors are tried, or all if it has fewer.
 constexpr size_t kPlaces = 8;
 
+size_t Sectors(const std::string& content) { return (content.size() + kSectorBytes - 1) / kSectorBytes; }
+
 std::optional<size_t> SectorAt(size_t place, const std::string& content) {
-  const size_t sectors = content.size() / kSectorBytes;
+  const size_t sectors = Sectors(content);
   if (place >= sectors) return std::nullopt;
   return sectors < kPlaces ? place : (sectors - 1) * place / (kPlaces - 1);
+}
+
+// What of `bytes` fits into the sector.
+void PutSector(size_t sector, const std::string& bytes, std::string* content) {
+  const size_t size = std::min({bytes.size(), kSectorBytes, content->size() - sector * kSectorBytes});
+  content->replace(sector * kSectorBytes, size, bytes.substr(0, size));
 }
 
 TEST_F(CorruptionTest, ALostWriteIsFound) {
@@ -156,36 +163,38 @@ TEST_F(CorruptionTest, ALostWriteIsFound) {
       std::string content = fs->Content(path);
       const std::optional<size_t> sector = SectorAt(place, content);
       if (!sector) return false;
-      content.replace(*sector * kSectorBytes, kSectorBytes, kSectorBytes, '\0');
+      PutSector(*sector, std::string(kSectorBytes, '\0'), &content);
       fs->SetContent(path, content);
       return true;
     });
   }
 }
 
-// It has gone to another place of the file or, for the last, of the next file; where it belongs nothing is.
+// Where it belongs nothing is; it has gone to another place of the file, or to the next file.
 TEST_F(CorruptionTest, AMisdirectedWriteIsFound) {
-  for (size_t place = 0; place < kPlaces; ++place) {
-    Loop("misdirected write", [&](FaultFs* fs, const std::string& path) {
-      const std::vector<std::string> files = fs->Files();
-      const size_t file = std::find(files.begin(), files.end(), path) - files.begin();
-      std::string content = fs->Content(path);
-      const std::optional<size_t> from = SectorAt(place, content);
-      if (!from) return false;
-      const std::string sector = content.substr(*from * kSectorBytes, kSectorBytes);
-      content.replace(*from * kSectorBytes, kSectorBytes, kSectorBytes, '\0');
-      if (place == kPlaces - 1) {
-        const std::string& other = files[(file + 1) % files.size()];
-        std::string overwritten = fs->Content(other);
-        overwritten.replace(0, std::min(overwritten.size(), kSectorBytes), sector);
-        fs->SetContent(other, overwritten);
-      } else {
-        const size_t to = (*from + 1 + place) % (content.size() / kSectorBytes);
-        content.replace(to * kSectorBytes, kSectorBytes, sector);
-      }
-      fs->SetContent(path, content);
-      return true;
-    });
+  for (const bool to_next_file : {false, true}) {
+    for (size_t place = 0; place < kPlaces; ++place) {
+      Loop("misdirected write", [&](FaultFs* fs, const std::string& path) {
+        std::string content = fs->Content(path);
+        const std::optional<size_t> from = SectorAt(place, content);
+        const size_t sectors = Sectors(content);
+        if (!from || (!to_next_file && sectors < 2)) return false;
+        const std::string sector = content.substr(*from * kSectorBytes, kSectorBytes);
+        PutSector(*from, std::string(kSectorBytes, '\0'), &content);
+        if (to_next_file) {
+          const std::vector<std::string> files = fs->Files();
+          const size_t file = std::find(files.begin(), files.end(), path) - files.begin();
+          const std::string& other = files[(file + 1) % files.size()];
+          std::string overwritten = fs->Content(other);
+          if (!overwritten.empty()) PutSector(0, sector, &overwritten);
+          fs->SetContent(other, overwritten);
+        } else {
+          PutSector((*from + 1 + place % (sectors - 1)) % sectors, sector, &content);
+        }
+        fs->SetContent(path, content);
+        return true;
+      });
+    }
   }
 }
 

@@ -54,7 +54,7 @@ struct Flags {
 // Odd seeds keep a good copy, so that liveness is judged; with even ones anything goes. Three in seven are of a script.
 ClusterOptions OptionsOf(uint64_t seed) {
   ClusterOptions options;
-  if (seed % 7 >= 4) options.script = &Scripts()[seed / 7 % Scripts().size()];
+  if (seed % 7 >= 4) options.script = &Scripts()[seed / 35 % Scripts().size()];
   if (seed % 2 != 0) return options;
   options.survivable = false;
   options.faults = 30;

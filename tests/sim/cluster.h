@@ -198,7 +198,7 @@ class Cluster {
   std::optional<engine::Table> TableWithNewStores(const engine::EngineView& view) const;
   // The frontend keeps one replica and is deaf to the others; another one attaches without that.
   void Split(uint32_t frontend, uint32_t replica, Time until);
-  void LateAnswers(uint32_t frontend, uint32_t replica, Time until);
+  void LateAnswers(uint32_t frontend, uint32_t replica);
   void Doubt(uint32_t frontend, uint32_t replica);
   void Heal();
   void EndHopelessSessions();

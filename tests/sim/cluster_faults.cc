@@ -24,6 +24,14 @@ const char* NameOf(Fault fault) {
   return kNames[static_cast<size_t>(fault)];
 }
 
+namespace {
+
+// Prime to the number of kinds, so that as many seeds as there are pairs have each pair once, and a few have many kinds in
+// either place.
+constexpr uint64_t kScriptStride = 389;
+
+}  // namespace
+
 const std::vector<Script>& Scripts() {
   static const auto* scripts = new std::vector<Script>{
       {"any-two", {kAnyFault, kAnyFault}},
@@ -63,7 +71,7 @@ Fault Cluster::ScriptedFault(uint64_t number) const {
   const std::vector<Fault>& faults = options_.script->faults;
   if (faults[number] != kAnyFault) return faults[number];
   const auto before = std::count(faults.begin(), faults.begin() + number, kAnyFault);
-  uint64_t which = seed_;
+  uint64_t which = seed_ * kScriptStride;
   for (auto i = before; i > 0; --i) which /= kKinds;
   return static_cast<Fault>(which % kKinds);
 }
@@ -159,13 +167,13 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       frontends_[f]->PauseUntil(until);
       break;
     case Fault::kAttachElsewhere:
-      AttachAt(f);
+      AttachAt(options_.script != nullptr ? (f + 1) % static_cast<uint32_t>(frontends_.size()) : f);
       break;
     case Fault::kSplit:
       Split(f, r, until);
       break;
     case Fault::kLateAnswers:
-      LateAnswers(f, r, until);
+      LateAnswers(f, r);
       break;
     case Fault::kDoubt:
       Doubt(f, r);
@@ -205,7 +213,7 @@ void Cluster::Split(uint32_t f, uint32_t r, Time until) {
 }
 
 // A lease counts from when it was asked for, however late the answer is.
-void Cluster::LateAnswers(uint32_t f, uint32_t r, Time until) {
+void Cluster::LateAnswers(uint32_t f, uint32_t r) {
   auto delay = [this, f, r](auto by) {
     for (uint32_t other = 0; other < replicas_.size(); ++other) {
       if (other != r) network_->set_answer_delay(f, other, by());
@@ -213,9 +221,11 @@ void Cluster::LateAnswers(uint32_t f, uint32_t r, Time until) {
   };
   // Close below the clone deadline.
   delay([this] { return dice_.Micros(100000, 290000); });
-  agenda_.After(dice_.Micros(20000, 600000), [this, f, r, until, delay] {
+  const absl::Duration split_for = dice_.Micros(500000, 3000000);
+  agenda_.After(dice_.Micros(20000, 600000), [this, f, r, split_for, delay] {
     delay([] { return absl::ZeroDuration(); });
     if (healed_) return;
+    const Time until = agenda_.now() + split_for;
     catalog_->CutUntil(f, until);
     Split(f, r, until);
   });
@@ -342,9 +352,14 @@ bool Cluster::LoseCatalog() {
   store_failed_ = true;
   for (const auto& frontend : frontends_) frontend->Crash();
   // As host/rebuild.cc: what calls under way still bring is refused, and then it is decided.
-  Epoch newest = 0;
-  for (const auto& replica : replicas_) newest = std::max(newest, replica->disk().promised());
-  for (const auto& replica : replicas_) CHECK_OK(replica->disk().store().Promise(kVolume, newest + 1));
+  v1::Fence fence;
+  fence.set_cluster_id(kCluster);
+  for (const auto& replica : replicas_) fence.set_epoch(std::max<Epoch>(fence.epoch(), replica->disk().promised()));
+  fence.set_epoch(fence.epoch() + engine::kEpochsSkipped / 2);
+  for (const auto& replica : replicas_) {
+    fence.set_store_id(replica->store().identity().store_id);
+    CHECK_OK(replica->Seal(fence).status());
+  }
   const absl::StatusOr<engine::Rebuilt> rebuilt = RebuildRecord();
   CHECK_OK(rebuilt.status());
   catalog_->Replace(rebuilt->record);

@@ -20,7 +20,8 @@ ClusterOptions Shrink(uint64_t seed, ClusterOptions options) {
   while (smaller) {
     smaller = false;
     // The later half of what is left, a quarter, ... one fault at a time.
-    const uint64_t faults = std::min(options.faults, kFaultsMax);
+    const uint64_t all = options.script != nullptr ? options.script->faults.size() : options.faults;
+    const uint64_t faults = std::min(all, kFaultsMax);
     for (uint64_t size = std::max<uint64_t>(faults / 2, 1); size > 0; size /= 2) {
       for (uint64_t first = 0; first < faults; first += size) {
         ClusterOptions fewer = options;

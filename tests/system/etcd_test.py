@@ -89,8 +89,7 @@ class EtcdCatalogTest(harness.ClusterTest):
 
     def test_etcds_leader_is_killed_under_io_and_membership_still_changes(self):
         writer = Writer(self.cluster)
-        wait_until(self.cluster.etcd_leader, 30, "etcd has a leader")
-        leader = self.cluster.etcd_leader()
+        leader = self.cluster.await_etcd_leader()
         self.cluster.kill9(leader)
         writer.goes_on()
         # The catalog is asked at once, while the others still elect.

@@ -112,6 +112,10 @@ class RealCluster:
                 return name
         return None
 
+    def await_etcd_leader(self):
+        wait_until(lambda: self.etcd_leader() is not None, 30, "etcd has a leader")
+        return self.etcd_leader() or self.await_etcd_leader()
+
     def metrics(self, name):
         cluster = cluster_lib.Cluster(self.dir)
         return run("curl", "-sf", cluster.metrics_url(name)).stdout

@@ -232,7 +232,7 @@ void Engine::State::WriteCompleted(Target& target, const InflightClone& clone,
 }
 
 void Engine::State::AdvanceLane(LaneId id) {
-  if (Held()) return;
+  if (Held()) return AdvanceCommitWaits(id, !HeldTooLong());
   Lane& lane = lanes_[Index(id)];
   uint64_t applied = lane.last();
   uint64_t synced = lane.last();

@@ -121,7 +121,10 @@ void Engine::State::CheckAllDeadlines() {
   if (fenced_) return;
   for (Target& target : targets_) CheckDeadlines(target);
   if (WindowIsOver()) EndWindow();
-  if (HeldTooLong()) FailHeldWrites();
+  if (HeldTooLong()) {
+    FailHeldWrites();
+    AdvanceAllLanes();
+  }
   if (pins_waiting_ > 0) FailLatePins();
   if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
     UndoSuspend(Result(ETIMEDOUT),

@@ -51,6 +51,7 @@ void Engine::State::DecideWhoLeaves() {
   BreakOffJoinOfSucceeded();
   for (Target& target : targets_) {
     if (!target.member()) continue;
+    if (!target.condemned()) target.told_condemned = false;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
     if (target.leaving && !target.in_doubt && !MayLeave(target)) target.leaving = false;
     // One that is there, but for what the catalog says, is not away: that would need the catalog as well.
@@ -62,7 +63,6 @@ void Engine::State::DecideWhoLeaves() {
     if ((away || failed || succeeded) && !target.leaving && MayLeave(target)) target.leaving = true;
     const bool waits = failed && !target.leaving;
     target.has_hope = waits && HasHope();
-    if (target.has_hope) target.told_condemned = false;  // what comes meanwhile is to be told
     if (waits && !target.has_hope && !target.told_condemned) Condemn(target);
   }
 }

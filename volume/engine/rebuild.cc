@@ -10,9 +10,6 @@
 namespace weir::engine {
 namespace {
 
-// Who has not answered may have promised, or even served, so many epochs more than who has.
-constexpr Epoch kEpochsSkipped = 1024;
-
 using Sources = std::vector<const RebuildSource*>;
 
 // Null: it has not answered, or with another store.

@@ -20,6 +20,10 @@
 
 namespace weir::engine {
 
+// A record that is made anew skips so many epochs: who has not answered may have promised, or even served, some that nobody
+// else knows of.
+inline constexpr Epoch kEpochsSkipped = 1024;
+
 struct RecordCopy {
   Epoch epoch = 0;        // that it was told under
   uint64_t revision = 0;  // within the epoch

@@ -42,7 +42,7 @@ struct StateData {
   uint64_t queued_barriers_ = 0;
   absl::flat_hash_map<RequestId, std::unique_ptr<Op>> ops_;
   std::deque<std::pair<RequestId, uint32_t>> unsent_reads_;  // fragments without a target now
-  std::vector<std::pair<RequestId, uint32_t>> commit_waits_;  // fragments that saw more than completed
+  std::vector<std::pair<RequestId, uint32_t>> commit_waits_;  // fragments that saw what is not committed
   uint64_t replay_bytes_ = 0;
   uint64_t next_clone_ = 1;
   uint64_t read_turn_ = 0;              // breaks ties among readers

@@ -146,8 +146,20 @@ bool IsEmpty(const Volume& volume) {
   });
 }
 
+// Why what the replicas have may still change.
+absl::Status CheckFenced(const Volume& volume, const std::set<std::string>& without, const Fences& fences) {
+  const auto fence = fences.find(volume.id);
+  const bool fenced = fence != fences.end();
+  if (fenced) RETURN_IF_ERROR(fence->second.status());
+  const bool kept = fenced && absl::c_all_of(volume.sources, [&](const engine::RebuildSource& source) {
+    return without.contains(source.replica) || source.promised >= *fence->second;
+  });
+  if (kept) return absl::OkStatus();
+  return absl::AbortedError("what the replicas say of it has changed meanwhile; try again");
+}
+
 Decided Decide(const Volume& volume, const std::vector<catalog::VersionedVolume>& known,
-               const std::set<std::string>& without) {
+               const std::set<std::string>& without, const Fences* fences) {
   Decided decided;
   decided.out.set_volume_id(volume.id);
   const auto same = absl::c_find_if(known, [&](const auto& one) { return one.record.id() == volume.id; });
@@ -171,6 +183,14 @@ Decided Decide(const Volume& volume, const std::vector<catalog::VersionedVolume>
     }
     Refuse(std::string(rebuilt.status().message()), &decided.out);
     return decided;
+  }
+  if (same == known.end() && fences != nullptr) {
+    const absl::Status fenced = CheckFenced(volume, without, *fences);
+    if (!fenced.ok()) {
+      decided.out.set_name(volume.copies[rebuilt->source].name());
+      Refuse(std::string(fenced.message()), &decided.out);
+      return decided;
+    }
   }
   // Takeovers of the record that it takes the place of have gone on from there.
   if (same != known.end()) rebuilt->record.epoch = std::max(rebuilt->record.epoch, Epoch{same->record.epoch()});
@@ -233,12 +253,13 @@ void LinkClones(const std::vector<catalog::VersionedVolume>& known, std::vector<
 
 absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(catalog::Catalog& catalog,
                                                           const std::vector<AnsweredReplica>& replicas,
-                                                          const v1::RebuildCatalogRequest& request) {
+                                                          const v1::RebuildCatalogRequest& request,
+                                                          const Fences* fences) {
   RETURN_IF_ERROR(CheckCluster(catalog, replicas));
   ASSIGN_OR_RETURN(const std::vector<catalog::VersionedVolume> known, catalog.ListVolumes());
   const std::set<std::string> without(request.without().begin(), request.without().end());
   std::vector<Decided> decided;
-  for (const Volume& volume : VolumesOf(replicas)) decided.push_back(Decide(volume, known, without));
+  for (const Volume& volume : VolumesOf(replicas)) decided.push_back(Decide(volume, known, without, fences));
   RefuseSecondOfAName(known, &decided);
   LinkClones(known, &decided);
   v1::RebuildCatalogResponse response;
@@ -286,30 +307,32 @@ std::vector<AnsweredReplica> Answered(const std::vector<Asked>& asked) {
   return answered;
 }
 
-// A frontend may be left that serves, or a call of one that has ended may be under way.
-absl::Status FenceWhoServed(const catalog::Catalog& catalog, const std::vector<AnsweredReplica>& replicas,
-                            const v1::RebuildCatalogRequest& rebuild, const v1::RebuiltVolume& volume) {
+// A frontend may be left that serves, or a call of one that has ended may be under way, or a takeover whose catalog is lost.
+absl::StatusOr<Epoch> FenceWhoServed(const std::string& cluster_id, const std::vector<AnsweredReplica>& replicas,
+                                     const std::set<std::string>& without, uint64_t volume_id) {
   Epoch promised = 0;
+  std::vector<const AnsweredReplica*> having;
   for (const AnsweredReplica& replica : replicas) {
     for (const v1::KeptRecord& kept : replica.answer.records()) {
-      if (kept.volume_id() == volume.volume_id()) promised = std::max(promised, Epoch{kept.promised_epoch()});
+      if (kept.volume_id() != volume_id) continue;
+      promised = std::max(promised, Epoch{kept.promised_epoch()});
+      having.push_back(&replica);
     }
   }
-  for (const AnsweredReplica& replica : replicas) {
-    const bool has = absl::c_any_of(replica.answer.records(), [&](const v1::KeptRecord& kept) {
-      return kept.volume_id() == volume.volume_id();
-    });
-    if (!has) continue;
+  const Epoch fence = promised + engine::kEpochsSkipped / 2;
+  for (const AnsweredReplica* replica : having) {
     v1::SealRequest request;
-    request.mutable_fence()->set_cluster_id(catalog.cluster_id());
-    request.mutable_fence()->set_store_id(replica.answer.store_id());
-    request.mutable_fence()->set_volume_id(volume.volume_id());
-    request.mutable_fence()->set_epoch(promised + 1);
-    const absl::Status sealed =
-        ReplicaClient(replica.answer.name(), replica.address).Seal(request, kAskDeadline).status();
-    if (!absl::c_linear_search(rebuild.without(), replica.answer.name())) RETURN_IF_ERROR(sealed);
+    request.mutable_fence()->set_cluster_id(cluster_id);
+    request.mutable_fence()->set_store_id(replica->answer.store_id());
+    request.mutable_fence()->set_volume_id(volume_id);
+    request.mutable_fence()->set_epoch(fence);
+    const std::string& name = replica->answer.name();
+    const absl::Status sealed = ReplicaClient(name, replica->address).Seal(request, kAskDeadline).status();
+    if (sealed.ok() || without.contains(name)) continue;
+    return absl::Status(sealed.code(), absl::StrCat("whoever served it cannot be fenced: ", sealed.message(),
+                                                    "; mend that, or do without it (--without=", name, ")"));
   }
-  return absl::OkStatus();
+  return fence;
 }
 
 }  // namespace
@@ -318,13 +341,17 @@ absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog
                                                                 const v1::RebuildCatalogRequest& request) {
   ASSIGN_OR_RETURN(std::vector<Asked> asked, AskReplicas(catalog, request));
   std::vector<AnsweredReplica> answered = Answered(asked);
+  Fences fences;
   if (!request.dry_run()) {
     v1::RebuildCatalogRequest dry = request;
     dry.set_dry_run(true);
     ASSIGN_OR_RETURN(const v1::RebuildCatalogResponse plan, RebuildCatalog(catalog, answered, dry));
+    const std::set<std::string> without(request.without().begin(), request.without().end());
     for (const v1::RebuiltVolume& volume : plan.volumes()) {
       if (volume.outcome() != v1::RebuiltVolume::REBUILT) continue;
-      RETURN_IF_ERROR(FenceWhoServed(catalog, answered, request, volume));
+      // One that is decided anew was fenced at its first time, and may be being attached.
+      if (!absl::IsNotFound(catalog.GetVolume(volume.name()).status())) continue;
+      fences.emplace(volume.volume_id(), FenceWhoServed(catalog.cluster_id(), answered, without, volume.volume_id()));
     }
     ASSIGN_OR_RETURN(asked, AskReplicas(catalog, request));
     answered = Answered(asked);
@@ -334,7 +361,8 @@ absl::StatusOr<v1::RebuildCatalogResponse> AskAndRebuildCatalog(catalog::Catalog
     if (one.answer.ok() || absl::c_linear_search(request.without(), one.name)) continue;
     unreachable.push_back(std::string(one.answer.status().message()));
   }
-  ASSIGN_OR_RETURN(v1::RebuildCatalogResponse response, RebuildCatalog(catalog, answered, request));
+  ASSIGN_OR_RETURN(v1::RebuildCatalogResponse response, RebuildCatalog(catalog, answered, request,
+                                                                              request.dry_run() ? nullptr : &fences));
   response.mutable_unreachable()->Assign(unreachable.begin(), unreachable.end());
   return response;
 }
