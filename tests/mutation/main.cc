@@ -47,14 +47,20 @@ struct Flags {
   int jobs = 1;
   uint64_t seed = 0;
   std::vector<std::string> only;
+  const Script* script = nullptr;
   bool marks = false;
   std::string table;
 };
 
+// The later ones are for --script: each is there for what the others do not find.
+constexpr size_t kScriptsAmongOthers = 5;
+
 // Odd seeds keep a good copy, so that liveness is judged; with even ones anything goes. Three in seven are of a script.
-ClusterOptions OptionsOf(uint64_t seed) {
+// `script`: all are of that one, if it is not null.
+ClusterOptions OptionsOf(uint64_t seed, const Script* script) {
   ClusterOptions options;
-  if (seed % 7 >= 4) options.script = &Scripts()[seed / 35 % Scripts().size()];
+  options.script = script;
+  if (script == nullptr && seed % 7 >= 4) options.script = &Scripts()[seed / 35 % kScriptsAmongOthers];
   if (seed % 2 != 0) return options;
   options.survivable = false;
   options.faults = 30;
@@ -74,13 +80,13 @@ struct Finding {
 };
 
 // In a process of its own: a mutant may crash, loop, or eat all memory.
-void Try(int mutant, uint64_t seeds, Progress* progress) {
+void Try(int mutant, const Flags& flags, Progress* progress) {
   active_mutant = mutant;
   const rlimit limit{kMemoryBytesMax, kMemoryBytesMax};
   setrlimit(RLIMIT_AS, &limit);
-  for (progress->seed = 1; progress->seed <= seeds; ++progress->seed) {
+  for (progress->seed = 1; progress->seed <= flags.seeds; ++progress->seed) {
     alarm(kClusterSecondsMax);
-    const ClusterResult result = Cluster(progress->seed, OptionsOf(progress->seed)).Run();
+    const ClusterResult result = Cluster(progress->seed, OptionsOf(progress->seed, flags.script)).Run();
     if (result.violation.empty()) continue;
     std::snprintf(progress->violation, sizeof(progress->violation), "%s", result.violation.c_str());
     _exit(1);
@@ -137,7 +143,7 @@ class Check {
     std::fflush(stdout);
     const pid_t pid = fork();
     CHECK(pid >= 0);
-    if (pid == 0) Try(static_cast<int>(index + 1), flags_.seeds, progress);
+    if (pid == 0) Try(static_cast<int>(index + 1), flags_, progress);
     children_[pid] = {index, progress};
   }
 
@@ -185,7 +191,7 @@ class Check {
 // Clusters without a bug: how often do they come to each mark?
 int ShowMarks(uint64_t seeds) {
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
-    const ClusterResult result = Cluster(seed, OptionsOf(seed)).Run();
+    const ClusterResult result = Cluster(seed, OptionsOf(seed, nullptr)).Run();
     if (result.violation.empty()) continue;
     std::printf("seed %lu: %s\n", seed, result.violation.c_str());
     return 1;
@@ -217,7 +223,7 @@ int IndexOf(const std::string& name) {
 
 int Replay(const Flags& flags) {
   if (!flags.only.empty()) active_mutant = IndexOf(flags.only[0]);
-  ClusterOptions options = OptionsOf(flags.seed);
+  ClusterOptions options = OptionsOf(flags.seed, flags.script);
   options.trace = true;
   Cluster cluster(flags.seed, options);
   const ClusterResult result = cluster.Run();
@@ -229,14 +235,18 @@ int Replay(const Flags& flags) {
 
 int Main(int argc, char** argv) {
   Flags flags;
+  std::string script;
   CLI::App app("Does the simulator find every deliberate bug of tests/mutation/mutants.txt?");
   app.add_option("--seeds", flags.seeds, "clusters for each, at most")->capture_default_str();
   app.add_option("--jobs", flags.jobs, "processes")->capture_default_str();
   app.add_option("--only", flags.only, "these mutants only");
+  app.add_option("--script", script, "all clusters are of this script; else three in seven are of one")
+      ->check(CLI::IsMember(ScriptNames()));
   app.add_option("--seed", flags.seed, "replay this one with the one mutant of --only (or none)");
   app.add_option("--table", flags.table, "write the table there");
   app.add_flag("--marks", flags.marks, "instead: which rare branches do --seeds clusters come to?");
   CLI11_PARSE(app, argc, argv);
+  flags.script = FindScript(script);
   if (flags.marks) return ShowMarks(flags.seeds);
   for (const std::string& name : flags.only) {
     if (IndexOf(name) != 0) continue;

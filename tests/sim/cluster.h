@@ -69,6 +69,8 @@ struct Script {
 // In a script: by the seed, so that each fault has its turn there, beside each of another such place.
 inline constexpr Fault kAnyFault = Fault::kFaultKinds;
 const std::vector<Script>& Scripts();
+std::vector<std::string> ScriptNames();
+const Script* FindScript(const std::string& name);  // null: there is none
 
 struct ClusterOptions {
   uint64_t requests = 200;

@@ -43,8 +43,23 @@ const std::vector<Script>& Scripts() {
       {"late-answers", {Fault::kLateAnswers}},
       // A write that one member lacks, whose leave cannot be committed; then that member alone is taken over.
       {"write-fails-without-catalog", {Fault::kErrors, Fault::kCatalogCut, Fault::kSplit}},
+      // Who was out at the attach comes in, then the others leave; of neither there is a copy of the record.
+      {"catalog-lost-after-a-join", {Fault::kDoubt, Fault::kCutBoth, Fault::kLoseCatalog}},
   };
   return *scripts;
+}
+
+std::vector<std::string> ScriptNames() {
+  std::vector<std::string> names;
+  for (const Script& script : Scripts()) names.push_back(script.name);
+  return names;
+}
+
+const Script* FindScript(const std::string& name) {
+  for (const Script& script : Scripts()) {
+    if (name == script.name) return &script;
+  }
+  return nullptr;
 }
 
 // Never the last good copy of a block.

@@ -144,12 +144,6 @@ int Replay(const Flags& flags) {
   return result.violation.empty() ? 0 : 1;
 }
 
-std::vector<std::string> ScriptNames() {
-  std::vector<std::string> names;
-  for (const Script& script : Scripts()) names.push_back(script.name);
-  return names;
-}
-
 int Main(int argc, char** argv) {
   Flags flags;
   uint64_t seed = 0;
@@ -181,9 +175,7 @@ int Main(int argc, char** argv) {
   flags.cluster.survivable = !anything_goes;
   if (rocksdb) flags.cluster.make_store = MakeRocksStore;
   flags.twice = !rocksdb;
-  for (const Script& known : Scripts()) {
-    if (script == known.name) flags.cluster.script = &known;
-  }
+  flags.cluster.script = FindScript(script);
   for (uint64_t fault : skipped) flags.cluster.skipped_faults |= uint64_t{1} << fault;
   if (seed == 0) return Simulation(flags).Run();
   flags.first = seed;
