@@ -175,12 +175,12 @@ class ReloadTest(unittest.TestCase):
         self.addCleanup(process.terminate)
         return process
 
-    def reloads(self, process, text):
-        """With `text` in its file from now on; what it says of that."""
+    def reloads(self, process, text, lines=1):
+        """With `text` in its file from now on; the first of the `lines` that it says of that."""
         before = len(self.lines())
         self.configure(text)
         process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(self.lines()) > before, 30, "it says what SIGHUP did")
+        wait_until(lambda: len(self.lines()) >= before + lines, 30, "it says what SIGHUP did")
         return self.lines()[before]
 
     def all_of_it(self, process, text):
@@ -188,7 +188,9 @@ class ReloadTest(unittest.TestCase):
         line = json.loads(said)
         self.assertEqual((line["severity"], line["source"].split(":")[0]), ("INFO", "reload.cc"))
         self.assertRegex(line["message"], r"own\.pem is good until 20\d\d-")
-        self.assertRegex(self.reloads(process, text + "log_format=text\nlog_level=loud\n"), r'"severity":"ERROR".*log_level=loud')
+        # Of the log, and then of the certificate.
+        said = self.reloads(process, text + "log_format=text\nlog_level=loud\n", lines=2)
+        self.assertRegex(said, r'"severity":"ERROR".*log_level=loud')
         os.rename(os.path.join(self.folder, "own.key"), os.path.join(self.folder, "gone.key"))
         wait_until(lambda: "own.key" in self.reloads(process, text + "log_format=text\n"), 30, "a certificate without its key is noticed")
         self.assertTrue(self.lines()[-1].startswith("E 20"), self.lines()[-1])
