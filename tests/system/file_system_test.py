@@ -127,6 +127,10 @@ class FileSystemTest(unittest.TestCase):
         shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
         return shown["table"]["targets"]
 
+    def store_of(self, replica):
+        # Members stand in the order in which they were placed, by free space.
+        return next(t["store_id"] for t in self.members() if t["replica"] == replica)
+
     def await_in_sync(self, what):
         wait_until(lambda: all(t["state"] == "in_sync" for t in self.members()), 90, what)
 
@@ -165,12 +169,12 @@ class FileSystemTest(unittest.TestCase):
             self.await_in_sync(f"{name} is in sync again")
 
     def replace_a_disk(self):
-        lost = self.members()[1]["store_id"]
+        lost = self.store_of("replica2")
         self.cluster.kill9("replica2")
         shutil.rmtree(os.path.join(self.cluster.dir, "replica2"))
         self.cluster.ops("start", "replica2")
         self.await_progress("replica2 has a new disk")
-        wait_until(lambda: self.members()[1]["store_id"] != lost, 60, "the new store has taken the place")
+        wait_until(lambda: self.store_of("replica2") != lost, 60, "the new store has taken the place")
         self.await_in_sync("the new store is in sync")
         # It holds everything: the other two may be without one of them.
         self.cluster.kill9("replica1")
