@@ -113,8 +113,9 @@ class RealCluster:
         return None
 
     def await_etcd_leader(self):
-        wait_until(lambda: self.etcd_leader() is not None, 30, "etcd has a leader")
-        return self.etcd_leader() or self.await_etcd_leader()
+        leaders = []
+        wait_until(lambda: leaders.append(self.etcd_leader()) or leaders[-1], 30, "etcd has a leader")
+        return leaders[-1]
 
     def metrics(self, name):
         cluster = cluster_lib.Cluster(self.dir)
