@@ -56,6 +56,7 @@ absl::Status ListRecords(Replica& replica, const v1::ListRecordsRequest& request
       v1::LanePosition* position = kept->add_positions();
       position->set_lane(Index(lane.lane));
       position->set_position(lane.position.bits());
+      kept->set_invalid_blocks(kept->invalid_blocks() + lane.invalid_blocks);
     }
     kept->set_size_bytes(state->geometry.size_blocks * kBlockBytes);
     kept->mutable_pins()->Assign(state->pins.begin(), state->pins.end());

@@ -344,7 +344,10 @@ absl::StatusOr<engine::Rebuilt> Cluster::RebuildRecord() const {
     engine::RebuildSource source{.replica = replica->name(), .store_id = store.identity().store_id,
                                  .promised = state->promised_epoch, .pins = state->pins,
                                  .size_blocks = state->geometry.size_blocks};
-    for (const store::LaneState& lane : state->lanes) source.positions.push_back(lane.position);
+    for (const store::LaneState& lane : state->lanes) {
+      source.positions.push_back(lane.position);
+      source.invalid_blocks += lane.invalid_blocks;
+    }
     const absl::StatusOr<store::RecordCopy> copy = store.GetRecord(kVolume);
     CHECK_OK(copy.status());
     if (!copy->record.empty()) source.copy = {copy->epoch, copy->revision, copies_[std::stoul(copy->record)]};

@@ -32,58 +32,93 @@ const RebuildSource* NewestCopy(const Sources& sources) {
   return newest;
 }
 
-// Where the writes of `epoch` end there; nothing of that epoch: 0.
-uint64_t EndIn(Epoch epoch, Position position) { return position.epoch() == epoch ? position.n() : 0; }
-
 absl::Status Unaccounted(const RebuildSource& source) {
   return absl::DataLossError(absl::StrCat(
       "replica ", source.replica, " has writes that no copy of the record accounts for; start the other replicas that had "
       "the volume last, or do without it (--without=", source.replica, "), which loses them"));
 }
 
-// Whether it has writes that none of `others` has.
-bool IsAhead(const RebuildSource& source, const Sources& others, Epoch epoch) {
+// Whether it has something that none of `others` has.
+bool IsAhead(const RebuildSource& source, const Sources& others) {
   for (size_t lane = 0; lane < source.positions.size(); ++lane) {
-    uint64_t furthest = 0;
+    Position furthest;
     for (const RebuildSource* other : others) {
-      if (lane < other->positions.size()) furthest = std::max(furthest, EndIn(epoch, other->positions[lane]));
+      if (lane < other->positions.size()) furthest = std::max(furthest, other->positions[lane]);
     }
-    if (EndIn(epoch, source.positions[lane]) > furthest) return true;
+    if (source.positions[lane] > furthest) return true;
   }
   return false;
 }
 
-// Every member in sync has come to the floor, which only rises.
-bool IsBelowFloor(const RebuildSource& source, const TakeoverRecord& record) {
-  for (size_t lane = 0; lane < record.floor.size(); ++lane) {
-    if (lane >= source.positions.size() || source.positions[lane] < record.floor[lane]) return true;
+// Who is in sync has all blocks, a part in the epoch in every lane, and has come to the floor, which only rises.
+bool MayBeInSync(const RebuildSource& source, const TakeoverRecord& record) {
+  if (source.invalid_blocks > 0 || source.positions.empty() || source.positions.size() < record.floor.size()) return false;
+  for (size_t lane = 0; lane < source.positions.size(); ++lane) {
+    if (source.positions[lane].epoch() < record.act_epoch) return false;
+    if (lane < record.floor.size() && source.positions[lane] < record.floor[lane]) return false;
   }
-  return false;
+  return true;
+}
+
+void SetInSync(bool in_sync, TakeoverMember* member) {
+  member->in_sync = in_sync;
+  member->left_at.clear();
+}
+
+// Who lacks blocks has left, and was being brought back.
+void PutOutWhoHasLeft(const Sources& sources, TakeoverRecord* record) {
+  for (TakeoverMember& member : record->members) {
+    const RebuildSource* source = SourceOf(sources, member);
+    if (member.in_sync && source != nullptr && source->invalid_blocks > 0) SetInSync(false, &member);
+  }
+}
+
+bool AnyInSync(const TakeoverRecord& record) {
+  return absl::c_any_of(record.members, [](const TakeoverMember& member) { return member.in_sync; });
+}
+
+// All that the record had in sync have left since, so another one of its members has stayed. Which one shows only if all
+// are there: the furthest in the first lane where they differ; who is ahead of it in others is taken in after it.
+absl::Status TakeInWhoStayed(const Sources& sources, const std::set<std::string>& without, TakeoverRecord* record) {
+  TakeoverMember* furthest = nullptr;
+  for (TakeoverMember& member : record->members) {
+    if (without.contains(member.replica)) {
+      return absl::DataLossError(absl::StrCat(
+          "all of its members that were in sync have left since; replica ", member.replica,
+          " may be the one that stayed, and cannot be done without"));
+    }
+    const RebuildSource* source = SourceOf(sources, member);
+    if (!MayBeInSync(*source, *record)) continue;
+    if (furthest == nullptr || source->positions > SourceOf(sources, *furthest)->positions) furthest = &member;
+  }
+  if (furthest != nullptr) SetInSync(true, furthest);
+  return absl::OkStatus();
 }
 
 // Members are told of a copy before anybody writes in its epoch, so only changes of members since can be missing. Whoever
 // is ahead of all that the record has in sync has been in sync, or was being brought to it: the takeover finds out which.
 absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
-  for (const RebuildSource* source : sources) {
-    for (const Position& position : source->positions) {
-      if (position.epoch() > record->act_epoch && position.n() > 0) return Unaccounted(*source);
-    }
-  }
   Sources in_sync;
   for (const TakeoverMember& member : record->members) {
     if (member.in_sync) in_sync.push_back(SourceOf(sources, member));
   }
-  if (in_sync.empty()) return absl::DataLossError("none of its members that were in sync is left");
   for (const RebuildSource* source : sources) {
     const auto member = absl::c_find_if(record->members, [&](const TakeoverMember& known) {
       return known.replica == source->replica && known.store_id == source->store_id;
     });
     const bool known = member != record->members.end();
-    if ((known && member->in_sync) || IsBelowFloor(*source, *record)) continue;
-    if (!IsAhead(*source, in_sync, record->act_epoch)) continue;
+    if ((known && member->in_sync) || !MayBeInSync(*source, *record) || !IsAhead(*source, in_sync)) continue;
     if (!known) return Unaccounted(*source);
-    member->in_sync = true;
-    member->left_at.clear();
+    SetInSync(true, &*member);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNoEpochIsPassedOver(const Sources& sources, const TakeoverRecord& record) {
+  for (const RebuildSource* source : sources) {
+    for (const Position& position : source->positions) {
+      if (position.epoch() > record.act_epoch && position.n() > 0) return Unaccounted(*source);
+    }
   }
   return absl::OkStatus();
 }
@@ -100,8 +135,7 @@ absl::Status CheckAllHaveAnswered(const Sources& sources, const std::set<std::st
           "; start it with its own data directories, or do without it (--without=", member.replica,
           "), which loses what only it had"));
     }
-    if (member.in_sync) member.left_at.clear();
-    member.in_sync = false;
+    if (member.in_sync) SetInSync(false, &member);
   }
   return absl::OkStatus();
 }
@@ -132,7 +166,12 @@ absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
   record.lease = absl::InfiniteDuration();
   record.intact_since = 0;
   for (TakeoverMember& member : record.members) member.boot_id.clear();
+  PutOutWhoHasLeft(sources, &record);
+  const bool all_have_left = !AnyInSync(record);
   RETURN_IF_ERROR(CheckAllHaveAnswered(sources, without, &record));
+  RETURN_IF_ERROR(CheckNoEpochIsPassedOver(sources, record));
+  if (all_have_left) RETURN_IF_ERROR(TakeInWhoStayed(sources, without, &record));
+  if (!AnyInSync(record)) return absl::DataLossError("none of its members that were in sync is left");
   RETURN_IF_ERROR(TakeInWhoIsAhead(sources, &record));
 
   std::set<uint64_t> pins;

@@ -38,6 +38,7 @@ struct RebuildSource {
   std::vector<Position> positions;  // by lane
   std::vector<uint64_t> pins;       // ids
   uint64_t size_blocks = 0;         // for which it has room
+  uint64_t invalid_blocks = 0;      // of a join that was not finished
   std::optional<RecordCopy> copy;
 };
 

@@ -97,6 +97,54 @@ TEST(RebuildTest, WhoIsAheadOfAllInSyncHasBeenInSync) {
   EXPECT_TRUE(Rebuild(with_spare, {"spare"}).ok());
 }
 
+TEST(RebuildTest, WhoLacksBlocksHasLeft) {
+  // c's join has moved its position beyond what b has.
+  RebuildSource a = Source("a", 5, 2, Active(5, kAll)), b = Source("b", 5, 1, Active(5, kAll)), c = a;
+  c.replica = "c";
+  c.store_id = "store-c";
+  c.positions = {Position(5, 9), Position(5, 9)};
+  c.invalid_blocks = 1;
+  const auto rebuilt = Rebuild({a, b, c}, {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_TRUE(rebuilt->record.members[0].in_sync);
+  EXPECT_TRUE(rebuilt->record.members[1].in_sync);
+  EXPECT_FALSE(rebuilt->record.members[2].in_sync);
+  // Nor is it ahead if the copy has it out.
+  a.copy->record = Active(5, {"a", "b"});
+  EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
+}
+
+TEST(RebuildTest, IfAllInSyncHaveLeftWhoeverIsFurthestHasStayed) {
+  // The copy's only one in sync is brought back from a, which came in after it.
+  RebuildSource a = Source("a", 4, 9, Active(4, kAll)), b = Source("b", 5, 1, Active(5, {"b"})), c = a;
+  a.positions = b.positions = {Position(5, 7), Position(5, 1)};
+  b.invalid_blocks = 3;
+  c.replica = "c";
+  c.store_id = "store-c";
+  c.positions = {Position(5, 4), Position(5, 1)};
+  for (const auto& sources : {std::vector{a, b, c}, std::vector{c, b, a}}) {
+    const auto rebuilt = Rebuild(sources, {});
+    ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+    EXPECT_TRUE(rebuilt->record.members[0].in_sync);
+    EXPECT_FALSE(rebuilt->record.members[1].in_sync);
+    EXPECT_FALSE(rebuilt->record.members[2].in_sync);
+  }
+  // Each may have had something last: the other is to be levelled with it.
+  c.positions[1] = Position(5, 2);
+  EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
+  // An epoch in which nobody has written.
+  a.positions = b.positions = {Position(5, 0), Position(5, 0)};
+  c.positions = {Position(4, 9), Position(4, 9)};
+  EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[0].in_sync);
+  EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
+  // Who is done without may be the one that has stayed.
+  EXPECT_TRUE(absl::IsDataLoss(Rebuild({b, c}, {"a"}).status()));
+  EXPECT_TRUE(absl::IsDataLoss(Rebuild({a, b}, {"c"}).status()));
+  // Nobody is whole.
+  a.invalid_blocks = 1;
+  EXPECT_TRUE(absl::IsDataLoss(Rebuild({a, b, c}, {}).status()));
+}
+
 TEST(RebuildTest, ItsEpochIsAboveEveryPromise) {
   RebuildSource sealed = Source("b", 5, 1, Active(5, kAll));
   sealed.promised = 9;  // by a takeover that did not come to its end

@@ -37,6 +37,7 @@ void AddSource(const v1::ListRecordsResponse& replica, const v1::KeptRecord& kep
   }
   source.pins.assign(kept.pins().begin(), kept.pins().end());
   source.size_blocks = kept.size_bytes() / kBlockBytes;
+  source.invalid_blocks = kept.invalid_blocks();
   v1::VolumeRecord record;
   if (!kept.record().empty()) {
     const bool parsed = record.ParseFromString(kept.record()) && record.id() == kept.volume_id();

@@ -86,6 +86,14 @@ TEST_F(RebuildCatalogTest, PutsTheRecordUnderNobodyAndTheReplica) {
   EXPECT_EQ(catalog_->GetReplica("r1")->record.address(), "10.0.0.1:7301");
 }
 
+TEST_F(RebuildCatalogTest, WhoLacksBlocksIsNotInSync) {
+  Add(RecordOf("demo", 7, 5), &r1_);
+  r1_.mutable_records(0)->set_invalid_blocks(1);
+  const auto rebuilt = Rebuild();
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_EQ(rebuilt->volumes(0).outcome(), v1::RebuiltVolume::REFUSED);
+}
+
 TEST_F(RebuildCatalogTest, OneThatCannotBeKeepsNoOtherOneWaiting) {
   v1::VolumeRecord wide = RecordOf("wide", 8, 5);
   v1::Member* member = wide.add_members();
