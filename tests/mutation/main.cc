@@ -34,6 +34,8 @@ namespace {
 struct Mutant {
   const char* name;
   const char* rule;
+  const char* script;  // that finds it; empty: any may
+  uint64_t seed;       // tried first; 0: there is none
 };
 constexpr Mutant kMutants[] = {
 #include "tests/mutation/mutants.inc"
@@ -79,18 +81,29 @@ struct Finding {
   std::string violation;
 };
 
+// Null: of whichever script its seed says, or none.
+const Script* ScriptFor(const Mutant& mutant, const Flags& flags) {
+  return flags.script != nullptr ? flags.script : FindScript(mutant.script);
+}
+
+void TrySeed(uint64_t seed, const Script* script, Progress* progress) {
+  progress->seed = seed;
+  alarm(kClusterSecondsMax);
+  const ClusterResult result = Cluster(seed, OptionsOf(seed, script)).Run();
+  if (result.violation.empty()) return;
+  std::snprintf(progress->violation, sizeof(progress->violation), "%s", result.violation.c_str());
+  _exit(1);
+}
+
 // In a process of its own: a mutant may crash, loop, or eat all memory.
-void Try(int mutant, const Flags& flags, Progress* progress) {
-  active_mutant = mutant;
+void Try(size_t index, const Flags& flags, Progress* progress) {
+  active_mutant = static_cast<int>(index + 1);
   const rlimit limit{kMemoryBytesMax, kMemoryBytesMax};
   setrlimit(RLIMIT_AS, &limit);
-  for (progress->seed = 1; progress->seed <= flags.seeds; ++progress->seed) {
-    alarm(kClusterSecondsMax);
-    const ClusterResult result = Cluster(progress->seed, OptionsOf(progress->seed, flags.script)).Run();
-    if (result.violation.empty()) continue;
-    std::snprintf(progress->violation, sizeof(progress->violation), "%s", result.violation.c_str());
-    _exit(1);
-  }
+  const Mutant& mutant = kMutants[index];
+  const Script* script = ScriptFor(mutant, flags);
+  if (mutant.seed > 0) TrySeed(mutant.seed, script, progress);
+  for (uint64_t seed = 1; seed <= flags.seeds; ++seed) TrySeed(seed, script, progress);
   _exit(0);
 }
 
@@ -143,7 +156,7 @@ class Check {
     std::fflush(stdout);
     const pid_t pid = fork();
     CHECK(pid >= 0);
-    if (pid == 0) Try(static_cast<int>(index + 1), flags_, progress);
+    if (pid == 0) Try(index, flags_, progress);
     children_[pid] = {index, progress};
   }
 
@@ -169,13 +182,16 @@ class Check {
     std::ofstream out(flags_.table);
     out << "# Mutations: deliberate bugs, and the schedule that finds each\n\n"
            "Written by `ops/simulate --mutations`; the bugs are in `tests/mutation/mutants.txt`. "
-           "Seeds are tried from 1, so a\nseed's number is how many schedules it took. Replay "
-           "one: `ops/simulate --mutations --only=NAME --seed=N`.\n\n"
+           "Seeds are tried from 1, so a\nseed's number is how many schedules it took, but where "
+           "`mutants.txt` names one to begin with. Replay one:\n`ops/simulate --mutations "
+           "--only=NAME --seed=N`.\n\n"
            "| rule | mutant | seed | found by |\n| --- | --- | --- | --- |\n";
     for (size_t i = 0; i < std::size(kMutants); ++i) {
       const Finding& finding = findings_[i];
+      const Script* script = ScriptFor(kMutants[i], flags_);
+      const std::string of = script == nullptr ? "" : absl::StrCat(" of `--script=", script->name, "`");
       out << "| " << kMutants[i].rule << " | `" << kMutants[i].name << "` | "
-          << (finding.found ? absl::StrCat(finding.seed) : "-") << " | "
+          << (finding.found ? absl::StrCat(finding.seed, of) : "-") << " | "
           << (finding.found ? finding.violation : "**survived**") << " |\n";
     }
   }
@@ -223,7 +239,8 @@ int IndexOf(const std::string& name) {
 
 int Replay(const Flags& flags) {
   if (!flags.only.empty()) active_mutant = IndexOf(flags.only[0]);
-  ClusterOptions options = OptionsOf(flags.seed, flags.script);
+  const Script* script = active_mutant == 0 ? flags.script : ScriptFor(kMutants[active_mutant - 1], flags);
+  ClusterOptions options = OptionsOf(flags.seed, script);
   options.trace = true;
   Cluster cluster(flags.seed, options);
   const ClusterResult result = cluster.Run();

@@ -4,9 +4,11 @@
     mutate.py MARKS MUTANTS OUT TABLE FILE...
 
 Each FILE is copied to OUT/FILE, and its #includes of other copied files name the copies. TABLE
-gets one C++ initializer a mutant: {"name", "rule"}. A mutant reads in MUTANTS:
+gets one C++ initializer a mutant: {"name", "rule", script, seed}. A mutant reads in MUTANTS:
 
     [name] The rule of the design that it breaks.
+    [name script=NAME] For one that only clusters of that script come to.
+    [name seed=N] For one that is rarer than all seeds that a check tries: N is tried first.
     path/of/file.cc
     -  lines of that file, which must occur there once (spaces at their ends do not matter)
     +  what stands in their place; MUTANT is true while this mutant is the active one
@@ -28,7 +30,7 @@ class Edit:
 def parse(text):
     mutants, edits, path = [], [], None
     for number, line in enumerate(text.split("\n"), 1):
-        head = re.match(r"\[([a-z0-9-]+)\] (.+)$", line)
+        head = re.match(r"\[([a-z0-9-]+)(?: script=([a-z-]+))?(?: seed=([0-9]+))?\] (.+)$", line)
         if head:
             mutants.append(head.groups())
         elif re.match(r"\S+\.(cc|h)$", line):
@@ -79,8 +81,8 @@ def main():
         with open(target, "w") as f:
             f.write(text)
     with open(table, "w") as f:
-        for name, rule in mutants:
-            f.write(f'{{"{name}", R"({rule})"}},\n')
+        for name, script, seed, rule in mutants:
+            f.write(f'{{"{name}", R"({rule})", "{script or ""}", {seed or 0}}},\n')
 
 
 if __name__ == "__main__":

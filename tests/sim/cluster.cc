@@ -132,19 +132,22 @@ void Cluster::DrawShape() {
 
 void Cluster::MakeReplicas() {
   const uint64_t inflight_bytes = (dice_.Percent(50) ? 256 : 24) << 10;
-  const uint32_t count = dice_.Percent(80) ? 3 : static_cast<uint32_t>(1 + dice_.Below(2));
+  const bool spare = options_.script != nullptr && options_.script->spare;
+  uint32_t count = dice_.Percent(80) ? 3 : static_cast<uint32_t>(1 + dice_.Below(2));
+  if (spare) count = 2;
   for (uint32_t i = 0; i < count; ++i) {
     replicas_.push_back(std::make_unique<ReplicaNode>(
         i, static_cast<uint32_t>(1 + dice_.Below(3)), inflight_bytes,
         store::VolumeGeometry{first_size_, geometry_.lanes}, options_.make_store));
   }
   engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
-  if (seed_ % 5 != 1) return;
+  if (spare) engine_options_.min_in_sync = count;
+  if (!spare && seed_ % 5 != 1) return;
   Dice dice(seed_);
   drained_ = static_cast<uint32_t>(dice.Below(count));
   replicas_.push_back(std::make_unique<ReplicaNode>(
       count, static_cast<uint32_t>(1 + dice.Below(3)), inflight_bytes, geometry_, options_.make_store));
-  agenda_.After(dice.Micros(0, 3000000), [this] { DrainSome(); });
+  agenda_.After(dice.Micros(0, spare ? 1000000 : 3000000), [this] { DrainSome(); });
 }
 
 void Cluster::MakeFrontends() {

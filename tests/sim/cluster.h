@@ -65,6 +65,7 @@ const char* NameOf(Fault fault);
 struct Script {
   const char* name;
   std::vector<Fault> faults;
+  bool spare = false;  // two members, none of which may leave before a third replica has come in
 };
 // In a script: by the seed, so that each fault has its turn there, beside each of another such place.
 inline constexpr Fault kAnyFault = Fault::kFaultKinds;

@@ -44,6 +44,8 @@ const std::vector<Script>& Scripts() {
       // A write that one member lacks, whose leave cannot be committed; then that member alone is taken over.
       {"write-fails-without-catalog", {Fault::kErrors, Fault::kCatalogCut, Fault::kSplit}},
       // Who was out at the attach comes in, then the others leave; of neither there is a copy of the record.
+      // A spare comes, so the one that lacks a write may leave, but not yet; then that one alone is taken over.
+      {"write-fails-and-a-spare-comes", {Fault::kErrors, Fault::kCatalogCut, Fault::kSplit}, /*spare=*/true},
       {"catalog-lost-after-a-join", {Fault::kDoubt, Fault::kCutBoth, Fault::kLoseCatalog}},
   };
   return *scripts;

@@ -107,7 +107,8 @@ absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
       return known.replica == source->replica && known.store_id == source->store_id;
     });
     const bool known = member != record->members.end();
-    if ((known && member->in_sync) || !MayBeInSync(*source, *record) || !IsAhead(*source, in_sync)) continue;
+    if ((known && member->in_sync) || !MayBeInSync(*source, *record)) continue;
+    if (!IsAhead(*source, in_sync)) continue;
     if (!known) return Unaccounted(*source);
     SetInSync(true, &*member);
   }
