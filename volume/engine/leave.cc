@@ -53,7 +53,7 @@ void Engine::State::DecideWhoLeaves() {
     if (!target.member()) continue;
     if (!target.condemned()) target.told_condemned = false;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
-    if (target.leaving && !target.in_doubt && !MayLeave(target)) target.leaving = false;
+    if (target.leaving && !target.asked_out && !MayLeave(target)) target.leaving = false;
     // One that is there, but for what the catalog says, is not away: that would need the catalog as well.
     const bool away = target.health == Target::Health::kConnecting && !target.unchecked &&
                       now_ - target.since >= options_.leave_after;
@@ -142,7 +142,9 @@ void Engine::State::Commit(Table table) {
   for (Target& target : targets_) {
     const bool stays =
         table.targets[static_cast<size_t>(target.id)].state == TargetState::kInSync;
-    if (target.member() && !stays) target.in_doubt = true;
+    if (!target.member()) continue;
+    target.asked_out = !stays;
+    if (!stays) target.in_doubt = true;
   }
   change_ = MembersChange{table, /*for_resume=*/false};
   Emit(CommitMembers{std::move(table), std::move(floor)});
@@ -195,7 +197,7 @@ void Engine::State::TakeOut(Target& target, std::string reason) {
   target.has_hope = target.told_condemned = false;
   target.health = Target::Health::kOut;
   target.config.state = TargetState::kOut;
-  target.leaving = target.in_doubt = target.overdue = false;
+  target.leaving = target.in_doubt = target.asked_out = target.overdue = false;
   target.since = now_;
   target.reason = std::move(reason);
   if (run_) run_->TargetLeft(target.id);

@@ -112,7 +112,7 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
   const bool same_domains = SameDomains(target.hello, hello);
   target.hello = hello;
   target.answered_session = false;
-  if (!target.in_doubt) target.leaving = false;
+  if (!target.asked_out) target.leaving = false;
   target.pinging = false;
   NoteLease(target, target.asked_to_connect);
   target.space_exhausted = hello.space_exhausted;
@@ -241,7 +241,7 @@ void Engine::State::FailTarget(Target& target, Result result, std::string reason
   target.reason = std::move(reason);
   DropSession(target);
   Emit(DisconnectTarget{target.id, target.reason});
-  target.leaving = target.in_doubt || MayLeave(target);
+  target.leaving = target.asked_out || MayLeave(target);
   target.has_hope = !target.leaving && HasHope();
   if (target.condemned()) Condemn(target);
 }

@@ -69,10 +69,11 @@ struct Target {
   TargetConfig config;
   Health health = Health::kConnecting;
   Time since{};               // when health last changed
-  bool leaving = false;       // it should go, or somebody has been asked to take it out
-  // The catalog may have it out already: an answer to that effect has not come. Acknowledgements
-  // need it still, reads must not use it any more.
+  bool leaving = false;       // it should go
+  // The catalog may have it out already, or not in yet: an answer to that effect has not come. Acknowledgements
+  // need it still, reads must not use it.
   bool in_doubt = false;
+  bool asked_out = false;     // the last change that the catalog was asked for has it out
   // Failed, and may leave once another one has been brought back: requests are held meanwhile.
   bool has_hope = false;
   bool told_condemned = false;  // what needs it has been failed
