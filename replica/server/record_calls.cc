@@ -52,12 +52,7 @@ absl::Status ListRecords(Replica& replica, const v1::ListRecordsRequest& request
       kept->set_record(copy->record);
     }
     kept->set_promised_epoch(state->promised_epoch);
-    for (const store::LaneState& lane : state->lanes) {
-      v1::LanePosition* position = kept->add_positions();
-      position->set_lane(Index(lane.lane));
-      position->set_position(lane.position.bits());
-      kept->set_invalid_blocks(kept->invalid_blocks() + lane.invalid_blocks);
-    }
+    LaneStatesToProto(state->lanes, kept->mutable_lanes());
     kept->set_size_bytes(state->geometry.size_blocks * kBlockBytes);
     kept->mutable_pins()->Assign(state->pins.begin(), state->pins.end());
     bytes += kept->ByteSizeLong();

@@ -83,7 +83,10 @@ struct Finding {
 
 // Null: of whichever script its seed says, or none.
 const Script* ScriptFor(const Mutant& mutant, const Flags& flags) {
-  return flags.script != nullptr ? flags.script : FindScript(mutant.script);
+  if (flags.script != nullptr || *mutant.script == '\0') return flags.script;
+  const Script* script = FindScript(mutant.script);
+  CHECK(script != nullptr);
+  return script;
 }
 
 void TrySeed(uint64_t seed, const Script* script, Progress* progress) {
@@ -102,7 +105,7 @@ void Try(size_t index, const Flags& flags, Progress* progress) {
   setrlimit(RLIMIT_AS, &limit);
   const Mutant& mutant = kMutants[index];
   const Script* script = ScriptFor(mutant, flags);
-  if (mutant.seed > 0) TrySeed(mutant.seed, script, progress);
+  if (mutant.seed > 0 && flags.script == nullptr) TrySeed(mutant.seed, script, progress);
   for (uint64_t seed = 1; seed <= flags.seeds; ++seed) TrySeed(seed, script, progress);
   _exit(0);
 }

@@ -22,9 +22,11 @@ void CatalogModel::Exchange(uint32_t client, std::function<void()> ask,
   const absl::Duration there = late ? dice_->Micros(250000, 900000) : dice_->Micros(50, 3000);
   if (ask_lost || answer_lost) agenda_->After(kNoAnswerAfter, std::move(lost));
   if (ask_lost) return;
-  agenda_->After(there, [this, ask = std::move(ask), answer = std::move(answer), answer_lost] {
+  const bool slow = agenda_->now() < slow_until_;
+  agenda_->After(slow ? there + dice_->Micros(1000, 150000) : there,
+                 [this, ask = std::move(ask), answer = std::move(answer), answer_lost, slow] {
     ask();
-    if (!answer_lost) agenda_->After(dice_->Micros(50, 3000), answer);
+    if (!answer_lost) agenda_->After(slow ? dice_->Micros(1000, 140000) : dice_->Micros(50, 3000), answer);
   });
 }
 

@@ -37,6 +37,8 @@ class CatalogModel {
 
   // Until then nothing gets through.
   void OutageUntil(Time until) { outage_until_ = until; }
+  // It answers, if less than others wait for.
+  void SlowUntil(Time until) { slow_until_ = until; }
   // An answer, or what was asked, is lost so often.
   void set_loss_percent(uint64_t percent) { loss_percent_ = percent; }
 
@@ -62,6 +64,7 @@ class CatalogModel {
   CatalogRecord record_;
   const std::function<void(const CatalogRecord&)> applied_;
   Time outage_until_{};
+  Time slow_until_{};
   uint64_t loss_percent_ = 0;
   std::pair<uint32_t, Time> deaf_;
   std::pair<uint32_t, Time> cut_;

@@ -28,11 +28,14 @@ char* PagesOf(uint64_t request) {
   return pages.data() + request % kRequestsMax * kRequestBlocksMax * kBlockBytes;
 }
 
-Payload DataOf(uint64_t value, uint64_t blocks) {
+Payload DataOf(uint64_t request, BlockRange range) {
   static const std::shared_ptr<const void> kOwner = std::make_shared<int>(0);
-  char* data = PagesOf(value);
-  for (uint64_t i = 0; i < blocks; ++i) std::memcpy(data + i * kBlockBytes, &value, sizeof value);
-  return Payload(kOwner, {data, blocks * kBlockBytes});
+  char* data = PagesOf(request);
+  for (uint64_t i = 0; i < range.count; ++i) {
+    const uint64_t stamp = StampOf(request, range.first + i);
+    std::memcpy(data + i * kBlockBytes, &stamp, sizeof stamp);
+  }
+  return Payload(kOwner, {data, range.count * kBlockBytes});
 }
 
 bool BringsData(RequestKind kind) {
@@ -312,7 +315,7 @@ engine::Request Cluster::RandomRequest(uint64_t id, uint64_t size_blocks) {
       1 + dice_.Below(std::min<uint64_t>(kRequestBlocksMax, size_blocks - request.range.first));
   request.fua = Writes(request.kind) && dice_.Percent(15);
   if (BringsData(request.kind)) {
-    request.data = DataOf(id, request.range.count);
+    request.data = DataOf(id, request.range);
     request.crcs.assign(request.range.count, 0);
   }
   return request;
@@ -362,6 +365,14 @@ void Cluster::Invoke(const engine::Request& request, uint32_t frontend) {
   ops_.push_back(std::move(op));
 }
 
+// The request whose data `block` shows. C10: as it wrote it there.
+uint64_t Cluster::Shown(uint64_t stamp, uint64_t block) {
+  if (stamp != 0 && BlockIn(stamp) != block) {
+    Violated(absl::StrCat("C10: block ", block, " shows what request ", RequestIn(stamp), " wrote to block ", BlockIn(stamp)));
+  }
+  return RequestIn(stamp);
+}
+
 void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   const auto id = static_cast<uint64_t>(done.id);
   if (id == 0 || id >= ops_.size()) return Violated(absl::StrCat("nobody submitted ", id));
@@ -379,7 +390,9 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   std::vector<uint64_t> values;
   if (outcome.ok && op.kind == RequestKind::kRead) {
     for (const engine::ReadPart& part : done.parts) {
-      for (uint64_t i = 0; i < part.blocks; ++i) values.push_back(ValueOf(part.data.bytes(), i));
+      for (uint64_t i = 0; i < part.blocks; ++i) {
+        values.push_back(Shown(ValueOf(part.data.bytes(), i), op.range.first + values.size()));
+      }
     }
     if (values.size() != op.range.count) return Violated("a read's parts do not cover its range");
   }

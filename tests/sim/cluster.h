@@ -57,6 +57,10 @@ enum class Fault {
   kOldDisk,        // a copy from before the epoch that serves takes the disk's place
   kLostSynced,     // found at the next start; final for the store
   kLoseCatalog,    // and rebuild it from the replicas' copies
+  kFreezeReplica,  // its process stands still, and goes on
+  kSyncHangs,      // nothing fails, and nothing is synced
+  kCatalogSlow,
+  kDetach,
   kFaultKinds,
 };
 const char* NameOf(Fault fault);
@@ -125,6 +129,7 @@ class Cluster {
   void SubmitOne(uint32_t frontend);
   engine::Request RandomRequest(uint64_t id, uint64_t size_blocks);
   void Invoke(const engine::Request& request, uint32_t frontend);
+  uint64_t Shown(uint64_t stamp, uint64_t block);
   void Completed(uint32_t frontend, engine::CompleteRequest& done);
   void ControlDone(uint32_t frontend, const engine::CompleteControl& done);
 
@@ -155,8 +160,7 @@ class Cluster {
   // Whether the control was one.
   bool SnapshotDone(const engine::CompleteControl& done);
   void CheckSnapshots();
-  std::optional<std::vector<uint64_t>> ContentAt(uint32_t replica, uint64_t pin,
-                                                 uint64_t blocks) const;
+  std::optional<std::vector<uint64_t>> ContentAt(uint32_t replica, uint64_t pin, uint64_t blocks);
 
   // --- frontends ---
   void AttachSome();
@@ -188,6 +192,8 @@ class Cluster {
   bool MayLose(uint32_t replica) const;
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
+  void SuspendInvoked(uint32_t frontend);
+  void DetachSome(uint32_t frontend);
   bool ReplaceDisk(uint32_t replica);
   // An operator asks whoever serves to move a member's copy to the spare replica, until it has understood.
   void DrainSome();

@@ -18,7 +18,7 @@ uint64_t PlaceKey(uint64_t value, uint32_t lane) { return value << 8 | lane; }
 std::string Listed(const std::vector<Version>& versions) {
   std::string out;
   for (const Version& version : versions) {
-    absl::StrAppend(&out, version.value, " at ", version.position.ToString(), ", ");
+    absl::StrAppend(&out, RequestIn(version.value), " at ", version.position.ToString(), ", ");
   }
   return out;
 }
@@ -53,11 +53,12 @@ void Cluster::CheckSent(uint32_t frontend, const engine::SendClone& send) {
       clone.kind != RequestKind::kDiscard) {
     return;
   }
-  const uint64_t value = brings_data ? ValueOf(clone.data.bytes(), 0) : 0;
-  history_.Record(clone.range, clone.position, value);
+  const uint64_t request = brings_data ? RequestIn(ValueOf(clone.data.bytes(), 0)) : 0;
+  history_.Record(clone.range, clone.position, request);
   if (!brings_data) return;
-  placed_[PlaceKey(value, Index(clone.lane))] = clone.position;
-  if (ops_[value].kind == RequestKind::kBarrier) CheckPreFlushed(value);
+  for (uint64_t i = 0; i < clone.range.count; ++i) Shown(ValueOf(clone.data.bytes(), i), clone.range.first + i);
+  placed_[PlaceKey(request, Index(clone.lane))] = clone.position;
+  if (ops_[request].kind == RequestKind::kBarrier) CheckPreFlushed(request);
 }
 
 // C9: what a barrier covers is durable before its data goes out.

@@ -10,13 +10,12 @@
 namespace weir::sim {
 
 // What one replica answers to reads of every block at a pin; none: it refuses one.
-std::optional<std::vector<uint64_t>> Cluster::ContentAt(uint32_t r, uint64_t pin,
-                                                        uint64_t blocks) const {
+std::optional<std::vector<uint64_t>> Cluster::ContentAt(uint32_t r, uint64_t pin, uint64_t blocks) {
   std::vector<uint64_t> content(blocks);
   for (uint64_t b = 0; b < blocks; ++b) {
     const auto read = replicas_[r]->store().ReadPinned(kVolume, pin, {b, 1});
     if (!read.ok()) return std::nullopt;
-    if (!read->empty() && !read->front().zero) content[b] = ValueOf(read->front().data, 0);
+    if (!read->empty() && !read->front().zero) content[b] = Shown(ValueOf(read->front().data, 0), b);
   }
   return content;
 }

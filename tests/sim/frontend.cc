@@ -54,6 +54,7 @@ void Frontend::Crash() {
   sessions_.clear();
   armed_ = absl::InfiniteDuration();
   changes_.clear();
+  detaching_.reset();
   asked_pins_.clear();
   asked_sizes_.clear();
   doubtful_pins_.clear();
@@ -132,6 +133,33 @@ void Frontend::Resume(engine::ControlId id) {
   });
 }
 
+void Frontend::Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline) {
+  Enter(life_, [this, suspend, resume, deadline] {
+    if (detaching_) return;
+    detaching_ = {suspend, resume};
+    Feed("detach", [&](auto& engine, auto& effects) {
+      engine.Suspend(suspend, /*noflush=*/false, deadline, Clock(), effects);
+    });
+  });
+}
+
+void Frontend::SuspendedToDetach(const engine::CompleteControl& control) {
+  if (!detaching_ || detaching_->first != control.id) return;
+  if (!control.result.ok()) return detaching_.reset();
+  auto change = [](engine::TakeoverRecord next) {
+    next.detached = true;
+    return next;
+  };
+  // Not at once: the engine is still at work on what has brought this.
+  Later(absl::ZeroDuration(), [this, change, resume = detaching_->second] {
+    CommitChange(change, [this, resume](absl::Status status) {
+      detaching_.reset();
+      if (!status.ok()) return Resume(resume);
+      Later(absl::ZeroDuration(), [this] { Crash(); });
+    });
+  });
+}
+
 void Frontend::LoadTable(engine::ControlId id, engine::Table table) {
   Enter(life_, [this, id, table] {
     Feed("load", [&](auto& engine, auto& effects) {
@@ -161,6 +189,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
     events_.control(*control);
     PinIsSet(*control);
     HasRoom(*control);
+    SuspendedToDetach(*control);
   } else if (auto* commit = std::get_if<engine::CommitMembers>(&effect)) {
     CommitMembers(*commit);
   } else if (std::holds_alternative<engine::CheckEpoch>(effect)) {

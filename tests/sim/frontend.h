@@ -62,6 +62,9 @@ class Frontend {
   void Submit(engine::Request request);
   void Suspend(engine::ControlId id, bool noflush, absl::Duration deadline);
   void Resume(engine::ControlId id);
+  // As host/attach.cc: suspended, then the record says so, then it is gone; or it goes on, with `resume`.
+  void Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline);
+  bool detaching() const { return detaching_.has_value(); }
   void LoadTable(engine::ControlId id, engine::Table table);
   // As host/snapshots.cc. The control tells of the pin; then the record takes it.
   void TakeSnapshot(engine::ControlId id, uint64_t pin, absl::Duration deadline);
@@ -146,6 +149,7 @@ class Frontend {
   void CommitChange(Change change, std::function<void(absl::Status)> done);
   void CommitNext();
   void PinIsSet(const engine::CompleteControl& control);
+  void SuspendedToDetach(const engine::CompleteControl& control);
   void HasRoom(const engine::CompleteControl& control);
   void DropPin(uint64_t pin);
   void JoinStep(const engine::RunJoinStep& step);
@@ -173,6 +177,7 @@ class Frontend {
   engine::Effects spare_effects_;  // empty: their memory
   std::vector<Session> sessions_;  // by target
   std::deque<std::pair<Change, std::function<void(absl::Status)>>> changes_;  // the first one runs
+  std::optional<std::pair<engine::ControlId, engine::ControlId>> detaching_;
   std::map<uint64_t, uint64_t> asked_pins_;   // by control
   std::map<uint64_t, uint64_t> asked_sizes_;  // by control
   std::vector<uint64_t> doubtful_pins_;      // the catalog may have them

@@ -56,6 +56,7 @@ void Network::CutToFrontend(uint32_t frontend, uint32_t replica, Time until) {
 void Network::Heal() {
   for (auto& row : links_) std::fill(row.begin(), row.end(), Link());
   replica_delay_.clear();
+  halts_.clear();
   slow_per_mille_ = duplicate_per_mille_ = 0;
 }
 
@@ -70,6 +71,19 @@ bool Network::ReachesFrontend(uint32_t frontend, uint32_t replica) {
 void Network::set_replica_delay(uint32_t replica, absl::Duration delay) {
   replica_delay_.resize(replicas_->size());
   replica_delay_[replica] = delay;
+}
+
+Network::Halt& Network::HaltOf(uint32_t replica) {
+  halts_.resize(replicas_->size());
+  return halts_[replica];
+}
+
+void Network::FreezeReplica(uint32_t replica, Time until) { HaltOf(replica).frozen_until = until; }
+
+void Network::HangSyncs(uint32_t replica, Time until) { HaltOf(replica).syncs_hang_until = until; }
+
+Time Network::Arrival(uint32_t replica) {
+  return std::max(agenda_->now() + Delay(replica), HaltOf(replica).frozen_until);
 }
 
 absl::Duration Network::Delay(uint32_t replica) {
@@ -100,7 +114,7 @@ void Network::Call(uint32_t frontend, uint32_t replica, std::function<void(Repli
     });
   };
   if (dice_->PerMille(duplicate_per_mille_)) agenda_->After(Delay(replica) * 3, arrive);
-  agenda_->After(Delay(replica), std::move(arrive));
+  agenda_->At(Arrival(replica), std::move(arrive));
 }
 
 // --- streams ---
@@ -109,7 +123,7 @@ template <typename Arrive>
 void Network::Up(const std::shared_ptr<Stream>& stream, Arrive arrive) {
   if (stream->broken) return;
   if (!ReachesReplica(stream->frontend, stream->replica)) return Break(stream);
-  stream->last_up = std::max(stream->last_up, agenda_->now() + Delay(stream->replica));
+  stream->last_up = std::max(stream->last_up, Arrival(stream->replica));
   agenda_->At(stream->last_up, [this, stream, arrive = std::move(arrive)]() mutable {
     const ReplicaNode& node = *(*replicas_)[stream->replica];
     if (stream->replica_life != node.life() || !node.up()) return;
@@ -182,6 +196,13 @@ void Network::Send(const std::shared_ptr<Stream>& stream, engine::Clone clone) {
 
 void Network::Serve(const std::shared_ptr<Stream>& stream, const engine::Clone& clone) {
   if (stream->session == nullptr) return;
+  const Time hangs_until = HaltOf(stream->replica).syncs_hang_until;
+  if (clone.kind == engine::RequestKind::kFlush && agenda_->now() < hangs_until) {
+    // Its process may be another one by then.
+    return agenda_->At(hangs_until, [this, stream, clone, life = stream->replica_life] {
+      if ((*replicas_)[stream->replica]->life() == life) Serve(stream, clone);
+    });
+  }
   engine::CloneReply reply;
   if (!(*replicas_)[stream->replica]->Serve(*stream->session, clone, *dice_, &reply)) return;
   Down(stream, [id = clone.id, reply = std::move(reply)](Stream& at) mutable {

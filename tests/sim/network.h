@@ -44,6 +44,9 @@ class Network {
   // A unary call is carried out twice.
   void set_duplicate_per_mille(uint64_t per_mille) { duplicate_per_mille_ = per_mille; }
   // Added to what `replica` takes for each message.
+  // Its process answers nothing until then; or only syncs are not answered, and not done.
+  void FreezeReplica(uint32_t replica, Time until);
+  void HangSyncs(uint32_t replica, Time until);
   void set_replica_delay(uint32_t replica, absl::Duration delay);
 
   // --- unary calls ---
@@ -80,7 +83,15 @@ class Network {
     Time to_frontend_cut_until{};
     absl::Duration answer_delay;
   };
+  // Of a replica.
+  struct Halt {
+    Time frozen_until{};
+    Time syncs_hang_until{};
+  };
   Link& LinkOf(uint32_t frontend, uint32_t replica);
+  Halt& HaltOf(uint32_t replica);
+  // When something that is sent to it now is looked at.
+  Time Arrival(uint32_t replica);
   bool ReachesReplica(uint32_t frontend, uint32_t replica);
   bool ReachesFrontend(uint32_t frontend, uint32_t replica);
   absl::Duration Delay(uint32_t replica);
@@ -99,6 +110,7 @@ class Network {
   std::vector<std::unique_ptr<ReplicaNode>>* const replicas_;
   std::vector<std::vector<Link>> links_;  // by frontend, by replica
   std::vector<absl::Duration> replica_delay_;
+  std::vector<Halt> halts_;  // by replica
   std::vector<std::weak_ptr<Stream>> streams_;
   uint64_t slow_per_mille_ = 0;
   uint64_t duplicate_per_mille_ = 0;

@@ -85,6 +85,15 @@ absl::Status ReplicaNode::Serving() const {
   return ErrnoToStatus(EIO, "the store has failed");
 }
 
+std::vector<engine::SealedState::Lane> LanesOf(const store::VolumeState& volume) {
+  std::vector<engine::SealedState::Lane> lanes;
+  for (const store::LaneState& lane : volume.lanes) {
+    lanes.push_back({lane.position, lane.durable_position, lane.lineage, lane.invalid_blocks,
+                     lane.join_id != 0 ? lane.join_to : Position()});
+  }
+  return lanes;
+}
+
 // In the order of Service::DoSeal.
 absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
   RETURN_IF_ERROR(Serving());
@@ -99,11 +108,7 @@ absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
   state.store_id = kept().identity().store_id;
   state.incarnation = kept().identity().incarnation;
   state.boot_id = boot_id();
-  state.flush_supported = !faults_.cannot_flush;
-  for (const store::LaneState& lane : volume.lanes) {
-    state.lanes.push_back(
-        {lane.position, lane.durable_position, lane.lineage, lane.invalid_blocks});
-  }
+  state.lanes = LanesOf(volume);
   return state;
 }
 
@@ -246,7 +251,6 @@ absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
   opened.hello.num_flush_requests =
       replica::NumFlushRequests(kept().num_domains(), volume.geometry.lanes);
   opened.hello.inflight_bytes_max = inflight_bytes_;
-  opened.hello.flush_supported = !faults_.cannot_flush;
   opened.hello.space_exhausted = !kept().HasSpaceFor(0);
   for (const store::LaneState& lane : volume.lanes) {
     opened.hello.lanes.push_back({lane.position, lane.durable_position, lane.domain});
@@ -263,7 +267,6 @@ void ReplicaNode::NoteDurablePoints(replica::Session& session,
 }
 
 int ReplicaNode::InjectedError(const engine::Clone& clone, Dice& dice) {
-  if (clone.kind == RequestKind::kFlush && faults_.cannot_flush) return EOPNOTSUPP;
   if (dice.PerMille(faults_.requeue_per_mille)) return EAGAIN;
   if (dice.PerMille(faults_.error_per_mille)) return EIO;
   if (clone.kind == RequestKind::kRead && dice.PerMille(faults_.bad_block_per_mille)) {

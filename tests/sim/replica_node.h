@@ -29,8 +29,10 @@ struct ReplicaFaults {
   uint32_t bad_block_per_mille = 0;  // reads
   uint32_t error_per_mille = 0;      // EIO, before anything is done
   uint32_t misdirect_per_mille = 0;  // of writes: answered OK, see on_misdirected
-  bool cannot_flush = false;
 };
+
+// What a replica says of its lanes.
+std::vector<engine::SealedState::Lane> LanesOf(const store::VolumeState& volume);
 
 class ReplicaNode {
  public:

@@ -71,6 +71,10 @@ using MakeReplicaStore = std::function<std::unique_ptr<ReplicaStore>(
 
 // A block's content is a number in its first bytes; the rest is zeros.
 uint64_t ValueOf(absl::string_view data, uint64_t block);
+// What a write brings to a block: which request it is, and for where, so that one that turns up elsewhere is found out.
+inline uint64_t StampOf(uint64_t request, uint64_t block) { return request | block << 32; }
+inline uint64_t RequestIn(uint64_t stamp) { return stamp & 0xffffffff; }
+inline uint64_t BlockIn(uint64_t stamp) { return stamp >> 32; }
 
 }  // namespace weir::sim
 

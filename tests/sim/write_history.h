@@ -16,12 +16,12 @@ class WriteHistory {
  public:
   explicit WriteHistory(uint64_t blocks) : blocks_(blocks) {}
 
-  // Clones of one write say the same, so that only the first one counts. 0: zeros.
-  void Record(BlockRange range, Position position, uint64_t value) {
+  // Clones of one write say the same, so that only the first one counts. Request 0: zeros.
+  void Record(BlockRange range, Position position, uint64_t request) {
     for (uint64_t b = range.first; b < range.end(); ++b) {
       std::vector<Version>& all = blocks_[b];
       const auto at = std::lower_bound(all.begin(), all.end(), position, Below);
-      if (at == all.end() || at->position != position) all.insert(at, {position, value});
+      if (at == all.end() || at->position != position) all.insert(at, {position, request == 0 ? 0 : StampOf(request, b)});
     }
   }
   // Of `block` in the epoch of `position`, at or below it. Null: nothing was written.

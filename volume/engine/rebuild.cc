@@ -12,11 +12,13 @@ namespace {
 
 using Sources = std::vector<const RebuildSource*>;
 
+bool IsOf(const RebuildSource& source, const TakeoverMember& member) {
+  return source.replica == member.replica && source.store_id == member.store_id;
+}
+
 // Null: it has not answered, or with another store.
 const RebuildSource* SourceOf(const Sources& sources, const TakeoverMember& member) {
-  const auto found = absl::c_find_if(sources, [&](const RebuildSource* source) {
-    return source->replica == member.replica && source->store_id == member.store_id;
-  });
+  const auto found = absl::c_find_if(sources, [&](const RebuildSource* source) { return IsOf(*source, member); });
   return found == sources.end() ? nullptr : *found;
 }
 
@@ -38,90 +40,84 @@ absl::Status Unaccounted(const RebuildSource& source) {
       "the volume last, or do without it (--without=", source.replica, "), which loses them"));
 }
 
-// Whether it has something that none of `others` has.
-bool IsAhead(const RebuildSource& source, const Sources& others) {
-  for (size_t lane = 0; lane < source.positions.size(); ++lane) {
-    Position furthest;
-    for (const RebuildSource* other : others) {
-      if (lane < other->positions.size()) furthest = std::max(furthest, other->positions[lane]);
+absl::Status CheckNoEpochIsPassedOver(const Sources& sources, const TakeoverRecord& record) {
+  for (const RebuildSource* source : sources) {
+    for (const SealedState::Lane& lane : source->lanes) {
+      if (lane.position.epoch() > record.act_epoch && lane.position.n() > 0) return Unaccounted(*source);
     }
-    if (source.positions[lane] > furthest) return true;
   }
-  return false;
+  return absl::OkStatus();
 }
 
-// Who is in sync has all blocks, a part in the epoch in every lane, and has come to the floor, which only rises.
-bool MayBeInSync(const RebuildSource& source, const TakeoverRecord& record) {
-  if (source.invalid_blocks > 0 || source.positions.empty() || source.positions.size() < record.floor.size()) return false;
-  for (size_t lane = 0; lane < source.positions.size(); ++lane) {
-    if (source.positions[lane].epoch() < record.act_epoch) return false;
-    if (lane < record.floor.size() && source.positions[lane] < record.floor[lane]) return false;
+// What a replica has of the epoch that served last, by lane: written, and on stable storage, which is all that a power cut
+// before the takeover leaves.
+struct Ends {
+  std::vector<Position> written;
+  std::vector<Position> durable;
+};
+
+bool IsBeingBroughtBack(const RebuildSource& source) {
+  return absl::c_any_of(source.lanes, [](const SealedState::Lane& lane) {
+    return lane.invalid_blocks > 0 || lane.join_to != Position();
+  });
+}
+
+// Nothing: it cannot have been in sync. Who was has all blocks, a part in the epoch in every lane, and has come to the floor,
+// which only rises.
+std::optional<Ends> EndsOf(const RebuildSource& source, const TakeoverRecord& record) {
+  if (IsBeingBroughtBack(source) || source.lanes.size() < record.floor.size()) return std::nullopt;
+  Ends ends;
+  for (size_t i = 0; i < source.lanes.size(); ++i) {
+    const SealedState::Lane& lane = source.lanes[i];
+    const std::optional<Position> end = EndIn(record.act_epoch, lane);
+    if (!end || (i < record.floor.size() && *end < record.floor[i])) return std::nullopt;
+    ends.written.push_back(*end);
+    ends.durable.push_back(std::min(lane.durable, *end));
+  }
+  return ends;
+}
+
+bool HasAll(const std::vector<Position>& what, const std::vector<Position>& of) {
+  for (size_t lane = 0; lane < of.size(); ++lane) {
+    if ((lane < what.size() ? what[lane] : Position()) < of[lane]) return false;
   }
   return true;
 }
 
-void SetInSync(bool in_sync, TakeoverMember* member) {
-  member->in_sync = in_sync;
-  member->left_at.clear();
+bool HasAll(const Ends& what, const Ends& of) { return HasAll(what.written, of.written) && HasAll(what.durable, of.durable); }
+
+void TakeInto(Ends& all, const Ends& one) {
+  for (auto [to, from] : {std::pair(&all.written, &one.written), std::pair(&all.durable, &one.durable)}) {
+    to->resize(std::max(to->size(), from->size()));
+    for (size_t lane = 0; lane < from->size(); ++lane) (*to)[lane] = std::max((*to)[lane], (*from)[lane]);
+  }
 }
 
-// Who lacks blocks has left, and was being brought back.
-void PutOutWhoHasLeft(const Sources& sources, TakeoverRecord* record) {
-  for (TakeoverMember& member : record->members) {
-    const RebuildSource* source = SourceOf(sources, member);
-    if (member.in_sync && source != nullptr && source->invalid_blocks > 0) SetInSync(false, &member);
-  }
+void PutIn(TakeoverMember& member) {
+  member.in_sync = true;
+  member.stays_out = false;
+  member.left_at.clear();
+}
+
+void PutOut(const TakeoverRecord& record, TakeoverMember& member) {
+  member.in_sync = false;
+  member.left_at = record.floor;
 }
 
 bool AnyInSync(const TakeoverRecord& record) {
   return absl::c_any_of(record.members, [](const TakeoverMember& member) { return member.in_sync; });
 }
 
-// All that the record had in sync have left since, so another one of its members has stayed. Which one shows only if all
-// are there: the furthest in the first lane where they differ; who is ahead of it in others is taken in after it.
-absl::Status TakeInWhoStayed(const Sources& sources, const std::set<std::string>& without, TakeoverRecord* record) {
-  TakeoverMember* furthest = nullptr;
+// Whoever is being brought back has left. Whether there was one.
+bool PutOutWhoHasLeft(const Sources& answers, TakeoverRecord* record) {
+  bool any = false;
   for (TakeoverMember& member : record->members) {
-    if (without.contains(member.replica)) {
-      return absl::DataLossError(absl::StrCat(
-          "all of its members that were in sync have left since; replica ", member.replica,
-          " may be the one that stayed, and cannot be done without"));
-    }
-    const RebuildSource* source = SourceOf(sources, member);
-    if (!MayBeInSync(*source, *record)) continue;
-    if (furthest == nullptr || source->positions > SourceOf(sources, *furthest)->positions) furthest = &member;
+    const RebuildSource* source = SourceOf(answers, member);
+    if (!member.in_sync || source == nullptr || !IsBeingBroughtBack(*source)) continue;
+    PutOut(*record, member);
+    any = true;
   }
-  if (furthest != nullptr) SetInSync(true, furthest);
-  return absl::OkStatus();
-}
-
-// Members are told of a copy before anybody writes in its epoch, so only changes of members since can be missing. Whoever
-// is ahead of all that the record has in sync has been in sync, or was being brought to it: the takeover finds out which.
-absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
-  Sources in_sync;
-  for (const TakeoverMember& member : record->members) {
-    if (member.in_sync) in_sync.push_back(SourceOf(sources, member));
-  }
-  for (const RebuildSource* source : sources) {
-    const auto member = absl::c_find_if(record->members, [&](const TakeoverMember& known) {
-      return known.replica == source->replica && known.store_id == source->store_id;
-    });
-    const bool known = member != record->members.end();
-    if ((known && member->in_sync) || !MayBeInSync(*source, *record)) continue;
-    if (!IsAhead(*source, in_sync)) continue;
-    if (!known) return Unaccounted(*source);
-    SetInSync(true, &*member);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckNoEpochIsPassedOver(const Sources& sources, const TakeoverRecord& record) {
-  for (const RebuildSource* source : sources) {
-    for (const Position& position : source->positions) {
-      if (position.epoch() > record.act_epoch && position.n() > 0) return Unaccounted(*source);
-    }
-  }
-  return absl::OkStatus();
+  return any;
 }
 
 // Puts out who is done without; says who else is missing.
@@ -136,7 +132,64 @@ absl::Status CheckAllHaveAnswered(const Sources& sources, const std::set<std::st
           "; start it with its own data directories, or do without it (--without=", member.replica,
           "), which loses what only it had"));
     }
-    if (member.in_sync) SetInSync(false, &member);
+    if (member.in_sync) PutOut(*record, member);
+  }
+  return absl::OkStatus();
+}
+
+// Of those in sync that the record names one has left since, and none is left: so somebody else has stayed. Whoever has less
+// than another one has not.
+void TakeInWhoMayHaveStayed(const Sources& sources, TakeoverRecord* record) {
+  std::vector<std::pair<TakeoverMember*, Ends>> candidates;
+  for (TakeoverMember& member : record->members) {
+    const RebuildSource* source = SourceOf(sources, member);
+    if (source == nullptr) continue;
+    if (std::optional<Ends> ends = EndsOf(*source, *record)) candidates.emplace_back(&member, *std::move(ends));
+  }
+  for (const auto& [member, ends] : candidates) {
+    const bool has_less = absl::c_any_of(candidates, [&ends = ends](const auto& other) {
+      return HasAll(other.second, ends) && !HasAll(ends, other.second);
+    });
+    if (!has_less) PutIn(*member);
+  }
+}
+
+// What those in sync have together.
+Ends EndsInSync(const Sources& sources, const TakeoverRecord& record) {
+  Ends all;
+  for (const TakeoverMember& member : record.members) {
+    if (!member.in_sync) continue;
+    if (const std::optional<Ends> ends = EndsOf(*SourceOf(sources, member), record)) TakeInto(all, *ends);
+  }
+  return all;
+}
+
+// Members are told of a copy before anybody writes in its epoch, so only changes of members since can be missing. Whoever
+// is ahead of all that the record has in sync has been in sync, or was being brought to it: the takeover finds out which.
+absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
+  const Ends in_sync = EndsInSync(sources, *record);
+  for (const RebuildSource* source : sources) {
+    const auto member = absl::c_find_if(record->members, [&](const TakeoverMember& m) { return IsOf(*source, m); });
+    const bool known = member != record->members.end();
+    if (known && member->in_sync) continue;
+    const std::optional<Ends> ends = EndsOf(*source, *record);
+    if (!ends || HasAll(in_sync, *ends)) continue;
+    if (!known) return Unaccounted(*source);
+    PutIn(*member);
+  }
+  return absl::OkStatus();
+}
+
+// Whom somebody was being brought back from has come to where that join was to end, unless a power cut has taken it back.
+absl::Status CheckSourcesOfJoins(const Sources& sources, const TakeoverRecord& record) {
+  const Ends in_sync = EndsInSync(sources, record);
+  for (const RebuildSource* source : sources) {
+    std::vector<Position> to;
+    for (const SealedState::Lane& lane : source->lanes) to.push_back(lane.join_to);
+    if (HasAll(in_sync.written, to)) continue;
+    return absl::DataLossError(absl::StrCat(
+        "replica ", source->replica, " was being brought back from one that had more than all that have answered; start the "
+        "other replicas that had the volume last, or do without it (--without=", source->replica, "), which loses that"));
   }
   return absl::OkStatus();
 }
@@ -145,10 +198,11 @@ absl::Status CheckAllHaveAnswered(const Sources& sources, const std::set<std::st
 
 absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
                                 const std::set<std::string>& without) {
-  Sources sources;
+  Sources all, sources;
   Epoch promised = 0;
   for (const RebuildSource& answer : answers) {
     promised = std::max(promised, answer.promised);
+    all.push_back(&answer);
     if (!without.contains(answer.replica)) sources.push_back(&answer);
   }
   const RebuildSource* newest = NewestCopy(sources);
@@ -167,13 +221,13 @@ absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
   record.lease = absl::InfiniteDuration();
   record.intact_since = 0;
   for (TakeoverMember& member : record.members) member.boot_id.clear();
-  PutOutWhoHasLeft(sources, &record);
-  const bool all_have_left = !AnyInSync(record);
+  const bool somebody_has_left = PutOutWhoHasLeft(all, &record);
   RETURN_IF_ERROR(CheckAllHaveAnswered(sources, without, &record));
   RETURN_IF_ERROR(CheckNoEpochIsPassedOver(sources, record));
-  if (all_have_left) RETURN_IF_ERROR(TakeInWhoStayed(sources, without, &record));
+  if (somebody_has_left && !AnyInSync(record)) TakeInWhoMayHaveStayed(sources, &record);
   if (!AnyInSync(record)) return absl::DataLossError("none of its members that were in sync is left");
   RETURN_IF_ERROR(TakeInWhoIsAhead(sources, &record));
+  RETURN_IF_ERROR(CheckSourcesOfJoins(sources, record));
 
   std::set<uint64_t> pins;
   for (const Pin& pin : record.pins) pins.insert(pin.id);

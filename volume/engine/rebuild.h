@@ -35,10 +35,9 @@ struct RebuildSource {
   std::string replica;
   std::string store_id;
   Epoch promised = 0;
-  std::vector<Position> positions;  // by lane
+  std::vector<SealedState::Lane> lanes;
   std::vector<uint64_t> pins;       // ids
   uint64_t size_blocks = 0;         // for which it has room
-  uint64_t invalid_blocks = 0;      // of a join that was not finished
   std::optional<RecordCopy> copy;
 };
 
@@ -51,8 +50,8 @@ struct Rebuilt {
 };
 
 // `without`: replicas that need not be among the sources, and do not count if they are; they are no members in sync then.
-// FAILED_PRECONDITION: no copy, or a replica of its is missing. DATA_LOSS: somebody has writes that no copy accounts for, or no
-// member in sync is left.
+// FAILED_PRECONDITION: no copy, or a replica of its is missing. DATA_LOSS: somebody has writes that no copy accounts for, or was
+// being brought back from one that had more than all that are left; or no member in sync is left.
 absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& sources,
                                 const std::set<std::string>& without);
 

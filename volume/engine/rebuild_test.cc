@@ -25,12 +25,19 @@ TakeoverRecord Active(Epoch epoch, const std::set<std::string>& in_sync) {
   return record;
 }
 
+// All of it is on stable storage.
+std::vector<SealedState::Lane> At(const std::vector<Position>& positions) {
+  std::vector<SealedState::Lane> lanes;
+  for (Position position : positions) lanes.push_back({position, position, {}});
+  return lanes;
+}
+
 RebuildSource Source(const std::string& name, Epoch epoch, uint64_t revision, const TakeoverRecord& record) {
   RebuildSource source;
   source.replica = name;
   source.store_id = "store-" + name;
   source.promised = epoch;
-  source.positions = {Position(epoch, 7), Position(epoch, 0)};
+  source.lanes = At({Position(epoch, 7), Position(epoch, 0)});
   source.size_blocks = 64;
   source.copy = RecordCopy{epoch, revision, record};
   return source;
@@ -75,7 +82,7 @@ TEST(RebuildTest, NoMemberInSyncIsGivenUpUnsealed) {
 TEST(RebuildTest, WhoIsAheadOfAllInSyncHasBeenInSync) {
   // b came in after the only copy of this epoch that is left, and a left.
   RebuildSource a = Source("a", 5, 1, Active(5, {"a"})), b = Source("b", 4, 9, Active(4, kAll)), c = b;
-  b.positions = {Position(5, 7), Position(5, 1)};
+  b.lanes = At({Position(5, 7), Position(5, 1)});
   c.replica = "c";
   c.store_id = "store-c";
   const auto rebuilt = Rebuild({a, b, c}, {});
@@ -85,9 +92,9 @@ TEST(RebuildTest, WhoIsAheadOfAllInSyncHasBeenInSync) {
   EXPECT_FALSE(rebuilt->record.members[2].in_sync);
   // Who is below the floor was none, whatever it is ahead in.
   a.copy->record.floor = {Position(5, 7), Position(5, 0)};
-  b.positions[0] = Position(5, 6);
+  b.lanes[0] = At({Position(5, 6)})[0];
   EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[1].in_sync);
-  b.positions[0] = Position(5, 7);
+  b.lanes[0] = At({Position(5, 7)})[0];
   EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[1].in_sync);
   // One that no copy names is nobody that a takeover could ask.
   RebuildSource spare = b;
@@ -97,13 +104,10 @@ TEST(RebuildTest, WhoIsAheadOfAllInSyncHasBeenInSync) {
   EXPECT_TRUE(Rebuild(with_spare, {"spare"}).ok());
 }
 
-TEST(RebuildTest, WhoLacksBlocksHasLeft) {
-  // c's join has moved its position beyond what b has.
-  RebuildSource a = Source("a", 5, 2, Active(5, kAll)), b = Source("b", 5, 1, Active(5, kAll)), c = a;
-  c.replica = "c";
-  c.store_id = "store-c";
-  c.positions = {Position(5, 9), Position(5, 9)};
-  c.invalid_blocks = 1;
+TEST(RebuildTest, WhoIsBeingBroughtBackHasLeft) {
+  // c's join has moved its position beyond what it has.
+  RebuildSource a = Source("a", 5, 2, Active(5, kAll)), b = Source("b", 5, 1, Active(5, kAll)), c = Source("c", 5, 1, Active(5, kAll));
+  c.lanes[1] = {.position = Position(5, 9), .durable = Position(5, 9), .invalid_blocks = 1};
   const auto rebuilt = Rebuild({a, b, c}, {});
   ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
   EXPECT_TRUE(rebuilt->record.members[0].in_sync);
@@ -112,16 +116,17 @@ TEST(RebuildTest, WhoLacksBlocksHasLeft) {
   // Nor is it ahead if the copy has it out.
   a.copy->record = Active(5, {"a", "b"});
   EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
+  // All blocks are copied, but it was not told to forget the join.
+  c.lanes[1] = {.position = Position(5, 0), .durable = Position(5, 0), .join_to = Position(5, 0)};
+  EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
 }
 
-TEST(RebuildTest, IfAllInSyncHaveLeftWhoeverIsFurthestHasStayed) {
+TEST(RebuildTest, IfAllInSyncHaveLeftWhoeverHasNoLessThanAnotherMayHaveStayed) {
   // The copy's only one in sync is brought back from a, which came in after it.
-  RebuildSource a = Source("a", 4, 9, Active(4, kAll)), b = Source("b", 5, 1, Active(5, {"b"})), c = a;
-  a.positions = b.positions = {Position(5, 7), Position(5, 1)};
-  b.invalid_blocks = 3;
-  c.replica = "c";
-  c.store_id = "store-c";
-  c.positions = {Position(5, 4), Position(5, 1)};
+  RebuildSource a = Source("a", 4, 9, Active(4, kAll)), b = Source("b", 5, 1, Active(5, {"b"})), c = Source("c", 4, 9, Active(4, kAll));
+  a.lanes = b.lanes = At({Position(5, 7), Position(5, 1)});
+  b.lanes[0].invalid_blocks = 3;
+  c.lanes = At({Position(5, 4), Position(5, 1)});
   for (const auto& sources : {std::vector{a, b, c}, std::vector{c, b, a}}) {
     const auto rebuilt = Rebuild(sources, {});
     ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
@@ -129,20 +134,53 @@ TEST(RebuildTest, IfAllInSyncHaveLeftWhoeverIsFurthestHasStayed) {
     EXPECT_FALSE(rebuilt->record.members[1].in_sync);
     EXPECT_FALSE(rebuilt->record.members[2].in_sync);
   }
-  // Each may have had something last: the other is to be levelled with it.
-  c.positions[1] = Position(5, 2);
+  // Each has something that the other lacks: they are to be levelled. Or something that a power cut may take from the other.
+  c.lanes = At({Position(5, 4), Position(5, 2)});
+  EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[0].in_sync);
+  EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
+  c.lanes = a.lanes;
+  EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
+  a.lanes[0].durable = Position(5, 3);
+  EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[0].in_sync);
   EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
   // An epoch in which nobody has written.
-  a.positions = b.positions = {Position(5, 0), Position(5, 0)};
-  c.positions = {Position(4, 9), Position(4, 9)};
+  a.lanes = b.lanes = At({Position(5, 0), Position(5, 0)});
+  b.lanes[0].invalid_blocks = 3;
+  c.lanes = At({Position(4, 9), Position(4, 9)});
   EXPECT_TRUE(Rebuild({a, b, c}, {})->record.members[0].in_sync);
   EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[2].in_sync);
-  // Who is done without may be the one that has stayed.
-  EXPECT_TRUE(absl::IsDataLoss(Rebuild({b, c}, {"a"}).status()));
-  EXPECT_TRUE(absl::IsDataLoss(Rebuild({a, b}, {"c"}).status()));
   // Nobody is whole.
-  a.invalid_blocks = 1;
+  a.lanes[0].invalid_blocks = 1;
   EXPECT_TRUE(absl::IsDataLoss(Rebuild({a, b, c}, {}).status()));
+}
+
+TEST(RebuildTest, WhomAReplicaWasBroughtBackFromMustBeThere) {
+  // No copy names d, which came in after all others and served alone; a is being brought back from it.
+  RebuildSource a = Source("a", 5, 1, Active(5, {"a"})), b = Source("b", 5, 1, Active(5, {"a"})), c = Source("c", 4, 9, Active(4, kAll));
+  a.lanes[0] = {.position = Position(5, 9), .durable = Position(5, 9), .invalid_blocks = 1, .join_to = Position(5, 9)};
+  const absl::Status missing = Rebuild({a, b, c}, {}).status();
+  EXPECT_TRUE(absl::IsDataLoss(missing)) << missing;
+  EXPECT_TRUE(absl::StrContains(missing.message(), "--without=a")) << missing;
+  // Who knows that a power cut has taken it.
+  const auto rebuilt = Rebuild({a, b, c}, {"a"});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_FALSE(rebuilt->record.members[0].in_sync);
+  EXPECT_TRUE(rebuilt->record.members[1].in_sync);
+  b.lanes[0] = At({Position(5, 9)})[0];
+  EXPECT_TRUE(Rebuild({a, b, c}, {}).ok());
+  EXPECT_TRUE(Rebuild({a, b}, {"c"}).ok()) << "what only c had may be lost";
+}
+
+// A takeover has come as far as its bases, and not to its end: only the lineage tells what of the epoch that served is below.
+TEST(RebuildTest, ABaseIsNoWriteOfTheEpochThatServed) {
+  RebuildSource a = Source("a", 5, 1, Active(5, {"a"})), b = Source("b", 4, 9, Active(4, kAll)), c = Source("c", 4, 9, Active(4, kAll));
+  a.lanes = {{Position(9, 0), Position(9, 0), {{5, 5}}}, {Position(9, 0), Position(9, 0), {{5, 0}}}};
+  b.lanes = At({Position(5, 6), Position(5, 0)});
+  const auto rebuilt = Rebuild({a, b, c}, {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_TRUE(rebuilt->record.members[1].in_sync);
+  b.lanes = At({Position(5, 5), Position(5, 0)});
+  EXPECT_FALSE(Rebuild({a, b, c}, {})->record.members[1].in_sync);
 }
 
 TEST(RebuildTest, ItsEpochIsAboveEveryPromise) {
@@ -179,13 +217,13 @@ TEST(RebuildTest, WhoIsDoneWithoutIsNoMemberInSync) {
 
 TEST(RebuildTest, WritesOfAnEpochWithoutACopyAreNotPassedOver) {
   RebuildSource newer = Source("b", 5, 1, Active(5, kAll));
-  newer.positions[1] = Position(6, 1);
+  newer.lanes[1] = At({Position(6, 1)})[0];
   const std::vector<RebuildSource> sources = {Source("a", 5, 1, Active(5, kAll)), newer,
                                               Source("c", 5, 1, Active(5, kAll))};
   EXPECT_TRUE(absl::IsDataLoss(Rebuild(sources, {}).status()));
   // A base alone is that of a takeover that did not come to its end.
   std::vector<RebuildSource> base = sources;
-  base[1].positions[1] = Position(6, 0);
+  base[1].lanes[1] = At({Position(6, 0)})[0];
   EXPECT_TRUE(Rebuild(base, {}).ok());
 }
 

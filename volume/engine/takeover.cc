@@ -28,6 +28,14 @@ bool EndsTheTakeover(const absl::Status& status) {
 
 }  // namespace
 
+std::optional<Position> EndIn(Epoch epoch, const SealedState::Lane& lane) {
+  if (lane.position.epoch() == epoch) return lane.position;
+  for (const LineageEntry& entry : lane.lineage) {
+    if (entry.epoch == epoch) return Position(epoch, entry.n);
+  }
+  return std::nullopt;
+}
+
 Takeover::Takeover(TakeoverRecord record, TakeoverOptions options, Time now)
     : record_(std::move(record)),
       options_(std::move(options)),
@@ -189,10 +197,7 @@ absl::Status Takeover::Examine(const TakeoverMember& known, Member& member) cons
 absl::StatusOr<Position> Takeover::EndWithinActEpoch(
     const SealedState::Lane& lane) const {
   const Epoch act = record_.act_epoch;
-  if (lane.position.epoch() == act) return lane.position;
-  for (const LineageEntry& entry : lane.lineage) {
-    if (entry.epoch == act) return Position(act, entry.n);
-  }
+  if (const std::optional<Position> end = EndIn(act, lane)) return *end;
   // A volume that never was ACTIVE holds nothing that counts.
   if (act == 0) return Position();
   return absl::DataLossError(absl::StrCat(

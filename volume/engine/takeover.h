@@ -19,6 +19,7 @@
 #define WEIR_VOLUME_ENGINE_TAKEOVER_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -29,6 +30,9 @@
 #include "volume/engine/types.h"
 
 namespace weir::engine {
+
+// Where a lane's part of `epoch` ends. Nothing: it has none.
+std::optional<Position> EndIn(Epoch epoch, const SealedState::Lane& lane);
 
 struct TakeoverMember {
   std::string replica;

@@ -223,6 +223,7 @@ struct SealedState {
     Position durable;
     std::vector<LineageEntry> lineage;
     uint64_t invalid_blocks = 0;  // of a join that was not finished
+    Position join_to = {};        // ... and where it brings the lane to; 0: there is none
   };
   std::vector<Lane> lanes;  // by lane
 };

@@ -219,16 +219,23 @@ engine::SealedState DecodeSeal(const v1::SealResponse& response) {
   state.boot_id = response.boot_id();
   state.incarnation = response.incarnation();
   state.flush_supported = response.flush_supported();
-  for (const v1::LaneState& lane : response.lanes()) {
-    engine::SealedState::Lane& sealed = state.lanes.emplace_back();
+  state.lanes = DecodeLanes(response.lanes());
+  return state;
+}
+
+std::vector<engine::SealedState::Lane> DecodeLanes(const google::protobuf::RepeatedPtrField<v1::LaneState>& lanes) {
+  std::vector<engine::SealedState::Lane> decoded;
+  for (const v1::LaneState& lane : lanes) {
+    engine::SealedState::Lane& sealed = decoded.emplace_back();
     sealed.position = Position::FromBits(lane.position());
     sealed.durable = Position::FromBits(lane.durable_position());
     for (const v1::LineageEntry& entry : lane.lineage()) {
       sealed.lineage.push_back({entry.epoch(), entry.n()});
     }
     sealed.invalid_blocks = lane.invalid_blocks();
+    if (lane.join_id() != 0) sealed.join_to = Position::FromBits(lane.join_position());
   }
-  return state;
+  return decoded;
 }
 
 }  // namespace weir::host

@@ -55,6 +55,7 @@ absl::StatusOr<engine::TargetHello> DecodeHello(const v1::HelloReply& hello,
                                                 uint32_t lanes);
 
 engine::SealedState DecodeSeal(const v1::SealResponse& response);
+std::vector<engine::SealedState::Lane> DecodeLanes(const google::protobuf::RepeatedPtrField<v1::LaneState>& lanes);
 
 }  // namespace weir::host
 

@@ -12,6 +12,7 @@
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 #include "volume/engine/rebuild.h"
+#include "volume/host/clone_codec.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/volume_record.h"
 
@@ -32,12 +33,9 @@ void AddSource(const v1::ListRecordsResponse& replica, const v1::KeptRecord& kep
   source.replica = replica.name();
   source.store_id = replica.store_id();
   source.promised = kept.promised_epoch();
-  for (const v1::LanePosition& lane : kept.positions()) {
-    source.positions.push_back(Position::FromBits(lane.position()));
-  }
+  source.lanes = DecodeLanes(kept.lanes());
   source.pins.assign(kept.pins().begin(), kept.pins().end());
   source.size_blocks = kept.size_bytes() / kBlockBytes;
-  source.invalid_blocks = kept.invalid_blocks();
   v1::VolumeRecord record;
   if (!kept.record().empty()) {
     const bool parsed = record.ParseFromString(kept.record()) && record.id() == kept.volume_id();
@@ -143,7 +141,7 @@ bool IsRebuiltOnly(const v1::VolumeRecord& record) {
 
 bool IsEmpty(const Volume& volume) {
   return absl::c_all_of(volume.sources, [](const engine::RebuildSource& source) {
-    return !source.copy && absl::c_all_of(source.positions, [](Position at) { return at.n() == 0; });
+    return !source.copy && absl::c_all_of(source.lanes, [](const auto& lane) { return lane.position.n() == 0; });
   });
 }
 

@@ -42,7 +42,7 @@ void Add(const v1::VolumeRecord& record, v1::ListRecordsResponse* replica) {
   kept->set_promised_epoch(record.epoch());
   kept->set_record(record.SerializeAsString());
   kept->set_size_bytes(record.size_bytes());
-  kept->add_positions()->set_position(Position(record.epoch(), 3).bits());
+  kept->add_lanes()->set_position(Position(record.epoch(), 3).bits());
 }
 
 // A catalog in a temporary folder, and what the replica r1 answers.
@@ -88,7 +88,7 @@ TEST_F(RebuildCatalogTest, PutsTheRecordUnderNobodyAndTheReplica) {
 
 TEST_F(RebuildCatalogTest, WhoLacksBlocksIsNotInSync) {
   Add(RecordOf("demo", 7, 5), &r1_);
-  r1_.mutable_records(0)->set_invalid_blocks(1);
+  r1_.mutable_records(0)->mutable_lanes(0)->set_invalid_blocks(1);
   const auto rebuilt = Rebuild();
   ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
   EXPECT_EQ(rebuilt->volumes(0).outcome(), v1::RebuiltVolume::REFUSED);

@@ -538,7 +538,7 @@ grpc::Status FakeReplica::ListRecords(grpc::ServerContext*, const v1::ListRecord
     kept->set_volume_id(id);
     kept->set_promised_epoch(volume.promised);
     for (size_t i = 0; i < volume.lanes.size(); ++i) {
-      v1::LanePosition* lane = kept->add_positions();
+      v1::LaneState* lane = kept->add_lanes();
       lane->set_lane(static_cast<uint32_t>(i));
       lane->set_position(volume.lanes[i].position);
     }
