@@ -61,10 +61,10 @@ void AddLoad(CLI::App* group, Context& context) {
                                                      " ", table.status().message()));
     }
     RETURN_IF_ERROR(client->LoadTable(flags->name, *table));
-    if (!context.json()) {
-      context.out << "loaded a table of " << table->targets_size() << " targets into "
-                  << flags->name << "; 'weirctl volume resume " << flags->name << "' swaps it in\n";
-    }
+    context.PrintDone(flags->name, "loaded",
+                      absl::StrCat("loaded a table of ", table->targets_size(), " targets into ",
+                                   flags->name, "; 'weirctl volume resume ", flags->name,
+                                   "' swaps it in\n"));
     return absl::OkStatus();
   };
   CLI::App* command =
