@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/weir/fake_frontend.h"
 #include "gmock/gmock.h"
@@ -135,9 +136,19 @@ TEST_F(AppTest, WritesAndReads) {
           "\"sha256\": \"ad7facb2586fc6e966c004d7d1d16b024f5805ff7cb47c7a85dabd8b48892ca7\""));
   EXPECT_EQ(RunHere({"io", "zero", "demo", "--offset=4096", "--length=4096"}), kExitOk);
   EXPECT_EQ(RunHere({"io", "discard", "demo", "--offset=8192", "--length=4096"}), kExitOk);
+  EXPECT_EQ(RunHere({"io", "read", "demo", "--offset=4096", "--output=json"}), kExitOk);
+  EXPECT_EQ(out_.str(), absl::StrCat("{\"volume\": \"demo\", \"offset_bytes\": 4096, \"length_bytes\": 4096, \"data\": \"",
+                                     absl::Base64Escape(std::string(4096, '\0')), "\"}\n"));
   in_.str(std::string(4096, 'b'));
   EXPECT_EQ(RunHere({"io", "barrier", "demo"}), kExitOk) << err_.str();
   EXPECT_EQ(frontend_.requests().back().kind(), v1::REQUEST_KIND_BARRIER);
+}
+
+TEST_F(AppTest, WhatAnswersNothingIsAnObjectToo) {
+  EXPECT_EQ(RunHere({"volume", "attach", "demo"}), kExitOk) << err_.str();
+  EXPECT_EQ(out_.str(), "attached demo\n");
+  EXPECT_EQ(RunHere({"volume", "attach", "demo", "--output=json"}), kExitOk) << err_.str();
+  EXPECT_EQ(out_.str(), "{\"volume\": \"demo\", \"result\": \"attached\"}\n");
 }
 
 TEST_F(AppTest, ShowsWhatTargetsSaidOfAFlushThatFailed) {

@@ -1,6 +1,7 @@
 // weirctl chaos: a drill on a live volume. One member is taken out or made slow, and brought back, whatever happens.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -30,6 +31,7 @@ constexpr char kFooter[] =
     "  error   it answers one write with EIO: it leaves, and is brought back (needs it too)\n"
     "Refused unless all members are in sync and min_in_sync of them remain. Ctrl-C ends it early; it is\n"
     "undone in any case but kill -9: then 'weirctl fault clear REPLICA', or a table that says joining.\n"
+    "--output=json prints one object, at its end.\n"
     "Examples:\n"
     "  weirctl chaos demo\n"
     "  weirctl chaos demo --fault=delay --replica=replica2 --duration=1m";
@@ -171,6 +173,41 @@ struct Probe {
   }
 };
 
+// What a drill has seen: told at once to people, in one object at its end to programs.
+class Report {
+ public:
+  Report(const Drill& drill, Context& context) : drill_(drill), context_(context) {}
+  ~Report() {
+    if (json_.empty()) return;
+    context_.out << "{\"volume\": \"" << drill_.volume << "\", \"replica\": \"" << drill_.replica
+                 << "\", \"fault\": \"" << drill_.fault << "\"" << json_ << "}\n";
+  }
+
+  // `in_sync`: after how long all were; only for the last one.
+  void Add(const char* when, const Probe& probe, const absl::StatusOr<v1::Volume>& volume,
+           std::optional<absl::Duration> in_sync = std::nullopt) {
+    if (!context_.json()) {
+      const std::string within =
+          in_sync ? absl::StrCat("all in sync within ",
+                                 absl::FormatDuration(absl::Trunc(*in_sync, absl::Milliseconds(1))), "; ")
+                  : "";
+      context_.out << when << ": " << within << probe.Text() << "\n"
+                   << (volume.ok() ? MembersText(*volume) : "") << (in_sync ? "" : "\n") << std::flush;
+      return;
+    }
+    absl::StrAppend(&json_, ", \"", when, "\": {\"flushes\": ", probe.flushes,
+                    ", \"longest_flush_ms\": ", absl::ToInt64Milliseconds(probe.longest));
+    if (in_sync) absl::StrAppend(&json_, ", \"in_sync_after_ms\": ", absl::ToInt64Milliseconds(*in_sync));
+    if (volume.ok()) absl::StrAppend(&json_, ", \"table\": ", ToJson(volume->table()));
+    absl::StrAppend(&json_, "}");
+  }
+
+ private:
+  const Drill& drill_;
+  Context& context_;
+  std::string json_;
+};
+
 // Until the time is over, a signal comes (CANCELLED) or a flush fails.
 absl::Status Watch(Client& client, const Drill& drill, const HeldSignals& signals, Probe& probe) {
   const absl::Time until = absl::Now() + drill.duration;
@@ -191,17 +228,18 @@ absl::Status Run(Drill drill, Context& context) {
   if (drill.fault != "out") RETURN_IF_ERROR(CheckInjection(context, drill.replica));
   Probe quiet;
   for (int i = 0; i < 5; ++i) RETURN_IF_ERROR(quiet.Once(*client, drill.volume));
-  context.out << "before: " << quiet.Text() << "\n" << MembersText(before) << std::endl;
+  Report report(drill, context);
+  report.Add("before", quiet, before);
 
   Probe probe;
   absl::Status status = Begin(*client, drill, context);
   if (status.ok()) {
-    context.out << drill.replica << ": fault '" << drill.fault << "' for "
-                << absl::FormatDuration(drill.duration) << std::endl;
+    if (!context.json()) {
+      context.out << drill.replica << ": fault '" << drill.fault << "' for "
+                  << absl::FormatDuration(drill.duration) << std::endl;
+    }
     status = Watch(*client, drill, signals, probe);
-    const absl::StatusOr<v1::Volume> during = client->GetVolume(drill.volume);
-    context.out << "during: " << probe.Text() << "\n"
-                << (during.ok() ? MembersText(*during) : "") << std::endl;
+    report.Add("during", probe, client->GetVolume(drill.volume));
   }
   const absl::Time undone = absl::Now();
   const absl::Status ended = End(*client, drill, context);
@@ -210,13 +248,11 @@ absl::Status Run(Drill drill, Context& context) {
                 << " could not be undone: " << ended << std::endl;
     return ended;
   }
+  const absl::Duration within = absl::Now() - undone;
   Probe again;
   for (int i = 0; i < 5; ++i) status.Update(again.Once(*client, drill.volume));
   ASSIGN_OR_RETURN(const v1::Volume after, client->GetVolume(drill.volume));
-  context.out << "after: all in sync within "
-              << absl::FormatDuration(absl::Trunc(absl::Now() - undone, absl::Milliseconds(1)))
-              << "; " << again.Text() << "\n"
-              << MembersText(after) << std::flush;
+  report.Add("after", again, after, within);
   return status;
 }
 

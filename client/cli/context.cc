@@ -25,6 +25,12 @@ void Context::Print(const google::protobuf::Message& message, const std::string&
   out << (json() ? ToJson(message) : text);
 }
 
+void Context::PrintDone(const std::string& volume, const std::string& result,
+                        const std::string& text) {
+  out << (json() ? absl::StrCat("{\"volume\": \"", volume, "\", \"result\": \"", result, "\"}\n")
+                 : text);
+}
+
 absl::StatusOr<ClusterEnv> Context::Environment() const {
   ClusterEnv env;
   if (!cluster_dir.empty()) {

@@ -47,6 +47,8 @@ class Context {
   bool json() const { return output == "json"; }
   // JSON of `message`, or `text`, as --output says.
   void Print(const google::protobuf::Message& message, const std::string& text);
+  // For what answers nothing but that it is done: {"volume": ..., "result": ...}, or `text`.
+  void PrintDone(const std::string& volume, const std::string& result, const std::string& text);
 
   // For a body that finds the command line wrong: the exit code says so.
   absl::Status Usage(const absl::Status& status) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "client/cli/output.h"
@@ -159,6 +160,19 @@ absl::Status ReadChecksum(Context& context, const Flags& flags, Volume& volume, 
   return absl::OkStatus();
 }
 
+// In one object, so all of it is held: for little.
+absl::Status ReadJson(Context& context, const Flags& flags, Volume& volume, uint64_t length) {
+  std::string all;
+  RETURN_IF_ERROR(ReadAll(volume, flags.offset, length, context.err, [&](const std::string& data) {
+    all += data;
+    return absl::OkStatus();
+  }));
+  context.out << "{\"volume\": \"" << flags.volume << "\", \"offset_bytes\": " << flags.offset
+              << ", \"length_bytes\": " << length << ", \"data\": \"" << absl::Base64Escape(all)
+              << "\"}\n";
+  return absl::OkStatus();
+}
+
 void AddRead(CLI::App* group, Context& context) {
   auto flags = std::make_shared<Flags>();
   auto body = [&context, flags]() -> absl::Status {
@@ -166,6 +180,7 @@ void AddRead(CLI::App* group, Context& context) {
     const uint64_t length = flags->length != 0 ? flags->length : kBlockBytes;
     if (!flags->output_file.empty()) return ReadToFile(context, *flags, *volume, length);
     if (flags->checksum) return ReadChecksum(context, *flags, *volume, length);
+    if (context.json()) return ReadJson(context, *flags, *volume, length);
     uint64_t at = flags->offset;
     RETURN_IF_ERROR(
         ReadAll(*volume, flags->offset, length, context.err, [&](const std::string& data) {
@@ -182,7 +197,8 @@ void AddRead(CLI::App* group, Context& context) {
                                           "the bytes themselves; -: standard output");
   command->add_flag("--checksum", flags->checksum, "only their SHA-256, as sha256sum prints it")
       ->excludes(file);
-  command->footer(std::string("Offset and length are multiples of 4096.\nExamples:\n") + kExamples);
+  command->footer(std::string("Offset and length are multiples of 4096. With --output=json the bytes are in base64.\n"
+                              "Examples:\n") + kExamples);
 }
 
 // Discard and zero: a range and nothing else.

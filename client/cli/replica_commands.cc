@@ -163,7 +163,12 @@ absl::Status Replace(Client& client, const std::string& volume, const std::strin
                      const std::string& with, bool wait, Context& context) {
   ASSIGN_OR_RETURN(const std::string taken, client.ReplaceMember(volume, replica, with));
   context.err << volume << ": " << taken << " has taken the place of " << replica << std::endl;
-  return wait ? AwaitInSync(client, volume, context) : absl::OkStatus();
+  if (wait) RETURN_IF_ERROR(AwaitInSync(client, volume, context));
+  if (context.json()) {
+    context.out << "{\"volume\": \"" << volume << "\", \"replica\": \"" << replica << "\", \"with\": \""
+                << taken << "\"}\n";
+  }
+  return absl::OkStatus();
 }
 
 void AddReplace(CLI::App* group, Context& context) {
@@ -236,6 +241,9 @@ absl::Status Drain(Client& client, const std::string& replica, const std::string
   }
   context.err << replica << ": " << moved << " of " << volumes.size()
               << " volumes were on it, none is any more" << std::endl;
+  if (context.json()) {
+    context.out << "{\"replica\": \"" << replica << "\", \"volumes_moved\": " << moved << "}\n";
+  }
   return absl::OkStatus();
 }
 

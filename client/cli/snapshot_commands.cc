@@ -222,7 +222,12 @@ void AddSnapshotCommands(CLI::App& app, Context& context) {
   AddNamed(group, context, "delete", "forget it; the space of what only it needed comes back",
            Context::Purpose::kUse, [&context](Client& client, const SnapshotName& name) -> absl::Status {
              RETURN_IF_ERROR(client.DeleteSnapshot(name.volume, name.snapshot));
-             if (!context.json()) context.out << "deleted " << name.volume << "@" << name.snapshot << "\n";
+             if (context.json()) {
+               context.out << "{\"volume\": \"" << name.volume << "\", \"snapshot\": \"" << name.snapshot
+                           << "\", \"result\": \"deleted\"}\n";
+             } else {
+               context.out << "deleted " << name.volume << "@" << name.snapshot << "\n";
+             }
              return absl::OkStatus();
            });
 }

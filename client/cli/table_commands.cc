@@ -61,10 +61,10 @@ void AddLoad(CLI::App* group, Context& context) {
                                                      " ", table.status().message()));
     }
     RETURN_IF_ERROR(client->LoadTable(flags->name, *table));
-    if (!context.json()) {
-      context.out << "loaded a table of " << table->targets_size() << " targets into "
-                  << flags->name << "; 'weirctl volume resume " << flags->name << "' swaps it in\n";
-    }
+    context.PrintDone(flags->name, "loaded",
+                      absl::StrCat("loaded a table of ", table->targets_size(), " targets into ",
+                                   flags->name, "; 'weirctl volume resume ", flags->name,
+                                   "' swaps it in\n"));
     return absl::OkStatus();
   };
   CLI::App* command =
@@ -72,7 +72,9 @@ void AddLoad(CLI::App* group, Context& context) {
   command->add_option("volume", flags->name, "the volume's name")->required();
   command->add_option("--file", flags->file, "text or JSON of table show; -: standard input")
       ->capture_default_str();
-  command->footer(std::string("Members may leave (state out), none may come.\nExample:\n") +
+  command->footer(std::string("A member with the state out leaves, and stays out until a table gives it the\n"
+                              "state joining: then it is brought back. Nobody else can come by a table;\n"
+                              "see 'weirctl replica replace'.\nExample:\n") +
                   kExamples);
 }
 

@@ -19,7 +19,7 @@ constexpr uint64_t kSectorBytes = 512;  // dm's unit
 absl::StatusOr<v1::Target> ParseTarget(absl::string_view line, uint64_t sectors) {
   std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
   if (words.size() != 6 || words[2] != "replica") {
-    return absl::InvalidArgumentError("is not '0 SECTORS replica NAME ADDRESS in_sync|out'");
+    return absl::InvalidArgumentError("is not '0 SECTORS replica NAME ADDRESS in_sync|joining|out'");
   }
   uint64_t start = 0;
   uint64_t length = 0;
@@ -39,9 +39,11 @@ absl::Status CheckTarget(const v1::Target& target) {
   if (target.replica().empty() || target.address().empty()) {
     return absl::InvalidArgumentError("names no replica, or not its address");
   }
-  if (target.state() == "in_sync" || target.state() == "out") return absl::OkStatus();
+  for (absl::string_view state : {"in_sync", "joining", "out"}) {
+    if (target.state() == state) return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(
-      absl::StrCat("has state '", target.state(), "'; use in_sync or out"));
+      absl::StrCat("has state '", target.state(), "'; use in_sync, joining or out"));
 }
 
 absl::StatusOr<v1::Table> ReadJson(absl::string_view text) {

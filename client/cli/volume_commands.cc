@@ -178,7 +178,7 @@ CLI::App* AddSimple(CLI::App* group, Context& context, const std::string& name,
   auto body = [&context, volume, done, call]() -> absl::Status {
     ASSIGN_OR_RETURN(auto client, context.ConnectFrontendOf(*volume));
     RETURN_IF_ERROR(call(*client, *volume));
-    if (!context.json()) context.out << done << " " << *volume << "\n";
+    context.PrintDone(*volume, done, absl::StrCat(done, " ", *volume, "\n"));
     return absl::OkStatus();
   };
   CLI::App* command = AddCommand(group, context, name, description, body);

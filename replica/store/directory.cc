@@ -32,9 +32,23 @@ std::string ParentOf(const std::string& directory) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// Of a path as it was given: that it cannot be used says nothing of any data.
+absl::Status FromRocksPath(const rocksdb::Status& status, absl::string_view what) {
+  const std::string text = status.ToString();
+  if (absl::StrContains(text, "No such file or directory")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        what, ": ", text, "; make the directory above it first, if its disk is mounted"));
+  }
+  if (absl::StrContains(text, "Not a directory")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        what, ": ", text, "; give a path of directories: a file is among them"));
+  }
+  return FromRocksOpen(status, what);
+}
+
 absl::Status MakeDirectory(rocksdb::Env* env, const std::string& directory) {
   if (env->FileExists(directory).ok()) return absl::OkStatus();
-  RETURN_IF_ERROR(FromRocksOpen(env->CreateDirIfMissing(directory),
+  RETURN_IF_ERROR(FromRocksPath(env->CreateDirIfMissing(directory),
                                 absl::StrCat("make directory ", directory)));
   return SyncDirectory(env, ParentOf(directory));
 }
@@ -163,7 +177,7 @@ absl::StatusOr<std::unique_ptr<DirectoryLocks>> DirectoryLocks::Take(
     rocksdb::Status status = env->LockFile(path, &lock);
     if (!status.ok()) {
       absl::Status as_open =
-          FromRocksOpen(status, absl::StrCat("lock ", path));
+          FromRocksPath(status, absl::StrCat("lock ", path));
       if (!absl::IsDataLoss(as_open)) return as_open;
       return absl::FailedPreconditionError(absl::StrCat(
           directory, ": in use by another process (", status.ToString(),

@@ -187,6 +187,31 @@ TEST(FullDiskTest, IsRefusedBeforeAnythingIsAppliedAndRecovers) {
   EXPECT_TRUE(testing::WriteOne(store, kVolume, op).status.ok());
 }
 
+// Whose file system it is may change; that is no lost data, and nothing is harmed by the attempt.
+TEST(UnwritableTest, SaysWhatToDoAndOpensOnceItIsWritable) {
+  for (const char* why : {"Permission denied", "Read-only file system"}) {
+    Workload workload(1, kVolume, kGeometry);
+    Machine machine(std::make_shared<FaultFs>());
+    const auto expect_refused = [&](const char* part) {
+      machine.fs->FailWhere(FileOp::kCreate, part, IOStatus::IOError(why));
+      const absl::Status status = machine.Open(1);
+      EXPECT_TRUE(absl::IsPermissionDenied(status)) << part << ": " << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), "/d0")) << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), "make the directory writable for this user")) << status;
+      machine.fs->StopFailing();
+    };
+    expect_refused("/d0");
+    ASSERT_TRUE(machine.Open(1).ok());
+    ASSERT_TRUE(workload.Attach(machine.store.get()).ok());
+    ASSERT_TRUE(workload.Write(machine.store.get(), 16, 8).ok());
+    ASSERT_TRUE(FlushAll(machine.store.get(), &workload).ok());
+    machine.store.reset();
+    for (const char* part : {"/d0/LOCK", "/d0/db/"}) expect_refused(part);
+    ASSERT_TRUE(machine.Open(1).ok());
+    EXPECT_TRUE(workload.model().Check(machine.store.get(), workload.model().answered()).ok());
+  }
+}
+
 // A compaction can be done without. A memtable that cannot be written out is final for the store, and whether
 // one is due in that moment is up to RocksDB's threads.
 TEST(FullDiskTest, ATableThatCannotBeWrittenLosesNothingOrIsFinal) {

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "proto/base/crc32c.h"
 #include "proto/base/errno.h"
@@ -158,6 +159,25 @@ TEST_F(OpenTest, RefusesForeignFiles) {
   std::ofstream(dir_ / "f0/precious.txt") << "data";
   options_.data_dirs = {dir_ / "f0"};
   EXPECT_TRUE(absl::IsFailedPrecondition(OpenError()));
+}
+
+TEST_F(OpenTest, SaysWhatToDoAboutAPathThatCannotBe) {
+  std::ofstream(dir_ / "file") << "data";
+  const struct {
+    std::string directory;
+    const char* want;
+  } kCases[] = {
+      {dir_ / "missing/d0", "No such file or directory; make the directory above it first"},
+      {dir_ / "file/d0", "Not a directory; give a path of directories"},
+      {dir_ / "file", "Not a directory; give a path of directories"},
+  };
+  for (const auto& c : kCases) {
+    options_.data_dirs = {c.directory};
+    const absl::Status status = OpenError();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;  // no data is lost
+    EXPECT_TRUE(absl::StrContains(status.message(), c.directory)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), c.want)) << status;
+  }
 }
 
 TEST_F(OpenTest, RefusesANewerFormat) {

@@ -60,9 +60,24 @@ class BadInputTest(harness.ClusterTest):
     def test_a_replica_refuses_a_directory_that_is_not_there_for_it(self):
         blocked = os.path.join(self.folder, "file")
         open(blocked, "w").close()
-        said = self.refused(self.binary("weir-replica"), "--name=x", "--listen=127.0.0.1:0",
-                            f"--data_dirs={blocked}/d0")
-        self.assertIn(blocked, said)
+        for path, advice in ((f"{blocked}/d0", "give a path of directories"), (blocked, "give a path of directories"),
+                             (f"{self.folder}/missing/d0", "make the directory above it first")):
+            said = self.refused(self.binary("weir-replica"), "--name=x", "--listen=127.0.0.1:0", f"--data_dirs={path}")
+            self.assertIn(path, said)
+            self.assertIn(advice, said)
+
+    def test_a_replica_that_may_not_write_its_directory_says_so(self):
+        os.chmod(self.folder, 0o555)
+        nobody = {"user": "nobody"} if os.geteuid() == 0 else {}
+        if run("test", "-x", self.binary("weir-replica"), check=False, **nobody).returncode != 0:
+            self.skipTest("the binaries are where nobody may run them")
+        for path in (self.folder, os.path.join(self.folder, "d0")):
+            done = run(self.binary("weir-replica"), "--name=x", "--listen=127.0.0.1:0", f"--data_dirs={path}",
+                       check=False, timeout=60, **nobody)
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn(path, done.stderr)
+            self.assertIn("make the directory writable for this user", done.stderr)
+        self.assertEqual(os.listdir(self.folder), [])
 
     def test_a_second_frontend_on_one_catalog_is_refused(self):
         said = self.refused(self.binary("weir-volume"), f"--catalog=embedded:{self.cluster.dir}/catalog",

@@ -10,7 +10,7 @@
 namespace weir::testing {
 namespace {
 
-// Far enough apart that answers come in the order that the delays say.
+// Far enough apart that answers come in the order that the delays say; that they have is checked.
 constexpr uint32_t kStepMs = 40;
 
 class ClusterFoldingTest : public ClusterTest {
@@ -39,6 +39,13 @@ class ClusterFoldingTest : public ClusterTest {
     volume_ = *std::move(volume);
   }
 
+  // By the order of their answers: those that were not plain success.
+  static std::vector<std::string> InOrder(const IoResult& result) {
+    std::vector<std::string> names;
+    for (const v1::TargetResult& part : result.targets) names.push_back(part.target());
+    return names;
+  }
+
   static int ErrorOf(const IoResult& result, const std::string& target) {
     for (const v1::TargetResult& part : result.targets) {
       if (part.target() == target && part.error() != 0) return part.error();
@@ -53,6 +60,12 @@ std::string Name(const std::vector<int>& order) {
   return "answers in order " + name;
 }
 
+std::vector<std::string> Names(const std::vector<int>& order) {
+  std::vector<std::string> names;
+  for (int i : order) names.push_back("replica" + std::to_string(i + 1));
+  return names;
+}
+
 TEST_F(ClusterFoldingTest, NotSupportedSupersedesEveryOtherErrorInEveryOrder) {
   const std::vector<int> errors = {EIO, EAGAIN, EOPNOTSUPP};
   std::vector<int> order = {0, 1, 2};
@@ -65,6 +78,7 @@ TEST_F(ClusterFoldingTest, NotSupportedSupersedesEveryOtherErrorInEveryOrder) {
     EXPECT_EQ(ErrorOf(result, "replica1"), EIO);
     EXPECT_EQ(ErrorOf(result, "replica2"), EAGAIN);
     EXPECT_EQ(ErrorOf(result, "replica3"), EOPNOTSUPP);
+    EXPECT_EQ(InOrder(result), Names(order));
     // And held against its target.
     EXPECT_EQ(StatusToErrno(volume_->Flush()), EIO);
     AttachAnew();
@@ -91,10 +105,12 @@ TEST_F(ClusterFoldingTest, RequeueAloneIsNoErrorAndTheCallerWaits) {
 TEST_F(ClusterFoldingTest, TheFirstOfTwoErrorsIsKept) {
   IoResult first = FlushWith({EIO, ENOSPC, 0}, {0, 1, 2});
   EXPECT_EQ(StatusToErrno(first.status), EIO) << first.status;
+  EXPECT_EQ(InOrder(first), Names({0, 1}));
   AttachAnew();
   IoResult second = FlushWith({EIO, ENOSPC, 0}, {1, 0, 2});
   EXPECT_EQ(StatusToErrno(second.status), ENOSPC) << second.status;
   EXPECT_EQ(ErrorOf(second, "replica1"), EIO);
+  EXPECT_EQ(InOrder(second), Names({1, 0}));
 }
 
 TEST_F(ClusterFoldingTest, NotSupportedAloneReachesTheClient) {

@@ -109,14 +109,6 @@ class NbdClientsTest(harness.ClusterTest):
         handle.pwrite(b"ok" * 2048, 0)
         self.assertEqual(handle.pread(BLOCK, 0), b"ok" * 2048)
 
-    def test_a_flush_on_one_connection_covers_writes_answered_on_another(self):
-        first, second = self.cluster.connect(), self.cluster.connect()
-        for i in range(16):
-            first.pwrite(bytes([i]) * BLOCK, 780 * MIB + i * MIB)
-        second.flush()
-        for i in range(16):
-            self.assertEqual(second.pread(BLOCK, 780 * MIB + i * MIB), bytes([i]) * BLOCK)
-
     def test_a_client_that_dies_mid_request_harms_nobody(self):
         dying = (
             "import nbd, os, sys\n"
@@ -158,6 +150,58 @@ class NbdClientsTest(harness.ClusterTest):
                                  f"--output-file={out.name}")
             with open(out.name, "rb") as f:
                 self.assertEqual(f.read(), handle.pread(BLOCK, 900 * MIB))
+
+
+class NbdFlushTest(harness.ClusterTest):
+    # Nothing becomes durable but by a client's flush, or a detach.
+    up_flags = ("--size=64MiB", "--volume-flags=--flush_interval=1h")
+
+    def points(self):
+        """By lane, what is answered and what is durable on every replica."""
+        shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
+        return shown["activity"]["completed"], shown["activity"]["durable"]
+
+    def write_without_flush(self, handle, first):
+        for i in range(16):
+            handle.pwrite(bytes([first + i]) * BLOCK, i * MIB)
+        completed, durable = self.points()
+        self.assertNotEqual(completed, durable)
+
+    def test_a_flush_on_one_connection_covers_writes_answered_on_another(self):
+        first, second = self.cluster.connect(), self.cluster.connect()
+        self.write_without_flush(first, 1)
+        second.flush()
+        completed, durable = self.points()
+        self.assertEqual(completed, durable)
+        for i in range(16):
+            self.assertEqual(second.pread(BLOCK, i * MIB), bytes([1 + i]) * BLOCK)
+
+    def lanes_of(self, replica):
+        shown = json.loads(self.cluster.weirctl("replica", "show", replica, "--output=json").stdout)
+        return [(lane["position"], lane["durable_position"]) for lane in shown["volumes"][0]["lanes"]]
+
+    def test_sigterm_flushes_and_detaches_under_connected_clients(self):
+        clients = [self.cluster.connect() for _ in range(2)]
+        self.write_without_flush(clients[0], 100)
+        clients[1].pwrite(b"last" * (BLOCK // 4), 32 * MIB)
+        for replica in ("replica1", "replica2", "replica3"):
+            self.assertTrue(any(position != durable for position, durable in self.lanes_of(replica)))
+        before = len(self.cluster.log("volume"))
+        said = self.cluster.ops("stop", "volume").stdout  # SIGTERM
+        self.assertNotIn("killed", said)
+        log = self.cluster.log("volume")[before:]
+        self.assertRegex(log, r"volume=demo epoch=\d+ detached\n")
+        for word in ("by force", "not detached cleanly"):
+            self.assertNotIn(word, log)
+        for replica in ("replica1", "replica2", "replica3"):
+            for position, durable in self.lanes_of(replica):
+                self.assertEqual(position, durable, replica)
+        self.cluster.ops("start", "volume")
+        self.assertIn("is detached: it was flushed and let go", self.cluster.weirctl("explain", "demo").stdout)
+        again = self.cluster.connect()
+        for i in range(16):
+            self.assertEqual(again.pread(BLOCK, i * MIB), bytes([100 + i]) * BLOCK)
+        self.assertEqual(again.pread(BLOCK, 32 * MIB), b"last" * (BLOCK // 4))
 
 
 class PluginByHandTest(unittest.TestCase):

@@ -130,8 +130,10 @@ class Engine {
   void Suspend(ControlId id, bool noflush, absl::Duration deadline, Time now,
                Effects& effects);
   void Resume(ControlId id, Time now, Effects& effects);
-  // REQUIRES suspended, else EBUSY. A target may change its address or become `out`; at
-  // least min_in_sync must remain. EINVAL otherwise.
+  // REQUIRES suspended, else EBUSY. A target may change its address, become `out`, or be brought
+  // back (kOut without stays_out: joining). Others come only as joining: in a target's place
+  // (`replaces`), or beside the one that leaves once they are in sync (`succeeds`). Where members
+  // leave at least min_in_sync must remain, where their place is taken at least one. EINVAL otherwise.
   void LoadTable(ControlId id, Table table, Time now, Effects& effects);
   // Sets a pin at a barrier: what was submitted before is in it, what comes after is not, and every member
   // has it durably, or none keeps it. `pin` is not 0, and never used again. `deadline`: for its turn among

@@ -155,6 +155,9 @@ absl::Status LocalHost::StartService() {
         ": another process may be using it; stop that one or choose another "
         "--listen"));
   }
+  for (const char* name : {v1::VolumeService::service_full_name(), v1::RegistryService::service_full_name()}) {
+    server_->GetHealthCheckService()->SetServingStatus(name, true);
+  }
   self_.address = AdvertisedAddress(options_.listen, port_);
   return absl::OkStatus();
 }
@@ -193,6 +196,8 @@ LocalHost::~LocalHost() {
       names.push_back(name);
     }
   }
+  // Whoever asks is to go elsewhere while volumes are flushed.
+  if (server_ != nullptr) server_->GetHealthCheckService()->SetServingStatus(false);
   for (const std::string& name : names) {
     const absl::Status status = DetachAtExit(name);
     if (!status.ok()) {
