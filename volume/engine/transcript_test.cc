@@ -7,12 +7,12 @@
 //   volume [up] [targets=a:1,b:1,c:1] [size=64] [option=value ...]
 //          a new one; NAME:DOMAINS; NAME:DOMAINS:noflush announces that it cannot flush;
 //          up: every target is connected at once
-//   connect NAME [at=N,N] [epoch=E] [durable=N,N] [full] [noflush] [domains=N] [process=N]
+//   connect NAME [at=N,N] [epoch=E] [durable=N,N] [full] [noflush] [domains=N] [process=N]   durable: also E.N
 //          the session begins, with its lanes there; process=0 is the one that the engine knows at first
-//   lost NAME [ERRNO] REASON
+//   lost NAME [ERRNO] REASON   the errno of the status that ended the session
 //   write|zero|discard|read|extents|barrier ID FIRST COUNT [fua]
 //   flush ID
-//   ok NAME CLONE [newest=E.N] [durable=LANE:N,...]   durable: else what it has applied
+//   ok NAME CLONE [newest=E.N] [durable=LANE:[E.]N,...]   durable: else what it has applied, in this epoch
 //   ok all           every clone in flight, in the order of sending; ok NAME all: of one target
 //   err NAME CLONE ERRNO
 //   suspend ID [noflush] [deadline=MS] | resume ID
@@ -53,6 +53,7 @@ namespace weir::engine {
 namespace {
 
 constexpr uint32_t kLanes = 2;
+constexpr Epoch kEpoch = 7;
 
 int ErrnoOf(const std::string& name) {
   static const std::map<std::string, int> kErrnos = {
@@ -96,6 +97,12 @@ std::vector<uint64_t> Numbers(absl::string_view text) {
   std::vector<uint64_t> numbers;
   for (absl::string_view part : absl::StrSplit(text, ',')) numbers.push_back(Number(part));
   return numbers;
+}
+
+// E.N, or N of the epoch that the volume has.
+Position PositionOf(absl::string_view text) {
+  std::vector<std::string> parts = absl::StrSplit(text, '.');
+  return parts.size() < 2 ? Position(kEpoch, Number(text)) : Position(Number(parts[0]), Number(parts[1]));
 }
 
 // One command: its words, and the NAME=VALUE among them.
@@ -157,7 +164,7 @@ class Player {
     Options options;
     options.size_blocks = Number(command.Named("size", "64"));
     options.lanes = LaneGeometry{.lanes = kLanes, .stripe_blocks = 4};
-    options.epoch = 7;
+    options.epoch = kEpoch;
     options.min_in_sync = Number(command.Named("min_in_sync", "1"));
     // Unless an act is about them there are no leases, and nobody leaves.
     options.leave_after = MillisecondsOr(command, "leave_after", absl::InfiniteDuration());
@@ -282,7 +289,7 @@ class Player {
   void Connect(const Command& command, Effects& effects) {
     const std::string& name = command.words[1];
     std::vector<uint64_t> at = Numbers(command.Named("at", "0,0"));
-    std::vector<uint64_t> durable = Numbers(command.Named("durable", "0,0"));
+    std::vector<std::string> durable = absl::StrSplit(command.Named("durable", "0,0"), ',');
     TargetHello hello;
     const uint64_t domains = Number(command.Named("domains", absl::StrCat(domains_.at(name))));
     const Epoch epoch = Number(command.Named("epoch", "7"));
@@ -292,7 +299,7 @@ class Player {
     hello.space_exhausted = command.Has("full");
     hello.inflight_bytes_max = credit_;
     for (uint32_t lane = 0; lane < kLanes; ++lane) {
-      hello.lanes.push_back({Position(epoch, at[lane]), Position(epoch, durable[lane]),
+      hello.lanes.push_back({Position(epoch, at[lane]), PositionOf(durable[lane]),
                              static_cast<uint32_t>(lane % domains_.at(name))});
       applied_[name][lane] = at[lane];
     }
@@ -319,7 +326,7 @@ class Player {
       const bool asked = clone.kind == RequestKind::kFlush
                              ? lane % domains_.at(name) == clone.flush_nr
                              : clone.fua && Index(clone.lane) == lane;
-      if (asked) durable.emplace_back(LaneId{lane}, Position(7, applied_[name][lane]));
+      if (asked) durable.emplace_back(LaneId{lane}, Position(kEpoch, applied_[name][lane]));
     }
     return durable;
   }
@@ -342,17 +349,13 @@ class Player {
       reply.message = "injected";
     }
     std::string newest = command.Named("newest", "");
-    if (!newest.empty()) {
-      std::vector<std::string> parts = absl::StrSplit(newest, '.');
-      reply.position = Position(Number(parts[0]), Number(parts[1]));
-    }
+    if (!newest.empty()) reply.position = PositionOf(newest);
     reply.zeroes = true;
     std::string durable = command.Named("durable", "");
     if (!durable.empty()) reply.durable.clear();
     for (absl::string_view entry : absl::StrSplit(durable, ',', absl::SkipEmpty())) {
       std::vector<std::string> parts = absl::StrSplit(entry, ':');
-      reply.durable.emplace_back(LaneId{static_cast<uint32_t>(Number(parts[0]))},
-                                 Position(7, Number(parts[1])));
+      reply.durable.emplace_back(LaneId{static_cast<uint32_t>(Number(parts[0]))}, PositionOf(parts[1]));
     }
     engine_->CloneCompleted(ids_.at(command.words[1]), clone, reply, now_, effects);
   }
@@ -397,10 +400,9 @@ class Player {
     result.digests.bytes_read = Number(command.Named("bytes", "0"));
     for (size_t i = 2; i < command.words.size(); ++i) {
       const std::vector<std::string> parts = absl::StrSplit(command.words[i], ':');
-      const std::vector<std::string> at = absl::StrSplit(parts[1], '.');
       BlockDigest digest;
       digest.block = Number(parts[0]);
-      digest.position = Position(Number(at[0]), Number(at[1]));
+      digest.position = PositionOf(parts[1]);
       const auto kind = kKinds.find(parts[2]);
       digest.kind = kind == kKinds.end() ? BlockDigest::Kind::kData : kind->second;
       if (kind == kKinds.end()) digest.crc = Number(parts[2]);
