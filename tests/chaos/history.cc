@@ -1,11 +1,13 @@
 #include "tests/chaos/history.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
 #include "tests/chaos/block_contents.h"
 
 namespace weir::chaos {
@@ -47,6 +49,7 @@ void History::Activated(Epoch epoch) {
 void History::Activate(Epoch epoch) {
   if (epoch <= counts_.epoch) return;
   counts_.epoch = epoch;
+  counts_.first = {};
   for (auto& [id, call] : waiting_) {
     if (!call.goes_on) continue;
     call.epoch = epoch;
@@ -116,7 +119,7 @@ void History::Answered(const Call& call, Epoch epoch, const absl::Status& status
   }
   judge_.Returned(sim::OpId{call.id}, {.ok = true}, values);
   if (!judge_.violation().empty()) NoteViolation(call, epoch, judge_.violation());
-  Count(call);
+  Count(call, epoch);
 }
 
 // Of an epoch that had ended when it was begun: nothing may come of it, then or later.
@@ -125,8 +128,9 @@ void History::Fail(const Call& call, Epoch epoch) {
   if (!judge_.violation().empty()) NoteViolation(call, epoch, judge_.violation());
 }
 
-void History::Count(const Call& call) {
+void History::Count(const Call& call, Epoch epoch) {
   ++counts_.answered;
+  if (epoch == counts_.epoch && counts_.first == Clock::time_point()) counts_.first = Clock::now();
   switch (call.request.kind) {
     case Kind::kRead:
       ++counts_.reads;
@@ -145,9 +149,25 @@ void History::NoteError(const Call& call, Epoch epoch, const absl::Status& statu
     ++counts_.refused;
     return;
   }
+  if (LacksSpace(call, status)) {
+    ++counts_.no_space;
+    return;
+  }
   if (++counts_.errors > kErrorsShownMax) return;
   news_.push_back(absl::StrCat("error ", ToString(call.request), " by ", call.who, " in epoch ",
                                epoch, ": ", status.ToString()));
+}
+
+void History::LackOfSpace(bool may_be) {
+  absl::MutexLock lock(&mutex_);
+  may_lack_space_ = may_be;
+}
+
+// Discards, which make room, are always admitted; flushes and reads need none.
+bool History::LacksSpace(const Call& call, const absl::Status& status) const {
+  const Kind kind = call.request.kind;
+  return may_lack_space_ && StatusToErrno(status) == ENOSPC &&
+         (kind == Kind::kWrite || kind == Kind::kZero || kind == Kind::kBarrier);
 }
 
 void History::NoteViolation(const Call& call, Epoch epoch, const std::string& what) {

@@ -51,10 +51,12 @@ class History {
     uint64_t answered = 0, flushes = 0, reads = 0, writes = 0;
     uint64_t errors = 0;      // answered with an error, which no client should see
     uint64_t refused = 0;     // errors of a session that another one has replaced
+    uint64_t no_space = 0;    // writes that failed with ENOSPC while they might
     uint64_t unanswered = 0;  // their connection broke
     uint64_t waiting = 0;     // calls under way
     uint64_t stale = 0;       // of these, those of an earlier session
     Epoch epoch = 0;
+    Clock::time_point first{};  // when this epoch's session has answered for the first time, and well
     Clock::duration longest{};  // of those answered since the last report
     Clock::duration oldest{};   // of those under way
   };
@@ -65,6 +67,9 @@ class History {
   // A client has found the volume served under this epoch. The clients live on when one frontend replaces another,
   // so nothing they were answered may be lost.
   void Activated(Epoch epoch);
+
+  // A disk is full, or is no more: a write may fail with ENOSPC, which is no error then.
+  void LackOfSpace(bool may_be);
 
   // Call it before the request goes out. `goes_on`: the client may be answered by a later session than the one
   // that it is in.
@@ -89,10 +94,13 @@ class History {
 
   void Activate(Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(const Call& call, Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Count(const Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Count(const Call& call, Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteError(const Call& call, Epoch epoch, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteViolation(const Call& call, Epoch epoch, const std::string& what)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  bool LacksSpace(const Call& call, const absl::Status& status) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;
@@ -101,6 +109,7 @@ class History {
   std::map<uint64_t, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   Counts counts_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> news_ ABSL_GUARDED_BY(mutex_);
+  bool may_lack_space_ ABSL_GUARDED_BY(mutex_) = false;
   bool violated_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

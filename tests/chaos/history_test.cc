@@ -1,9 +1,11 @@
 #include "tests/chaos/history.h"
 
+#include <cerrno>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
+#include "proto/base/errno.h"
 #include "tests/chaos/block_contents.h"
 
 namespace weir::chaos {
@@ -88,6 +90,34 @@ TEST_F(HistoryTest, ErrorsOfAReplacedSessionAreCountedApart) {
   EXPECT_EQ(counts.errors, 1);
   EXPECT_EQ(counts.refused, 1);
   EXPECT_TRUE(absl::StartsWith(history_.NextNews(), "error write of blocks 3+1 by test"));
+}
+
+TEST_F(HistoryTest, LackOfSpaceIsNoErrorOfAWriteWhileADiskIsFull) {
+  const absl::Status full = ErrnoToStatus(ENOSPC, "full");
+  const Request flush{Kind::kFlush, {}, false};
+  const auto errors_after = [&](const Request& request) {
+    history_.Answered(history_.Begin(request, 1, "test"), 1, full, "");
+    return history_.TakeCounts().errors;
+  };
+  EXPECT_EQ(errors_after(kWriteBlock3), 1);
+  history_.LackOfSpace(true);
+  EXPECT_EQ(errors_after(kWriteBlock3), 1);
+  EXPECT_EQ(errors_after(flush), 2);
+  EXPECT_EQ(errors_after({Kind::kDiscard, {3, 1}, false}), 3);
+  history_.LackOfSpace(false);
+  EXPECT_EQ(errors_after(kWriteBlock3), 4);
+  EXPECT_EQ(history_.TakeCounts().no_space, 1);
+}
+
+TEST_F(HistoryTest, AnEpochsFirstAnswerIsNoted) {
+  history_.Activated(2);
+  Read(std::string(kBlockBytes, '\0'), 1);
+  EXPECT_EQ(history_.TakeCounts().first, History::Clock::time_point());
+  Write(2);
+  const auto first = history_.TakeCounts().first;
+  EXPECT_NE(first, History::Clock::time_point());
+  Write(2);
+  EXPECT_EQ(history_.TakeCounts().first, first);
 }
 
 TEST_F(HistoryTest, ACallThatGoesOnBelongsToTheSessionThatAnswersIt) {
