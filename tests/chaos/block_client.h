@@ -29,6 +29,8 @@ class BlockClient {
     // The connection or the session is over, and so is this object's use. Whether the request took
     // effect is not known.
     bool broken = false;
+    // The session that has answered, or that the client was in when it broke.
+    Epoch epoch = 0;
   };
 
   virtual ~BlockClient() = default;
@@ -37,6 +39,8 @@ class BlockClient {
   virtual Answer Do(const Request& request, std::string data) = 0;
   // The session's, or a later one if the connection is broken already.
   virtual Epoch epoch() const = 0;
+  // In a later session, by itself, with what is unanswered.
+  virtual bool goes_on() const = 0;
   virtual const char* name() const = 0;
   virtual bool has_barriers() const = 0;
 };

@@ -39,6 +39,18 @@ class Run:
         self.say(f"{self.flags()}, folder {directory}")
         self.world = World(directory, self.arguments.catalog, self.say)
         try:
+            self.run()
+            self.report()
+        finally:
+            self.world.unmount(keep=bool(self.problems))
+        if self.problems:
+            print(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory)
+        return 1 if self.problems else 0
+
+    def run(self):
+        try:
             self.world.up(self.arguments.prefix)
             self.world.start_clients(self.arguments.driver, self.arguments.seed, self.arguments.rate)
             self.world.await_in_sync()
@@ -52,12 +64,6 @@ class Run:
             if self.world.clients is not None:
                 self.world.clients.finish(5)
             self.world.close()
-        self.report()
-        if self.problems:
-            print(f"kept: {directory}")
-        else:
-            shutil.rmtree(directory)
-        return 1 if self.problems else 0
 
     def flags(self):
         """Those that give this schedule again."""
@@ -68,15 +74,15 @@ class Run:
     def cause_faults(self):
         dice = random.Random(self.arguments.seed)
         chosen = [f for f in faults.CATALOGS[self.arguments.catalog]
-                  if not self.arguments.only or faults.name_of(f) in self.arguments.only]
+                  if (not self.arguments.only or faults.name_of(f) in self.arguments.only)
+                  and (f is not faults.disk_full or self.world.small_disk)]
         for fault in faults.deck(dice, chosen):
             if time.monotonic() - self.begun > self.arguments.minutes * 60:
                 return
-            # A disk that goes while another copy is not whole yet may be the last good one.
-            if fault is faults.replace_disk:
+            if fault in faults.NEEDS_ALL_WELL:
                 self.heal()
             self.cause(fault, dice)
-            if fault is faults.replace_disk or dice.random() < HEAL_FIRST:
+            if fault in faults.NEEDS_ALL_WELL or dice.random() < HEAL_FIRST:
                 self.heal()
 
     def cause(self, fault, dice):
@@ -135,6 +141,10 @@ class Run:
         print(f"requests answered: {counts.get('answered', 0)} (reads {counts.get('reads', 0)}, "
               f"writes {counts.get('writes', 0)}, flushes {counts.get('flushes', 0)}); unanswered, since their "
               f"frontend ended: {counts.get('unanswered', 0)}; errors: {counts.get('errors', 0)}")
+        if counts.get("no_space"):
+            print(f"writes refused with ENOSPC while a disk was full: {counts['no_space']}")
+        for what, milliseconds in sorted(self.world.first_io_ms.items()):
+            print(f"first answer after {what} was begun: {milliseconds} ms at most")
         for problem in self.problems:
             print(f"PROBLEM {problem}")
         verdict = "FAILED" if self.problems else "passed"

@@ -2,7 +2,8 @@
 // all that they are answered by the contract. ops/chaos starts it and causes the faults.
 //
 // On stdin, a line each: "use NAME", which frontend new connections go to; "verify" reads the whole
-// volume once more; "finish" ends the run, as does the end of the input. On stdout, a line each:
+// volume once more; "full" and "space": a write may fail with ENOSPC, or may not; "finish" ends the run,
+// as does the end of the input. On stdout, a line each:
 // "counts KEY=N ..." every half second; "error ...", "violation ...", "verified", "finished".
 // Exit code 0: no violation; errors are for the caller to judge.
 #include <algorithm>
@@ -59,6 +60,8 @@ class Driver {
       absl::string_view command = line;
       if (line == "verify") {
         Verify();
+      } else if (line == "full" || line == "space") {
+        history_.LackOfSpace(line == "full");
       } else if (!absl::ConsumePrefix(&command, "use ") || !directory_.Use(std::string(command))) {
         Say(absl::StrCat("unknown ", line));
       }
@@ -124,8 +127,9 @@ class Driver {
       const History::Counts now = history_.TakeCounts();
       Say(absl::StrCat("counts answered=", now.answered, " reads=", now.reads, " writes=",
                        now.writes, " flushes=", now.flushes, " errors=", now.errors,
-                       " refused=", now.refused, " unanswered=", now.unanswered,
+                       " refused=", now.refused, " no_space=", now.no_space, " unanswered=", now.unanswered,
                        " waiting=", now.waiting, " stale=", now.stale, " epoch=", now.epoch,
+                       " first_ms=", Milliseconds(now.first.time_since_epoch()),
                        " longest_ms=", Milliseconds(now.longest),
                        " oldest_ms=", Milliseconds(now.oldest)));
       for (std::string news = history_.NextNews(); !news.empty(); news = history_.NextNews()) {

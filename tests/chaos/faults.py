@@ -83,6 +83,13 @@ def replace_disk(world, dice):
     world.pause(REPLACE_AFTER_SECONDS)
 
 
+def disk_full(world, dice):
+    """Writers are told ENOSPC, readers and flushes nothing; no copy leaves for it."""
+    world.fill_disk()
+    world.pause(dice.uniform(1, AWAY_SECONDS_MAX))
+    world.empty_disk()
+
+
 # --- the frontend ---
 
 
@@ -243,6 +250,7 @@ def suspend(world, dice):
 
 def move(world, dice):
     world.move(world.other_frontend())
+    world.await_first_io("a move")
 
 
 def move_from_a_frozen_frontend(world, dice):
@@ -253,6 +261,20 @@ def move_from_a_frozen_frontend(world, dice):
     world.move(world.other_frontend())
     world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
     world.thaw(old)
+
+
+def move_from_a_frontend_that_is_cut_off(world, dice):
+    """It lives on, as do its clients, and must answer none of them; the other one reaches all and need not wait."""
+    old = world.frontend
+    whom = dice.choice([world.replicas, world.etcds, world.replicas + world.etcds, dice.sample(world.replicas, 2)])
+    world.cut_off_frontend(old, whom)
+    world.pause(dice.uniform(0, 2))
+    world.move(world.other_frontend())
+    world.await_first_io("a move from a frontend that is cut off")
+    world.must_not_serve(old)
+    world.pause(dice.uniform(0.1, AWAY_SECONDS_MAX))
+    world.heal_links(whom)
+    world.must_refuse(old)
 
 
 def move_from_a_killed_frontend(world, dice):
@@ -347,7 +369,7 @@ def kill_frontend_and_an_etcd_member(world, dice):
 
 EVERY = (
     kill_replica, restart_replica, kill_replica_while_it_joins, kill_another_while_one_joins, kill_two_replicas,
-    kill_all_replicas, freeze_replica, freeze_replica_for_long, replace_disk,
+    kill_all_replicas, freeze_replica, freeze_replica_for_long, replace_disk, disk_full,
     kill_frontend, restart_frontend, freeze_frontend, kill_frontend_while_a_replica_is_away, kill_everything,
     partition, partition_one_way, partition_for_long, flapping_link, slow_network, connections_reset, half_open,
     kill_frontend_while_a_replica_is_cut_off,
@@ -355,11 +377,14 @@ EVERY = (
     suspend,
 )
 WITH_ETCD = (
-    move, move_from_a_frozen_frontend, move_from_a_killed_frontend, move_while_a_replica_is_away,
-    move_while_a_replica_is_cut_off, two_frontends_at_once,
+    move, move_from_a_frozen_frontend, move_from_a_frontend_that_is_cut_off, move_from_a_killed_frontend,
+    move_while_a_replica_is_away, move_while_a_replica_is_cut_off, two_frontends_at_once,
     kill_an_etcd_member, kill_an_etcd_member_and_a_replica, freeze_an_etcd_member, kill_etcd,
     kill_a_replica_while_etcd_is_frozen, kill_a_replica_while_etcd_has_no_majority, kill_frontend_and_an_etcd_member,
 )
+# Begun when all is well. A disk that goes while another copy is not whole yet may be the last good one; a full one is
+# to refuse writes, not to keep its replica from being brought back.
+NEEDS_ALL_WELL = (replace_disk, disk_full)
 CATALOGS = {"embedded": EVERY, "etcd": EVERY + WITH_ETCD}
 
 

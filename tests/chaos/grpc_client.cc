@@ -14,20 +14,23 @@ namespace {
 
 class GrpcClient : public BlockClient {
  public:
-  explicit GrpcClient(std::unique_ptr<Volume> volume)
-      : volume_(std::move(volume)), epoch_(volume_->epoch()) {}
+  explicit GrpcClient(std::unique_ptr<Volume> volume) : volume_(std::move(volume)) {}
 
   Answer Do(const Request& request, std::string data) override {
     IoResult result;
+    Epoch epoch = 0;
     absl::Notification done;
     Start(request, std::move(data), [&](IoResult answered) {
       result = std::move(answered);
+      // Exact: the handle opens no other stream before this one's answers are done with.
+      epoch = volume_->epoch();
       done.Notify();
     });
     done.WaitForNotification();
     Answer answer;
     answer.status = std::move(result.status);
     answer.data = std::move(result.data);
+    answer.epoch = epoch;
     // ABORTED: taken over; ESTALE: the same, said by the frontend itself; UNAVAILABLE: the stream
     // was lost for longer than a request waits.
     answer.broken = absl::IsAborted(answer.status) || absl::IsUnavailable(answer.status) ||
@@ -35,7 +38,8 @@ class GrpcClient : public BlockClient {
     return answer;
   }
 
-  Epoch epoch() const override { return epoch_; }
+  Epoch epoch() const override { return volume_->epoch(); }
+  bool goes_on() const override { return true; }
   const char* name() const override { return "gRPC"; }
   bool has_barriers() const override { return true; }
 
@@ -60,8 +64,6 @@ class GrpcClient : public BlockClient {
   }
 
   const std::unique_ptr<Volume> volume_;
-  // Of the handle as it was opened: under another one it answers ABORTED only.
-  const Epoch epoch_;
 };
 
 }  // namespace

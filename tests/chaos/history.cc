@@ -1,11 +1,13 @@
 #include "tests/chaos/history.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
 #include "tests/chaos/block_contents.h"
 
 namespace weir::chaos {
@@ -41,14 +43,29 @@ std::string ToString(const Request& request) {
 
 void History::Activated(Epoch epoch) {
   absl::MutexLock lock(&mutex_);
+  Activate(epoch);
+}
+
+void History::Activate(Epoch epoch) {
   if (epoch <= counts_.epoch) return;
   counts_.epoch = epoch;
+  counts_.first = {};
+  for (auto& [id, call] : waiting_) {
+    if (!call.goes_on) continue;
+    call.epoch = epoch;
+    judge_.GoesOn(sim::OpId{id}, sim::SessionId{epoch});
+  }
   judge_.Activated(sim::SessionId{epoch}, /*resumed=*/true);
 }
 
-History::Call History::Begin(const Request& request, Epoch epoch, absl::string_view who) {
+History::Call History::Begin(const Request& request, Epoch epoch, absl::string_view who,
+                             bool goes_on) {
   absl::MutexLock lock(&mutex_);
-  Call call{++last_id_, request, epoch, std::string(who), Clock::now()};
+  if (goes_on) {
+    Activate(epoch);
+    epoch = counts_.epoch;
+  }
+  Call call{++last_id_, request, epoch, goes_on, std::string(who), Clock::now()};
   const sim::OpId op{call.id};
   const sim::SessionId session{epoch};
   switch (request.kind) {
@@ -69,11 +86,12 @@ History::Call History::Begin(const Request& request, Epoch epoch, absl::string_v
       judge_.BarrierInvoked(op, session, request.range, call.id);
       break;
   }
-  waiting_[call.id] = {epoch, call.begun};
+  waiting_[call.id] = {epoch, call.begun, goes_on};
   return call;
 }
 
-void History::Answered(const Call& call, const absl::Status& status, absl::string_view data) {
+void History::Answered(const Call& call, Epoch epoch, const absl::Status& status,
+                       absl::string_view data) {
   std::vector<uint64_t> values;
   absl::Status contents;
   if (call.request.kind == Kind::kRead && status.ok()) {
@@ -86,16 +104,33 @@ void History::Answered(const Call& call, const absl::Status& status, absl::strin
     }
   }
   absl::MutexLock lock(&mutex_);
+  // Before it is erased: it goes over to the session that has answered it.
+  if (call.goes_on) Activate(epoch);
   waiting_.erase(call.id);
-  if (!contents.ok()) return NoteViolation(call, absl::StrCat("C10: ", contents.message()));
-  judge_.Returned(sim::OpId{call.id}, {.ok = status.ok()}, values);
-  if (!judge_.violation().empty()) NoteViolation(call, judge_.violation());
-  if (status.ok()) return Count(call);
-  NoteError(call, status);
+  if (!contents.ok()) return NoteViolation(call, epoch, absl::StrCat("C10: ", contents.message()));
+  if (!status.ok()) {
+    Fail(call, epoch);
+    return NoteError(call, epoch, status);
+  }
+  // Of a client that does not go on the judge sees it.
+  if (epoch < call.epoch && call.request.kind != Kind::kRead) {
+    NoteViolation(call, epoch, absl::StrCat("C5: begun when epoch ", call.epoch,
+                                            " was active, and OK in epoch ", epoch));
+  }
+  judge_.Returned(sim::OpId{call.id}, {.ok = true}, values);
+  if (!judge_.violation().empty()) NoteViolation(call, epoch, judge_.violation());
+  Count(call, epoch);
 }
 
-void History::Count(const Call& call) {
+// Of an epoch that had ended when it was begun: nothing may come of it, then or later.
+void History::Fail(const Call& call, Epoch epoch) {
+  judge_.Returned(sim::OpId{call.id}, {.ok = false, .nothing_written = epoch < call.epoch}, {});
+  if (!judge_.violation().empty()) NoteViolation(call, epoch, judge_.violation());
+}
+
+void History::Count(const Call& call, Epoch epoch) {
   ++counts_.answered;
+  if (epoch == counts_.epoch && counts_.first == Clock::time_point()) counts_.first = Clock::now();
   switch (call.request.kind) {
     case Kind::kRead:
       ++counts_.reads;
@@ -109,32 +144,47 @@ void History::Count(const Call& call) {
   counts_.longest = std::max(counts_.longest, Clock::now() - call.begun);
 }
 
-void History::NoteError(const Call& call, const absl::Status& status) {
-  if (call.epoch < counts_.epoch) {
+void History::NoteError(const Call& call, Epoch epoch, const absl::Status& status) {
+  if (epoch < counts_.epoch) {
     ++counts_.refused;
+    return;
+  }
+  if (LacksSpace(call, status)) {
+    ++counts_.no_space;
     return;
   }
   if (++counts_.errors > kErrorsShownMax) return;
   news_.push_back(absl::StrCat("error ", ToString(call.request), " by ", call.who, " in epoch ",
-                               call.epoch, ": ", status.ToString()));
+                               epoch, ": ", status.ToString()));
 }
 
-void History::NoteViolation(const Call& call, const std::string& what) {
+void History::LackOfSpace(bool may_be) {
+  absl::MutexLock lock(&mutex_);
+  may_lack_space_ = may_be;
+}
+
+// Discards, which make room, are always admitted; flushes and reads need none.
+bool History::LacksSpace(const Call& call, const absl::Status& status) const {
+  const Kind kind = call.request.kind;
+  return may_lack_space_ && StatusToErrno(status) == ENOSPC &&
+         (kind == Kind::kWrite || kind == Kind::kZero || kind == Kind::kBarrier);
+}
+
+void History::NoteViolation(const Call& call, Epoch epoch, const std::string& what) {
   if (violated_) return;
   violated_ = true;
   news_.push_back(absl::StrCat("violation ", what, "; shown by ", ToString(call.request),
-                               " (call ", call.id, ") by ", call.who, " in epoch ", call.epoch));
+                               " (call ", call.id, ") by ", call.who, " in epoch ", epoch));
 }
 
-void History::Unanswered(const Call& call) {
+void History::Unanswered(const Call& call, Epoch epoch) {
   absl::MutexLock lock(&mutex_);
+  if (call.goes_on) Activate(epoch);
   waiting_.erase(call.id);
   ++counts_.unanswered;
   // A write may still take effect, until another session is active. Others have no effect.
   const Kind kind = call.request.kind;
-  if (kind == Kind::kRead || kind == Kind::kFlush) {
-    judge_.Returned(sim::OpId{call.id}, {.ok = false}, {});
-  }
+  if (kind == Kind::kRead || kind == Kind::kFlush || epoch < counts_.epoch) Fail(call, epoch);
 }
 
 History::Counts History::TakeCounts() {
@@ -144,9 +194,8 @@ History::Counts History::TakeCounts() {
   taken.waiting = waiting_.size();
   const Clock::time_point now = Clock::now();
   for (const auto& [id, call] : waiting_) {
-    const auto& [epoch, begun] = call;
-    if (epoch < counts_.epoch) ++taken.stale;
-    taken.oldest = std::max(taken.oldest, now - begun);
+    if (call.epoch < counts_.epoch) ++taken.stale;
+    taken.oldest = std::max(taken.oldest, now - call.begun);
   }
   return taken;
 }

@@ -11,7 +11,6 @@
 #include <deque>
 #include <map>
 #include <string>
-#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -39,7 +38,10 @@ class History {
   struct Call {
     uint64_t id = 0;  // also the value that a write must write: Contents(id, range)
     Request request;
+    // Its session. Of a client that goes on: the newest one when it was begun, whatever session the
+    // client is in. A newer one may answer it, an older one no more.
     Epoch epoch = 0;
+    bool goes_on = false;
     std::string who;
     Clock::time_point begun;
   };
@@ -49,10 +51,12 @@ class History {
     uint64_t answered = 0, flushes = 0, reads = 0, writes = 0;
     uint64_t errors = 0;      // answered with an error, which no client should see
     uint64_t refused = 0;     // errors of a session that another one has replaced
+    uint64_t no_space = 0;    // writes that failed with ENOSPC while they might
     uint64_t unanswered = 0;  // their connection broke
     uint64_t waiting = 0;     // calls under way
     uint64_t stale = 0;       // of these, those of an earlier session
     Epoch epoch = 0;
+    Clock::time_point first{};  // when this epoch's session has answered for the first time, and well
     Clock::duration longest{};  // of those answered since the last report
     Clock::duration oldest{};   // of those under way
   };
@@ -64,12 +68,16 @@ class History {
   // so nothing they were answered may be lost.
   void Activated(Epoch epoch);
 
-  // Call it before the request goes out.
-  Call Begin(const Request& request, Epoch epoch, absl::string_view who);
-  // `data`: of a read that is OK.
-  void Answered(const Call& call, const absl::Status& status, absl::string_view data);
-  // What became of it is not known.
-  void Unanswered(const Call& call);
+  // A disk is full, or is no more: a write may fail with ENOSPC, which is no error then.
+  void LackOfSpace(bool may_be);
+
+  // Call it before the request goes out. `goes_on`: the client may be answered by a later session than the one
+  // that it is in.
+  Call Begin(const Request& request, Epoch epoch, absl::string_view who, bool goes_on = false);
+  // `epoch`: of the session that has answered. `data`: of a read that is OK.
+  void Answered(const Call& call, Epoch epoch, const absl::Status& status, absl::string_view data);
+  // What became of it is not known, except that no session after this one was asked for it.
+  void Unanswered(const Call& call, Epoch epoch);
 
   Counts TakeCounts();
   // The next thing to tell people, a line without its end; empty: none. "violation ..." is
@@ -78,18 +86,30 @@ class History {
   bool violated() const;
 
  private:
-  void Count(const Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void NoteError(const Call& call, const absl::Status& status)
+  struct Waiting {
+    Epoch epoch = 0;  // the newest that may answer it
+    Clock::time_point begun;
+    bool goes_on = false;
+  };
+
+  void Activate(Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Fail(const Call& call, Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Count(const Call& call, Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteError(const Call& call, Epoch epoch, const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void NoteViolation(const Call& call, const std::string& what)
+  void NoteViolation(const Call& call, Epoch epoch, const std::string& what)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  bool LacksSpace(const Call& call, const absl::Status& status) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;
   sim::ContractJudge judge_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::map<uint64_t, std::pair<Epoch, Clock::time_point>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   Counts counts_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> news_ ABSL_GUARDED_BY(mutex_);
+  bool may_lack_space_ ABSL_GUARDED_BY(mutex_) = false;
   bool violated_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

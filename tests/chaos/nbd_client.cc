@@ -32,6 +32,7 @@ class NbdClient : public BlockClient {
 
   Answer Do(const Request& request, std::string data) override {
     Answer answer;
+    answer.epoch = epoch_;
     if (request.kind == Kind::kRead) data.resize(request.range.count * kBlockBytes);
     if (Call(request, data) == 0) {
       if (request.kind == Kind::kRead) answer.data = std::move(data);
@@ -44,6 +45,7 @@ class NbdClient : public BlockClient {
   }
 
   Epoch epoch() const override { return epoch_; }
+  bool goes_on() const override { return false; }
   const char* name() const override { return "NBD"; }
   bool has_barriers() const override { return false; }
 

@@ -1,12 +1,15 @@
-"""A TCP proxy on the loopback, one a replica, that does to a connection what networks do.
+"""A TCP proxy on the loopback, one a replica (and one an etcd member), that does to a connection what networks do.
 
 TCP repairs what a network loses, so what programs see of a bad network is bytes that come late, that do not come while
-a partition lasts, or a peer that is gone without a word. That is what a Link does, each direction apart.
+a partition lasts, or a peer that is gone without a word. That is what a Link does, each direction apart, to all
+connections or to those of one process.
 """
 
 import asyncio
 import contextlib
 import threading
+
+import peers
 
 TO_REPLICA = "to the replica"
 TO_FRONTEND = "to the frontend"
@@ -23,6 +26,10 @@ class _Direction:
     def __init__(self):
         self.delay_seconds = 0.0
         self.held = False
+        self.held_of = set()  # the pids of those who are cut off alone
+
+    def holds(self, connection):
+        return self.held or (self.held_of and connection.peer_pid(self.held_of) is not None)
 
 
 class Link:
@@ -44,6 +51,13 @@ class Link:
         """A partition: bytes stay where they are until it ends. Connections are still accepted."""
         self._directions[direction].held = held
 
+    def cut_off(self, pid):
+        """A partition, both ways, from this process alone."""
+        # A connection that is closed from now on has no owner any more.
+        self._network.call(self._each(lambda connection: connection.peer_pid({pid})))
+        for direction in self._directions.values():
+            direction.held_of = {*direction.held_of, pid}
+
     def reset(self):
         """Breaks every connection, both ends are told."""
         self._network.call(self._each(_Connection.reset))
@@ -56,6 +70,7 @@ class Link:
         for direction in self._directions.values():
             direction.delay_seconds = 0.0
             direction.held = False
+            direction.held_of = set()
 
     def close(self):
         """Takes no more connections; those there are end with the network."""
@@ -83,6 +98,16 @@ class _Connection:
         self._replica = None
         self._directions = directions
         self._replica_lost = False
+        self._peer_pid = None
+        self._not_of = set()
+
+    def peer_pid(self, pids):
+        """Whose it is, of these, else None. It stays theirs; nobody of ours hands one on."""
+        if self._peer_pid is None and not pids <= self._not_of:
+            here, peer = (self._frontend[1].get_extra_info(end) for end in ("sockname", "peername"))
+            self._peer_pid = peers.owner(peer[1], here[1], pids)
+            self._not_of |= pids
+        return self._peer_pid if self._peer_pid in pids else None
 
     async def run(self, host, port):
         reader, writer = self._frontend
@@ -112,7 +137,7 @@ class _Connection:
         async def deliver():
             while True:
                 came, data = await queue.get()
-                while direction.held or loop.time() < came + direction.delay_seconds:
+                while direction.holds(self) or loop.time() < came + direction.delay_seconds:
                     await asyncio.sleep(0.005)
                 if not data:
                     return

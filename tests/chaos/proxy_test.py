@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +14,13 @@ import proxy  # noqa: E402
 
 # Longer than the loopback needs, shorter than what is held or delayed here.
 SOON = 0.25
+# Sends a line of its input through the link, and prints what comes back.
+OTHER_PROCESS = """
+import socket, sys
+link = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+link.sendall(sys.stdin.readline().encode())
+print(link.recv(4096).decode(), end="", flush=True)
+"""
 
 
 class EchoServer:
@@ -94,6 +102,22 @@ class ProxyTest(unittest.TestCase):
                 self.link.heal()
                 self.client.settimeout(10)
                 self.assertEqual(self.client.recv(4096), b"late")
+
+    def test_one_process_is_cut_off_alone(self):
+        other = subprocess.Popen(["/usr/bin/python3", "-c", OTHER_PROCESS, str(self.link.port)],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(other.communicate)
+        self.assertEqual(self.echo(b"x"), b"x")
+        self.link.cut_off(os.getpid())
+        self.assertIsNone(self.echo(b"held"))
+        self.assertIsNone(self.echo(b"held too", self.connect()))
+        self.assertEqual(self.server.received, b"x")
+        other.stdin.write("hello\n")
+        other.stdin.flush()
+        self.assertEqual(other.stdout.readline(), "hello\n")
+        self.link.heal()
+        self.client.settimeout(10)
+        self.assertEqual(self.client.recv(4096), b"held")
 
     def test_a_delay_delays(self):
         self.link.delay(proxy.TO_REPLICA, 0.2)

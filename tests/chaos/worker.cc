@@ -17,15 +17,16 @@ constexpr uint64_t kLongBlocks = 256;  // a request of 1 MiB, across stripes
 }  // namespace
 
 bool DoRecorded(const Request& request, BlockClient& client, History& history) {
-  const History::Call call = history.Begin(request, client.epoch(), client.name());
+  const History::Call call =
+      history.Begin(request, client.epoch(), client.name(), client.goes_on());
   const bool carries = request.kind == Kind::kWrite || request.kind == Kind::kBarrier;
   const BlockClient::Answer answer =
       client.Do(request, carries ? Contents(call.id, request.range) : std::string());
   if (answer.broken) {
-    history.Unanswered(call);
+    history.Unanswered(call, answer.epoch);
     return false;
   }
-  history.Answered(call, answer.status, answer.data);
+  history.Answered(call, answer.epoch, answer.status, answer.data);
   return true;
 }
 

@@ -26,6 +26,14 @@ BLOCK = 4096
 # Above what a fault keeps a replica away, so that a place is given away only if its disk is gone.
 REPLACE_AFTER_SECONDS = 15
 HEAL_SECONDS_MAX = 90
+# Far above what a move takes, the lease (3 s) and a lost vote of etcd included.
+FIRST_IO_SECONDS_MAX = 20
+REFUSED_SECONDS_MAX = 15
+# Of the small disk: far above what the volume and its logs take.
+DISK_MIB = 1024
+# What is left when it is full: below the replica's reserve and margin (64 MiB each), above the reserve.
+FULL_MIB = 110
+SPACE_SECONDS_MAX = 30
 
 
 class Failed(Exception):
@@ -76,6 +84,18 @@ class Clients:
         if self._process.poll() is not None:
             raise Failed(f"the clients' program has ended with {self._process.returncode}")
 
+    def no_space(self, may_be):
+        """From now on a write may fail with ENOSPC, or may not."""
+        self._tell("full" if may_be else "space")
+
+    def await_report(self):
+        """The second report from now on was begun after it."""
+        seen = self.reports
+        while self.reports < seen + 2:
+            self.check()
+            time.sleep(0.02)
+        return self.counts
+
     def _tell(self, command):
         try:
             self._process.stdin.write(command + "\n")
@@ -108,7 +128,8 @@ class Clients:
 
 
 class World:
-    """Three replicas, each behind a link of its own, frontends, and etcd if it is the catalog. close() stops all."""
+    """Three replicas, each behind a link of its own, frontends, and etcd, behind links too, if it is the catalog. The last
+    replica's disk is a small one, if we may mount it. close() stops all, unmount() ends the disk."""
 
     def __init__(self, directory, catalog, say):
         self.dir = directory
@@ -126,6 +147,8 @@ class World:
         self._down = set()
         self.frontend_ended = False  # since the caller has looked
         self._unanswered = 0
+        self.small_disk = None  # whose
+        self.first_io_ms = {}   # what was waited for -> the longest
 
     def up(self, prefix):
         asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog,
@@ -135,14 +158,40 @@ class World:
             self.replicas = self.cluster.replica_names()
             self.etcds = self.cluster.etcd_names()
             self.frontends = self.cluster.frontend_names()
-            for name in self.replicas:
+            for name in self.replicas + self.etcds:
                 host, port = self.cluster.address(name).rsplit(":", 1)
                 self.links[name] = self.network.link(host, int(port))
-            ends = ",".join(f"{name}=127.0.0.1:{link.port}" for name, link in self.links.items())
+            ends = {name: f"127.0.0.1:{link.port}" for name, link in self.links.items()}
             # The last of two flags counts.
             self.cluster.settings.volume_flags = [
-                f"--replicas={ends}", f"--replace_after={REPLACE_AFTER_SECONDS}s"]
+                "--replicas=" + ",".join(f"{name}={ends[name]}" for name in self.replicas),
+                f"--replace_after={REPLACE_AFTER_SECONDS}s"]
+            if self.etcds:
+                self.cluster.settings.volume_flags.append("--catalog=etcd:" + ",".join(ends[e] for e in self.etcds))
+            self._mount_small_disk(self.replicas[-1])
             self.cluster.up(120)
+
+    def _mount_small_disk(self, name):
+        path = self.cluster.path(name)
+        os.makedirs(path)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", path], capture_output=True,
+                              text=True)
+        if done.returncode == 0:
+            self.small_disk = name
+        else:
+            self.say(f"no disk will be full: {done.stderr.strip()}")
+
+    def unmount(self, keep):
+        """After close(). `keep`: a copy of what is on it takes its place."""
+        if self.small_disk is None:
+            return
+        path, self.small_disk = self.cluster.path(self.small_disk), None
+        if keep:
+            shutil.copytree(path, path + ".kept")
+        subprocess.run(["umount", "-l", path], check=True)
+        if keep:
+            os.rmdir(path)
+            os.rename(path + ".kept", path)
 
     def start_clients(self, driver, seed, rate):
         frontends = [f"--frontend={name},{self.cluster.address(name)},{self.cluster.nbd_uri(name)}"
@@ -182,9 +231,10 @@ class World:
                 log = self.cluster.path("log", name + ".log")
                 raise Failed(f"{name} has ended by itself; the end of {log}:\n{processes.tail(log)}")
 
-    def volume(self):
-        """As `weirctl volume show` has it; None: the frontend does not answer."""
-        shown = self.cluster.weirctl("--timeout=5", "volume", "show", VOLUME, "--output=json")
+    def volume(self, frontend=None):
+        """As `weirctl volume show` has it, from this frontend or any; None: it does not answer."""
+        at = [f"--frontend={frontend}"] if frontend else []
+        shown = self.cluster.weirctl("--timeout=5", *at, "volume", "show", VOLUME, "--output=json")
         return json.loads(shown.stdout) if shown.returncode == 0 else None
 
     def await_in_sync(self):
@@ -193,21 +243,20 @@ class World:
         while True:
             self.pause(0.2)
             volume = self.volume()
-            in_sync = volume and volume["state"] == "ACTIVE" and all(
-                t["state"] == "in_sync" for t in volume["table"]["targets"])
-            if in_sync and self._clients_follow(volume["epoch"]):
+            if self._in_sync(volume) and self._clients_follow(volume["epoch"]):
                 return time.monotonic() - begun
             if time.monotonic() - begun > HEAL_SECONDS_MAX:
                 explained = self.cluster.weirctl("--timeout=5", "explain", VOLUME)
                 raise Failed(f"not healed {HEAL_SECONDS_MAX} s after the last fault: clients {self.clients.counts}\n"
                              f"{volume}\n{explained.stdout}{explained.stderr}")
 
+    @staticmethod
+    def _in_sync(volume):
+        return volume and volume["state"] == "ACTIVE" and all(
+            t["state"] == "in_sync" for t in volume["table"]["targets"])
+
     def _clients_follow(self, epoch):
-        # The second report from now on was begun after it.
-        seen = self.clients.reports
-        while self.clients.reports < seen + 2:
-            self.pause(0.05)
-        counts = self.clients.counts
+        counts = self.clients.await_report()
         return counts["epoch"] >= epoch and counts["stale"] == 0 and counts["oldest_ms"] < 1000
 
     # --- processes ---
@@ -249,12 +298,57 @@ class World:
 
     def wipe(self, name):
         self.say(f"{name} has a new, empty disk")
-        shutil.rmtree(self.cluster.path(name))
+        for directory in self.cluster.data_dirs(name):
+            shutil.rmtree(directory)
+
+    def fill_disk(self):
+        """Until its replica tells frontends to take no more writes; not so far that one under way finds no room."""
+        self.clients.no_space(True)
+        refused = self.clients.await_report()["no_space"]
+        disk = os.statvfs(self.cluster.path(self.small_disk))
+        used_mib = (disk.f_blocks - disk.f_bfree) * disk.f_frsize >> 20
+        self.say(f"the disk of {self.small_disk} is full")
+        self._resize_disk(used_mib + FULL_MIB)
+        self._await("a write fails with ENOSPC", lambda before, now: now["no_space"] > refused)
+
+    def empty_disk(self):
+        if not self._in_sync(self.volume()):
+            raise Failed(f"a copy has left, though writes were to be refused before: {self.volume()}")
+        self.say(f"the disk of {self.small_disk} has space again")
+        self._resize_disk(DISK_MIB)
+        self._await("writes go on", lambda before, now: now["writes"] > before["writes"] and
+                    now["no_space"] == before["no_space"])
+        self.clients.no_space(False)
+
+    def _resize_disk(self, mib):
+        subprocess.run(["mount", "-o", f"remount,size={mib}m", self.cluster.path(self.small_disk)], check=True)
+
+    def _await(self, what, holds):
+        """Until that is so of two counts of the clients, one after the other."""
+        begun = time.monotonic()
+        before = now = self.clients.await_report()
+        while not holds(before, now):
+            if time.monotonic() - begun > SPACE_SECONDS_MAX:
+                raise Failed(f"not within {SPACE_SECONDS_MAX} s: {what}; clients {now}")
+            self._check_processes()
+            before, now = now, self.clients.await_report()
+        self.say(f"{what} after {time.monotonic() - begun:.1f} s")
 
     # --- networks and injected answers ---
 
     def link(self, name):
         return self.links[name]
+
+    def cut_off_frontend(self, frontend, names):
+        """From these alone; other frontends are not."""
+        self.say(f"{frontend} is cut off from {' '.join(names)}")
+        for name in names:
+            self.links[name].cut_off(self.cluster.process(frontend).pid)
+
+    def heal_links(self, names):
+        self.say(f"{' '.join(names)}: no link is cut any more")
+        for name in names:
+            self.links[name].heal()
 
     def inject(self, name, *flags):
         self.say(f"fault set {name} {' '.join(flags)}")
@@ -272,6 +366,7 @@ class World:
         """Attaches the volume at these, all at once; the clients go to the one that has it in the end."""
         self.say(f"attach at {' and '.join(frontends)}")
         self.frontend_ended = True
+        self._move_begun = time.monotonic()
         argv = [self.cluster.binary("weirctl"), f"--cluster={self.dir}", "--timeout=60", "volume", "attach", VOLUME]
         attaches = [subprocess.Popen([*argv, f"--frontend={name}"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                      text=True) for name in frontends]
@@ -280,6 +375,52 @@ class World:
             raise Failed(f"attach at {frontends}: {said}")
         self.frontend = self.volume()["frontend"] if len(frontends) > 1 else frontends[0]
         self.clients.use(self.frontend)
+
+    def await_first_io(self, what):
+        """Of the frontend that has the volume now, since the last move was begun."""
+        while True:
+            self.pause(0.1)
+            # Another one may be cut off, and know nothing.
+            volume = self.volume(self.frontend)
+            counts = self.clients.counts
+            if volume and counts["epoch"] >= volume["epoch"] and counts["first_ms"]:
+                break
+            if time.monotonic() - self._move_begun > FIRST_IO_SECONDS_MAX:
+                raise Failed(f"{what}: no request was answered within {FIRST_IO_SECONDS_MAX} s; clients {counts}")
+        took = counts["first_ms"] - round(self._move_begun * 1000)
+        self.say(f"the first request in epoch {counts['epoch']} was answered {took} ms after the move was begun")
+        self.first_io_ms[what] = max(took, self.first_io_ms.get(what, 0))
+
+    def read_at(self, frontend, seconds):
+        """A read by a client of its own: None if it was served, what it was told, "" if that was nothing."""
+        try:
+            done = self.cluster.weirctl(f"--frontend={frontend}", "io", "read", VOLUME, "--length=4KiB",
+                                        "--output-file=/dev/null", timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return ""
+        return None if done.returncode == 0 else done.stderr.strip()
+
+    def must_not_serve(self, frontend):
+        """It may answer nothing, or an error."""
+        told = self.read_at(frontend, 1.5)
+        if told is None:
+            raise Failed(f"{frontend} serves a read, though {self.frontend} has the volume")
+        self.say(f"{frontend}, cut off, says {told or 'nothing'!r}")
+
+    def must_refuse(self, frontend):
+        """Soon, and in words that name who has the volume."""
+        begun = time.monotonic()
+        while True:
+            told = self.read_at(frontend, REFUSED_SECONDS_MAX)
+            if told is None:
+                raise Failed(f"{frontend} serves a read, though {self.frontend} has the volume")
+            if f"frontend {self.frontend}" in told:
+                break
+            if time.monotonic() - begun > REFUSED_SECONDS_MAX:
+                raise Failed(f"{frontend} does not say within {REFUSED_SECONDS_MAX} s that {self.frontend} has the "
+                             f"volume, but {told!r}")
+            self.pause(0.2)
+        self.say(f"{frontend} refuses after {time.monotonic() - begun:.1f} s: {told!r}")
 
     def control(self, *arguments):
         self.say(f"weirctl {' '.join(arguments)}")

@@ -52,6 +52,24 @@ void ContractJudge::CloseUnanswered(SessionId session) {
   }
 }
 
+void ContractJudge::GoesOn(OpId id, SessionId session) {
+  const auto index = static_cast<uint64_t>(id);
+  Op& op = ops_[index];
+  CHECK(op.kind != Kind::kNone && !op.returned && !op.zombie && op.session < session);
+  op.session = session;
+  for (uint64_t b = op.range.first; b < op.range.end(); ++b) {
+    if (op.kind == Kind::kWrite || op.kind == Kind::kBarrier) Reopen(blocks_[b], index, op);
+  }
+}
+
+void ContractJudge::Reopen(Block& block, uint64_t id, const Op& op) {
+  std::erase_if(block.candidates, [id](const Candidate& c) { return c.op == id; });
+  Candidate& again = block.candidates.emplace_back();
+  again.op = id;
+  again.value = op.value;
+  again.invoked = op.invoked;
+}
+
 // --- invocations ---
 
 ContractJudge::Op& ContractJudge::Begin(OpId id, SessionId session, Kind kind, BlockRange range) {
@@ -70,7 +88,9 @@ ContractJudge::Op& ContractJudge::Begin(OpId id, SessionId session, Kind kind, B
 
 void ContractJudge::WriteInvoked(OpId id, SessionId session, BlockRange range, uint64_t value,
                                  bool fua) {
-  Begin(id, session, Kind::kWrite, range).fua = fua;
+  Op& op = Begin(id, session, Kind::kWrite, range);
+  op.value = value;
+  op.fua = fua;
   // C5: what is begun after another session is active never becomes effective.
   if (session < active_) return;
   for (uint64_t b = range.first; b < range.end(); ++b) {
@@ -146,8 +166,10 @@ void ContractJudge::WriteReturned(uint64_t id, Op& op, Outcome outcome) {
     if (it == block.candidates.end()) continue;
     if (outcome.nothing_written && !outcome.ok) {
       if (it->observed > 0) {
-        Violated("C9", absl::StrCat("block ", b, " showed barrier ", id, ", which says that "
-                                    "nothing was written"));
+        const bool barrier = op.kind == Kind::kBarrier;
+        Violated(barrier ? "C9" : "C5",
+                 absl::StrCat("block ", b, " showed ", barrier ? "barrier " : "write ", id,
+                              ", which says that nothing was written"));
       }
       block.candidates.erase(it);
       continue;

@@ -46,6 +46,10 @@ class ContractJudge {
   // sessions have left unanswered has taken effect by now, or never will.
   void Activated(SessionId session, bool resumed);
 
+  // The client of an unanswered operation goes on by itself: asks for it again in `session`, which is about to
+  // be ACTIVE. A write may take effect in both, once each, whoever has overwritten it between.
+  void GoesOn(OpId op, SessionId session);
+
   // `value` is unique to the write, or 0 for zeros (WRITE_ZEROES, DISCARD).
   void WriteInvoked(OpId op, SessionId session, BlockRange range, uint64_t value, bool fua);
   // A write that makes durable what was answered before it, and itself.
@@ -69,6 +73,7 @@ class ContractJudge {
     Kind kind = Kind::kNone;
     SessionId session{};
     BlockRange range;
+    uint64_t value = 0;  // of a write
     bool fua = false;
     bool zombie = false;  // begun when a newer session was active
     bool returned = false;
@@ -123,6 +128,8 @@ class ContractJudge {
   bool BeforeCrash(const Op& op) const { return op.session < active_ && op.invoked < crashed_; }
   // Ends what no session can bring about any more.
   void CloseUnanswered(SessionId session);
+  // It may be what the block holds, for all that is known by now.
+  static void Reopen(Block& block, uint64_t id, const Op& op);
   void Violated(const char* predicate, const std::string& what);
 
   // Forgets what no read that is under way may still see.

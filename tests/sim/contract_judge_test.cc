@@ -24,6 +24,11 @@ class Script {
     judge_.Activated(SessionId{session}, resumed);
   }
   void As(uint64_t session) { session_ = session; }
+  // The clients of these go on in it.
+  void Resume(uint64_t session, const std::vector<OpId>& ops) {
+    for (const OpId op : ops) judge_.GoesOn(op, SessionId{session});
+    Activate(session, /*resumed=*/true);
+  }
   OpId Begin(uint64_t value, bool fua = false, uint64_t block = 0) {
     judge_.WriteInvoked(Next(), Session(), {block, 1}, value, fua);
     return last_;
@@ -215,6 +220,34 @@ const Illegal kIllegal[] = {
        s.Read(kFirst);
        s.Read(kA);
      }},
+    {"C1", "a write that goes on is answered, and lands once more after it was overwritten",
+     [](Script& s) {
+       const OpId a = s.Begin(kA);
+       s.Resume(2, {a});
+       s.Ok(a);
+       s.Write(kB);
+       s.Read(kA);
+     }},
+    {"C1", "a write that goes on is answered, and lost",
+     [](Script& s) {
+       const OpId a = s.Begin(kA);
+       s.Resume(2, {a});
+       s.Ok(a);
+       s.Read(kFirst);
+     }},
+    {"C1", "a write that goes on ends with the next session, unless its client goes on again",
+     [](Script& s) {
+       s.Resume(2, {s.Begin(kA)});
+       s.Activate(3, /*resumed=*/true);
+       s.Read(kFirst);
+       s.Read(kA);
+     }},
+    {"C5", "a write that says that nothing was written had been seen",
+     [](Script& s) {
+       const OpId a = s.Begin(kA);
+       s.Read(kA);
+       s.Fails(a, /*nothing_written=*/true);
+     }},
     {"C5", "a write begun after the resume by the session before is acknowledged",
      [](Script& s) { s.Activate(2, /*resumed=*/true); s.As(1); s.Write(kA); }},
     {"C1", "a failed write lands after it was not there (C7)",
@@ -264,6 +297,32 @@ TEST(ContractJudgeTest, RejectsHistoriesThatBreakThePredicates) {
     EXPECT_TRUE(absl::StrContains(script.violation(), one.predicate))
         << one.name << ": '" << script.violation() << "'";
   }
+}
+
+TEST(ContractJudgeTest, AWriteThatGoesOnMayLandInTheNextSessionThoughItWasNotThere) {
+  Script script;
+  const OpId a = script.Begin(kA);
+  const OpId flush = script.BeginFlush();
+  script.Resume(2, {a, flush});
+  script.Read(kFirst);
+  script.Read(kA);
+  script.Ok(a);
+  script.Ok(flush);
+  script.Read(kA);
+  EXPECT_EQ(script.violation(), "");
+}
+
+// "Resume: in-flight writes may be applied twice until acked."
+TEST(ContractJudgeTest, AWriteThatGoesOnMayBeAppliedTwice) {
+  Script script;
+  const OpId a = script.Begin(kA);
+  script.Read(kA);
+  script.Write(kB, /*fua=*/true);
+  script.Resume(2, {a});
+  script.Read(kB);
+  script.Read(kA);
+  script.Ok(a);
+  EXPECT_EQ(script.violation(), "");
 }
 
 // "C13: EIO on read or write is always safe."
