@@ -1,5 +1,6 @@
 """Wrong flags, wrong sizes, things in use: a clear error, an exit code, nothing lost."""
 
+import json
 import os
 import shutil
 import socket
@@ -138,6 +139,57 @@ class BadInputTest(harness.ClusterTest):
         handle.pwrite(b"s" * BLOCK, 0)
         handle.flush()
         self.assertEqual(handle.pread(BLOCK, 0), b"s" * BLOCK)
+
+
+class OtherCatalogTest(unittest.TestCase):
+    """A frontend that runs on a catalog which is not that of its replicas."""
+
+    def setUp(self):
+        self.clusters = [harness.RealCluster("--size=64MiB") for _ in range(2)]
+        for cluster in self.clusters:
+            self.addCleanup(cluster.close)
+            cluster.up()
+        self.own, other = self.clusters
+        self.handle = self.own.connect()
+        self.data = os.urandom(harness.MIB)
+        self.handle.pwrite(self.data, 0)
+        self.handle.flush()
+        self.handle.shutdown()
+        other.ops("down")
+        self.own.ops("stop", "volume")
+        self.catalog = os.path.join(self.own.dir, "catalog")
+        os.rename(self.catalog, self.catalog + ".own")
+
+    def expect_refused(self, *command):
+        refused = self.own.weirctl(*command, check=False)
+        self.assertNotEqual(refused.returncode, 0, refused.stdout)
+        return refused.stderr
+
+    def expect_own_volume_is_well(self):
+        self.own.ops("stop", "volume")
+        shutil.rmtree(self.catalog)
+        os.rename(self.catalog + ".own", self.catalog)
+        self.own.ops("start", "volume")
+        self.assertEqual(bytes(self.own.connect().pread(harness.MIB, 0)), self.data)
+        shown = json.loads(self.own.weirctl("volume", "show", "demo", "--output=json").stdout)
+        self.assertEqual([t["state"] for t in shown["table"]["targets"]], ["in_sync"] * 3)
+
+    BELONGS = r"replica\d at [\d.:]+ belongs to cluster \w+, this one is \w+; use another replica, or the catalog it was made with"
+
+    def test_a_new_one_makes_no_volume_and_knows_none(self):
+        self.own.ops("start", "volume")
+        self.assertRegex(self.expect_refused("volume", "create", "other", "--size=1MiB"), self.BELONGS)
+        self.assertIn("demo", self.expect_refused("volume", "attach", "demo"))
+        self.expect_own_volume_is_well()
+
+    def test_another_clusters_makes_no_volume_and_attaches_none(self):
+        shutil.copytree(os.path.join(self.clusters[1].dir, "catalog"), self.catalog)
+        self.own.ops("start", "volume")
+        self.assertRegex(self.expect_refused("volume", "create", "other", "--size=1MiB"), self.BELONGS)
+        self.assertRegex(self.expect_refused("volume", "attach", "demo"),
+                         r"^weirctl: replica replica\d at [\d.:]+: sealing it: this replica belongs to cluster \w+, not to \w+; "
+                         "check the replica's address")
+        self.expect_own_volume_is_well()
 
 
 class ClusterScriptTest(unittest.TestCase):

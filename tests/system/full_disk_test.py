@@ -33,6 +33,8 @@ class FullDiskTest(unittest.TestCase):
                 written = i + 1
         self.assertEqual(caught.exception.errno, "ENOSPC")
         self.assertGreater(written, 20)
+        explained = self.cluster.weirctl("explain", "demo").stdout
+        self.assertRegex(explained, r"replica replica\d has no space left: until it has, every write is answered with ENOSPC")
         handle.flush()
         for i in range(written):
             self.assertEqual(handle.pread(MIB, i * MIB), bytes([i % 251 + 1]) * MIB, f"MiB {i}")
@@ -50,6 +52,7 @@ class FullDiskTest(unittest.TestCase):
                 return False
 
         harness.wait_until(can_write, 120, "space comes back after a discard")
+        self.assertNotIn("no space left", self.cluster.weirctl("explain", "demo").stdout)
         handle.flush()
         self.assertEqual(handle.pread(MIB, 0), b"a" * MIB)
         self.assertEqual(handle.pread(MIB, MIB), bytes(MIB))

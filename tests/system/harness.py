@@ -4,6 +4,7 @@ The cluster is ops/cluster's, so each test also tests that. It ends with the tes
 class that asked for it, whatever happened, and only by the pids that it knows.
 """
 
+import json
 import os
 import shlex
 import shutil
@@ -156,6 +157,28 @@ class ClusterTest(unittest.TestCase):
         with self.assertRaises(nbd.Error) as caught:
             call()
         return caught.exception.errno
+
+
+class SteadyClient:
+    """tests/system/steady_client.py; each lap says what it has seen."""
+
+    def __init__(self, uri):
+        script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "steady_client.py")
+        self.process = subprocess.Popen([sys.executable, script, uri], text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def lap(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the client has ended with {self.process.wait(30)}: see its error above")
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
 
 
 def random_file(path, size):

@@ -9,7 +9,7 @@ import time
 import urllib.request
 
 import stranger
-from harness import ROOT, ClusterTest, cluster_lib, run, wait_until
+from harness import ROOT, ClusterTest, SteadyClient, cluster_lib, run, wait_until
 
 # A request that waits as long has been hurt. Without an attack the longest is about 0.1 s on a machine that has other work.
 REQUEST_SECONDS_MAX = 2.0
@@ -48,28 +48,6 @@ class Watched:
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
-
-
-class SteadyClient:
-    """tests/system/steady_client.py; each lap says what it has seen."""
-
-    def __init__(self, uri):
-        script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "steady_client.py")
-        self.process = subprocess.Popen([sys.executable, script, uri], text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
-
-    def lap(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError(f"the client has ended with {self.process.wait(30)}: see its error above")
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
 
 
 class HostileTest(ClusterTest):

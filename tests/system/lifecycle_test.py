@@ -10,7 +10,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-from harness import ROOT, ClusterTest, run, wait_until
+from harness import ROOT, ClusterTest, SteadyClient, run, wait_until
 from weir_ops import cluster as cluster_lib
 
 BIN = os.path.join(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "out"), "bin")
@@ -147,6 +147,30 @@ class ConfigTest(unittest.TestCase):
         wait_until(lambda: "serving replica=of-the-file listen=127.0.0.1:" in said(), 30, "it serves")
         replica.send_signal(signal.SIGTERM)
         self.assertEqual(replica.wait(30), 0)
+
+
+class PlannedRestartTest(ClusterTest):
+    # A shutdown takes a second or so; one that is back within this has not left.
+    up_flags = ("--size=64MiB", "--volume-flags=--leave_after=60s")
+
+    def test_replicas_that_are_restarted_in_turn_under_writes_need_no_rebuild(self):
+        client = SteadyClient(self.cluster.uri)
+        self.addCleanup(client.close)
+        for name in ("replica1", "replica2", "replica3"):
+            self.assertGreater(client.lap()["requests"], 0)
+            self.assertIn("stopped", self.cluster.ops("stop", name).stdout)
+            self.cluster.ops("start", name)
+            up = f'weir_volume_target_up{{replica="{name}",volume="demo"}} 1'
+            wait_until(lambda: up in self.cluster.metrics("volume"), 30, f"{name} is back")
+        client.lap()
+        client.close()
+        self.cluster.weirctl("volume", "flush", "demo")
+        # Who leaves and who is brought back is said in these words.
+        said = self.cluster.log("volume")
+        self.assertNotIn("has left", said)
+        self.assertNotIn("in sync again", said)
+        for name in ("replica1", "replica2", "replica3"):
+            self.assertNotIn(" join=", self.cluster.log(name))
 
 
 class ReloadTest(unittest.TestCase):

@@ -139,6 +139,8 @@ void Engine::State::Commit(Table table) {
     }
     floor.emplace_back(options_.epoch, synced);
   }
+  std::vector<std::string> reasons;
+  for (const Target& target : targets_) reasons.push_back(target.leaving ? target.reason : "");
   for (Target& target : targets_) {
     const bool stays =
         table.targets[static_cast<size_t>(target.id)].state == TargetState::kInSync;
@@ -147,7 +149,7 @@ void Engine::State::Commit(Table table) {
     if (!stays) target.in_doubt = true;
   }
   change_ = MembersChange{table, /*for_resume=*/false};
-  Emit(CommitMembers{std::move(table), std::move(floor)});
+  Emit(CommitMembers{std::move(table), std::move(floor), std::move(reasons)});
 }
 
 void Engine::State::MembersCommitted(const absl::Status& status) {

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
 #include "proto/base/errno.h"
@@ -145,8 +146,10 @@ bool Takeover::MayGiveUpUnsealed() const {
 void Takeover::GiveUp(uint32_t member, absl::Status why, TakeoverEffects& effects) {
   TakeoverMember& known = record_.members[member];
   if (first_refusal_.ok()) {
-    first_refusal_ =
-        absl::Status(why.code(), absl::StrCat("replica ", known.replica, " ", why.message()));
+    // What a call answered names it already.
+    const std::string name = absl::StrCat("replica ", known.replica, " ");
+    const bool named = absl::StartsWith(why.message(), name);
+    first_refusal_ = absl::Status(why.code(), absl::StrCat(named ? "" : name, why.message()));
   }
   members_[member].state = Member::State::kOut;
   known.in_sync = false;

@@ -199,6 +199,7 @@ struct CompleteControl {
 struct CommitMembers {
   Table table;
   std::vector<Position> floor;  // by lane: what each of these members has synced
+  std::vector<std::string> reasons;  // by target, for people: why it leaves; empty: it does not
 };
 
 // Look into the catalog, as it is now, whether the volume's epoch is still this one. Answered by EpochChecked; one

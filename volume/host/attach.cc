@@ -25,7 +25,15 @@ constexpr absl::Duration kForcedDetachDeadline = absl::Seconds(2);
 constexpr absl::Duration kExitDetachDeadline = absl::Seconds(5);
 
 // Says which members have left, and which are back, by a change that the catalog has taken.
-void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after) {
+void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after,
+                const engine::CommitMembers& commit) {
+  const auto reason_of = [&commit](const std::string& replica) -> std::string {
+    for (size_t i = 0; i < commit.reasons.size(); ++i) {
+      if (commit.table.targets[i].replica != replica || commit.reasons[i].empty()) continue;
+      return absl::StrCat(": ", commit.reasons[i]);
+    }
+    return "";
+  };
   const auto in_sync = absl::c_count_if(
       after.members(), [](const v1::Member& member) { return member.in_sync(); });
   for (const v1::Member& member : after.members()) {
@@ -36,8 +44,8 @@ void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after) {
     if (member.in_sync() == was_in_sync) continue;
     const std::string said = absl::StrCat(
         "volume=", after.name(), " replica=", member.replica(), " epoch=", after.epoch(),
-        member.in_sync() ? " is in sync again; " : " has left; ", in_sync, " of ",
-        after.members_size(), " members are in sync");
+        member.in_sync() ? " is in sync again" : absl::StrCat(" has left", reason_of(member.replica())),
+        "; ", in_sync, " of ", after.members_size(), " members are in sync");
     if (member.in_sync()) {
       LOG(INFO) << said;
     } else {
@@ -262,7 +270,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
       before = record;
       return after = WithMembers(std::move(record), commit);
     }));
-    LogMembers(before, after);
+    LogMembers(before, after, commit);
     return absl::OkStatus();
   };
   config.check_epoch = [weak = std::weak_ptr<Attached>(attached), catalog = catalog_.get()]() -> absl::Status {

@@ -152,6 +152,16 @@ void ExplainSlow(const engine::TargetView& target, const HostOptions& options,
   out->add_actions(absl::StrCat("look at the disk, the load and the network of replica ", name));
 }
 
+// Known when it was last connected; while it may come back, that is what writes go by.
+void ExplainFull(const engine::TargetView& target, v1::ExplainResponse* out) {
+  const std::string& name = target.config.replica;
+  out->add_facts(absl::StrCat("replica ", name, " has no space left: until it has, every write is "
+                              "answered with ENOSPC; reads, flushes and discards go on"));
+  out->add_next(absl::StrCat("writes succeed again by themselves once replica ", name, " has space"));
+  out->add_actions(absl::StrCat("free or add space on the disks of replica ", name,
+                                ", or discard blocks that are not needed (fstrim)"));
+}
+
 // What one target adds to the explanation.
 void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
                    engine::Time now, v1::ExplainResponse* out) {
@@ -159,6 +169,10 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
   const absl::Duration since = absl::Trunc(now - target.since, absl::Seconds(1));
   const std::string because =
       target.reason.empty() ? "" : absl::StrCat(": ", target.reason);
+  if (target.space_exhausted &&
+      (target.health == Health::kConnected || target.health == Health::kConnecting)) {
+    ExplainFull(target, out);
+  }
   if (target.joining) return ExplainJoining(target, out);
   switch (target.health) {
     case Health::kConnected:

@@ -441,6 +441,33 @@ TEST(ExplainTest, NamesTheReplicaWithDamagedBlocks) {
   EXPECT_EQ(DescribeVolume(record, &view, true, false, false).table().targets(0).repaired_blocks(), 3u);
 }
 
+TEST(ExplainTest, SaysThatWritesGetEnospcWhileAReplicaIsFullAndWhatToDo) {
+  v1::VolumeRecord record;
+  engine::EngineView view;
+  engine::TargetView& target = view.targets.emplace_back();
+  target.config.replica = "r1";
+  target.health = engine::TargetView::Health::kConnected;
+  const auto told = [&] {
+    return ExplainVolume(record, &view, true, false, false, HostOptions(), absl::ZeroDuration());
+  };
+  EXPECT_EQ(told().facts_size() + told().next_size() + told().actions_size(), 0);
+  target.space_exhausted = true;
+  ASSERT_EQ(told().facts_size(), 1);
+  EXPECT_TRUE(absl::StrContains(told().facts(0), "replica r1 has no space left")) << told().facts(0);
+  EXPECT_TRUE(absl::StrContains(told().facts(0), "ENOSPC")) << told().facts(0);
+  ASSERT_EQ(told().next_size(), 1);
+  EXPECT_TRUE(absl::StrContains(told().next(0), "by themselves")) << told().next(0);
+  ASSERT_EQ(told().actions_size(), 1);
+  EXPECT_TRUE(absl::StrContains(told().actions(0), "replica r1")) << told().actions(0);
+  EXPECT_TRUE(absl::StrContains(told().actions(0), "discard")) << told().actions(0);
+  // While it is brought back writes fail because of it too; once it is out they do not.
+  target.joining = true;
+  EXPECT_TRUE(absl::StrContains(told().ShortDebugString(), "no space left"));
+  target.joining = false;
+  target.health = engine::TargetView::Health::kOut;
+  EXPECT_FALSE(absl::StrContains(told().ShortDebugString(), "no space left"));
+}
+
 TEST(ExplainTest, SaysWhatRequestsWaitForWhatIsDurableAndWhoseErrorsWereHidden) {
   engine::Stats stats;
   const auto told = [&stats] {
