@@ -151,6 +151,11 @@ absl::Status ModelStore::DeleteVolume(VolumeId) {
   for (auto& batches : unsynced_) batches.clear();
   promised_ = 0;
   pins_.clear();
+  record_ = store::RecordCopy();
+  update_version_ = 0;
+  told_ = false;
+  keep_after_.clear();
+  rotten_.clear();
   return absl::OkStatus();
 }
 
@@ -165,6 +170,7 @@ absl::StatusOr<store::VolumeState> ModelStore::GetVolume(VolumeId id) const {
   state.geometry = geometry_;
   state.promised_epoch = promised_;
   for (const Pin& pin : pins_) state.pins.push_back(pin.id);
+  std::sort(state.pins.begin(), state.pins.end());
   for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
     store::LaneState lane;
     lane.lane = LaneId{i};
@@ -343,18 +349,18 @@ absl::StatusOr<store::Tail> ModelStore::ReadTail(VolumeId, LaneId id, Position f
 
 absl::Status ModelStore::AdoptTail(VolumeId, const store::Tail& tail) {
   if (!health_.ok()) return health_;
+  for (const store::ChangeEntry& change : tail.changes) {
+    if (change.range.end() > geometry_.size_blocks) return absl::InvalidArgumentError("it is past the volume's end");
+  }
   if (HasInvalid(Index(tail.lane))) return absl::FailedPreconditionError("blocks are to be copied");
   const Position at = now_.lanes[Index(tail.lane)].position;
   if (at == tail.to) return absl::OkStatus();
   if (at != tail.expected) return absl::AbortedError("the lane is elsewhere");
-  for (const Change& change : now_.lanes[Index(tail.lane)].changes) {
-    if (change.position > tail.from) {
-      return absl::FailedPreconditionError("it was written to above the tail");
-    }
-  }
-  for (const store::BlockVersion& version : tail.versions) {
-    if (version.block >= now_.blocks.size()) return absl::InvalidArgumentError("it is past the volume's end");
-  }
+  // Bases without writes are all that may be given up for another history.
+  const Lane& lane = now_.lanes[Index(tail.lane)];
+  bool written = at != tail.from && (!OnHistory(lane, tail.from) || lane.trimmed > tail.from);
+  for (const Change& change : lane.changes) written |= change.position > tail.from;
+  if (written) return absl::FailedPreconditionError("it was written to above the tail");
   Batch batch;
   batch.lane = Index(tail.lane);
   batch.to = tail.to;
@@ -380,7 +386,8 @@ absl::Status ModelStore::TakeBase(VolumeId, Epoch epoch, Epoch act_epoch,
   }
   for (const auto& [id, position] : expected) {
     const Position at = now_.lanes[Index(id)].position;
-    if (at != base && at != position) return absl::AbortedError("a lane is elsewhere");
+    const bool as_expected = at == position && at.epoch() < epoch;
+    if (at != base && !as_expected) return absl::AbortedError("a lane is elsewhere");
   }
   for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
     const Lane& lane = now_.lanes[i];

@@ -4,7 +4,7 @@
 // The disk is an image (what is on the medium) and, for each flush domain, the batches written
 // since its last sync, in order. A power cut keeps a prefix of each domain's batches, as
 // a write-ahead log does. store_conformance_test.cc holds this model and the RocksDB store
-// against each other.
+// against each other, and names where they may differ.
 //
 // Thread-safety: none. One volume.
 #ifndef WEIR_TESTS_SIM_MODEL_STORE_H_
@@ -66,7 +66,7 @@ class ModelStore final : public store::Store, public ReplicaStore {
   absl::StatusOr<store::SpaceUsed> GetSpaceUsed(VolumeId id) const override;
   absl::Status UpdateVolume(VolumeId id, const store::VolumeUpdate& update) override;
   absl::Status KeepRecord(VolumeId id, const store::RecordCopy& copy) override;
-  absl::StatusOr<store::RecordCopy> GetRecord(VolumeId) const override { return record_; }
+  absl::StatusOr<store::RecordCopy> GetRecord(VolumeId id) const override;
   absl::StatusOr<std::vector<store::BlockVersion>> ReadPinned(VolumeId id, uint64_t pin,
                                                               BlockRange range) const override;
   absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
@@ -105,6 +105,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   bool HasSpaceFor(uint64_t bytes) const override { return !full_; }
 
  private:
+  static constexpr uint64_t kNoWatermark = ~uint64_t{0};
+
   // `range` changed at `position`, or at some point after `made_after` and up to `position`.
   struct Change {
     Position position;
@@ -119,6 +121,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
     Position noted;                           // every member has synced it, as we were told
     uint64_t join_id = 0;
     Position join_to;
+    // Of a lane that is copied whole, in order: all at or past it is marked, also what is there only once it grows.
+    uint64_t watermark = kNoWatermark;
   };
   struct Image {
     std::vector<Lane> lanes;

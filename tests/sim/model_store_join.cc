@@ -87,6 +87,7 @@ absl::Status ModelStore::BeginJoin(VolumeId, const store::JoinLane& join) {
     };
     if (join.everything) {
       mark({0, geometry_.size_blocks});
+      at.watermark = 0;
       at.changes.clear();
       at.trimmed = join.to;
       at.noted = Position();
@@ -148,13 +149,22 @@ absl::Status ModelStore::CopyIn(VolumeId, const store::CopyPart& part) {
   if (!health_.ok()) return health_;
   const uint32_t index = Index(part.lane);
   const Lane& lane = now_.lanes[index];
-  if (lane.join_id != part.join_id || lane.join_to != part.to) {
+  if (lane.join_id == 0 || lane.join_id != part.join_id || lane.join_to != part.to) {
     return absl::AbortedError("of another join");
+  }
+  uint64_t watermark = lane.watermark;
+  for (const BlockRange& range : part.ranges) {
+    if (range.end() <= watermark) continue;
+    for (uint64_t b = watermark; b < range.first; ++b) {
+      if (OfLane(b, index)) return absl::FailedPreconditionError("blocks before it are to be copied first");
+    }
+    watermark = range.end();
   }
   Batch batch;
   batch.lane = index;
   batch.to = lane.position;
-  batch.more = [this, part, index](Image& image) {
+  batch.more = [this, part, index, watermark](Image& image) {
+    image.lanes[index].watermark = watermark;
     for (const BlockRange& range : part.ranges) {
       for (uint64_t b = range.first; b < range.end(); ++b) {
         if (!OfLane(b, index) || !image.invalid[b]) continue;
@@ -226,15 +236,19 @@ absl::StatusOr<store::InvalidPage> ModelStore::InvalidBlocks(VolumeId, LaneId id
 absl::Status ModelStore::FinishJoin(VolumeId, uint64_t join_id) {
   if (!health_.ok()) return health_;
   for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
-    if (HasInvalid(i)) return absl::FailedPreconditionError("blocks are still marked");
     const uint64_t has = now_.lanes[i].join_id;
     if (has != 0 && has != join_id) return absl::AbortedError("of another join");
+    if (HasInvalid(i)) return absl::FailedPreconditionError("blocks are still marked");
   }
   for (uint32_t i = 0; i < now_.lanes.size(); ++i) {
     Batch batch;
     batch.lane = i;
     batch.to = now_.lanes[i].position;
-    batch.more = [i](Image& image) { image.lanes[i].join_id = 0; };
+    batch.more = [i](Image& image) {
+      image.lanes[i].join_id = 0;
+      image.lanes[i].join_to = Position();
+      image.lanes[i].watermark = kNoWatermark;
+    };
     Commit(std::move(batch));
   }
   return absl::OkStatus();

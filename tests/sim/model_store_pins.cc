@@ -21,7 +21,9 @@ absl::Status ModelStore::UpdateVolume(VolumeId, const store::VolumeUpdate& updat
   geometry_.size_blocks = std::max(geometry_.size_blocks, update.size_blocks);
   for (Image* image : {&now_, &disk_}) {
     image->blocks.resize(geometry_.size_blocks);
-    image->invalid.resize(geometry_.size_blocks);
+    for (uint64_t b = image->invalid.size(); b < geometry_.size_blocks; ++b) {
+      image->invalid.push_back(b >= image->lanes[Index(geometry_.lanes.LaneOf(b))].watermark);
+    }
   }
   return absl::OkStatus();
 }
@@ -31,6 +33,11 @@ absl::Status ModelStore::KeepRecord(VolumeId, const store::RecordCopy& copy) {
   if (!has_volume_) return ErrnoToStatus(ENOENT, "no such volume");
   if (std::pair(copy.epoch, copy.revision) >= std::pair(record_.epoch, record_.revision)) record_ = copy;
   return absl::OkStatus();
+}
+
+absl::StatusOr<store::RecordCopy> ModelStore::GetRecord(VolumeId) const {
+  if (!has_volume_) return ErrnoToStatus(ENOENT, "no such volume");
+  return record_;
 }
 
 absl::StatusOr<Position> ModelStore::PinnedAt(uint64_t pin, uint32_t lane) const {
