@@ -45,9 +45,13 @@ class CorruptionTest : public ::testing::Test {
     FlushAll(&machine);
     absl::Status status = extras_.Make(machine.store.get(), workload_.model());
     ASSERT_TRUE(status.ok()) << status;
-    older_["of the life before"] = machine.fs->AfterKill();
-    machine.store.reset();
-    ASSERT_TRUE(machine.Open(kDirectories).ok());
+    older_["of a life before"] = machine.fs->AfterKill();
+    // Two lives: one directory may be one behind the others, as a start that was cut leaves it.
+    for (int i = 0; i < 2; ++i) {
+      machine.store.reset();
+      ASSERT_TRUE(machine.Open(kDirectories).ok());
+    }
+    older_["of this life"] = machine.fs->AfterKill();
     Write(&machine, 30);
     ASSERT_TRUE(workload_.NotePoints(machine.store.get()).ok());
     Write(&machine, 30);
@@ -241,13 +245,11 @@ TEST_F(CorruptionTest, AFileSwappedForAnOlderCopyIsFound) {
     });
   }
   for (const auto& [kind, count] : swapped) std::cout << count << " older copies of " << kind << "\n";
-  // In each directory. All other files stay as they were made.
-  const std::map<std::string, int> expected = {
-      {".log of this WAL", kDirectories},        {"CURRENT of the life before", kDirectories},
-      {"FLOOR of the life before", kDirectories}, {"FLOOR of this WAL", kDirectories},
-      {"MANIFEST- of this WAL", kDirectories},
-  };
-  EXPECT_EQ(swapped, expected);
+  // Of other kinds no file changes while its name stays, once it is written.
+  for (const char* what : {".log of this WAL", "MANIFEST- of this life", "CURRENT of a life before",
+                           "FLOOR of a life before", "FLOOR of this life", "FLOOR of this WAL"}) {
+    EXPECT_GE(swapped[what], 1) << what;
+  }
 }
 
 // What fits together is found all the same: by the floor, or, if that is older too, by the other directories.
@@ -256,7 +258,7 @@ TEST_F(CorruptionTest, OlderFilesThatFitTogetherAreFound) {
     for (int i = 0; i < kDirectories; ++i) {
       for (const bool floor_too : {false, true}) {
         // Nothing tells a whole directory from what it was in this life.
-        if (floor_too && which == "of this WAL") continue;
+        if (floor_too && which != "of a life before") continue;
         Machine after(image_->AfterKill());
         const std::string directory = Machine::Directory(i) + "/";
         for (const std::string& path : image_->Files()) {
