@@ -3,6 +3,7 @@
 // be right; never quietly have less than was synced.
 #include <algorithm>
 #include <functional>
+#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,13 +12,16 @@
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "replica/store/store.h"
+#include "replica/store/testing/extras.h"
 #include "replica/store/testing/machine.h"
 #include "replica/store/testing/workload.h"
 
 namespace weir::store {
 namespace {
 
+using testing::Extras;
 using testing::FaultFs;
+using testing::Leniency;
 using testing::Machine;
 using testing::Workload;
 
@@ -31,17 +35,32 @@ using Damage = std::function<bool(FaultFs* fs, const std::string& path)>;
 
 class CorruptionTest : public ::testing::Test {
  protected:
-  // A store with a live WAL, tables, blobs and unsynced writes on top, and an
-  // image of its disk from some time before.
+  // A store with a live WAL, tables, blobs and unsynced writes on top, pins,
+  // marks and a record's copy, and images of its disk from some time before.
   void SetUp() override {
     Machine machine(std::make_shared<FaultFs>());
     ASSERT_TRUE(machine.Open(kDirectories).ok());
     ASSERT_TRUE(workload_.Attach(machine.store.get()).ok());
     Write(&machine, 12);
-    older_ = machine.fs->AfterKill();
+    FlushAll(&machine);
+    absl::Status status = extras_.Make(machine.store.get(), workload_.model());
+    ASSERT_TRUE(status.ok()) << status;
+    older_["of a life before"] = machine.fs->AfterKill();
+    // Two lives: one directory may be one behind the others, as a start that was cut leaves it.
+    for (int i = 0; i < 2; ++i) {
+      machine.store.reset();
+      ASSERT_TRUE(machine.Open(kDirectories).ok());
+    }
+    older_["of this life"] = machine.fs->AfterKill();
     Write(&machine, 30);
     ASSERT_TRUE(workload_.NotePoints(machine.store.get()).ok());
     Write(&machine, 30);
+    FlushAll(&machine);
+    // So little that the WALs do not change.
+    older_["of this WAL"] = machine.fs->AfterKill();
+    status = extras_.Script(machine.store.get(), workload_.model());
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_TRUE(workload_.Write(machine.store.get(), 2, 2).ok());
     FlushAll(&machine);
     ASSERT_TRUE(workload_.Write(machine.store.get(), 2, 2).ok());
     image_ = machine.fs->AfterKill();
@@ -56,6 +75,13 @@ class CorruptionTest : public ::testing::Test {
     for (int i = 0; i < kDirectories; ++i) {
       ASSERT_TRUE(workload_.Flush(machine->store.get(), i).ok());
     }
+  }
+
+  // OK if what opened is right. By `leniency` reads may fail.
+  absl::Status Check(Store* store, Leniency leniency = {}) {
+    const absl::Status status = workload_.model().Check(store, workload_.model().answered(), leniency);
+    if (!status.ok()) return status;
+    return extras_.Check(store, workload_.model(), extras_.answered(), leniency);
   }
 
   // Applies `damage` to each file, and judges what opens.
@@ -73,9 +99,7 @@ class CorruptionTest : public ::testing::Test {
             << status;
         continue;
       }
-      status = workload_.model().Check(after.store.get(),
-                                       workload_.model().answered(),
-                                       {.read_errors = true});
+      status = Check(after.store.get(), {.read_errors = true});
       ++outcomes[status.ok() ? "right or read errors" : "WRONG"];
       EXPECT_TRUE(status.ok()) << name << " " << path << ": " << status;
     }
@@ -85,7 +109,8 @@ class CorruptionTest : public ::testing::Test {
   }
 
   Workload workload_{1, kVolume, kGeometry};
-  std::shared_ptr<FaultFs> older_;
+  Extras extras_{kVolume};
+  std::map<std::string, std::shared_ptr<FaultFs>> older_;  // by what it is
   std::shared_ptr<FaultFs> image_;
 };
 
@@ -101,8 +126,7 @@ TEST_F(CorruptionTest, CoversEveryKindOfFile) {
   // Undamaged, it opens and is right.
   Machine after(image_->AfterKill());
   ASSERT_TRUE(after.Open(kDirectories).ok());
-  absl::Status status =
-      workload_.model().Check(after.store.get(), workload_.model().answered());
+  const absl::Status status = Check(after.store.get());
   EXPECT_TRUE(status.ok()) << status;
 }
 
@@ -198,14 +222,62 @@ TEST_F(CorruptionTest, AMisdirectedWriteIsFound) {
   }
 }
 
+// The kind of a file that changes while its name stays.
+std::string KindOf(const std::string& path) {
+  for (const char* kind : {".log", "MANIFEST-", "CURRENT", "FLOOR"}) {
+    if (absl::StrContains(path, kind)) return kind;
+  }
+  return path;
+}
+
 TEST_F(CorruptionTest, AFileSwappedForAnOlderCopyIsFound) {
-  const std::vector<std::string> files = older_->Files();
-  Loop("older copy", [&](FaultFs* fs, const std::string& path) {
-    if (std::find(files.begin(), files.end(), path) == files.end()) return false;
-    if (older_->Content(path) == fs->Content(path)) return false;
-    fs->SetContent(path, older_->Content(path));
-    return true;
-  });
+  std::map<std::string, int> swapped;  // by kind
+  for (const auto& image : older_) {
+    const std::string& which = image.first;
+    const std::shared_ptr<FaultFs>& older = image.second;
+    const std::vector<std::string> files = older->Files();
+    Loop("older copy", [&](FaultFs* fs, const std::string& path) {
+      if (std::find(files.begin(), files.end(), path) == files.end()) return false;
+      if (older->Content(path) == fs->Content(path)) return false;
+      fs->SetContent(path, older->Content(path));
+      ++swapped[KindOf(path) + " " + which];
+      return true;
+    });
+  }
+  for (const auto& [kind, count] : swapped) std::cout << count << " older copies of " << kind << "\n";
+  // Of other kinds no file changes while its name stays, once it is written.
+  for (const char* what : {".log of this WAL", "MANIFEST- of this life", "CURRENT of a life before",
+                           "FLOOR of a life before", "FLOOR of this life", "FLOOR of this WAL"}) {
+    EXPECT_GE(swapped[what], 1) << what;
+  }
+}
+
+// What fits together is found all the same: by the floor, or, if that is older too, by the other directories.
+TEST_F(CorruptionTest, OlderFilesThatFitTogetherAreFound) {
+  for (const auto& [which, older] : older_) {
+    for (int i = 0; i < kDirectories; ++i) {
+      for (const bool floor_too : {false, true}) {
+        // Nothing tells a whole directory from what it was in this life.
+        if (floor_too && which != "of a life before") continue;
+        Machine after(image_->AfterKill());
+        const std::string directory = Machine::Directory(i) + "/";
+        for (const std::string& path : image_->Files()) {
+          const bool stays = absl::EndsWith(path, "/FLOOR");
+          if (absl::StartsWith(path, directory) && !stays) after.fs->Remove(path);
+        }
+        for (const std::string& path : older->Files()) {
+          const bool stays = absl::EndsWith(path, "/FLOOR") && !floor_too;
+          if (absl::StartsWith(path, directory) && !stays) {
+            after.fs->SetContent(path, older->Content(path));
+          }
+        }
+        after.OpenFaster();
+        const absl::Status status = after.Open(kDirectories);
+        EXPECT_TRUE(absl::IsDataLoss(status)) << which << " " << directory << (floor_too ? " with its floor " : " ")
+                                              << status;
+      }
+    }
+  }
 }
 
 TEST_F(CorruptionTest, AMissingFileIsFound) {
@@ -230,8 +302,7 @@ TEST_F(CorruptionTest, AWalOrManifestThatEndsEarlyAnywhereIsFound) {
       after.fs->SetContent(path, content.substr(0, size));
       after.OpenFaster();
       if (!after.Open(kDirectories).ok()) continue;
-      absl::Status status = workload_.model().Check(
-          after.store.get(), workload_.model().answered());
+      const absl::Status status = Check(after.store.get());
       EXPECT_TRUE(status.ok()) << path << " cut at " << size << " of "
                                << content.size() << ": " << status;
     }
@@ -247,8 +318,7 @@ TEST_F(CorruptionTest, EachPairOfDatabaseFilesSwappedIsFound) {
     after.fs->SetContent(files[i + 1], first);
     after.OpenFaster();
     if (!after.Open(kDirectories).ok()) continue;
-    absl::Status status = workload_.model().Check(
-        after.store.get(), workload_.model().answered(), {.read_errors = true});
+    const absl::Status status = Check(after.store.get(), {.read_errors = true});
     EXPECT_TRUE(status.ok())
         << files[i] << " and " << files[i + 1] << ": " << status;
   }

@@ -219,9 +219,18 @@ IOStatus GuardFs::NewDirectory(const std::string& name,
   return status;
 }
 
+IOStatus GuardFs::SyncDirectoryOf(const std::string& path, const IOOptions& options, IODebugContext* dbg) {
+  std::unique_ptr<rocksdb::FSDirectory> directory;
+  const IOStatus status = NewDirectory(path.substr(0, path.rfind('/')), options, &directory, dbg);
+  return status.ok() ? directory->Fsync(options, dbg) : status;
+}
+
 IOStatus GuardFs::RenameFile(const std::string& from, const std::string& to,
                              const IOOptions& options, IODebugContext* dbg) {
   IOStatus status = Thawed();
+  if (!status.ok()) return status;
+  // Else a power cut might keep this alone, not the MANIFEST and the tables that recovery has made.
+  if (BaseName(to) == "CURRENT") status = SyncDirectoryOf(to, options, dbg);
   if (!status.ok()) return status;
   status = FileSystemWrapper::RenameFile(from, to, options, dbg);
   if (status.ok() && BaseName(to) == "CURRENT") {

@@ -68,6 +68,9 @@ class GuardFs : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus Thawed() const;
   // Freezes and tells, if `status` is an error.
   rocksdb::IOStatus Final(rocksdb::IOStatus status);
+  // Syncs the directory that `path` lies in.
+  rocksdb::IOStatus SyncDirectoryOf(const std::string& path, const rocksdb::IOOptions& options,
+                                    rocksdb::IODebugContext* dbg);
   void ManifestSynced(const ManifestExtent& extent);
 
   const OnFailure on_failure_;

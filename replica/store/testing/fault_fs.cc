@@ -276,6 +276,11 @@ bool FaultFs::struck() const {
   return struck_;
 }
 
+FileOp FaultFs::struck_op() const {
+  absl::MutexLock lock(&mutex_);
+  return struck_op_;
+}
+
 uint64_t FaultFs::Count(FileOp::Kind kind) const {
   absl::MutexLock lock(&mutex_);
   return counts_[kind];
@@ -287,6 +292,7 @@ void FaultFs::SetFreeBytes(uint64_t bytes) {
 }
 
 bool FaultFs::Strikes(const FileOp& op) const {
+  if (fault_.IsNoSpace() && op.kind == FileOp::kRead) return false;
   bool strikes = fault_where_ && fault_where_->kind == op.kind &&
                  absl::StrContains(op.path, fault_where_->path);
   if (until_fault_ > 1) {
@@ -295,6 +301,7 @@ bool FaultFs::Strikes(const FileOp& op) const {
     strikes = true;
     if (!fault_for_ever_) until_fault_ = 0;
   }
+  if (strikes && !struck_) struck_op_ = op;
   struck_ |= strikes;
   return strikes;
 }
@@ -378,7 +385,12 @@ std::string FaultFs::Content(const std::string& path) const {
 
 void FaultFs::SetContent(const std::string& path, const std::string& content) {
   absl::MutexLock lock(&mutex_);
-  Locate(path).node->Replace(content);
+  const Place place = Locate(path);
+  if (place.node != nullptr) return place.node->Replace(content);
+  auto node = std::make_shared<DiskNode>(/*directory=*/false);
+  node->Replace(content);
+  place.parent->Link(place.name, std::move(node));
+  place.parent->SyncEntries();
 }
 
 void FaultFs::Remove(const std::string& path) {

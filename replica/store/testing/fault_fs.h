@@ -53,7 +53,8 @@ class FaultFs : public rocksdb::FileSystem {
 
   // Fails operation number `nth`, from 1, counted from now; with `for_ever`
   // also all later ones. A write that fails may be applied in part, a sync
-  // that fails loses what it should have written.
+  // that fails loses what it should have written. Reads neither fail nor count
+  // where the error is NoSpace.
   void FailAt(uint64_t nth, bool for_ever, rocksdb::IOStatus error);
   // The same, for operations of one kind whose path contains `part`.
   void FailWhere(FileOp::Kind kind, const std::string& part,
@@ -61,6 +62,7 @@ class FaultFs : public rocksdb::FileSystem {
   void StopFailing();
   // Whether a fault has struck.
   bool struck() const;
+  FileOp struck_op() const;  // where it first did
   // By kind, since the beginning.
   uint64_t Count(FileOp::Kind kind) const;
 
@@ -71,6 +73,7 @@ class FaultFs : public rocksdb::FileSystem {
   std::vector<std::string> Files() const;  // all paths
   uint64_t BytesUsed() const;              // by all files; any time
   std::string Content(const std::string& path) const;
+  // Makes the file if there is none.
   void SetContent(const std::string& path, const std::string& content);
   void Remove(const std::string& path);
 
@@ -182,6 +185,7 @@ class FaultFs : public rocksdb::FileSystem {
   absl::optional<FileOp> fault_where_ ABSL_GUARDED_BY(mutex_);
   rocksdb::IOStatus fault_ ABSL_GUARDED_BY(mutex_);
   mutable bool struck_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable FileOp struck_op_ ABSL_GUARDED_BY(mutex_);
   mutable Random random_ ABSL_GUARDED_BY(mutex_){1};
   mutable uint64_t counts_[7] ABSL_GUARDED_BY(mutex_) = {};
   uint64_t free_bytes_ ABSL_GUARDED_BY(mutex_) = uint64_t{1} << 40;

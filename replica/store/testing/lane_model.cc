@@ -14,6 +14,13 @@ LaneModel::LaneModel(VolumeId id, const VolumeGeometry& geometry)
   for (auto& history : histories_) history.push_back(Event());  // (0, 0): empty
 }
 
+LaneModel::LaneModel(const LaneModel& other)
+    : id_(other.id_), geometry_(other.geometry_) {
+  absl::MutexLock lock(&other.mutex_);
+  histories_ = other.histories_;
+  answered_ = other.answered_;
+}
+
 void LaneModel::Submitted(const WriteOp& op, uint64_t stamp) {
   absl::MutexLock lock(&mutex_);
   histories_[Index(op.lane)].push_back(
@@ -65,12 +72,14 @@ absl::Status LaneModel::Check(Store* store, const Answered& answered,
                                             " became ", state->promised_epoch));
   }
   std::vector<uint64_t> stamps;
+  std::vector<Position> positions;
+  for (const LaneState& lane : state->lanes) positions.push_back(lane.position);
   {
     absl::MutexLock lock(&mutex_);
     for (const LaneState& lane : state->lanes) {
       RETURN_IF_ERROR(CheckLane(lane, answered.durable[Index(lane.lane)]));
     }
-    stamps = ContentAt(*state);
+    stamps = ContentAt(positions);
   }
   return CheckContent(store, stamps, leniency);
 }
@@ -94,11 +103,34 @@ absl::Status LaneModel::CheckLane(const LaneState& lane,
       durable.ToString()));
 }
 
-std::vector<uint64_t> LaneModel::ContentAt(const VolumeState& state) const {
+absl::Status LaneModel::CheckPinned(Store* store, const Pin& pin,
+                                    Leniency leniency) const {
+  std::vector<uint64_t> stamps;
+  {
+    absl::MutexLock lock(&mutex_);
+    stamps = ContentAt(pin.positions);
+  }
+  const std::string zeros(kBlockBytes, '\0');
+  for (uint64_t block = 0; block < stamps.size(); ++block) {
+    const auto read = store->ReadPinned(id_, pin.id, {block, 1});
+    if (!read.ok() && leniency.read_errors) continue;
+    RETURN_IF_ERROR(read.status());
+    const bool zero = read->empty() || (*read)[0].zero;
+    if ((zero ? zeros : (*read)[0].data) !=
+        (stamps[block] == 0 ? zeros : BlockOf(stamps[block]))) {
+      return absl::InternalError(absl::StrCat("block ", block, " at pin ", pin.id, " is not of stamp ",
+                                              stamps[block]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<uint64_t> LaneModel::ContentAt(
+    const std::vector<Position>& positions) const {
   std::vector<uint64_t> stamps(geometry_.size_blocks, 0);
-  for (const LaneState& lane : state.lanes) {
-    for (const Event& event : histories_[Index(lane.lane)]) {
-      if (event.position > lane.position) break;
+  for (size_t lane = 0; lane < positions.size(); ++lane) {
+    for (const Event& event : histories_[lane]) {
+      if (event.position > positions[lane]) break;
       for (uint64_t i = 0; i < event.range.count; ++i) {
         stamps[event.range.first + i] = event.data ? event.stamp + i : 0;
       }

@@ -32,6 +32,7 @@ struct Leniency {
 class LaneModel {
  public:
   LaneModel(VolumeId id, const VolumeGeometry& geometry);
+  LaneModel(const LaneModel& other);
 
   // Before the call that may apply it.
   void Submitted(const WriteOp& op, uint64_t stamp);
@@ -48,6 +49,9 @@ class LaneModel {
   // answered durable, and its content is the history's at that position.
   absl::Status Check(Store* store, const Answered& answered,
                      Leniency leniency = {}) const;
+  // OK if what `store` reads at the pin is the history's content there.
+  absl::Status CheckPinned(Store* store, const Pin& pin,
+                           Leniency leniency = {}) const;
 
  private:
   struct Event {
@@ -58,9 +62,9 @@ class LaneModel {
   };
   absl::Status CheckLane(const LaneState& lane, Position durable) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The volume's content, a stamp a block (0: zeros), with each lane where
-  // `state` says.
-  std::vector<uint64_t> ContentAt(const VolumeState& state) const
+  // The volume's content, a stamp a block (0: zeros), with each lane at its
+  // position.
+  std::vector<uint64_t> ContentAt(const std::vector<Position>& positions) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckContent(Store* store, const std::vector<uint64_t>& stamps,
                             Leniency leniency) const;

@@ -58,7 +58,7 @@ absl::Status Writer::Attach(Store* store, Epoch epoch) {
 }
 
 WriteOp Writer::Data(uint64_t block, uint64_t count, uint64_t stamp, bool fua) {
-  auto buffer = std::make_unique<Buffer>();
+  auto buffer = std::make_shared<Buffer>();
   for (uint64_t i = 0; i < count; ++i) buffer->data += BlockOf(stamp + i);
   buffer->crcs = BlockChecksums(buffer->data);
   WriteOp op = Zeroes(WriteKind::kWrite, block, count);

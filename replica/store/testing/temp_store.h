@@ -65,7 +65,7 @@ class Writer {
     std::vector<uint32_t> crcs;
   };
   std::vector<Position> positions_;  // by lane
-  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<std::shared_ptr<Buffer>> buffers_;  // a copy's ops refer to them too
 };
 
 // Writes one op and gives its result.
