@@ -146,12 +146,13 @@ void Frontend::Detach(engine::ControlId suspend, engine::ControlId resume, absl:
 void Frontend::SuspendedToDetach(const engine::CompleteControl& control) {
   if (!detaching_ || detaching_->first != control.id) return;
   if (!control.result.ok()) return detaching_.reset();
-  auto change = [](engine::TakeoverRecord next) {
-    next.detached = true;
-    return next;
-  };
   // Not at once: the engine is still at work on what has brought this.
-  Later(absl::ZeroDuration(), [this, change, resume = detaching_->second] {
+  Later(absl::ZeroDuration(), [this, resume = detaching_->second] {
+    auto change = [durable = engine_->View().durable](engine::TakeoverRecord next) {
+      next.detached = true;
+      for (size_t i = 0; i < next.floor.size(); ++i) next.floor[i] = std::max(next.floor[i], durable[i]);
+      return next;
+    };
     CommitChange(change, [this, resume](absl::Status status) {
       detaching_.reset();
       if (!status.ok()) return Resume(resume);

@@ -15,6 +15,7 @@
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
 #include "volume/host/takeover_runner.h"
+#include "volume/host/volume_record.h"
 
 namespace weir::host {
 namespace {
@@ -364,7 +365,9 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
   runner.set_detaching(true);
   absl::Status flushed = SuspendToDetach(runner, deadline);
   if (flushed.ok()) {
-    flushed = attached.Commit([](v1::VolumeRecord record) {
+    // So that a disk that is put back from an older copy meanwhile is found out, whoever else is there.
+    flushed = attached.Commit([floor = runner.View().durable](v1::VolumeRecord record) {
+      record = WithFloor(std::move(record), floor);
       record.set_state(v1::VolumeRecord::DETACHED);
       record.clear_frontend();
       record.clear_frontend_address();

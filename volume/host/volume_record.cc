@@ -218,6 +218,11 @@ void RaiseFloor(const std::vector<Position>& floor, v1::VolumeRecord* record) {
 
 }  // namespace
 
+v1::VolumeRecord WithFloor(v1::VolumeRecord record, const std::vector<Position>& floor) {
+  RaiseFloor(floor, &record);
+  return record;
+}
+
 v1::KeepRecordRequest CopyOf(const v1::VolumeRecord& record, uint64_t revision, uint32_t epoch) {
   v1::KeepRecordRequest keep;
   keep.mutable_fence()->set_volume_id(record.id());

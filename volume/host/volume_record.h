@@ -78,6 +78,8 @@ v1::KeepRecordRequest CopyOf(const v1::VolumeRecord& record, uint64_t revision, 
 
 // The table of the record's members.
 engine::Table ToTable(const v1::VolumeRecord& record);
+// By no lane below what the record has: all of its members in sync are known to have synced that far.
+v1::VolumeRecord WithFloor(v1::VolumeRecord record, const std::vector<Position>& floor);
 // The record whose in_sync members are those of the table, with its floor raised.
 v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit);
 
