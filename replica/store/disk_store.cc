@@ -175,7 +175,10 @@ absl::Status DiskStore::RaiseGeneration() {
                      GetNumber(*domain, kGenerationKey, absl::nullopt));
     found.push_back(number);
   }
-  if (!std::is_sorted(found.rbegin(), found.rend()) ||
+  // A start that was cut leaves the later ones one behind.
+  ASSIGN_OR_RETURN(const uint64_t raised, GetNumber(*domains_[0], kRaisedKey, 0));
+  const bool behind = found.front() != found.back() && raised >= found.front();
+  if (behind || !std::is_sorted(found.rbegin(), found.rend()) ||
       found.front() - found.back() > 1) {
     return absl::DataLossError(absl::StrCat(
         "a data directory is an old copy: the store's directories were opened ",
@@ -191,6 +194,10 @@ absl::Status DiskStore::RaiseGeneration() {
     SyncResult synced = domains_[i]->Sync();
     RETURN_IF_ERROR(synced.status());
   }
+  // Durable with whatever is synced next.
+  rocksdb::WriteBatch batch;
+  RETURN_IF_ERROR(FromRocks(batch.Put(kRaisedKey, EncodeNumber(generation_)), "raise generation"));
+  RETURN_IF_ERROR(domains_[0]->Write(&batch));
   absl::StatusOr<std::string> cluster = domains_[0]->GetMeta(kClusterKey);
   if (!cluster.ok() && !absl::IsNotFound(cluster.status())) {
     return cluster.status();

@@ -92,6 +92,7 @@ bool ParseChangeKey(absl::string_view key, ChangeKeyParts* parts);
 inline constexpr char kIdentityKey[] = "I";   // -> DomainIdentity, see identity.h
 inline constexpr char kMarkKey[] = "M";       // -> the newest sync mark: serial:8
 inline constexpr char kGenerationKey[] = "G"; // -> generation:8, raised by every Open
+inline constexpr char kRaisedKey[] = "H";     // domain 0 -> generation:8 that every domain has come to
 inline constexpr char kClusterKey[] = "C";    // -> cluster id
 std::string VolumeRecordKey(VolumeId volume);          // domain 0: geometry
 std::string VolumePartKey(VolumeId volume);            // other domains: "has lanes here"

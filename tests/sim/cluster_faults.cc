@@ -47,6 +47,8 @@ const std::vector<Script>& Scripts() {
       {"write-fails-without-catalog", {Fault::kErrors, Fault::kCatalogCut, Fault::kSplit}},
       // A spare comes, so the one that lacks a write may leave, but not yet; then that one alone is taken over.
       {"write-fails-and-a-spare-comes", {Fault::kErrors, Fault::kCatalogCut, Fault::kSplit}, /*spare=*/true},
+      // The catalog may say that nobody serves, while somebody goes on.
+      {"detach-in-doubt", {Fault::kCatalogLoss, Fault::kDetach, Fault::kSplit}},
       // Who was out at the attach comes in, then the others leave; of neither there is a copy of the record.
       {"catalog-lost-after-a-join", {Fault::kDoubt, Fault::kCutBoth, Fault::kLoseCatalog}},
   };

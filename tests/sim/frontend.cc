@@ -14,6 +14,7 @@
 namespace weir::sim {
 namespace {
 
+constexpr absl::Duration kDetachRetryDelay = absl::Milliseconds(300);
 constexpr absl::Duration kConnectDeadline = absl::Milliseconds(300);
 
 }  // namespace
@@ -154,9 +155,20 @@ void Frontend::SuspendedToDetach(const engine::CompleteControl& control) {
       return next;
     };
     CommitChange(change, [this, resume](absl::Status status) {
-      detaching_.reset();
-      if (!status.ok()) return Resume(resume);
+      if (!status.ok() && !absl::IsAborted(status)) return StayAttached(resume);
       Later(absl::ZeroDuration(), [this] { Crash(); });
+    });
+  });
+}
+
+// As host/attach.cc: not before the catalog is known to have it as it was.
+void Frontend::StayAttached(engine::ControlId resume) {
+  Later(kDetachRetryDelay, [this, resume] {
+    CommitChange([](engine::TakeoverRecord same) { return same; }, [this, resume](absl::Status status) {
+      if (absl::IsAborted(status)) return Later(absl::ZeroDuration(), [this] { Crash(); });
+      if (!status.ok()) return StayAttached(resume);
+      detaching_.reset();
+      Resume(resume);
     });
   });
 }

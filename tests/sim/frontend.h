@@ -150,6 +150,7 @@ class Frontend {
   void CommitNext();
   void PinIsSet(const engine::CompleteControl& control);
   void SuspendedToDetach(const engine::CompleteControl& control);
+  void StayAttached(engine::ControlId resume);
   void HasRoom(const engine::CompleteControl& control);
   void DropPin(uint64_t pin);
   void JoinStep(const engine::RunJoinStep& step);

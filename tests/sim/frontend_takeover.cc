@@ -14,7 +14,7 @@ namespace {
 
 bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b) {
   return a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
-         a.owner == b.owner && a.pins == b.pins && a.size_blocks == b.size_blocks &&
+         a.detached == b.detached && a.owner == b.owner && a.pins == b.pins && a.size_blocks == b.size_blocks &&
          std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
                     [](const auto& x, const auto& y) {
                       return x.in_sync == y.in_sync && x.store_id == y.store_id &&

@@ -363,7 +363,8 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
                                    absl::Duration deadline) {
   VolumeRunner& runner = *attached.runner;
   runner.set_detaching(true);
-  absl::Status flushed = SuspendToDetach(runner, deadline);
+  // In doubt it is suspended, and has been flushed.
+  absl::Status flushed = attached.detach_in_doubt ? absl::OkStatus() : SuspendToDetach(runner, deadline);
   if (flushed.ok()) {
     // So that a disk that is put back from an older copy meanwhile is found out, whoever else is there.
     flushed = attached.Commit([floor = runner.View().durable](v1::VolumeRecord record) {
@@ -373,14 +374,17 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
       record.clear_frontend_address();
       return record;
     });
+    attached.detach_in_doubt = !flushed.ok() && !absl::IsAborted(flushed);
   }
-  if (!flushed.ok() && !force) {
-    if (runner.View().state == engine::EngineView::State::kSuspended) {
-      const absl::Status resumed = runner.Resume(VolumeRunner::Caller::kDetach);
-      LOG(WARNING) << "volume=" << runner.name()
-                   << " stays attached, resumed: " << resumed;
+  const absl::Status stays = flushed.ok() || force || absl::IsAborted(flushed) ? flushed : StayAttached(attached);
+  // ABORTED: another frontend has it, so there is nothing left to keep.
+  if (!flushed.ok() && !force && !absl::IsAborted(stays)) {
+    LOG(WARNING) << "volume=" << runner.name() << " stays attached, resumed: " << stays;
+    if (attached.detach_in_doubt) {
+      return absl::Status(flushed.code(), absl::StrCat(
+          "volume ", runner.name(), " is suspended, since the catalog may have it as detached: ", flushed.message(),
+          "; detach it again, or resume it, once the catalog answers"));
     }
-    runner.set_detaching(false);
     return absl::Status(
         flushed.code(),
         absl::StrCat("volume ", runner.name(), " stays attached, since it "
@@ -389,12 +393,27 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
   }
   if (!flushed.ok()) {
     LOG(WARNING) << "volume=" << runner.name() << " epoch=" << runner.epoch()
-                 << " detached by force, without a flush: " << flushed;
+                 << " is let go, and the catalog does not say so: " << flushed;
   }
   runner.Stop(absl::StrCat("volume ", runner.name(), " was detached"));
   LOG(INFO) << "volume=" << runner.name() << " epoch=" << runner.epoch()
             << " detached";
   return absl::OkStatus();
+}
+
+absl::Status LocalHost::StayAttached(Attached& attached) {
+  VolumeRunner& runner = *attached.runner;
+  if (attached.detach_in_doubt) {
+    // As it was: the one before may come through late.
+    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) { return record; }));
+    attached.detach_in_doubt = false;
+  }
+  absl::Status resumed;
+  if (runner.View().state == engine::EngineView::State::kSuspended) {
+    resumed = runner.Resume(VolumeRunner::Caller::kDetach);
+  }
+  runner.set_detaching(false);
+  return resumed;
 }
 
 absl::Status LocalHost::SuspendToDetach(VolumeRunner& runner,

@@ -121,6 +121,28 @@ TEST_F(FrontendsTest, AfterACleanDetachAnyFrontendMayHaveIt) {
   EXPECT_TRUE(two_->Attach("demo", AttachMode::kUnlessElsewhere).ok());
 }
 
+// Else whoever attached it would wait for no lease of a frontend that goes on.
+TEST_F(FrontendsTest, WhileADetachIsInDoubtNobodyIsServed) {
+  ASSERT_EQ(Write(0, 'a'), 0);
+  etcd_.Misbehave(catalog::EtcdFault::kAnswerLost, 1'000'000);
+  const absl::Status detached = host_->Detach("demo", false);
+  EXPECT_TRUE(Says(detached, "may have it as detached")) << detached;
+  EXPECT_FALSE(host_->Resume("demo").ok());
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "SUSPENDED");
+  etcd_.Behave();
+  EXPECT_EQ(two_->GetVolume("demo")->state(), "DETACHED");
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(two_->GetVolume("demo")->frontend(), "one");
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  EXPECT_EQ(Write(0, 'b'), 0);
+  // Or it is to be detached all the same.
+  etcd_.Misbehave(catalog::EtcdFault::kAnswerLost, 1'000'000);
+  EXPECT_FALSE(host_->Detach("demo", false).ok());
+  etcd_.Behave();
+  EXPECT_TRUE(host_->Detach("demo", false).ok());
+  EXPECT_TRUE(two_->Attach("demo", AttachMode::kUnlessElsewhere).ok());
+}
+
 TEST_F(FrontendsTest, AFrontendThatIsStartedAgainHasItsVolumesStill) {
   ASSERT_EQ(Write(0, 'a'), 0);
   // As after kill -9: another process of that name.

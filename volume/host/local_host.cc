@@ -382,7 +382,7 @@ absl::Status LocalHost::Suspend(const v1::SuspendRequest& request) {
 absl::Status LocalHost::Resume(const std::string& name) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    FindAttached(name));
-  return attached->runner->Resume();
+  return attached->detach_in_doubt ? StayAttached(*attached) : attached->runner->Resume();
 }
 
 absl::Status LocalHost::LoadTable(const v1::LoadTableRequest& request) {

@@ -9,6 +9,7 @@
 #ifndef WEIR_VOLUME_HOST_LOCAL_HOST_H_
 #define WEIR_VOLUME_HOST_LOCAL_HOST_H_
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -115,6 +116,9 @@ class LocalHost final : public Host {
     std::string catalog_error ABSL_GUARDED_BY(seen_mu);
     // Of snapshots of which it is in doubt whether the catalog has them.
     std::vector<uint64_t> doubtful_pins ABSL_GUARDED_BY(seen_mu);
+    // The catalog may have it as detached, so that whoever attaches it waits for no lease: it is suspended until
+    // that is known not to be so.
+    std::atomic<bool> detach_in_doubt{false};
     // One at a time gives a member's place away, or deletes what those who had one have: else a store
     // might be emptied that has just become a member again.
     absl::Mutex turn_mu;
@@ -231,6 +235,8 @@ class LocalHost final : public Host {
   // The catalog's record; if the catalog does not answer, the one of an attached volume.
   absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name);
   absl::Status SuspendToDetach(VolumeRunner& runner, absl::Duration deadline);
+  // After a detach that came to nothing.
+  static absl::Status StayAttached(Attached& attached);
   absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
   std::shared_ptr<Attached> AttachedOrNull(const std::string& name,
                                            bool* attaching);

@@ -34,6 +34,7 @@ absl::Status VolumeRecordHolder::Commit(v1::VolumeRecord next) {
       return absl::OkStatus();
     }
     const absl::Status resolved = ReadBack(next, put.status());
+    if (!resolved.ok()) attempted_ = next;
     if (resolved.ok() || absl::IsAborted(resolved) || stored_.revision == revision) {
       return resolved;
     }
@@ -55,7 +56,7 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   const bool ours = (read->record.owner() == next.owner() &&
                      read->record.epoch() == next.epoch() &&
                      read->record.state() == v1::VolumeRecord::ACTIVE) ||
-                    SameButAttributes(read->record, stored_.record);
+                    SameButAttributes(read->record, stored_.record) || SameButAttributes(read->record, attempted_);
   if (!same && !ours) {
     return absl::AbortedError(
         absl::StrCat("volume ", next.name(), " was changed by another frontend: "

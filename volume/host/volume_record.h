@@ -49,6 +49,7 @@ class VolumeRecordHolder {
 
   catalog::Catalog* catalog_;
   catalog::VersionedVolume stored_;
+  v1::VolumeRecord attempted_;  // the last one that may still come through
 };
 
 // Asks the catalog whether the volume is still in the epoch of `ours`, and blocks for that. ABORTED: another frontend
