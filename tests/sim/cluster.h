@@ -180,6 +180,8 @@ class Cluster {
   Fault NextFault(uint64_t number);
   Fault ScriptedFault(uint64_t number) const;
   void Inject(Fault fault, uint64_t number);
+  // The catalog, and what befalls a frontend.
+  void InjectOnFrontend(Fault fault, uint32_t frontend, uint32_t replica, Time until);
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
   void FailSync(uint32_t replica);

@@ -173,12 +173,40 @@ void Cluster::Inject(Fault fault, uint64_t number) {
       SetFull(r, true);
       for_a_while([this, r] { SetFull(r, false); });
       break;
+    case Fault::kReclaim:
+      replica.disk().Reclaim(dice_);
+      break;
+    case Fault::kReplaceDisk:
+      happened -= ReplaceDisk(r) ? 0 : 1;
+      break;
+    case Fault::kOldDisk:
+      happened -= RestoreOldDisk(r) ? 0 : 1;
+      break;
+    case Fault::kLostSynced:
+      happened -= LoseSynced(r) ? 0 : 1;
+      break;
+    case Fault::kLoseCatalog:
+      happened -= LoseCatalog() ? 0 : 1;
+      break;
+    case Fault::kFreezeReplica:
+      network_->FreezeReplica(r, until);
+      break;
+    case Fault::kSyncHangs:
+      network_->HangSyncs(r, until);
+      break;
+    default:
+      InjectOnFrontend(fault, f, r, until);
+  }
+}
+
+void Cluster::InjectOnFrontend(Fault fault, uint32_t f, uint32_t r, Time until) {
+  switch (fault) {
     case Fault::kCatalogOutage:
       catalog_->OutageUntil(until);
       break;
     case Fault::kCatalogLoss:
       catalog_->set_loss_percent(dice_.Below(60));
-      for_a_while([this] { catalog_->set_loss_percent(0); });
+      agenda_.At(until, [this] { catalog_->set_loss_percent(0); });
       break;
     case Fault::kCatalogCut:
       catalog_->CutUntil(f, until);
@@ -204,34 +232,13 @@ void Cluster::Inject(Fault fault, uint64_t number) {
     case Fault::kSuspend:
       SuspendSome(f);
       break;
-    case Fault::kReclaim:
-      replica.disk().Reclaim(dice_);
-      break;
-    case Fault::kReplaceDisk:
-      happened -= ReplaceDisk(r) ? 0 : 1;
-      break;
-    case Fault::kOldDisk:
-      happened -= RestoreOldDisk(r) ? 0 : 1;
-      break;
-    case Fault::kLostSynced:
-      happened -= LoseSynced(r) ? 0 : 1;
-      break;
-    case Fault::kLoseCatalog:
-      happened -= LoseCatalog() ? 0 : 1;
-      break;
-    case Fault::kFreezeReplica:
-      network_->FreezeReplica(r, until);
-      break;
-    case Fault::kSyncHangs:
-      network_->HangSyncs(r, until);
-      break;
     case Fault::kCatalogSlow:
       catalog_->SlowUntil(until);
       break;
     case Fault::kDetach:
       DetachSome(f);
       break;
-    case Fault::kFaultKinds:
+    default:
       break;
   }
 }
@@ -502,7 +509,7 @@ void Cluster::SuspendInvoked(uint32_t f) {
 }
 
 void Cluster::DetachSome(uint32_t f) {
-  if (!frontends_[f]->serving() || suspended_[f]) return;
+  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f]) return;
   SuspendInvoked(f);
   const engine::ControlId suspend{next_control_++}, resume{next_control_++};
   frontends_[f]->Detach(suspend, resume, dice_.Micros(1000, 1500000));

@@ -135,9 +135,8 @@ void Frontend::Resume(engine::ControlId id) {
 }
 
 void Frontend::Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline) {
-  Enter(life_, [this, suspend, resume, deadline] {
-    if (detaching_) return;
-    detaching_ = {suspend, resume};
+  detaching_ = {suspend, resume};
+  Enter(life_, [this, suspend, deadline] {
     Feed("detach", [&](auto& engine, auto& effects) {
       engine.Suspend(suspend, /*noflush=*/false, deadline, Clock(), effects);
     });

@@ -63,6 +63,7 @@ class Frontend {
   void Suspend(engine::ControlId id, bool noflush, absl::Duration deadline);
   void Resume(engine::ControlId id);
   // As host/attach.cc: suspended, then the record says so, then it is gone; or it goes on, with `resume`.
+  // REQUIRES: !detaching().
   void Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline);
   bool detaching() const { return detaching_.has_value(); }
   void LoadTable(engine::ControlId id, engine::Table table);

@@ -46,10 +46,11 @@ class VolumeRecordHolder {
 
  private:
   absl::Status ReadBack(const v1::VolumeRecord& next, const absl::Status& put);
+  bool IsAttempted(const v1::VolumeRecord& record) const;
 
   catalog::Catalog* catalog_;
   catalog::VersionedVolume stored_;
-  v1::VolumeRecord attempted_;  // the last one that may still come through
+  std::vector<v1::VolumeRecord> attempted_;  // since then, and may come through late
 };
 
 // Asks the catalog whether the volume is still in the epoch of `ours`, and blocks for that. ABORTED: another frontend
