@@ -75,7 +75,7 @@ class OlderCopyTest(OlderCopy):
         self.await_in_sync()
         self.expect_all_are_equal()
 
-    def test_an_attach_finds_it_behind_and_says_so(self):
+    def test_an_attach_after_a_clean_detach_finds_it_below_the_floor_and_says_so(self):
         self.copy("replica2")
         self.write(2 * MIB, 2 * MIB)
         self.handle.shutdown()
@@ -83,7 +83,8 @@ class OlderCopyTest(OlderCopy):
         self.put_back("replica2")
         self.cluster.up()
         self.handle = self.cluster.connect()
-        self.assertRegex(self.cluster.log("volume"), r"replica=replica2 lane \d is behind: copying \(1\.\d+, 1\.\d+\]")
+        self.assertRegex(self.cluster.log("volume"),
+                         r"replica2.*ends at 1\.\d+, below the floor 1\.\d+: its store lost what it had synced")
         self.await_in_sync()
         self.expect_all_are_equal()
 
