@@ -50,6 +50,16 @@ class Ours:
     def rss_mib(self):
         return {n: p.rss_bytes() / MIB for n, p in self.cluster.running().items()}
 
+    def caches_mib(self):
+        """Of the replicas, by name: RocksDB's block caches and memtables, which fill to a limit of their own."""
+        found = {}
+        for name in self.cluster.names():
+            text = subprocess.run(["curl", "-sf", self.cluster.metrics_url(name)],
+                                  check=True, capture_output=True, text=True).stdout
+            found[name] = sum(float(line.split()[-1]) for line in text.splitlines()
+                              if re.match(r"weir_replica_rocksdb_(block_cache|memtable)_bytes\{", line)) / MIB
+        return found
+
     def cpu_seconds(self):
         total = 0
         for process in self.cluster.running().values():
@@ -271,12 +281,12 @@ def report(median, spent):
 
 def soak(ours, minutes):
     """RSS while random writes at depth 32 go on."""
-    print(f"\nRSS in MiB over {minutes} minutes of random writes at depth 32")
+    print(f"\nRSS in MiB (and of that block caches and memtables) over {minutes} minutes of random writes at depth 32")
     rows = [("minute", *ours.cluster.names())]
     for minute in range(minutes):
         fio(ours.uri, 32, 60 - WARM_UP_SECONDS)
-        rss = ours.rss_mib()
-        rows.append((minute + 1, *(f"{rss.get(n, 0):.0f}" for n in ours.cluster.names())))
+        rss, caches = ours.rss_mib(), ours.caches_mib()
+        rows.append((minute + 1, *(f"{rss.get(n, 0):.0f} ({caches[n]:.0f})" for n in ours.cluster.names())))
         print(" ".join(str(cell) for cell in rows[-1]), flush=True)
     table(rows)
 
