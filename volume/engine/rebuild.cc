@@ -164,6 +164,19 @@ Ends EndsInSync(const Sources& sources, const TakeoverRecord& record) {
   return all;
 }
 
+// Else those that are out would be taken in for want of anybody to compare them with.
+absl::Status CheckSomebodyHasWhatWasSynced(const Sources& sources, const TakeoverRecord& record) {
+  const TakeoverMember* lost = nullptr;
+  for (const TakeoverMember& member : record.members) {
+    if (!member.in_sync) continue;
+    if (EndsOf(*SourceOf(sources, member), record)) return absl::OkStatus();
+    lost = &member;
+  }
+  return absl::DataLossError(absl::StrCat(
+      "replica ", lost->replica, " lacks something that it had synced, as with an older copy of its disk, and no other member "
+      "that was in sync is left; give it its own data directories back"));
+}
+
 // Members are told of a copy before anybody writes in its epoch, so only changes of members since can be missing. Whoever
 // is ahead of all that the record has in sync has been in sync, or was being brought to it: the takeover finds out which.
 absl::Status TakeInWhoIsAhead(const Sources& sources, TakeoverRecord* record) {
@@ -226,6 +239,7 @@ absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
   RETURN_IF_ERROR(CheckNoEpochIsPassedOver(sources, record));
   if (somebody_has_left && !AnyInSync(record)) TakeInWhoMayHaveStayed(sources, &record);
   if (!AnyInSync(record)) return absl::DataLossError("none of its members that were in sync is left");
+  RETURN_IF_ERROR(CheckSomebodyHasWhatWasSynced(sources, record));
   RETURN_IF_ERROR(TakeInWhoIsAhead(sources, &record));
   RETURN_IF_ERROR(CheckSourcesOfJoins(sources, record));
 

@@ -85,7 +85,8 @@ absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::Attach(const std::strin
   std::shared_ptr<Attached> attached = ServedOrNull(name);
   // Who only wants to use it needs no catalog, which may be away: the engine finds out by itself
   // that it was taken over, and until then serves nothing that is not so.
-  if (attached != nullptr && (mode == AttachMode::kUnlessElsewhere || IsStillOurs(*attached))) {
+  if (attached != nullptr && !attached->detach_in_doubt &&
+      (mode == AttachMode::kUnlessElsewhere || IsStillOurs(*attached))) {
     return std::static_pointer_cast<HostedVolume>(attached->runner);
   }
   // Not to make an entry for each name that somebody asks for.
@@ -93,7 +94,11 @@ absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::Attach(const std::strin
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   bool attaching = false;
   attached = AttachedOrNull(name, &attaching);
-  if (attached == nullptr || attached->runner->fenced() || !IsStillOurs(*attached)) {
+  if (attached != nullptr && attached->detach_in_doubt) {
+    const absl::Status stays = StayAttached(*attached);
+    if (!stays.ok() && !absl::IsAborted(stays)) return stays;
+  }
+  if (attached == nullptr || attached->runner->fenced() || attached->detach_in_doubt || !IsStillOurs(*attached)) {
     ASSIGN_OR_RETURN(attached, AttachAnew(name, mode));
   }
   return std::static_pointer_cast<HostedVolume>(attached->runner);
@@ -365,7 +370,8 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
   runner.set_detaching(true);
   // In doubt it is suspended, and has been flushed.
   absl::Status flushed = attached.detach_in_doubt ? absl::OkStatus() : SuspendToDetach(runner, deadline);
-  if (flushed.ok()) {
+  const bool asked = flushed.ok();
+  if (asked) {
     // So that a disk that is put back from an older copy meanwhile is found out, whoever else is there.
     flushed = attached.Commit([floor = runner.View().durable](v1::VolumeRecord record) {
       record = WithFloor(std::move(record), floor);
@@ -379,16 +385,17 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
   const absl::Status stays = flushed.ok() || force || absl::IsAborted(flushed) ? flushed : StayAttached(attached);
   // ABORTED: another frontend has it, so there is nothing left to keep.
   if (!flushed.ok() && !force && !absl::IsAborted(stays)) {
-    LOG(WARNING) << "volume=" << runner.name() << " stays attached, resumed: " << stays;
     if (attached.detach_in_doubt) {
+      LOG(WARNING) << "volume=" << runner.name() << " stays suspended, its detach is in doubt: " << stays;
       return absl::Status(flushed.code(), absl::StrCat(
           "volume ", runner.name(), " is suspended, since the catalog may have it as detached: ", flushed.message(),
           "; detach it again, or resume it, once the catalog answers"));
     }
+    LOG(WARNING) << "volume=" << runner.name() << " stays attached, resumed: " << stays;
     return absl::Status(
         flushed.code(),
-        absl::StrCat("volume ", runner.name(), " stays attached, since it "
-                     "could not be flushed: ", flushed.message(),
+        absl::StrCat("volume ", runner.name(), " stays attached, since it could not be ",
+                     asked ? "recorded as detached: " : "flushed: ", flushed.message(),
                      "; detach it with force to let it go all the same"));
   }
   if (!flushed.ok()) {
@@ -405,7 +412,10 @@ absl::Status LocalHost::StayAttached(Attached& attached) {
   VolumeRunner& runner = *attached.runner;
   if (attached.detach_in_doubt) {
     // As it was: the one before may come through late.
-    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) { return record; }));
+    const absl::Status known = attached.Commit([](v1::VolumeRecord record) { return record; });
+    // Another frontend has it, and this one finds out by nothing else while it is suspended.
+    if (absl::IsAborted(known)) runner.Stop(std::string(known.message()));
+    RETURN_IF_ERROR(known);
     attached.detach_in_doubt = false;
   }
   absl::Status resumed;

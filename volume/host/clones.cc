@@ -68,8 +68,15 @@ absl::Status LocalHost::ChangeRecord(
   bool attaching = false;
   const std::shared_ptr<Attached> attached = AttachedOrNull(volume, &attaching);
   if (attached != nullptr && !attached->runner->fenced()) {
-    ASSIGN_OR_RETURN(const v1::VolumeRecord next, change(attached->Record()));
-    return attached->Commit([&](const v1::VolumeRecord&) { return next; });
+    absl::Status refused;
+    const absl::Status put = attached->Commit([&](v1::VolumeRecord record) {
+      absl::StatusOr<v1::VolumeRecord> next = change(record);
+      if (next.ok()) return *std::move(next);
+      refused = next.status();
+      return record;
+    });
+    RETURN_IF_ERROR(refused);
+    return put;
   }
   ASSIGN_OR_RETURN(catalog::VersionedVolume read, catalog_->GetVolume(volume));
   RETURN_IF_ERROR(RefuseElsewhere(read.record, self_));

@@ -382,6 +382,8 @@ absl::Status LocalHost::Suspend(const v1::SuspendRequest& request) {
 absl::Status LocalHost::Resume(const std::string& name) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    FindAttached(name));
+  if (!attached->detach_in_doubt) return attached->runner->Resume();
+  ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   return attached->detach_in_doubt ? StayAttached(*attached) : attached->runner->Resume();
 }
 

@@ -223,12 +223,13 @@ class FakeCatalog : public catalog::Catalog {
   bool shared() const override { return false; }
   absl::StatusOr<catalog::VersionedVolume> GetVolume(
       const std::string&) override {
+    if (silent) return absl::UnavailableError("no answer");
     return stored;
   }
   absl::StatusOr<uint64_t> PutVolume(const v1::VolumeRecord& record,
                                      uint64_t revision) override {
     if (revision != stored.revision) return absl::AbortedError("revision");
-    if (drop_before) return absl::UnavailableError("lost on the way there");
+    if (drop_before || --puts_left < 0) return absl::UnavailableError("lost on the way there");
     stored = {record, revision + 1};
     if (drop_after) return absl::UnavailableError("lost on the way back");
     return stored.revision;
@@ -263,6 +264,8 @@ class FakeCatalog : public catalog::Catalog {
   catalog::VersionedVolume stored;
   bool drop_before = false;
   bool drop_after = false;
+  bool silent = false;  // to reads
+  int puts_left = 1000;
 };
 
 TEST(VolumeRecordTest, AnUnknownOutcomeIsResolvedByReadingBack) {
@@ -284,6 +287,35 @@ TEST(VolumeRecordTest, AnUnknownOutcomeIsResolvedByReadingBack) {
   catalog.stored.revision = 20;
   catalog.stored.record.set_epoch(9);
   EXPECT_TRUE(absl::IsAborted(holder.Commit(next))) << "somebody else's";
+}
+
+TEST(VolumeRecordTest, ADetachThatCameThroughLateIsUndoneNotBuiltUpon) {
+  FakeCatalog catalog;
+  catalog.stored.revision = 7;
+  catalog.stored.record.set_state(v1::VolumeRecord::ACTIVE);
+  catalog.stored.record.set_epoch(5);
+  catalog.stored.record.set_owner("me");
+  VolumeRecordHolder holder(&catalog, catalog.stored);
+  v1::VolumeRecord detached = holder.record();
+  detached.set_state(v1::VolumeRecord::DETACHED);
+  catalog.drop_after = catalog.silent = true;
+  EXPECT_TRUE(absl::IsUnavailable(holder.Commit(detached)));
+  ASSERT_EQ(catalog.stored.record.state(), v1::VolumeRecord::DETACHED);
+  // It shows when something is to go on top of it, which then gets lost itself.
+  catalog.drop_after = catalog.silent = false;
+  catalog.puts_left = 0;
+  EXPECT_TRUE(absl::IsUnavailable(holder.Commit(holder.record())));
+  EXPECT_EQ(holder.record().state(), v1::VolumeRecord::ACTIVE);
+  catalog.puts_left = 1;
+  EXPECT_TRUE(holder.Commit(holder.record()).ok());
+  EXPECT_EQ(catalog.stored.record.state(), v1::VolumeRecord::ACTIVE);
+  // Another's is another's.
+  catalog.drop_after = catalog.silent = true;
+  EXPECT_TRUE(absl::IsUnavailable(holder.Commit(detached)));
+  catalog.drop_after = catalog.silent = false;
+  catalog.stored.record.set_epoch(6);
+  ++catalog.stored.revision;
+  EXPECT_TRUE(absl::IsAborted(holder.Commit(holder.record())));
 }
 
 TEST(VolumeRecordTest, AnAttemptOfOursThatCameThroughLateIsBuiltUpon) {

@@ -5,7 +5,6 @@
 #include <set>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -32,12 +31,12 @@ absl::Status VolumeRecordHolder::Commit(v1::VolumeRecord next) {
     absl::StatusOr<uint64_t> put = catalog_->PutVolume(next, revision);
     if (put.ok()) {
       stored_ = {next, *put};
-      attempted_.clear();
+      detached_.reset();
       return absl::OkStatus();
     }
+    if (next.state() == v1::VolumeRecord::DETACHED) detached_ = next;
     const absl::Status resolved = ReadBack(next, put.status());
-    if (resolved.ok()) attempted_.clear();
-    if (!resolved.ok() && !IsAttempted(next)) attempted_.push_back(next);
+    if (resolved.ok()) detached_.reset();
     if (resolved.ok() || absl::IsAborted(resolved) || stored_.revision == revision) {
       return resolved;
     }
@@ -59,19 +58,22 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   const bool ours = (read->record.owner() == next.owner() &&
                      read->record.epoch() == next.epoch() &&
                      read->record.state() == v1::VolumeRecord::ACTIVE) ||
-                    SameButAttributes(read->record, stored_.record) || IsAttempted(read->record);
-  if (!same && !ours) {
+                    SameButAttributes(read->record, stored_.record);
+  const bool detached_late = detached_ && SameButAttributes(read->record, *detached_);
+  if (!same && !ours && !detached_late) {
     return absl::AbortedError(
         absl::StrCat("volume ", next.name(), " was changed by another frontend: "
                      "epoch ", read->record.epoch(), " has been taken"));
   }
-  stored_ = *std::move(read);
+  if (!same && detached_late) {
+    // What is to go on top of it undoes it, so it is not what that starts from.
+    stored_.revision = read->revision;
+    *stored_.record.mutable_attributes() = read->record.attributes();
+  } else {
+    stored_ = *std::move(read);
+  }
   if (same) return absl::OkStatus();
   return absl::UnavailableError("an earlier attempt came through");  // to be tried on top of it
-}
-
-bool VolumeRecordHolder::IsAttempted(const v1::VolumeRecord& record) const {
-  return absl::c_any_of(attempted_, [&](const v1::VolumeRecord& one) { return SameButAttributes(record, one); });
 }
 
 absl::Status CheckEpoch(catalog::Catalog& catalog, const v1::VolumeRecord& ours) {

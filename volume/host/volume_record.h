@@ -5,6 +5,7 @@
 #define WEIR_VOLUME_HOST_VOLUME_RECORD_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -46,11 +47,10 @@ class VolumeRecordHolder {
 
  private:
   absl::Status ReadBack(const v1::VolumeRecord& next, const absl::Status& put);
-  bool IsAttempted(const v1::VolumeRecord& record) const;
 
   catalog::Catalog* catalog_;
   catalog::VersionedVolume stored_;
-  std::vector<v1::VolumeRecord> attempted_;  // since then, and may come through late
+  std::optional<v1::VolumeRecord> detached_;  // a detach of ours that may come through late
 };
 
 // Asks the catalog whether the volume is still in the epoch of `ours`, and blocks for that. ABORTED: another frontend
