@@ -176,6 +176,7 @@ void Cluster::MakeFrontends() {
   }
   acked_.assign(frontends_.size(), std::vector<Position>(geometry_.lanes.lanes));
   pumping_.assign(frontends_.size(), 0);
+  worked_.assign(frontends_.size(), Time());
   suspended_.assign(frontends_.size(), false);
 }
 
@@ -205,7 +206,7 @@ ClusterResult Cluster::Run() {
       Violated("nothing is due and requests are open");
     } else if (agenda_.next() > heal_at_ + kHealedWithin) {
       if (options_.survivable && CanBeWell()) {
-        Violated("I8: the volume is not well long after the last fault");
+        Violated(absl::StrCat("I8: long after the last fault the volume is not well: ", awaited_, " ", awaited_which_));
       }
       break;
     } else {
@@ -262,6 +263,7 @@ void Cluster::Serving(uint32_t frontend) {
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
   suspended_[frontend] = false;
+  worked_[frontend] = agenda_.now();
   asked_[frontend].clear();
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
 }
@@ -397,29 +399,35 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
     if (values.size() != op.range.count) return Violated("a read's parts do not cover its range");
   }
   judge_->Returned(OpId{id}, outcome, values);
-  if (!outcome.ok) return;
+  if (!outcome.ok) return CheckError(frontend, op, done);
+  if (op.kind != RequestKind::kRead) worked_[frontend] = std::max(worked_[frontend], op.invoked);
   if (BringsData(op.kind)) CheckAcked(frontend, op, id);
   if (op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier) CheckFlushed(op);
 }
 
 // --- the end ---
 
-// Once healed: whoever can be is in sync, and a healthy frontend has answered all that it was
-// asked, and has then read every block.
+// Once healed: whoever can be is in sync, each frontend has answered all that it was asked, and a healthy one has then
+// read every block.
 bool Cluster::Finished() {
-  if (!healed_ || submitted_ < options_.requests) return false;
+  if (!healed_ || submitted_ < options_.requests) return NotYet("clients ask on, of requests there were", submitted_);
   const auto healthy = std::find_if(
       frontends_.begin(), frontends_.end(),
       [this](const auto& f) { return f->healthy() && f->epoch() == active_epoch_; });
-  if (healthy == frontends_.end()) return false;
+  if (healthy == frontends_.end()) return NotYet("nobody serves epoch", active_epoch_);
   for (size_t i = 0; i < replicas_.size(); ++i) {
     const engine::TakeoverMember* member = MemberOf(static_cast<uint32_t>(i));
     const bool stays_away = member == nullptr || member->stays_out;
-    if (!stays_away && !member->in_sync && replicas_[i]->store().health().ok()) return false;
+    const bool may_come = !stays_away && replicas_[i]->store().health().ok();
+    if (may_come && !member->in_sync) return NotYet("no member is replica", i);
   }
-  if (IsToLeave((*healthy)->engine().View())) return false;
-  for (const Op& op : ops_) {
-    if (!op.done && op.epoch == active_epoch_ && op.epoch != 0) return false;
+  if (IsToLeave((*healthy)->engine().View())) return NotYet("is to be drained replica", *drained_);
+  for (uint64_t id = 1; id < ops_.size(); ++id) {
+    // Also by who was taken over, if it is still there.
+    const Op& op = ops_[id];
+    const Frontend& asked = *frontends_[op.frontend];
+    const bool open = !op.done && op.epoch != 0 && asked.serving() && asked.epoch() == op.epoch;
+    if (open) return NotYet("no answer has request", id);
   }
   if (engine_options_.scrub_every < absl::InfiniteDuration()) {
     // Nobody reads any more, so a scrub alone finds it.
@@ -428,11 +436,17 @@ bool Cluster::Finished() {
       ++result_.faults[static_cast<size_t>(Fault::kBadBlocks)];
       DamageSome(AnyReplica());
     }
-    if (IsDamagedSomewhere((*healthy)->engine().View())) return false;
+    if (IsDamagedSomewhere((*healthy)->engine().View())) return NotYet("a block is damaged");
   }
   if (read_back_) return true;
   read_back_ = true;
   ReadBack(static_cast<uint32_t>(healthy - frontends_.begin()));
+  return false;
+}
+
+bool Cluster::NotYet(const char* what, uint64_t which) {
+  awaited_ = what;
+  awaited_which_ = which;
   return false;
 }
 

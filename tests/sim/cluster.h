@@ -134,6 +134,7 @@ class Cluster {
   void ControlDone(uint32_t frontend, const engine::CompleteControl& done);
 
   // --- what holds inside: cluster_checks.cc ---
+  void CheckError(uint32_t frontend, const Op& op, const engine::CompleteRequest& done);
   void CheckAcked(uint32_t frontend, const Op& op, uint64_t id);
   void CheckFlushed(const Op& op);
   void CheckSent(uint32_t frontend, const engine::SendClone& send);
@@ -195,6 +196,7 @@ class Cluster {
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
   void SuspendInvoked(uint32_t frontend);
+  void ResumeSome(uint32_t frontend);
   void DetachSome(uint32_t frontend);
   bool ReplaceDisk(uint32_t replica);
   // An operator asks whoever serves to move a member's copy to the spare replica, until it has understood.
@@ -220,6 +222,8 @@ class Cluster {
 
   // --- the end ---
   bool Finished();
+  // False, and what a run that never ends is told to have waited for.
+  bool NotYet(const char* what, uint64_t which = 0);
   bool CanBeWell() const;
   bool IsDamagedSomewhere(const engine::EngineView& view) const;
   bool IsToLeave(const engine::EngineView& view) const;
@@ -254,6 +258,7 @@ class Cluster {
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
+  std::vector<Time> worked_;                        // by frontend: when it began to serve, or was asked for the last write or flush that it acknowledged
   std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
   std::vector<Epoch> restored_;  // by replica: the epoch that served when it got an older copy of its disk, until that has caught up; else 0
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
@@ -281,6 +286,8 @@ class Cluster {
   bool store_failed_ = false;
   bool read_back_ = false;
   Time heal_at_{};
+  const char* awaited_ = "";
+  uint64_t awaited_which_ = 0;
 };
 
 }  // namespace weir::sim

@@ -1,6 +1,7 @@
 // What must hold inside of a cluster: I1 to I7 of the simulator's README. I8, that all is well in the
 // end, is Cluster::Finished's.
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -165,6 +166,34 @@ void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
       Violated(absl::StrCat("I2: write ", id, " was acknowledged by ", have, " replicas, min_in_sync is ",
                             engine_options_.min_in_sync));
     }
+  }
+}
+
+// Trouble is held, not failed: an error needs somebody who has answered one, or what cannot be waited for.
+void Cluster::CheckError(uint32_t frontend, const Op& op, const engine::CompleteRequest& done) {
+  // After these a member may fail before the deadline.
+  static constexpr Fault kFatal[] = {Fault::kErrors, Fault::kBadBlocks, Fault::kMisdirected, Fault::kRequeues,
+                                     Fault::kSyncFails, Fault::kReplaceDisk,
+                                     Fault::kOldDisk, Fault::kLostSynced};
+  const auto has_been = [this](Fault fault) { return result_.faults[static_cast<size_t>(fault)] > 0; };
+  const auto id = static_cast<uint64_t>(done.id);
+  const auto unexplained = [&](const char* why) {
+    Violated(absl::StrCat("request ", id, " failed with errno ", done.result.error(), ", ", why, ": ", done.message));
+  };
+  switch (done.result.error()) {
+    case ESTALE:
+      if (catalog_->record().volume.epoch <= op.epoch) unexplained("and there is no newer epoch");
+      break;
+    case ENOSPC:
+      if (!has_been(Fault::kFull)) unexplained("and no disk was full");
+      break;
+    case EIO:
+      // Clocks run up to a tenth too fast.
+      if (agenda_.now() - worked_[frontend] >= engine_options_.hold_deadline * 0.9) break;
+      if (std::none_of(std::begin(kFatal), std::end(kFatal), has_been)) unexplained("where it was to be held");
+      break;
+    default:
+      unexplained("of which nothing was told");
   }
 }
 

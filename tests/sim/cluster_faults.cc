@@ -536,7 +536,7 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
   for (const engine::TargetView& target : view.targets) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
   }
-  if (frontends_[f]->detaching()) return;
+  if (frontends_[f]->DetachesBy(done.id)) return;
   if (TableWithSpare(view)) {
     agenda_.After(absl::Microseconds(1), [this, f] {
       if (!frontends_[f]->healthy()) return;
@@ -550,8 +550,14 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
       if (table) frontends_[f]->LoadTable(engine::ControlId{next_control_++}, *table);
     });
   }
+  ResumeSome(f);
+}
+
+// Not in the middle of a detach, which has its turn first.
+void Cluster::ResumeSome(uint32_t f) {
   agenda_.After(dice_.Micros(0, 300000), [this, f] {
     if (!frontends_[f]->serving()) return;
+    if (frontends_[f]->detaching()) return ResumeSome(f);
     frontends_[f]->Resume(engine::ControlId{next_control_++});
   });
 }

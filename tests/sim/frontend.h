@@ -66,6 +66,8 @@ class Frontend {
   // REQUIRES: !detaching().
   void Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline);
   bool detaching() const { return detaching_.has_value(); }
+  // The control is a detach's suspend.
+  bool DetachesBy(engine::ControlId control) const { return detaching_ && detaching_->first == control; }
   void LoadTable(engine::ControlId id, engine::Table table);
   // As host/snapshots.cc. The control tells of the pin; then the record takes it.
   void TakeSnapshot(engine::ControlId id, uint64_t pin, absl::Duration deadline);

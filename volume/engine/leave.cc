@@ -53,7 +53,10 @@ void Engine::State::DecideWhoLeaves() {
     if (!target.member()) continue;
     if (!target.condemned()) target.told_condemned = false;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
-    if (target.leaving && !target.asked_out && !MayLeave(target)) target.leaving = false;
+    if (target.leaving && !target.asked_out && !MayLeave(target)) {
+      target.leaving = false;
+      if (target.connected()) target.reason.clear();
+    }
     // One that is there, but for what the catalog says, is not away: that would need the catalog as well.
     const bool away = target.health == Target::Health::kConnecting && !target.unchecked &&
                       now_ - target.since >= options_.leave_after;

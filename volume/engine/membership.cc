@@ -13,8 +13,8 @@ namespace weir::engine {
 
 namespace {
 
-// So many sessions, and a deadline, must pass in vain before a target has failed.
-constexpr uint32_t kSessionsInVainMax = 3;
+// So many sessions that pass in vain make a target one that is away.
+constexpr uint32_t kSessionsInVainMin = 2;
 // More flush domains than anybody has disks.
 constexpr uint32_t kFlushRequestsMax = 1024;
 
@@ -119,7 +119,7 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
   target.health = Target::Health::kConnected;
   target.since = now_;
   target.overdue = false;
-  target.reason.clear();
+  if (!target.leaving) target.reason.clear();  // it is why it leaves, whatever happens meanwhile
   for (size_t i = 0; i < lanes_.size(); ++i) {
     Cursor& cursor = lanes_[i].cursor(target.id);
     // May be below what it had applied: an unsynced tail went with the power.
@@ -162,7 +162,7 @@ void Engine::State::TargetSpaceChanged(Target& target, bool exhausted) {
 void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration delay) {
   if (target.joining) return FailJoin(std::move(reason));
   if (target.connected()) {
-    if (SessionWasInVain(target, reason)) return;
+    if (NoteUnanswered(target, reason)) return;
     target.since = now_;
   }
   target.health = Target::Health::kConnecting;
@@ -172,9 +172,9 @@ void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration
   Emit(ConnectTarget{target.id, target.config, delay});
 }
 
-// A target that takes clones and then always goes away, or never answers, would else be
-// connected to for ever.
-bool Engine::State::SessionWasInVain(Target& target, const std::string& reason) {
+// A target that takes clones and then always goes away, or never answers, is as good as away: it leaves if it may,
+// else what needs it is held.
+bool Engine::State::NoteUnanswered(Target& target, std::string& reason) {
   std::array<bool, 3> unanswered{};
   for (const auto& [id, clone] : target.inflight) {
     unanswered[&target.PatienceFor(clone.kind) - target.patience.data()] = true;
@@ -185,13 +185,16 @@ bool Engine::State::SessionWasInVain(Target& target, const std::string& reason) 
     // Not from when it was sent: this process itself may have been stopped for long.
     stalls.Note(std::max(*target.oldest_sent(), now_ - options_.clone_deadline), now_,
                 options_.requeue_deadline + 2 * options_.clone_deadline);
-    if (stalls.count >= kSessionsInVainMax &&
-        stalls.length(now_) >= options_.requeue_deadline) {
-      FailTarget(target, Result(EIO),
-                 absl::StrCat("left clones unanswered for ",
-                              absl::FormatDuration(stalls.length(now_)), "; last: ", reason));
+    const absl::Duration length = stalls.length(now_);
+    // One alone may be this process's own doing, if it was stopped.
+    if (stalls.count < kSessionsInVainMin || length < std::min(options_.leave_after, options_.hold_deadline)) continue;
+    reason = absl::StrCat("left clones unanswered for ", absl::FormatDuration(length), "; last: ", reason);
+    if (length >= options_.hold_deadline) {
+      FailTarget(target, Result(EIO), std::move(reason));
       return true;
     }
+    target.leaving |= MayLeave(target);
+    return false;
   }
   return false;
 }

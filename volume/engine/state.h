@@ -153,8 +153,8 @@ class Engine::State : private StateData {
   void FailTarget(Target& target, Result result, std::string reason);
   void Condemn(Target& target);
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
-  // It has left clones unanswered too often; true if it has failed for it.
-  bool SessionWasInVain(Target& target, const std::string& reason);
+  // Of its session, which is over. True if it has failed for it; `reason` says so if it was not the first.
+  bool NoteUnanswered(Target& target, std::string& reason);
   void DropSession(Target& target);
   void Fence(std::string reason);
   const Target* FirstCondemned() const;

@@ -53,11 +53,11 @@ struct Patience {
 // Thread-safety: none. Plain data with the few rules that need only itself.
 //
 //   kConnecting --TargetConnected--> kConnected --TargetLost--> kConnecting
-//   kConnecting, kConnected --an error, or answers that never come--> kFailed
+//   kConnecting, kConnected --an error, or no answer for the hold deadline--> kFailed
 //   any --the catalog has a table without it--> kOut
 //
 // All but kOut are members, except one that is joining (join.cc), which is kConnecting or
-// kConnected meanwhile, and kOut again if that fails. A member that is away for long, or has failed, is
+// kConnected meanwhile, and kOut again if that fails. A member that is away for long, or is there and answers nothing, or has failed, is
 // `leaving` if enough others remain: requests are held until the catalog has it out. If it may not leave,
 // requests that need it fail: at once if it has failed, else once it is overdue. A kConnecting one
 // may always come back and be refilled. One whose process is another than before stays kConnecting until the
