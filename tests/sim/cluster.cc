@@ -104,7 +104,8 @@ void Cluster::DrawShape() {
   engine.size_blocks = first_size_;
   engine.lanes = geometry_.lanes;
   engine.leave_after = absl::Milliseconds(200);
-  engine.hold_deadline = absl::Seconds(3);
+  // Shorter than most faults where replicas freeze and syncs hang.
+  engine.hold_deadline = absl::Milliseconds(seed_ % 4 == 2 ? 700 : 3000);
   engine.commit_retry_delay = absl::Milliseconds(50);
   engine.lease = absl::Milliseconds(500);
   engine.join_delay = absl::Milliseconds(50);
@@ -176,7 +177,8 @@ void Cluster::MakeFrontends() {
   }
   acked_.assign(frontends_.size(), std::vector<Position>(geometry_.lanes.lanes));
   pumping_.assign(frontends_.size(), 0);
-  worked_.assign(frontends_.size(), Time());
+  wrote_.assign(frontends_.size(), Time());
+  flushed_at_ = wrote_;
   suspended_.assign(frontends_.size(), false);
 }
 
@@ -263,7 +265,7 @@ void Cluster::Serving(uint32_t frontend) {
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
   suspended_[frontend] = false;
-  worked_[frontend] = agenda_.now();
+  wrote_[frontend] = flushed_at_[frontend] = agenda_.now();
   asked_[frontend].clear();
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
 }
@@ -385,6 +387,7 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   if (done.result.kind() == engine::Result::Kind::kRequeue) {
     return Violated(absl::StrCat("request ", id, " was completed with REQUEUE"));
   }
+  if (!done.result.ok()) CheckError(frontend, op, done);
   if (op.kind == RequestKind::kExtents) return;
   Outcome outcome;
   outcome.ok = done.result.ok();
@@ -399,10 +402,12 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
     if (values.size() != op.range.count) return Violated("a read's parts do not cover its range");
   }
   judge_->Returned(OpId{id}, outcome, values);
-  if (!outcome.ok) return CheckError(frontend, op, done);
-  if (op.kind != RequestKind::kRead) worked_[frontend] = std::max(worked_[frontend], op.invoked);
+  if (!outcome.ok) return;
+  const bool flushes = op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier;
+  if (Writes(op.kind)) wrote_[frontend] = std::max(wrote_[frontend], op.invoked);
+  if (flushes) flushed_at_[frontend] = std::max(flushed_at_[frontend], op.invoked);
   if (BringsData(op.kind)) CheckAcked(frontend, op, id);
-  if (op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier) CheckFlushed(op);
+  if (flushes) CheckFlushed(op);
 }
 
 // --- the end ---

@@ -27,6 +27,11 @@ bool Engine::State::MayLeave(const Target& target) const {
   return remain >= std::max<uint32_t>(options_.min_in_sync, 1);
 }
 
+void Engine::State::StayAfterAll(Target& target) {
+  target.leaving = false;
+  if (target.connected()) target.reason.clear();
+}
+
 // Whether everybody else that should have a copy has it, and is there.
 bool Engine::State::OthersAreAllThere(const Target& target) const {
   return std::all_of(targets_.begin(), targets_.end(), [&](const Target& t) {
@@ -53,10 +58,7 @@ void Engine::State::DecideWhoLeaves() {
     if (!target.member()) continue;
     if (!target.condemned()) target.told_condemned = false;
     // Whom the catalog has been asked to take out goes on leaving until it has answered.
-    if (target.leaving && !target.asked_out && !MayLeave(target)) {
-      target.leaving = false;
-      if (target.connected()) target.reason.clear();
-    }
+    if (target.leaving && !target.asked_out && !MayLeave(target)) StayAfterAll(target);
     // One that is there, but for what the catalog says, is not away: that would need the catalog as well.
     const bool away = target.health == Target::Health::kConnecting && !target.unchecked &&
                       now_ - target.since >= options_.leave_after;
@@ -164,7 +166,7 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
     change_not_before_ = now_ + options_.commit_retry_delay;
     // It is tried again, with what is wanted by then: who has come back may stay.
     for (Target& target : targets_) {
-      if (target.connected()) target.leaving = false;
+      if (target.connected()) StayAfterAll(target);
     }
     if (!change.for_resume) return;
     phase_ = Phase::kSuspended;
@@ -200,6 +202,7 @@ void Engine::State::TakeOut(Target& target, std::string reason) {
   target.left = now_;
   target.join_not_before = std::max(target.join_not_before, now_ + options_.join_delay);
   target.has_hope = target.told_condemned = false;
+  target.patience = {};
   target.health = Target::Health::kOut;
   target.config.state = TargetState::kOut;
   target.leaving = target.in_doubt = target.asked_out = target.overdue = false;

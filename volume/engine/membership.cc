@@ -116,6 +116,9 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
   target.pinging = false;
   NoteLease(target, target.asked_to_connect);
   target.space_exhausted = hello.space_exhausted;
+  // To be away goes on with silence, and silence with being away.
+  for (Patience& patience : target.patience) patience.stalls.GoOn(target.since, now_, TroubleGap());
+  target.away_since = target.since;
   target.health = Target::Health::kConnected;
   target.since = now_;
   target.overdue = false;
@@ -162,7 +165,12 @@ void Engine::State::TargetSpaceChanged(Target& target, bool exhausted) {
 void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration delay) {
   if (target.joining) return FailJoin(std::move(reason));
   if (target.connected()) {
-    if (NoteUnanswered(target, reason)) return;
+    NoteUnanswered(target);
+    if (const absl::Duration silent = SilentFor(target); silent > absl::ZeroDuration()) {
+      reason = absl::StrCat("left clones unanswered for ", absl::FormatDuration(silent), "; last: ", reason);
+      if (silent >= options_.hold_deadline) return FailSilent(target, std::move(reason));
+      target.leaving |= silent >= options_.leave_after && LeavesAreDecided() && OthersAnswer(target) && MayLeave(target);
+    }
     target.since = now_;
   }
   target.health = Target::Health::kConnecting;
@@ -172,31 +180,53 @@ void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration
   Emit(ConnectTarget{target.id, target.config, delay});
 }
 
-// A target that takes clones and then always goes away, or never answers, is as good as away: it leaves if it may,
-// else what needs it is held.
-bool Engine::State::NoteUnanswered(Target& target, std::string& reason) {
-  std::array<bool, 3> unanswered{};
+// Of a session that is over: which kinds of clones it has left unanswered. A target that takes clones and then always
+// goes away, or never answers, is as good as away: it leaves if it may, else what needs it is held.
+void Engine::State::NoteUnanswered(Target& target) {
+  std::array<std::optional<Time>, 3> oldest{};
   for (const auto& [id, clone] : target.inflight) {
-    unanswered[&target.PatienceFor(clone.kind) - target.patience.data()] = true;
+    std::optional<Time>& of_kind = oldest[&target.PatienceFor(clone.kind) - target.patience.data()];
+    of_kind = std::min(of_kind.value_or(clone.sent), clone.sent);
   }
-  for (size_t i = 0; i < unanswered.size(); ++i) {
-    if (!unanswered[i]) continue;
-    Streak& stalls = target.patience[i].stalls;
-    // Not from when it was sent: this process itself may have been stopped for long.
-    stalls.Note(std::max(*target.oldest_sent(), now_ - options_.clone_deadline), now_,
-                options_.requeue_deadline + 2 * options_.clone_deadline);
-    const absl::Duration length = stalls.length(now_);
-    // One alone may be this process's own doing, if it was stopped.
-    if (stalls.count < kSessionsInVainMin || length < std::min(options_.leave_after, options_.hold_deadline)) continue;
-    reason = absl::StrCat("left clones unanswered for ", absl::FormatDuration(length), "; last: ", reason);
-    if (length >= options_.hold_deadline) {
-      FailTarget(target, Result(EIO), std::move(reason));
-      return true;
-    }
-    target.leaving |= MayLeave(target);
-    return false;
+  for (size_t i = 0; i < oldest.size(); ++i) {
+    if (!oldest[i]) continue;
+    // Writes and flushes are sent again until they are answered. A read goes elsewhere, so a session that worked and
+    // was lost with one says nothing of the next.
+    const bool is_read = &target.patience[i] == &target.PatienceFor(RequestKind::kRead);
+    if (is_read && target.answered_session && now_ - *oldest[i] < options_.clone_deadline) continue;
+    // Not from when it was sent: this process itself may have been stopped for long. But from when the target went away, if
+    // it was asked at once when it was back, and has done nothing.
+    Time start = std::max(*oldest[i], now_ - options_.clone_deadline);
+    const bool asked_at_once = *oldest[i] - target.since < options_.clone_deadline;
+    if (asked_at_once && !target.answered_session) start = std::min(start, target.away_since);
+    target.patience[i].stalls.Note(start, now_, TroubleGap());
   }
-  return false;
+}
+
+// Zero, unless the session that has just been noted was not the first in vain: one alone may be this process's own doing,
+// if it was stopped.
+absl::Duration Engine::State::SilentFor(const Target& target) const {
+  absl::Duration longest;
+  for (const Patience& patience : target.patience) {
+    const Streak& stalls = patience.stalls;
+    if (stalls.count < kSessionsInVainMin || stalls.last != now_) continue;
+    longest = std::max(longest, stalls.length(now_));
+  }
+  return longest;
+}
+
+// What needs it was held for long enough, whatever hope there is, and it would be connected to for ever.
+void Engine::State::FailSilent(Target& target, std::string reason) {
+  FailTarget(target, Result(EIO), std::move(reason));
+  if (target.member() && !target.leaving && !target.condemned()) SetOverdue(target);
+}
+
+// If they do not either it may be this process's network.
+bool Engine::State::OthersAnswer(const Target& target) const {
+  return std::none_of(targets_.begin(), targets_.end(), [&](const Target& t) {
+    const std::optional<Time> oldest = t.oldest_sent();
+    return t.id != target.id && t.member() && oldest && now_ - *oldest >= options_.clone_deadline / 2;
+  });
 }
 
 // Nothing more will be answered on this session: reads go elsewhere, flush

@@ -46,7 +46,7 @@ bool Engine::State::AdvanceRepair() {
   bool may_come = false;
   for (const Target& other : targets_) {
     if (other.id == target.id || (damage.sources & Bit(other.id)) == 0) continue;
-    may_come = may_come || (other.member() && !other.condemned());
+    may_come = may_come || (other.member() && other.counts() && !other.condemned());
     if (!other.readable()) continue;
     if (source == nullptr || other.inflight.size() < source->inflight.size()) source = &other;
   }

@@ -153,8 +153,12 @@ class Engine::State : private StateData {
   void FailTarget(Target& target, Result result, std::string reason);
   void Condemn(Target& target);
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
-  // Of its session, which is over. True if it has failed for it; `reason` says so if it was not the first.
-  bool NoteUnanswered(Target& target, std::string& reason);
+  void NoteUnanswered(Target& target);
+  absl::Duration SilentFor(const Target& target) const;
+  void FailSilent(Target& target, std::string reason);
+  bool OthersAnswer(const Target& target) const;
+  // Trouble longer ago than that was another's.
+  absl::Duration TroubleGap() const { return options_.requeue_deadline + 2 * options_.clone_deadline; }
   void DropSession(Target& target);
   void Fence(std::string reason);
   const Target* FirstCondemned() const;
@@ -176,6 +180,11 @@ class Engine::State : private StateData {
   // --- leave.cc ---
   bool MayLeave(const Target& target) const;
   bool OthersAreAllThere(const Target& target) const;
+  // Not while the volume is suspended, nor from when a noflush suspend begins.
+  bool LeavesAreDecided() const {
+    return phase_ == Phase::kActive || (phase_ == Phase::kSuspending && !noflush_);
+  }
+  void StayAfterAll(Target& target);
   bool IsSucceeded(const Target& target) const;  // by somebody who is a member
   void BreakOffJoinOfSucceeded();
   bool HasHope() const;

@@ -284,7 +284,7 @@ void Engine::State::Reactivate() {
   run_not_before_ = now_;
   for (Target& target : targets_) {
     // Time spent suspended is not held against anybody.
-    target.ForgetRequeues();
+    target.patience = {};
     target.backoff_until = now_;
     if (target.member() && !target.connected() && !target.condemned()) target.since = now_;
   }

@@ -13,6 +13,10 @@ void Streak::Note(Time start, Time now, absl::Duration gap) {
   ++count;
 }
 
+void Streak::GoOn(Time start, Time now, absl::Duration gap) {
+  if (since && start - last <= gap) last = now;
+}
+
 Patience& Target::PatienceFor(RequestKind kind) {
   switch (kind) {
     case RequestKind::kRead:

@@ -38,6 +38,8 @@ struct Streak {
 
   // Once more, at `now`, having begun at `start`; trouble more than `gap` ago was another's.
   void Note(Time start, Time now, absl::Duration gap);
+  // It went on meanwhile, in another form, since `start`.
+  void GoOn(Time start, Time now, absl::Duration gap);
   void End() { *this = Streak(); }
   // How long it has gone on.
   absl::Duration length(Time now) const { return since ? now - *since : absl::ZeroDuration(); }
@@ -99,6 +101,7 @@ struct Target {
 
   Time lease_until = -absl::InfiniteDuration();  // see Options::lease
   Time asked_to_connect{};
+  Time away_since{};                     // before this session
   uint64_t ping = 0;                     // number of the last one
   bool pinging = false;                  // it has not been answered
   Time pinged = -absl::InfiniteDuration();

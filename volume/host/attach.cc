@@ -391,7 +391,8 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
           "volume ", runner.name(), " is suspended, since the catalog may have it as detached: ", flushed.message(),
           "; detach it again, or resume it, once the catalog answers"));
     }
-    LOG(WARNING) << "volume=" << runner.name() << " stays attached, resumed: " << stays;
+    LOG(WARNING) << "volume=" << runner.name() << " stays attached: " << flushed
+                 << (stays.ok() ? "" : absl::StrCat("; it could not be resumed: ", stays.ToString()));
     return absl::Status(
         flushed.code(),
         absl::StrCat("volume ", runner.name(), " stays attached, since it could not be ",

@@ -143,7 +143,10 @@ TEST_F(FrontendsTest, WhileADetachIsInDoubtNobodyIsServed) {
   EXPECT_EQ(host_->GetVolume("demo")->state(), "SUSPENDED");
   etcd_.Behave();
   EXPECT_EQ(two_->GetVolume("demo")->state(), "DETACHED");
+  const v1::ExplainResponse why = *host_->Explain("demo");
+  EXPECT_TRUE(absl::StrContains(why.ShortDebugString(), "the catalog may have it so")) << why.ShortDebugString();
   ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_FALSE(absl::StrContains(host_->Explain("demo")->ShortDebugString(), "the catalog may have it so"));
   EXPECT_EQ(two_->GetVolume("demo")->frontend(), "one");
   EXPECT_EQ(Read(0), std::string(4096, 'a'));
   // Or it is to be detached all the same.

@@ -332,6 +332,10 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
     out.add_facts(absl::StrCat("the catalog has not taken the last change of members: ", error));
     out.add_next("it is tried again every moment; what needs the change is held until then");
   }
+  if (attached->detach_in_doubt) {
+    out.add_facts("it was to be detached, and the catalog may have it so; nothing is served until that is known");
+    out.add_actions(absl::StrCat("or detach it again: weirctl volume detach ", name, "; either once the catalog answers"));
+  }
   ExplainSpace(record, &out);
   return out;
 }
