@@ -329,6 +329,20 @@ INSTANTIATE_TEST_SUITE_P(Nth, FileFaultLoopTest,
                          ::testing::Combine(::testing::Values(FileAct::kSync, FileAct::kWrite),
                                             ::testing::Values(1, 2, 3, 4, 5, 6, 7, 8, 20, 40)));
 
+TEST_F(FileFaultTest, AStoreWhoseDisksSyncNothingAnyMoreIsRefusedByTheNextProcess) {
+  OpenStore();
+  SetRule([](uint32_t, FileAct act) { return act == FileAct::kSync ? EIO : 0; });
+  EXPECT_EQ(StatusToErrno(WriteAndFlush()), EIO);
+  ExpectSilent(machine_.store.get());
+  machine_.store.reset();
+  ExpectRefused(machine_.fs->AfterKill());
+  // No disk has kept the mark through this; what was synced must be there.
+  Machine after(machine_.fs->AfterPowerCut(1));
+  ASSERT_TRUE(after.Open(2).ok());
+  const absl::Status checked = workload_.model().Check(after.store.get(), workload_.model().answered());
+  EXPECT_TRUE(checked.ok()) << checked;
+}
+
 TEST(FullDiskTest, IsRefusedBeforeAnythingIsAppliedAndRecovers) {
   Workload workload(1, kVolume, kGeometry);
   Machine machine(std::make_shared<FaultFs>());

@@ -10,7 +10,7 @@
 //    lane is always a prefix of its history, also after kill -9 and power loss.
 //  * A position answered by Flush, or by a FUA write, survives power loss.
 //  * The first failed sync of any domain is final: the store turns FAILED, stays so
-//    across restarts (a mark on disk where the disk still takes one, and the floor) and serves nothing more.
+//    across restarts (a mark on disk where the disk still takes one, if need be unsynced, and the floor) and serves nothing more.
 //  * A store that opens has lost nothing that it had synced, or Open refuses.
 //
 // Thread-safety: all methods may be called from any thread. Writes to one lane
