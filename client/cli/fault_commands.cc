@@ -21,6 +21,7 @@ constexpr char kExamples[] =
     "  weirctl fault set replica1 --op=flush --error=EIO --count=1\n"
     "  weirctl fault set replica2 --op=flush --error=REQUEUE,DELAY=100 --flush-nr=0\n"
     "  weirctl fault set replica3 --op=write --error=DELAY=250\n"
+    "  weirctl fault set replica3 --op=file-sync --error=EIO --count=1    (its store is lost)\n"
     "  weirctl fault list replica1\n"
     "  weirctl fault clear replica1";
 
@@ -46,13 +47,17 @@ void AddSet(CLI::App* group, Context& context) {
   };
   CLI::App* command = AddCommand(group, context, "set", "answer the next requests so", body);
   command->add_option("replica", flags->replica, "its name, or HOST:PORT")->required();
-  command->add_option("--op", flags->op, "read, write (and zero, discard) or flush")->required();
+  command
+      ->add_option("--op", flags->op,
+                   "read, write (and zero, discard) or flush; file-write or file-sync: of a file of its data "
+                   "directories, which is final for its store")
+      ->required();
   command
       ->add_option("--error", flags->error,
                    "EIO, ENOSPC, EOPNOTSUPP, REQUEUE, DROP (never answer), DELAY=ms, or an error "
                    "and a delay: EIO,DELAY=50")
       ->required();
-  command->add_option("--flush-nr", flags->flush_nr, "only this flush domain of it");
+  command->add_option("--flush-nr", flags->flush_nr, "only this flush domain (data directory) of it");
   command->add_option("--count", flags->count, "so many times; 0: until cleared")
       ->capture_default_str();
   command->footer(std::string("The replica must run with --enable_fault_injection.\nExamples:\n") +

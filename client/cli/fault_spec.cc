@@ -31,9 +31,13 @@ absl::StatusOr<v1::FaultOp> ParseOp(absl::string_view op) {
   if (op == "read") return v1::FAULT_OP_READ;
   if (op == "write") return v1::FAULT_OP_WRITE;
   if (op == "flush") return v1::FAULT_OP_FLUSH;
+  if (op == "file-write") return v1::FAULT_OP_FILE_WRITE;
+  if (op == "file-sync") return v1::FAULT_OP_FILE_SYNC;
   return absl::InvalidArgumentError(
-      absl::StrCat("--op=", op, " is not known; use read, write or flush"));
+      absl::StrCat("--op=", op, " is not known; use read, write, flush, file-write or file-sync"));
 }
+
+bool OfFiles(v1::FaultOp op) { return op == v1::FAULT_OP_FILE_WRITE || op == v1::FAULT_OP_FILE_SYNC; }
 
 absl::Status AddAction(absl::string_view word, v1::Fault& fault) {
   if (absl::ConsumePrefix(&word, "DELAY=")) {
@@ -76,9 +80,12 @@ absl::StatusOr<v1::Fault> ParseFault(absl::string_view op, absl::string_view err
   if (fault.drop() && fault.delay_ms() != 0) {
     return absl::InvalidArgumentError("a dropped reply cannot be late too; leave out DELAY");
   }
+  if (OfFiles(fault.op()) && (error != "EIO" && error != "ENOSPC")) {
+    return absl::InvalidArgumentError(absl::StrCat("--op=", op, " can only fail; use EIO or ENOSPC"));
+  }
   if (flush_nr.has_value()) {
-    if (fault.op() != v1::FAULT_OP_FLUSH) {
-      return absl::InvalidArgumentError("--flush-nr needs --op=flush");
+    if (fault.op() != v1::FAULT_OP_FLUSH && !OfFiles(fault.op())) {
+      return absl::InvalidArgumentError("--flush-nr needs --op=flush, file-write or file-sync");
     }
     fault.set_flush_nr(*flush_nr);
   }
@@ -94,6 +101,10 @@ std::string FaultOpText(const v1::Fault& fault) {
       return "write";
     case v1::FAULT_OP_FLUSH:
       return "flush";
+    case v1::FAULT_OP_FILE_WRITE:
+      return "file-write";
+    case v1::FAULT_OP_FILE_SYNC:
+      return "file-sync";
     default:
       return absl::StrCat("op", static_cast<int>(fault.op()));
   }

@@ -14,9 +14,9 @@
 
 namespace weir::cli {
 
-// `op`: read, write (discards and zeroes too) or flush. `error`: EIO, ENOSPC,
+// `op`: read, write (discards and zeroes too) or flush; file-write or file-sync, which take EIO or ENOSPC alone. `error`: EIO, ENOSPC,
 // EOPNOTSUPP, REQUEUE or DROP, DELAY=ms, or one of those and a delay, with a comma between.
-// `flush_nr` goes with op flush only. `count` 0: until cleared.
+// `flush_nr` does not go with read and write. `count` 0: until cleared.
 absl::StatusOr<v1::Fault> ParseFault(absl::string_view op, absl::string_view error,
                                      std::optional<uint32_t> flush_nr, uint64_t count);
 

@@ -27,6 +27,8 @@ TEST(FaultSpecTest, ReadsEveryFaultAndPrintsItBack) {
       {"read", "DROP", 0, true, 0},
       {"read", "DELAY=250", 0, false, 250},
       {"flush", "EIO,DELAY=50", EIO, false, 50},
+      {"file-write", "ENOSPC", ENOSPC, false, 0},
+      {"file-sync", "EIO", EIO, false, 0},
   };
   for (const Good& c : kCases) {
     auto fault = ParseFault(c.op, c.error, std::nullopt, 3);
@@ -42,10 +44,12 @@ TEST(FaultSpecTest, ReadsEveryFaultAndPrintsItBack) {
 }
 
 TEST(FaultSpecTest, TakesAFlushDomain) {
-  auto fault = ParseFault("flush", "EIO", 0, 0);
-  ASSERT_TRUE(fault.ok());
-  EXPECT_TRUE(fault->has_flush_nr());
-  EXPECT_EQ(fault->flush_nr(), 0u);
+  for (const char* op : {"flush", "file-write", "file-sync"}) {
+    auto fault = ParseFault(op, "EIO", 0, 0);
+    ASSERT_TRUE(fault.ok()) << fault.status();
+    EXPECT_TRUE(fault->has_flush_nr());
+    EXPECT_EQ(fault->flush_nr(), 0u);
+  }
 }
 
 struct Bad {
@@ -57,7 +61,10 @@ struct Bad {
 
 TEST(FaultSpecTest, SaysWhatWouldBeRight) {
   const Bad kCases[] = {
-      {"trim", "EIO", std::nullopt, "read, write or flush"},
+      {"trim", "EIO", std::nullopt, "read, write, flush, file-write or file-sync"},
+      {"file-sync", "DROP", std::nullopt, "can only fail"},
+      {"file-sync", "EIO,DELAY=50", std::nullopt, "can only fail"},
+      {"file-write", "REQUEUE", std::nullopt, "use EIO or ENOSPC"},
       {"write", "EPERM", std::nullopt, "use EIO, ENOSPC"},
       {"write", "eio", std::nullopt, "use EIO, ENOSPC"},
       {"write", "", std::nullopt, "use EIO, ENOSPC"},

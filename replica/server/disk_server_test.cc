@@ -7,15 +7,24 @@
 #include <memory>
 #include <string>
 
+#include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "proto/base/errno.h"
 #include "proto/base/position.h"
+#include "proto/monitor/http_get.h"
+#include "proto/wire/status.h"
 #include "replica/server/server.h"
 #include "replica/server/server_fixture.h"
 #include "weir/v1/replica.pb.h"
 
 namespace weir::replica {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
 class DiskServerTest : public ServerFixture {
  protected:
@@ -83,6 +92,18 @@ class DiskServerTest : public ServerFixture {
     return stream;
   }
 
+  absl::StatusOr<uint64_t> SetFileFault(v1::FaultOp op, int error, uint64_t count, uint32_t flush_nr) {
+    grpc::ClientContext context;
+    v1::SetFaultRequest request;
+    request.mutable_fault()->set_op(op);
+    request.mutable_fault()->set_error(error);
+    request.mutable_fault()->set_count(count);
+    request.mutable_fault()->set_flush_nr(flush_nr);
+    v1::SetFaultResponse response;
+    const grpc::Status status = stub_->SetFault(&context, request, &response);
+    if (!status.ok()) return wire::FromGrpc(status);
+    return response.id();
+  }
   std::string directory_;
   v1::GetReplicaResponse identity_;
 };
@@ -122,6 +143,68 @@ TEST_F(DiskServerTest, WhatWasFlushedIsThereAfterARestartAndTheSameEpochGoesOn) 
   EXPECT_EQ(data, std::string(20 * 4096, 'd'));
   stream->Await(2, &data);
   EXPECT_EQ(data, std::string(4096, 'e'));
+}
+
+// Design: "The first failed sync is final for the store."
+TEST_F(DiskServerTest, AFailedSyncOfAFileIsAnsweredThenNothingIsServedAndNoProcessOpensTheStoreAgain) {
+  options_.enable_fault_injection = true;
+  options_.metrics_listen = "127.0.0.1:0";
+  for (const bool once : {true, false}) {
+    StartOnDisk();
+    CreateOnDisk();
+    TakeOverOnDisk(1);
+    v1::HelloReply hello;
+    auto stream = OpenOnDisk(1, 1, &hello);
+    ASSERT_TRUE(SetFileFault(v1::FAULT_OP_FILE_SYNC, EIO, once ? 1 : 0, /*flush_nr=*/1).ok());
+    FrameBuilder frame;
+    frame.Write(1, FrameBuilder::kStripeBlocks, Position(1, 1), 'x');  // in lane 1, so in domain 1
+    frame.Flush(2, 1);
+    ASSERT_TRUE(stream->Send(frame.frame));
+    const v1::IoReply flushed = stream->Await(2);
+    EXPECT_EQ(flushed.error(), EIO);
+    EXPECT_THAT(flushed.message(), HasSubstr("store FAILED for ever, domain 1"));
+    EXPECT_EQ(StatusToErrno(stream->DrainAndFinish()), EIO);
+    EXPECT_EQ(GetReplica().state(), "FAILED");
+    const std::string metrics = monitor::HttpGet(server_->metrics_address(), "/metrics");
+    EXPECT_THAT(metrics, HasSubstr("weir_replica_store_failed 1"));
+    EXPECT_THAT(metrics, HasSubstr("weir_replica_injected_faults_total{op=\"file_sync\"}"));
+    if (once) EXPECT_THAT(metrics, HasSubstr("weir_replica_injected_faults_total{op=\"file_sync\"} 1"));
+    EXPECT_THAT(monitor::HttpGet(server_->metrics_address(), "/healthz"), StartsWith("HTTP/1.1 503 "));
+    stream.reset();
+    server_.reset();
+    const absl::Status again = Server::Start(options_).status();
+    EXPECT_TRUE(absl::IsDataLoss(again)) << again;
+    EXPECT_THAT(Text(again), HasSubstr("erase its directories to start with an empty one"));
+    // With new disks it is a new store.
+    for (const std::string& dir : options_.store.data_dirs) std::filesystem::remove_all(dir);
+  }
+  const std::string first = identity_.store_id();
+  StartOnDisk();
+  EXPECT_NE(identity_.store_id(), first);
+  EXPECT_EQ(identity_.state(), "SERVING");
+}
+
+TEST_F(DiskServerTest, AFailedWriteOfAFileIsFinalToo) {
+  options_.enable_fault_injection = true;
+  StartOnDisk();
+  CreateOnDisk();
+  TakeOverOnDisk(1);
+  v1::HelloReply hello;
+  auto stream = OpenOnDisk(1, 1, &hello);
+  ASSERT_TRUE(SetFileFault(v1::FAULT_OP_FILE_WRITE, ENOSPC, 1, /*flush_nr=*/1).ok());
+  FrameBuilder frame;
+  frame.Write(1, FrameBuilder::kStripeBlocks, Position(1, 1), 'x');
+  ASSERT_TRUE(stream->Send(frame.frame));
+  EXPECT_EQ(stream->Await(1).error(), EIO);
+  EXPECT_EQ(StatusToErrno(stream->DrainAndFinish()), EIO);
+  stream.reset();
+  server_.reset();
+  EXPECT_TRUE(absl::IsDataLoss(Server::Start(options_).status()));
+}
+
+TEST_F(DiskServerTest, FilesDoNotFailUnlessFaultInjectionIsEnabled) {
+  StartOnDisk();
+  EXPECT_EQ(SetFileFault(v1::FAULT_OP_FILE_SYNC, EIO, 1, 0).status().code(), absl::StatusCode::kPermissionDenied);
 }
 
 TEST_F(DiskServerTest, TheSameStoreIsNotServedTwice) {

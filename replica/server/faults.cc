@@ -10,9 +10,11 @@ namespace {
 
 constexpr int kErrnoMax = 4095;  // as the kernel has it
 
+bool OfFiles(v1::FaultOp op) { return op == v1::FAULT_OP_FILE_WRITE || op == v1::FAULT_OP_FILE_SYNC; }
+
 absl::Status CheckRule(const v1::Fault& fault) {
   if (!v1::FaultOp_IsValid(fault.op()) || fault.op() == v1::FAULT_OP_UNSPECIFIED) {
-    return absl::InvalidArgumentError("op must be READ, WRITE or FLUSH");
+    return absl::InvalidArgumentError("op must be READ, WRITE, FLUSH, FILE_WRITE or FILE_SYNC");
   }
   if (fault.error() < 0 || fault.error() > kErrnoMax) {
     return absl::InvalidArgumentError(
@@ -21,6 +23,9 @@ absl::Status CheckRule(const v1::Fault& fault) {
   if (fault.delay_ms() > FaultTable::kDelayMsMax) {
     return absl::InvalidArgumentError(absl::StrCat(
         "delay_ms ", fault.delay_ms(), " is above the limit of ", FaultTable::kDelayMsMax));
+  }
+  if (OfFiles(fault.op()) && (fault.drop() || fault.delay_ms() != 0)) {
+    return absl::InvalidArgumentError("a write or sync of a file can only fail: leave out drop and delay_ms");
   }
   if (fault.drop() && (fault.error() != 0 || fault.delay_ms() != 0)) {
     return absl::InvalidArgumentError("drop stands alone: nothing is answered");
@@ -61,12 +66,12 @@ uint32_t FaultTable::Clear(uint64_t id) {
   return static_cast<uint32_t>(before - rules_.size());
 }
 
-FaultVerdict FaultTable::Strike(v1::FaultOp op, uint32_t flush_nr) {
+FaultVerdict FaultTable::Strike(v1::FaultOp op, uint32_t domain) {
   FaultVerdict verdict;
   if (!any_.load(std::memory_order_acquire)) return verdict;
   absl::MutexLock lock(&mutex_);
   for (auto rule = rules_.begin(); rule != rules_.end(); ++rule) {
-    if (rule->op() != op || (rule->has_flush_nr() && rule->flush_nr() != flush_nr)) continue;
+    if (rule->op() != op || (rule->has_flush_nr() && rule->flush_nr() != domain)) continue;
     verdict.error = rule->error();
     verdict.drop = rule->drop();
     verdict.delay = absl::Milliseconds(rule->delay_ms());
@@ -106,6 +111,10 @@ v1::FaultOp FaultOpOf(v1::IoKind kind) {
     default:
       return v1::FAULT_OP_UNSPECIFIED;
   }
+}
+
+v1::FaultOp FaultOpOf(store::FileAct act) {
+  return act == store::FileAct::kSync ? v1::FAULT_OP_FILE_SYNC : v1::FAULT_OP_FILE_WRITE;
 }
 
 }  // namespace weir::replica

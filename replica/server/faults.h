@@ -1,9 +1,11 @@
-// Fault injection: rules that say how the next clones of a kind are answered.
+// Fault injection: rules that say how the next clones of a kind are answered, and which writes and syncs of the
+// store's files fail.
 //
 // A faulted clone is not carried out; one that is only delayed is carried
 // out in its order at once and answered late, as a slow disk would do it. A
 // write answered with an error leaves a gap in its lane: the later
-// ones are requeued by the store's own rule, so that order is kept.
+// ones are requeued by the store's own rule, so that order is kept. A write or sync of a file that
+// fails is not carried out, and final for the store.
 //
 // Thread-safety: safe. Pure otherwise: no clock, no gRPC.
 #ifndef WEIR_REPLICA_SERVER_FAULTS_H_
@@ -18,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "replica/store/store.h"
 #include "weir/v1/replica.pb.h"
 
 namespace weir::replica {
@@ -45,7 +48,7 @@ class FaultTable {
   uint32_t Clear(uint64_t id);
 
   // The oldest matching rule decides, and is used up by one.
-  FaultVerdict Strike(v1::FaultOp op, uint32_t flush_nr);
+  FaultVerdict Strike(v1::FaultOp op, uint32_t domain);
 
   // False while a rule answers every flush EOPNOTSUPP for good: such a replica
   // cannot flush, and says so at Seal and hello.
@@ -61,6 +64,7 @@ class FaultTable {
 
 // The operation a clone counts as. FAULT_OP_UNSPECIFIED: none (EXTENTS).
 v1::FaultOp FaultOpOf(v1::IoKind kind);
+v1::FaultOp FaultOpOf(store::FileAct act);
 
 }  // namespace weir::replica
 

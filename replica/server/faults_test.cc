@@ -75,6 +75,26 @@ TEST(FaultTableTest, RefusesRulesThatMakeNoSense) {
             absl::StatusCode::kResourceExhausted);
 }
 
+TEST(FaultTableTest, AWriteOrSyncOfAFileFailsByItsDirectoryAndCanDoNothingElse) {
+  FaultTable table;
+  v1::Fault fault = RuleOf(v1::FAULT_OP_FILE_SYNC, EIO, 1);
+  fault.set_flush_nr(1);
+  ASSERT_TRUE(table.Add(fault).ok());
+  EXPECT_FALSE(table.Strike(FaultOpOf(store::FileAct::kWrite), 1).hits());
+  EXPECT_FALSE(table.Strike(FaultOpOf(store::FileAct::kSync), 0).hits());
+  EXPECT_FALSE(table.Strike(v1::FAULT_OP_FLUSH, 1).hits());
+  EXPECT_EQ(table.Strike(FaultOpOf(store::FileAct::kSync), 1).error, EIO);
+  EXPECT_TRUE(table.List().empty());
+  for (v1::FaultOp op : {v1::FAULT_OP_FILE_WRITE, v1::FAULT_OP_FILE_SYNC}) {
+    fault = RuleOf(op, EIO);
+    fault.set_delay_ms(1);
+    EXPECT_FALSE(table.Add(fault).ok());
+    fault = RuleOf(op, 0);
+    fault.set_drop(true);
+    EXPECT_FALSE(table.Add(fault).ok());
+  }
+}
+
 TEST(FaultTableTest, AReplicaThatAnswersEveryFlushEopnotsuppCannotFlush) {
   FaultTable table;
   EXPECT_TRUE(table.FlushSupported());

@@ -52,6 +52,10 @@ std::string NameOf(v1::FaultOp op) {
       return "write";
     case v1::FAULT_OP_FLUSH:
       return "flush";
+    case v1::FAULT_OP_FILE_WRITE:
+      return "file_write";
+    case v1::FAULT_OP_FILE_SYNC:
+      return "file_sync";
     default:
       return "unknown";
   }
@@ -203,7 +207,7 @@ Metrics::Metrics(uint32_t domains)
   }
   auto& injected = BuildCounter()
                        .Name("weir_replica_injected_faults_total")
-                       .Help("Requests that a fault rule struck.")
+                       .Help("Requests, writes of files and syncs of files that a fault rule struck.")
                        .Register(*registry);
   for (int op = v1::FAULT_OP_READ; op < v1::FaultOp_ARRAYSIZE; ++op) {
     injected_[op] = &injected.Add({{"op", NameOf(static_cast<v1::FaultOp>(op))}});

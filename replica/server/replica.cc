@@ -28,12 +28,14 @@ std::string ReadBootId() {
 }  // namespace
 
 Replica::Replica(ServerOptions options, std::unique_ptr<store::Store> store,
+                 std::shared_ptr<FaultTable> faults, std::shared_ptr<Metrics> metrics,
                  std::function<void()> on_failed)
     : options_(std::move(options)),
       boot_id_(ReadBootId()),
       store_(std::move(store)),
       on_failed_(std::move(on_failed)),
-      metrics_(std::make_unique<Metrics>(store_->num_domains())),
+      faults_(std::move(faults)),
+      metrics_(std::move(metrics)),
       control_("control", kControlThreads, kControlQueuedMax),
       disks_(options_.name, options_.store.data_dirs) {
   for (uint32_t domain = 0; domain < store_->num_domains(); ++domain) {

@@ -29,16 +29,16 @@ namespace weir::replica {
 
 class Replica {
  public:
-  // `on_failed` is called once, from any thread, when the store turns FAILED.
-  Replica(ServerOptions options, std::unique_ptr<store::Store> store,
-          std::function<void()> on_failed);
+  // `on_failed` is called once, from any thread, when the store turns FAILED. The store may know `faults` and `metrics`.
+  Replica(ServerOptions options, std::unique_ptr<store::Store> store, std::shared_ptr<FaultTable> faults,
+          std::shared_ptr<Metrics> metrics, std::function<void()> on_failed);
   ~Replica();
 
   const ServerOptions& options() const { return options_; }
   const std::string& boot_id() const { return boot_id_; }
   store::Store& store() { return *store_; }
   Sessions& sessions() { return sessions_; }
-  FaultTable& faults() { return faults_; }
+  FaultTable& faults() { return *faults_; }
   Metrics& metrics() { return *metrics_; }
   DelayLine& delays() { return delays_; }
   const DiskProbes& disks() const { return disks_; }
@@ -46,7 +46,7 @@ class Replica {
   TaskQueue& control() { return control_; }
   SyncWorker& sync_worker(uint32_t domain) { return *sync_workers_[domain]; }
 
-  bool FlushSupported() const { return faults_.FlushSupported(); }
+  bool FlushSupported() const { return faults_->FlushSupported(); }
   // New writes should be refused before they are numbered; as of the last check.
   bool space_exhausted() const { return space_exhausted_.load(std::memory_order_acquire); }
 
@@ -83,8 +83,8 @@ class Replica {
   mutable absl::Mutex registration_mutex_;
   std::string registration_ ABSL_GUARDED_BY(registration_mutex_);
   Sessions sessions_;
-  FaultTable faults_;
-  const std::unique_ptr<Metrics> metrics_;
+  const std::shared_ptr<FaultTable> faults_;
+  const std::shared_ptr<Metrics> metrics_;
   DelayLine delays_;
   TaskQueue control_;
   std::vector<std::unique_ptr<SyncWorker>> sync_workers_;  // by domain

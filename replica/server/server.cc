@@ -25,6 +25,8 @@
 #include "proto/monitor/monitor_server.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/transport.h"
+#include "replica/server/faults.h"
+#include "replica/server/metrics.h"
 #include "replica/server/registration.h"
 #include "replica/server/replica.h"
 #include "replica/server/service.h"
@@ -104,8 +106,10 @@ void EnableHealthAndReflection() {
 
 class GrpcServer final : public Server {
  public:
-  GrpcServer(ServerOptions options, std::unique_ptr<store::Store> store)
-      : replica_(std::move(options), std::move(store), [this] { StoreFailed(); }),
+  GrpcServer(ServerOptions options, std::unique_ptr<store::Store> store, std::shared_ptr<FaultTable> faults,
+             std::shared_ptr<Metrics> metrics)
+      : replica_(std::move(options), std::move(store), std::move(faults), std::move(metrics),
+                 [this] { StoreFailed(); }),
         service_(replica_),
         collector_(std::make_shared<StoreCollector>(
             &replica_.store(), replica_.options().store.data_dirs, &replica_.disks())) {}
@@ -214,6 +218,17 @@ void GrpcServer::Shutdown() {
   // The destructor of replica_ closes the store, which syncs it.
 }
 
+absl::StatusOr<std::unique_ptr<Server>> Serve(ServerOptions options, std::unique_ptr<store::Store> store,
+                                              std::shared_ptr<FaultTable> faults,
+                                              std::shared_ptr<Metrics> metrics) {
+  auto server = std::make_unique<GrpcServer>(std::move(options), std::move(store), std::move(faults),
+                                             std::move(metrics));
+  RETURN_IF_ERROR(server->Listen());
+  RETURN_IF_ERROR(server->StartMonitor());
+  server->BeginRegistration();
+  return server;
+}
+
 constexpr size_t kLabelsMax = 16;
 constexpr size_t kLabelBytesMax = 63;
 
@@ -275,18 +290,25 @@ absl::Status ServerOptions::Validate() const {
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   RETURN_IF_ERROR(options.Validate());
+  auto faults = std::make_shared<FaultTable>();
+  auto metrics = std::make_shared<Metrics>(static_cast<uint32_t>(options.store.data_dirs.size()));
+  if (options.enable_fault_injection) {
+    options.store.file_fault = [faults, metrics](uint32_t domain, store::FileAct act) {
+      const v1::FaultOp op = FaultOpOf(act);
+      const FaultVerdict verdict = faults->Strike(op, domain);
+      if (verdict.hits()) metrics->Injected(op);
+      return verdict.error;
+    };
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<store::Store> store, store::Store::Open(options.store));
-  return StartWithStore(std::move(options), std::move(store));
+  return Serve(std::move(options), std::move(store), std::move(faults), std::move(metrics));
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::StartWithStore(
     ServerOptions options, std::unique_ptr<store::Store> store) {
   RETURN_IF_ERROR(options.Validate());
-  auto server = std::make_unique<GrpcServer>(std::move(options), std::move(store));
-  RETURN_IF_ERROR(server->Listen());
-  RETURN_IF_ERROR(server->StartMonitor());
-  server->BeginRegistration();
-  return server;
+  auto metrics = std::make_shared<Metrics>(store->num_domains());
+  return Serve(std::move(options), std::move(store), std::make_shared<FaultTable>(), std::move(metrics));
 }
 
 }  // namespace weir::replica

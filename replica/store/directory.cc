@@ -283,10 +283,12 @@ absl::Status WriteIdentity(rocksdb::Env* env, const std::string& directory,
 void MarkFailed(rocksdb::Env* env, const std::string& directory,
                 const std::string& reason) {
   absl::Status status = WriteFileDurably(env, directory, kFailedFile, reason + "\n");
-  if (!status.ok()) {
-    LOG(WARNING) << "store cannot mark " << directory
-                 << " FAILED: " << status.message();
-  }
+  if (status.ok()) return;
+  LOG(WARNING) << "store cannot mark " << directory << " FAILED durably: " << status.message();
+  // A disk that syncs nothing any more still takes a file, and the next process finds it, unless power was cut.
+  rocksdb::WriteStringToFile(env, reason + "\n", absl::StrCat(directory, "/", kFailedFile),
+                             /*should_sync=*/false)
+      .PermitUncheckedError();
 }
 
 }  // namespace weir::store

@@ -68,7 +68,7 @@ absl::StatusOr<Directories> Inspect(rocksdb::Env* env,
 absl::Status RemoveUnfinished(rocksdb::Env* env, const std::string& directory);
 absl::Status WriteIdentity(rocksdb::Env* env, const std::string& directory,
                            const DirectoryIdentity& identity);
-// Best effort: the disk may not take it, and the floor stands in then.
+// Best effort: the disk may not take it, or not durably, and the floor stands in then.
 void MarkFailed(rocksdb::Env* env, const std::string& directory,
                 const std::string& reason);
 

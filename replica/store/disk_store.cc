@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "replica/store/drill_fs.h"
 #include "replica/store/rocks.h"
 
 namespace weir::store {
@@ -82,6 +83,10 @@ absl::StatusOr<std::unique_ptr<Store>> DiskStore::Open(const Options& options) {
   RETURN_IF_ERROR(options.Validate());
   auto store = std::unique_ptr<DiskStore>(new DiskStore(options));
   store->env_ = options.env != nullptr ? options.env : rocksdb::Env::Default();
+  for (uint32_t i = 0; options.file_fault != nullptr && i < options.data_dirs.size(); ++i) {
+    store->drill_envs_.push_back(NewDrillEnv(
+        store->env_, [ask = options.file_fault, i](FileAct act) { return ask(i, act); }));
+  }
   RETURN_IF_ERROR(store->OpenDirectories());
   RETURN_IF_ERROR(store->RaiseGeneration());
   RETURN_IF_ERROR(store->LoadVolumes());
@@ -122,7 +127,7 @@ absl::Status DiskStore::OpenDirectories() {
 DomainSettings DiskStore::SettingsOf(uint32_t index,
                                      const std::string& store_id) {
   return DomainSettings{
-      .env = env_,
+      .env = EnvOf(index),
       .directory = options_.data_dirs[index],
       .store_id = store_id,
       .index = index,
@@ -135,7 +140,7 @@ DomainSettings DiskStore::SettingsOf(uint32_t index,
 absl::Status DiskStore::MakeDomains(const Directories& found) {
   const uint32_t count = static_cast<uint32_t>(options_.data_dirs.size());
   for (uint32_t i = 0; i < count; ++i) {
-    RETURN_IF_ERROR(RemoveUnfinished(env_, options_.data_dirs[i]));
+    RETURN_IF_ERROR(RemoveUnfinished(EnvOf(i), options_.data_dirs[i]));
     RETURN_IF_ERROR(
         Domain::Make(SettingsOf(i, found.store_id),
                      EncodeIdentity({found.store_id, i, count})));
@@ -160,7 +165,7 @@ absl::Status DiskStore::OpenDomains(const Directories& found) {
   // The last act of making a store; before it nothing was served.
   for (uint32_t i = 0; i < count; ++i) {
     if (!found.finish[i]) continue;
-    RETURN_IF_ERROR(WriteIdentity(env_, options_.data_dirs[i],
+    RETURN_IF_ERROR(WriteIdentity(EnvOf(i), options_.data_dirs[i],
                                   {store_id_, i, count}));
   }
   return absl::OkStatus();
@@ -334,8 +339,8 @@ void DiskStore::DomainFailed(const absl::Status& reason) {
     if (!failure_.ok()) return;
     failure_ = reason;
   }
-  for (const std::string& directory : options_.data_dirs) {
-    MarkFailed(env_, directory, std::string(reason.message()));
+  for (uint32_t i = 0; i < options_.data_dirs.size(); ++i) {
+    MarkFailed(EnvOf(i), options_.data_dirs[i], std::string(reason.message()));
   }
 }
 

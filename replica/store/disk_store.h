@@ -158,6 +158,10 @@ class DiskStore : public Store {
   absl::Status CheckChanges(const Lane& lane) const;
   absl::Status LoadDeleted();
   void DomainFailed(const absl::Status& reason);
+  // Of what lies in one data directory.
+  rocksdb::Env* EnvOf(uint32_t index) const {
+    return drill_envs_.empty() ? env_ : drill_envs_[index].get();
+  }
 
   // --- volumes ---
   // NOT_FOUND (ENOENT), or why the store serves nothing.
@@ -237,6 +241,7 @@ class DiskStore : public Store {
 
   const Options options_;
   rocksdb::Env* env_ = nullptr;
+  std::vector<std::unique_ptr<rocksdb::Env>> drill_envs_;  // by domain; none unless faults may be injected
   std::unique_ptr<DirectoryLocks> locks_;
   std::vector<std::unique_ptr<Domain>> domains_;
   std::vector<std::unique_ptr<Admission>> admission_;  // by domain

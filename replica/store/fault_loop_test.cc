@@ -8,10 +8,14 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <string>
+#include <tuple>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
@@ -254,6 +258,90 @@ TEST_P(SyncFailureTest, IsFinalAlsoAfterARestart) {
 
 INSTANTIATE_TEST_SUITE_P(WalAndFloor, SyncFailureTest,
                          ::testing::Values("/d1/db/", "/d1/FLOOR"));
+
+// Options::file_fault, by which drills fail the files of a real store.
+class FileFaultTest : public ::testing::Test {
+ protected:
+  using Rule = std::function<int(uint32_t domain, FileAct act)>;
+
+  FileFaultTest() : workload_(1, kVolume, kGeometry), machine_(std::make_shared<FaultFs>()) {
+    machine_.file_fault = [this](uint32_t domain, FileAct act) {
+      absl::MutexLock lock(&mutex_);
+      return rule_ == nullptr ? 0 : rule_(domain, act);
+    };
+  }
+  ~FileFaultTest() override { machine_.store.reset(); }
+
+  // Of two domains, with something synced in both.
+  void OpenStore() {
+    ASSERT_TRUE(machine_.Open(2).ok());
+    workload_.model().Opened();
+    ASSERT_TRUE(workload_.Attach(machine_.store.get()).ok());
+    ASSERT_TRUE(workload_.Write(machine_.store.get(), 8, 8).ok());
+    ASSERT_TRUE(FlushAll(machine_.store.get(), &workload_).ok());
+  }
+  void SetRule(Rule rule) {
+    absl::MutexLock lock(&mutex_);
+    rule_ = std::move(rule);
+  }
+  // Until something fails.
+  absl::Status WriteAndFlush() {
+    for (int i = 0; i < 60; ++i) {
+      RETURN_IF_ERROR(workload_.Write(machine_.store.get(), 16, 8));
+      RETURN_IF_ERROR(FlushAll(machine_.store.get(), &workload_));
+    }
+    return absl::OkStatus();
+  }
+  static void ExpectRefused(std::shared_ptr<FaultFs> disk) {
+    const absl::Status status = Machine(std::move(disk)).Open(2);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), "has FAILED and never opens again")) << status;
+  }
+
+  absl::Mutex mutex_;
+  Rule rule_ ABSL_GUARDED_BY(mutex_);
+  Workload workload_;
+  Machine machine_;
+};
+
+class FileFaultLoopTest : public FileFaultTest, public ::testing::WithParamInterface<std::tuple<FileAct, uint64_t>> {};
+
+TEST_P(FileFaultLoopTest, WhatFailsOnceInOneDirectoryIsFinalAlsoAfterARestart) {
+  OpenStore();
+  const auto [kind, nth] = GetParam();
+  bool struck = false;
+  SetRule([&struck, kind = kind, left = nth](uint32_t domain, FileAct act) mutable {
+    if (domain != 1 || act != kind || left == 0 || --left != 0) return 0;
+    struck = true;
+    return EIO;
+  });
+  const absl::Status status = WriteAndFlush();
+  EXPECT_EQ(StatusToErrno(status), EIO) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "injected fault")) << status;
+  ExpectSilent(machine_.store.get());
+  machine_.store.reset();
+  EXPECT_TRUE(struck);
+  ExpectRefused(machine_.fs->AfterKill());
+  ExpectRefused(machine_.fs->AfterPowerCut(nth));
+}
+
+INSTANTIATE_TEST_SUITE_P(Nth, FileFaultLoopTest,
+                         ::testing::Combine(::testing::Values(FileAct::kSync, FileAct::kWrite),
+                                            ::testing::Values(1, 2, 3, 4, 5, 6, 7, 8, 20, 40)));
+
+TEST_F(FileFaultTest, AStoreWhoseDisksSyncNothingAnyMoreIsRefusedByTheNextProcess) {
+  OpenStore();
+  SetRule([](uint32_t, FileAct act) { return act == FileAct::kSync ? EIO : 0; });
+  EXPECT_EQ(StatusToErrno(WriteAndFlush()), EIO);
+  ExpectSilent(machine_.store.get());
+  machine_.store.reset();
+  ExpectRefused(machine_.fs->AfterKill());
+  // No disk has kept the mark through this; what was synced must be there.
+  Machine after(machine_.fs->AfterPowerCut(1));
+  ASSERT_TRUE(after.Open(2).ok());
+  const absl::Status checked = workload_.model().Check(after.store.get(), workload_.model().answered());
+  EXPECT_TRUE(checked.ok()) << checked;
+}
 
 TEST(FullDiskTest, IsRefusedBeforeAnythingIsAppliedAndRecovers) {
   Workload workload(1, kVolume, kGeometry);

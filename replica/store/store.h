@@ -10,7 +10,7 @@
 //    lane is always a prefix of its history, also after kill -9 and power loss.
 //  * A position answered by Flush, or by a FUA write, survives power loss.
 //  * The first failed sync of any domain is final: the store turns FAILED, stays so
-//    across restarts (a mark on disk where the disk still takes one, and the floor) and serves nothing more.
+//    across restarts (a mark on disk where the disk still takes one, if need be unsynced, and the floor) and serves nothing more.
 //  * A store that opens has lost nothing that it had synced, or Open refuses.
 //
 // Thread-safety: all methods may be called from any thread. Writes to one lane
@@ -43,6 +43,9 @@ class Env;
 
 namespace weir::store {
 
+// What is done to a file or a directory, as fault injection sees it.
+enum class FileAct { kWrite, kSync };
+
 struct Options {
   // One domain each; the order is part of the store's identity.
   std::vector<std::string> data_dirs;
@@ -55,6 +58,9 @@ struct Options {
   // Admission keeps this much of each directory's file system free, bytes, so that flush and
   // compaction can finish: below it writes are refused with ENOSPC.
   uint64_t reserve_bytes = 64 << 20;
+  // Fault injection: asked before each write and sync of what lies in a domain's directory for the errno
+  // that it is to fail with; 0: none. Any thread, RocksDB's too; may not call the store. nullptr: no faults.
+  std::function<int(uint32_t domain, FileAct act)> file_fault;
 
   absl::Status Validate() const;
 };

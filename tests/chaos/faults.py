@@ -83,6 +83,32 @@ def replace_disk(world, dice):
     world.pause(REPLACE_AFTER_SECONDS)
 
 
+def sync_of_the_store_fails(world, dice):
+    """Of any file: the WAL, the floor, a table, the MANIFEST, whichever is next."""
+    _fail_store(world, dice, "--op=file-sync", "--error=EIO")
+
+
+def write_of_the_store_fails(world, dice):
+    _fail_store(world, dice, "--op=file-write", f"--error={dice.choice(['EIO', 'ENOSPC'])}")
+
+
+def _fail_store(world, dice, *flags):
+    """For good: the process that has it serves no more, the next one does not start; then there is a new disk."""
+    name = dice.choice(world.replicas)
+    # For ever: not even that the store has failed can be synced, or written.
+    count = dice.choice([1, 1, 0]) if "--op=file-sync" in flags else 1
+    directory = dice.choice(["", *range(len(world.cluster.data_dirs(name)))])
+    world.inject(name, *flags, f"--count={count}", *([] if directory == "" else [f"--flush-nr={directory}"]))
+    world.await_failed_store(name)
+    world.pause(dice.uniform(0, 3))
+    dice.choice([world.kill, world.terminate])(name)
+    world.must_not_start(name)
+    world.pause(dice.uniform(0, 1))
+    world.wipe(name)
+    world.start(name)
+    world.pause(REPLACE_AFTER_SECONDS)
+
+
 def disk_full(world, dice):
     """Writers are told ENOSPC, readers and flushes nothing; no copy leaves for it."""
     world.fill_disk()
@@ -369,7 +395,8 @@ def kill_frontend_and_an_etcd_member(world, dice):
 
 EVERY = (
     kill_replica, restart_replica, kill_replica_while_it_joins, kill_another_while_one_joins, kill_two_replicas,
-    kill_all_replicas, freeze_replica, freeze_replica_for_long, replace_disk, disk_full,
+    kill_all_replicas, freeze_replica, freeze_replica_for_long, replace_disk, sync_of_the_store_fails,
+    write_of_the_store_fails, disk_full,
     kill_frontend, restart_frontend, freeze_frontend, kill_frontend_while_a_replica_is_away, kill_everything,
     partition, partition_one_way, partition_for_long, flapping_link, slow_network, connections_reset, half_open,
     kill_frontend_while_a_replica_is_cut_off,
@@ -384,7 +411,7 @@ WITH_ETCD = (
 )
 # Begun when all is well. A disk that goes while another copy is not whole yet may be the last good one; a full one is
 # to refuse writes, not to keep its replica from being brought back.
-NEEDS_ALL_WELL = (replace_disk, disk_full)
+NEEDS_ALL_WELL = (replace_disk, sync_of_the_store_fails, write_of_the_store_fails, disk_full)
 CATALOGS = {"embedded": EVERY, "etcd": EVERY + WITH_ETCD}
 
 

@@ -34,6 +34,8 @@ DISK_MIB = 1024
 # What is left when it is full: below the replica's reserve and margin (64 MiB each), above the reserve.
 FULL_MIB = 110
 SPACE_SECONDS_MAX = 30
+# Far above --flush_interval (1 s): something is written and synced all the time.
+STORE_FAILS_SECONDS_MAX = 20
 
 
 class Failed(Exception):
@@ -300,6 +302,30 @@ class World:
         self.say(f"{name} has a new, empty disk")
         for directory in self.cluster.data_dirs(name):
             shutil.rmtree(directory)
+
+    def await_failed_store(self, name):
+        """Until its replica says so, and each data directory says it to the next process."""
+        begun = time.monotonic()
+        while True:
+            self.pause(0.1)
+            shown = self.cluster.weirctl("--timeout=5", "replica", "show", name, "--output=json")
+            state = json.loads(shown.stdout)["state"] if shown.returncode == 0 else shown.stderr
+            marked = [os.path.exists(os.path.join(path, "FAILED")) for path in self.cluster.data_dirs(name)]
+            if state == "FAILED" and all(marked):
+                break
+            if time.monotonic() - begun > STORE_FAILS_SECONDS_MAX:
+                raise Failed(f"the store of {name} has not failed within {STORE_FAILS_SECONDS_MAX} s: {state}, {marked}")
+        self.say(f"the store of {name} has failed after {time.monotonic() - begun:.1f} s")
+
+    def must_not_start(self, name):
+        """Since its store has failed, whatever the disk does by now."""
+        try:
+            done = subprocess.run(self.cluster.command_line(name), capture_output=True, text=True, timeout=30)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{name} serves a store that has failed") from None
+        if done.returncode != 1 or "has FAILED and never opens again" not in done.stderr:
+            raise Failed(f"{name}, whose store has failed, ended with {done.returncode}: {done.stderr}")
+        self.say(f"{name} does not start: its store has failed")
 
     def fill_disk(self):
         """Until its replica tells frontends to take no more writes; not so far that one under way finds no room."""

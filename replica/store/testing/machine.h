@@ -2,6 +2,8 @@
 #ifndef WEIR_REPLICA_STORE_TESTING_MACHINE_H_
 #define WEIR_REPLICA_STORE_TESTING_MACHINE_H_
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -30,6 +32,7 @@ struct Machine {
     options.memtable_bytes = 1 << 20;
     options.block_cache_bytes = 1 << 20;
     options.reserve_bytes = 0;
+    options.file_fault = file_fault;
     auto opened = Store::Open(options);
     if (opened.ok()) store = *std::move(opened);
     return opened.status();
@@ -43,6 +46,7 @@ struct Machine {
 
   std::shared_ptr<FaultFs> fs;
   std::unique_ptr<rocksdb::Env> env;
+  std::function<int(uint32_t domain, FileAct act)> file_fault;
   std::unique_ptr<Store> store;
 };
 
