@@ -72,7 +72,9 @@ bool Engine::State::FailHeldFlushes() {
 
 void Engine::State::StartRun(FlushRun::Purpose purpose) {
   std::vector<uint64_t> positions;
-  for (const Lane& lane : lanes_) positions.push_back(lane.completed);
+  // A snapshot is a read of everything, so it has the writes that failed and are yet to land, as any read has.
+  const bool for_pin = purpose == FlushRun::Purpose::kBarrier && barrier_->request.pin != 0;
+  for (const Lane& lane : lanes_) positions.push_back(for_pin ? lane.read_floor() : lane.completed);
   run_.emplace(purpose, now_, std::move(positions));
   if (purpose == FlushRun::Purpose::kRequests) {
     std::move(flushes_.begin(), flushes_.end(), std::back_inserter(run_flushes_));
