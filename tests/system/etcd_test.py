@@ -1,92 +1,20 @@
 """A real etcd of three members as the catalog, and volumes that move between frontends."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
-import time
 import unittest
 
 import harness
+from etcd_case import BLOCK, EtcdCase, Writer
 from harness import run, wait_until
 
-BLOCK = 4096
 TAKEOVER_SECONDS_MAX = 2
 
 
-class Writer(threading.Thread):
-    """Writes block after block, reads each back, flushes now and then, until stop(). Any error ends it."""
-
-    def __init__(self, cluster):
-        super().__init__()
-        self.handle = cluster.connect()
-        self.ending = threading.Event()
-        self.error = None
-        self.writes = 0
-        self.longest = 0.0
-        self.start()
-
-    def run(self):
-        try:
-            while not self.ending.is_set():
-                self.write_one()
-        except (harness.nbd.Error, AssertionError) as error:
-            self.error = error
-
-    def write_one(self):
-        data = bytes([self.writes % 250 + 1]) * BLOCK
-        offset = self.writes % 4096 * BLOCK
-        begun = time.monotonic()
-        self.handle.pwrite(data, offset)
-        assert self.handle.pread(BLOCK, offset) == data
-        if self.writes % 64 == 0:
-            self.handle.flush()
-        self.longest = max(self.longest, time.monotonic() - begun)
-        self.writes += 1
-
-    def goes_on(self):
-        """Waits for some more writes."""
-        before = self.writes
-        wait_until(lambda: self.error or self.writes >= before + 50, 30, "I/O goes on")
-        assert self.error is None, self.error
-
-    def stop(self):
-        self.ending.set()
-        self.join(60)
-        assert not self.is_alive(), "a request hangs"
-        assert self.error is None, self.error
-
-
-class EtcdCatalogTest(harness.ClusterTest):
-    up_flags = ("--size=64MiB", "--catalog=etcd", "--frontends=2")
-
-    def setUp(self):
-        # Each test begins with everything running and the volume at `volume`.
-        self.cluster.start_all()
-        self.weirctl("volume", "attach", "demo", "--frontend=volume")
-        self.in_sync()
-
-    def weirctl(self, *arguments, **options):
-        return self.cluster.weirctl(*arguments, **options)
-
-    def show(self, *arguments):
-        return json.loads(self.weirctl("volume", "show", "demo", "--output=json", *arguments).stdout)
-
-    def in_sync(self):
-        wait_until(lambda: all(t["state"] == "in_sync" and t["health"] == "connected"
-                               for t in self.show()["table"]["targets"]), 60, "all are in sync")
-
-    def uri_at(self, frontend):
-        return harness.cluster_lib.Cluster(self.cluster.dir).nbd_uri(frontend)
-
-    def signal(self, number, *names):
-        cluster = harness.cluster_lib.Cluster(self.cluster.dir)
-        for name in names:
-            cluster.process(name).signal(number)
-
+class EtcdCatalogTest(EtcdCase):
     def test_etcds_leader_is_killed_under_io_and_membership_still_changes(self):
         writer = Writer(self.cluster)
         leader = self.cluster.await_etcd_leader()
@@ -147,34 +75,9 @@ class EtcdCatalogTest(harness.ClusterTest):
         self.in_sync()
         writer.stop()
 
-    def take_over(self, data):
-        """Attaches at volume2 and reads block 0 there; the seconds that took."""
-        begun = time.monotonic()
-        self.weirctl("volume", "attach", "demo", "--frontend=volume2")
-        handle = self.cluster.connect(self.uri_at("volume2"))
-        self.assertEqual(handle.pread(BLOCK, 0), data)
-        taken = time.monotonic() - begun
-        handle.pwrite(b"2" * BLOCK, 0)
-        handle.flush()
-        return taken
-
     def check_taken(self, what, seconds):
         print(f"  first I/O of the new frontend, old one {what}: {seconds:.2f} s")
         self.assertLess(seconds, TAKEOVER_SECONDS_MAX)
-
-    def check_old_refuses(self, old):
-        """On a connection from before: neither reads nor writes, ever again."""
-        for call in (lambda: old.pread(BLOCK, 0), lambda: old.pwrite(b"1" * BLOCK, 0), old.flush):
-            self.assertEqual(self.nbd_error(call), "ESHUTDOWN")
-        # New ones are refused too, with words.
-        with self.assertRaises(harness.nbd.Error):
-            self.cluster.connect(self.uri_at("volume"))
-        shown = self.show("--frontend=volume")
-        self.assertIn(shown["state"], ("FENCED", "ELSEWHERE"))
-        self.assertEqual(shown["frontend"], "volume2")
-        self.assertIn("volume2", self.weirctl("explain", "demo", "--frontend=volume").stdout)
-        # Without --frontend the one that has it is found.
-        self.assertEqual(self.show()["state"], "ACTIVE")
 
     def test_a_volume_moves_while_the_old_frontend_lives(self):
         old = self.cluster.connect()
