@@ -146,6 +146,13 @@ class EtcdGarbageTest(LinkedEtcdCase):
         self.answer_well()
         self.end_well()
 
+    def test_explain_can_be_read_whatever_bytes_an_error_of_etcds_has(self):
+        self.answer("a code that there is not", self.etcds)
+        self.cluster.kill9("replica2")
+        self.await_change_is_held(GARBAGE)
+        self.answer_well()
+        self.end_well()
+
     def test_garbage_amid_what_etcd_says_costs_connections_and_no_call(self):
         dice = random.Random(2)
         ending = threading.Event()
@@ -197,7 +204,7 @@ class EtcdGarbageTest(LinkedEtcdCase):
                 self.refused(f"is damaged, key {VOLUME.decode()}: its value is not what was written.*Mend that etcd",
                              "volume", "attach", "demo", "--frontend=volume2")
         self.cluster.kill9("replica2")
-        self.await_change_is_held("volume demo: ")
+        self.await_change_is_held(f"is damaged, key {VOLUME.decode()}")
         self.etcd("put", key=VOLUME, value=good)
         self.end_well()
 

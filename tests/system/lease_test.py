@@ -9,7 +9,7 @@ import time
 import unittest
 
 import harness
-from etcd_case import BLOCK, LinkedEtcdCase
+from etcd_case import BLOCK, LinkedEtcdCase, proxy
 from harness import FULL, wait_until
 
 LEASE_SECONDS = 3         # --lease, unless it is given
@@ -100,6 +100,14 @@ class LeaseTest(MoveCase):
         self.assertLess(seconds, LEASE_SECONDS * CLOCK_DRIFT + SLACK_SECONDS)
         self.assertLess(last_read, LEASE_SECONDS + SLACK_SECONDS / 2)
         self.say("old one cut off from all but replica3, new one from replica3", seconds, last_read, self.old_refuses())
+
+    def test_an_attach_that_meets_a_change_of_members_goes_on_from_that(self):
+        # The attach asks for records, one after the other; the old frontend takes replica3 out before it has them all.
+        for name in self.etcds:
+            self.links[name].delay(proxy.TO_REPLICA, 0.3)
+        self.cluster.kill9("replica3")
+        seconds = self.take_over(b"1" * BLOCK)
+        self.say("replica3 killed at the same time, etcd 0.3 s away", seconds, 0, self.old_refuses())
 
     def test_after_a_clean_detach_there_is_no_lease_to_wait_for(self):
         self.weirctl("volume", "detach", "demo", "--frontend=volume")
