@@ -72,6 +72,15 @@ class Link:
             direction.held = False
             direction.held_of = set()
 
+    def garble(self, data):
+        """Puts bytes of nobody's between those of the replica, on every connection."""
+        self._network.call(self._each(lambda connection: connection.garble(data)))
+
+    def lead_to(self, host, port):
+        """Another target, for whoever connects from now on; the connections there are break."""
+        self._target = (host, port)
+        self.reset()
+
     def close(self):
         """Takes no more connections; those there are end with the network."""
         self._server.close()
@@ -160,6 +169,9 @@ class _Connection:
         with contextlib.suppress(OSError):
             while await self._frontend[0].read(CHUNK_BYTES):
                 pass
+
+    def garble(self, data):
+        self._frontend[1].write(data)
 
     def lose_replica(self):
         self._replica_lost = True

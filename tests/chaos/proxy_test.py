@@ -142,6 +142,21 @@ class ProxyTest(unittest.TestCase):
         self.assertIsNone(self.echo(b"y"))
         self.assertEqual(self.echo(b"z", self.connect()), b"z")
 
+    def test_garbage_comes_beside_what_was_sent(self):
+        self.assertEqual(self.echo(b"x"), b"x")
+        self.link.garble(b"garbage")
+        self.assertEqual(self.client.recv(4096), b"garbage")
+        self.assertEqual(self.echo(b"y"), b"y")
+
+    def test_another_target_is_for_new_connections_and_old_ones_break(self):
+        self.assertEqual(self.echo(b"x"), b"x")
+        other = EchoServer()
+        self.addCleanup(other.listener.close)
+        self.link.lead_to("127.0.0.1", other.port)
+        self.assertEqual(self.echo(b"y"), b"")
+        self.assertEqual(self.echo(b"z", self.connect()), b"z")
+        self.assertEqual((self.server.received, other.received), (b"x", b"z"))
+
     def test_nobody_behind_it_is_a_broken_connection(self):
         self.server.listener.close()
         self.assertEqual(self.echo(b"x", self.connect()), b"")

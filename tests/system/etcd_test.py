@@ -6,87 +6,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
 import harness
+from etcd_case import BLOCK, EtcdCase, Writer
 from harness import run, wait_until
 
-BLOCK = 4096
 TAKEOVER_SECONDS_MAX = 2
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
-class Writer(threading.Thread):
-    """Writes block after block, reads each back, flushes now and then, until stop(). Any error ends it."""
-
-    def __init__(self, cluster):
-        super().__init__()
-        self.handle = cluster.connect()
-        self.ending = threading.Event()
-        self.error = None
-        self.writes = 0
-        self.longest = 0.0
-        self.start()
-
-    def run(self):
-        try:
-            while not self.ending.is_set():
-                self.write_one()
-        except (harness.nbd.Error, AssertionError) as error:
-            self.error = error
-
-    def write_one(self):
-        data = bytes([self.writes % 250 + 1]) * BLOCK
-        offset = self.writes % 4096 * BLOCK
-        begun = time.monotonic()
-        self.handle.pwrite(data, offset)
-        assert self.handle.pread(BLOCK, offset) == data
-        if self.writes % 64 == 0:
-            self.handle.flush()
-        self.longest = max(self.longest, time.monotonic() - begun)
-        self.writes += 1
-
-    def goes_on(self):
-        """Waits for some more writes."""
-        before = self.writes
-        wait_until(lambda: self.error or self.writes >= before + 50, 30, "I/O goes on")
-        assert self.error is None, self.error
-
-    def stop(self):
-        self.ending.set()
-        self.join(60)
-        assert not self.is_alive(), "a request hangs"
-        assert self.error is None, self.error
-
-
-class EtcdCatalogTest(harness.ClusterTest):
-    up_flags = ("--size=64MiB", "--catalog=etcd", "--frontends=2")
-
-    def setUp(self):
-        # Each test begins with everything running and the volume at `volume`.
-        self.cluster.start_all()
-        self.weirctl("volume", "attach", "demo", "--frontend=volume")
-        self.in_sync()
-
-    def weirctl(self, *arguments, **options):
-        return self.cluster.weirctl(*arguments, **options)
-
-    def show(self, *arguments):
-        return json.loads(self.weirctl("volume", "show", "demo", "--output=json", *arguments).stdout)
-
-    def in_sync(self):
-        wait_until(lambda: all(t["state"] == "in_sync" and t["health"] == "connected"
-                               for t in self.show()["table"]["targets"]), 60, "all are in sync")
-
-    def uri_at(self, frontend):
-        return harness.cluster_lib.Cluster(self.cluster.dir).nbd_uri(frontend)
-
-    def signal(self, number, *names):
-        cluster = harness.cluster_lib.Cluster(self.cluster.dir)
-        for name in names:
-            cluster.process(name).signal(number)
-
+class EtcdCatalogTest(EtcdCase):
     def test_etcds_leader_is_killed_under_io_and_membership_still_changes(self):
         writer = Writer(self.cluster)
         leader = self.cluster.await_etcd_leader()
@@ -147,34 +78,9 @@ class EtcdCatalogTest(harness.ClusterTest):
         self.in_sync()
         writer.stop()
 
-    def take_over(self, data):
-        """Attaches at volume2 and reads block 0 there; the seconds that took."""
-        begun = time.monotonic()
-        self.weirctl("volume", "attach", "demo", "--frontend=volume2")
-        handle = self.cluster.connect(self.uri_at("volume2"))
-        self.assertEqual(handle.pread(BLOCK, 0), data)
-        taken = time.monotonic() - begun
-        handle.pwrite(b"2" * BLOCK, 0)
-        handle.flush()
-        return taken
-
     def check_taken(self, what, seconds):
         print(f"  first I/O of the new frontend, old one {what}: {seconds:.2f} s")
         self.assertLess(seconds, TAKEOVER_SECONDS_MAX)
-
-    def check_old_refuses(self, old):
-        """On a connection from before: neither reads nor writes, ever again."""
-        for call in (lambda: old.pread(BLOCK, 0), lambda: old.pwrite(b"1" * BLOCK, 0), old.flush):
-            self.assertEqual(self.nbd_error(call), "ESHUTDOWN")
-        # New ones are refused too, with words.
-        with self.assertRaises(harness.nbd.Error):
-            self.cluster.connect(self.uri_at("volume"))
-        shown = self.show("--frontend=volume")
-        self.assertIn(shown["state"], ("FENCED", "ELSEWHERE"))
-        self.assertEqual(shown["frontend"], "volume2")
-        self.assertIn("volume2", self.weirctl("explain", "demo", "--frontend=volume").stdout)
-        # Without --frontend the one that has it is found.
-        self.assertEqual(self.show()["state"], "ACTIVE")
 
     def test_a_volume_moves_while_the_old_frontend_lives(self):
         old = self.cluster.connect()
@@ -228,55 +134,156 @@ class EtcdCatalogTest(harness.ClusterTest):
 
 
 class TlsTest(unittest.TestCase):
-    """An etcd that takes only clients with a certificate."""
+    """An etcd of three members that take only clients with a certificate."""
+
+    members = ("etcd1", "etcd2", "etcd3")
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="weir-test-")
         self.addCleanup(shutil.rmtree, self.dir, True)
-        self.port = harness.cluster_lib.settings_lib.free_port_base(4)
+        # Two a member, for its clients and its peers, and one for a frontend.
+        self.port = harness.cluster_lib.settings_lib.free_port_base(2 * len(self.members) + 1)
         for ca in ("ca", "other"):
-            self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={ca}", "-days", "2",
-                         "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
-        with open(os.path.join(self.dir, "san"), "w") as f:
+            self.openssl("req", "-x509", *KEY, "-subj", f"/CN={ca}", "-days", "2", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
+        with open(self.path("san"), "w") as f:
             f.write("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=weir", "-keyout", "weir.key", "-out", "csr")
-        self.openssl("x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
-                     "-extfile", "san", "-out", "weir.pem")
+        self.openssl("req", *KEY, "-subj", "/CN=weir", "-keyout", "weir.key", "-out", "csr")
+        for ca, certificate in (("ca", "weir.pem"), ("other", "stranger.pem")):
+            self.openssl("x509", "-req", "-in", "csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial",
+                         "-days", "2", "-extfile", "san", "-out", certificate)
+        self.etcds = {}
+        for name in self.members:
+            self.start_etcd(name)
+        self.await_leader()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
 
     def openssl(self, *arguments):
         run("openssl", *arguments, cwd=self.dir)
 
     def start(self, name, *argv):
         """A process that ends with the test; its output in DIR/name.log."""
-        with open(os.path.join(self.dir, name + ".log"), "w") as log:
+        with open(self.path(name + ".log"), "a") as log:
             process = subprocess.Popen([str(a) for a in argv], stdout=log, stderr=log, cwd=self.dir)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
 
     def log(self, name):
-        with open(os.path.join(self.dir, name + ".log")) as log:
+        with open(self.path(name + ".log")) as log:
             return log.read()
 
-    def frontend(self, name, parameters):
-        catalog = f"etcd:127.0.0.1:{self.port}?timeout=5s{parameters}"
-        return self.start(name, self.binary("weir-volume"), f"--catalog={catalog}",
-                          f"--listen=127.0.0.1:{self.port + 2}", f"--name={name}")
+    # --- etcd ---
+
+    def address(self, name):
+        return f"127.0.0.1:{self.port + 2 * self.members.index(name)}"
+
+    def start_etcd(self, name, certificate="weir.pem"):
+        peers = {m: f"http://127.0.0.1:{self.port + 2 * i + 1}" for i, m in enumerate(self.members)}
+        url = f"https://{self.address(name)}"
+        self.etcds[name] = self.start(
+            name, harness.cluster_lib.ETCD, f"--name={name}", f"--data-dir={name}", f"--listen-client-urls={url}",
+            f"--advertise-client-urls={url}", f"--listen-peer-urls={peers[name]}",
+            f"--initial-advertise-peer-urls={peers[name]}",
+            "--initial-cluster=" + ",".join(f"{m}={peer}" for m, peer in peers.items()),
+            f"--cert-file={certificate}", "--key-file=weir.key", "--trusted-ca-file=ca.pem", "--client-cert-auth")
+
+    def kill_etcd(self, name):
+        self.etcds[name].kill()
+        self.etcds[name].wait()
+
+    def page(self, name, page):
+        """As a client with a certificate is shown it, whatever the member's own; empty: not at all."""
+        return run("curl", "-skf", "--cert", self.path("weir.pem"), "--key", self.path("weir.key"),
+                   f"https://{self.address(name)}/{page}", check=False).stdout
+
+    def leader(self):
+        return next((m for m in self.members if "\netcd_server_is_leader 1" in self.page(m, "metrics")), None)
+
+    def await_leader(self):
+        """Of a whole etcd, in which each member can do without any other."""
+        wait_until(lambda: all('"health":"true"' in self.page(m, "health") for m in self.members), 30, "etcd is healthy")
+        return self.leader()
+
+    # --- frontends ---
+
+    def catalog(self, parameters):
+        return "etcd:" + ",".join(self.address(m) for m in self.members) + "?" + "&".join(parameters)
+
+    def trusting(self, ca="ca.pem"):
+        return (f"ca={self.path(ca)}", f"cert={self.path('weir.pem')}", f"key={self.path('weir.key')}")
+
+    def frontend(self, name, *parameters):
+        """One that ops/cluster knows nothing of."""
+        return self.start(name, self.binary("weir-volume"), f"--catalog={self.catalog(parameters)}", f"--name={name}",
+                          f"--listen={self.frontend_address()}", f"--nbd_socket={self.path(name)}.sock")
+
+    def frontend_address(self):
+        return f"127.0.0.1:{self.port + 2 * len(self.members)}"
 
     def binary(self, name):
         return os.path.join(harness.cluster_lib.default_prefix(), "bin", name)
 
+    def weirctl(self, *arguments, **options):
+        """At the frontend that ops/cluster knows nothing of."""
+        return run(self.binary("weirctl"), f"--volume_addr={self.frontend_address()}", *arguments, **options)
+
+    def await_frontend(self):
+        wait_until(lambda: self.weirctl("volume", "list", check=False).returncode == 0, 20, "the frontend serves")
+
     def test_a_frontend_with_the_right_certificate_is_let_in_and_no_other(self):
-        files = ("--cert-file=weir.pem", "--key-file=weir.key", "--trusted-ca-file=ca.pem", "--client-cert-auth")
-        url = f"https://127.0.0.1:{self.port}"
-        self.start("etcd", harness.cluster_lib.ETCD, "--data-dir=etcd", f"--listen-client-urls={url}",
-                   f"--advertise-client-urls={url}", f"--listen-peer-urls=http://127.0.0.1:{self.port + 1}", *files)
+        self.frontend("good", *self.trusting())
+        self.await_frontend()
+        others = {name: self.frontend(name, *parameters, "timeout=1s")
+                  for name, parameters in (("plain", ()), ("stranger", (f"ca={self.path('ca.pem')}",)),
+                                           ("deceived", self.trusting("other.pem")))}
         # A frontend that finds no catalog at its start ends.
-        wait_until(lambda: "ready to serve client requests" in self.log("etcd"), 30, "etcd serves")
-        self.frontend("good", "&ca=ca.pem&cert=weir.pem&key=weir.key")
-        weirctl = [self.binary("weirctl"), f"--volume_addr=127.0.0.1:{self.port + 2}"]
-        wait_until(lambda: run(*weirctl, "volume", "list", check=False).returncode == 0, 20, "the frontend serves")
-        for name, parameters in (("plain", ""), ("stranger", "&ca=ca.pem"),
-                                 ("deceived", "&ca=other.pem&cert=weir.pem&key=weir.key")):
-            self.assertEqual(self.frontend(name, parameters + "&timeout=1s").wait(30), 1, name)
-            self.assertIn(f"etcd at 127.0.0.1:{self.port}", self.log(name))
+        for name, process in others.items():
+            self.assertEqual(process.wait(30), 1, name)
+            self.assertIn("etcd at " + ",".join(self.address(m) for m in self.members), self.log(name))
+
+    def test_members_are_killed_or_no_more_trusted_under_io_and_volumes_are_created_and_moved(self):
+        cluster = harness.RealCluster("--size=64MiB", f"--volume-flags=--catalog={self.catalog(self.trusting())}")
+        self.addCleanup(cluster.close)
+        cluster.up()
+        writer = Writer(cluster)
+        writer.goes_on()
+        leader = self.leader()
+        follower = next(m for m in self.members if m != leader)
+        self.kill_etcd(follower)
+        writer.goes_on()
+        # A member leaves and comes back: both are changes of the record.
+        cluster.kill9("replica3")
+        writer.goes_on()
+        cluster.ops("start", "replica3")
+        self.in_sync(cluster)
+        # It is back, a voter among equals, and its clients are to find out that it is not whom they know.
+        self.start_etcd(follower, "stranger.pem")
+        leader = self.await_leader()
+        self.kill_etcd(leader)
+        begun = time.monotonic()
+        cluster.weirctl("volume", "create", "other", "--size=16MiB")
+        created = time.monotonic() - begun
+        writer.goes_on()
+        # One that was not there before finds its way by the same endpoints.
+        self.frontend("volume2", *self.trusting())
+        self.await_frontend()
+        self.weirctl("io", "write", "other", "--offset=0", "--length=4096", "--pattern=0x5a")
+        writer.goes_on()
+        writer.stop()
+        begun = time.monotonic()
+        self.weirctl("volume", "attach", "demo")
+        writer.expect_all(cluster.connect(f"nbd+unix:///demo?socket={self.path('volume2.sock')}"))
+        print(f"  with TLS: {writer.writes} writes, the longest took {writer.longest:.2f} s; a volume created as the leader was "
+              f"killed: {created:.2f} s; attached elsewhere and read: {time.monotonic() - begun:.2f} s")
+
+    def in_sync(self, cluster):
+        def so():
+            targets = json.loads(cluster.weirctl("volume", "show", "demo", "--output=json").stdout)["table"]["targets"]
+            return all(t["state"] == "in_sync" and t["health"] == "connected" for t in targets)
+        wait_until(so, 60, "all are in sync")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -97,7 +97,7 @@ class RealCluster:
 
     def start_all(self):
         cluster = cluster_lib.Cluster(self.dir)
-        for name in cluster.names():
+        for name in [name for name in cluster.names() if name not in cluster.running()]:
             self.ops("start", name)
 
     def weirctl(self, *arguments, check=True, timeout=120):
