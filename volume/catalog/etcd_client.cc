@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,7 @@
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
+#include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 #include "volume/catalog/floor.h"
 #include "volume/catalog/unique_id.h"
@@ -118,6 +121,15 @@ bool IsFinal(absl::StatusCode code) {
   }
 }
 
+// A stranger's words, which people and protobuf's strings are to hold.
+std::string Readable(absl::string_view text) {
+  constexpr size_t kLengthMax = 400;
+  const bool as_it_is = std::all_of(text.begin(), text.end(), absl::ascii_isprint);
+  std::string readable = as_it_is ? std::string(text) : absl::CHexEscape(text.substr(0, kLengthMax));
+  if (readable.size() > kLengthMax) readable = readable.substr(0, kLengthMax) + " ...";
+  return readable;
+}
+
 absl::Status Refused(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("its answer is refused: ", what));
 }
@@ -216,13 +228,17 @@ absl::StatusOr<EtcdClient::Answer> EtcdClient::Txn(const TxnRequest& request) {
       if (status.ok()) {
         absl::MutexLock lock(&mu_);
         preferred_ = index;
+        if (silent_since_ < absl::InfiniteFuture()) {
+          LOG(INFO) << Name() << " answers again, after " << absl::FormatDuration(absl::Now() - silent_since_);
+        }
+        silent_since_ = absl::InfiniteFuture();
         answer.doubtful = attempts.doubtful;
         return answer;
       }
       Note(endpoints_[index], status, &attempts);
     }
     const absl::Time again = absl::Now() + config_.round_delay;
-    if (attempts.finals == endpoints_.size() || again >= deadline) return Failure(attempts);
+    if (attempts.finals == endpoints_.size() || again >= deadline) return Failed(attempts);
     absl::SleepFor(config_.round_delay);
   }
 }
@@ -241,7 +257,7 @@ absl::Status EtcdClient::Attempt(Endpoint& endpoint, const TxnRequest& request,
   const grpc::Status called = endpoint.stub->Txn(&context, request, response);
   if (!called.ok()) {
     return absl::Status(static_cast<absl::StatusCode>(called.error_code()),
-                        called.error_message());
+                        Readable(called.error_message()));
   }
   return Accept(request, *response, floor);
 }
@@ -274,6 +290,17 @@ void EtcdClient::Note(const Endpoint& endpoint, const absl::Status& status, Atte
   } else {
     attempts->doubtful = true;  // also if its answer was refused
   }
+}
+
+absl::Status EtcdClient::Failed(const Attempts& attempts) {
+  const absl::Status failure = Failure(attempts);
+  absl::MutexLock lock(&mu_);
+  if (silent_since_ == absl::InfiniteFuture()) {
+    LOG(WARNING) << "the catalog has no answer, until further notice no replica can leave or come back and nothing be attached: "
+                 << failure.message();
+    silent_since_ = absl::Now();
+  }
+  return failure;
 }
 
 absl::Status EtcdClient::Failure(const Attempts& attempts) const {

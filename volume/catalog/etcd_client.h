@@ -82,6 +82,8 @@ class EtcdClient {
                        absl::Time deadline, etcdserverpb::TxnResponse* response);
   static void Note(const Endpoint& endpoint, const absl::Status& status, Attempts* attempts);
   absl::Status Failure(const Attempts& attempts) const;
+  // Logs the first of several in a row, too.
+  absl::Status Failed(const Attempts& attempts);
   // DATA_LOSS; else notes the revision. `floor`: the highest seen before the attempt.
   absl::Status Accept(const etcdserverpb::TxnRequest& request,
                       const etcdserverpb::TxnResponse& response, int64_t floor);
@@ -93,6 +95,7 @@ class EtcdClient {
   size_t preferred_ ABSL_GUARDED_BY(mu_) = 0;      // who has answered last
   uint64_t etcd_id_ ABSL_GUARDED_BY(mu_) = 0;      // of the first answer; 0: none yet
   int64_t revision_ ABSL_GUARDED_BY(mu_) = 0;      // highest seen
+  absl::Time silent_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();  // it answers
 };
 
 }  // namespace weir::catalog

@@ -24,6 +24,7 @@ constexpr absl::Duration kLookAgainAfter = absl::Milliseconds(100);
 constexpr absl::Duration kDetachDeadline = absl::Seconds(30);
 constexpr absl::Duration kForcedDetachDeadline = absl::Seconds(2);
 constexpr absl::Duration kExitDetachDeadline = absl::Seconds(5);
+constexpr int kTakeOverAttemptsMax = 8;
 
 // Says which members have left, and which are back, by a change that the catalog has taken.
 void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after,
@@ -136,7 +137,22 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     const std::string& name, AttachMode mode, Cancellation* cancellation,
     absl::Duration* takeover) {
-  ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name, mode));
+  for (int attempt = 1;; ++attempt) {
+    ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name, mode));
+    const uint32_t epoch = read.record.epoch();
+    absl::StatusOr<std::shared_ptr<Attached>> attached =
+        TakeOverFrom(std::move(read), cancellation, takeover);
+    if (!absl::IsAborted(attached.status()) || attempt == kTakeOverAttemptsMax) return attached;
+    // Whoever had it has changed its members meanwhile, as when a replica falls at the same time; or it has been taken by
+    // somebody else, who is not to be taken from in turn.
+    const absl::StatusOr<catalog::VersionedVolume> now = catalog_->GetVolume(name);
+    if (!now.ok() || now->record.epoch() != epoch) return attached;
+  }
+}
+
+absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOverFrom(
+    catalog::VersionedVolume read, Cancellation* cancellation, absl::Duration* takeover) {
+  const std::string name = read.record.name();
   bool attaching = false;
   if (const std::shared_ptr<Attached> before = AttachedOrNull(name, &attaching)) {
     Drop(name);

@@ -287,12 +287,14 @@ absl::StatusOr<std::vector<v1::Volume>> LocalHost::ListVolumes() {
 }
 
 absl::StatusOr<v1::Volume> LocalHost::GetVolume(const std::string& name) {
-  ASSIGN_OR_RETURN(const v1::VolumeRecord record, RecordOf(name));
+  absl::Status asked;
+  ASSIGN_OR_RETURN(const v1::VolumeRecord record, RecordOf(name, &asked));
   return Describe(record);
 }
 
-absl::StatusOr<v1::VolumeRecord> LocalHost::RecordOf(const std::string& name) {
+absl::StatusOr<v1::VolumeRecord> LocalHost::RecordOf(const std::string& name, absl::Status* asked) {
   absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(name);
+  *asked = read.status();
   if (read.ok()) return std::move(read->record);
   bool attaching = false;
   const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
@@ -313,7 +315,8 @@ v1::Volume LocalHost::Describe(const v1::VolumeRecord& record) {
 }
 
 absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) {
-  ASSIGN_OR_RETURN(const v1::VolumeRecord record, RecordOf(name));
+  absl::Status asked;
+  ASSIGN_OR_RETURN(const v1::VolumeRecord record, RecordOf(name, &asked));
   bool attaching = false;
   const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
   const bool elsewhere = IsElsewhere(record, self_);
@@ -336,7 +339,10 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
     out.add_facts("it was to be detached, and the catalog may have it so; nothing is served until that is known");
     out.add_actions(absl::StrCat("or detach it again: weirctl volume detach ", name, "; either once the catalog answers"));
   }
-  ExplainSpace(record, &out);
+  if (!asked.ok()) {
+    out.add_facts(absl::StrCat("the catalog has no answer, so no replica can leave or come back: ", asked.message()));
+  }
+  ExplainSpace(record, asked.ok(), &out);
   return out;
 }
 

@@ -190,7 +190,8 @@ class LocalHost final : public Host {
   absl::Status MarkDeleting(Attached& attached, const std::string& name);
   absl::Status DropSnapshot(Attached& attached, const std::string& name);
   // What the members' disks hold beside the newest data, and why; and what speaks against them.
-  void ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse* out);
+  // `ask`: replicas too, of which the catalog knows.
+  void ExplainSpace(const v1::VolumeRecord& record, bool ask, v1::ExplainResponse* out);
   absl::StatusOr<std::string> ReadPinnedData(const v1::VolumeRecord& record,
                                              const v1::SnapshotRecord& snapshot, BlockRange range);
 
@@ -216,6 +217,8 @@ class LocalHost final : public Host {
   absl::StatusOr<std::shared_ptr<Attached>> AttachAnew(const std::string& name, AttachMode mode);
   // The record, fit to be attached, with the replicas' present addresses.
   absl::StatusOr<catalog::VersionedVolume> ReadToAttach(const std::string& name, AttachMode mode);
+  absl::StatusOr<std::shared_ptr<Attached>> TakeOverFrom(catalog::VersionedVolume read, Cancellation* cancellation,
+                                                         absl::Duration* takeover);
   absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name, AttachMode mode,
                                                      Cancellation* cancellation,
                                                      absl::Duration* takeover);
@@ -233,7 +236,8 @@ class LocalHost final : public Host {
   // Whether nobody has taken it over, as far as the catalog can tell.
   bool IsStillOurs(const Attached& attached);
   // The catalog's record; if the catalog does not answer, the one of an attached volume.
-  absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name);
+  // Of an attached volume, also if the catalog cannot be asked, as `asked` then says: as it was last seen.
+  absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name, absl::Status* asked);
   absl::Status SuspendToDetach(VolumeRunner& runner, absl::Duration deadline);
   // After a detach that came to nothing.
   static absl::Status StayAttached(Attached& attached);

@@ -225,7 +225,7 @@ absl::Status LocalHost::DropSnapshot(Attached& attached, const std::string& name
   return absl::OkStatus();
 }
 
-void LocalHost::ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse* out) {
+void LocalHost::ExplainSpace(const v1::VolumeRecord& record, bool ask, v1::ExplainResponse* out) {
   if (record.has_parent()) {
     out->add_facts(absl::StrCat("it is a clone: what it has not written itself it reads from ",
                                 record.parent().volume(), "@", record.parent().snapshot()));
@@ -234,6 +234,7 @@ void LocalHost::ExplainSpace(const v1::VolumeRecord& record, v1::ExplainResponse
     out->add_facts(absl::StrCat(record.snapshots_size(), " snapshots keep what they need, such as ",
                                 record.snapshots(0).name()));
   }
+  if (!ask) return;
   const absl::StatusOr<std::vector<Provision::Found>> found = provision_.AskReplicas(kAskDeadline);
   if (!found.ok()) return;  // the catalog is away, which other facts say
   for (const Provision::Found& one : *found) {

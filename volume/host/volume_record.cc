@@ -52,7 +52,10 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   }
   // Not ABORTED: that is said only of a record that was seen to be another's.
   if (!read.ok() || read->revision == stored_.revision) {
-    return absl::UnavailableError(absl::StrCat("volume ", next.name(), ": ", put.message()));
+    // That it was changed says nothing to who has to mend what it was changed to.
+    const bool damaged = absl::IsDataLoss(read.status());
+    return absl::UnavailableError(
+        absl::StrCat("volume ", next.name(), ": ", damaged ? read.status().message() : put.message()));
   }
   const bool same = SameButAttributes(read->record, next);
   const bool ours = (read->record.owner() == next.owner() &&
@@ -62,8 +65,9 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   const bool detached_late = detached_ && SameButAttributes(read->record, *detached_);
   if (!same && !ours && !detached_late) {
     return absl::AbortedError(
-        absl::StrCat("volume ", next.name(), " was changed by another frontend: "
-                     "epoch ", read->record.epoch(), " has been taken"));
+        absl::StrCat("volume ", next.name(), " was changed by another frontend: epoch ", read->record.epoch(),
+                     read->record.epoch() == stored_.record.epoch() ? " has other members or another state by now"
+                                                                    : " has been taken"));
   }
   if (!same && detached_late) {
     // What is to go on top of it undoes it, so it is not what that starts from.
