@@ -34,6 +34,31 @@ const RebuildSource* NewestCopy(const Sources& sources) {
   return newest;
 }
 
+// Members are told of an epoch before it serves, so it may never have: whoever has taken the base of a later one has cut its
+// history back to what had served by then. Whom such a takeover gave up has left in no record but its own; that those who
+// stayed have all is true all the same.
+void UndoWhatNeverServed(const Sources& sources, Epoch told_in, TakeoverRecord* record) {
+  Epoch latest = told_in;
+  Epoch served = record->act_epoch;
+  for (const RebuildSource* source : sources) {
+    for (const SealedState::Lane& lane : source->lanes) {
+      if (lane.position.epoch() <= latest || lane.lineage.empty()) continue;
+      latest = lane.position.epoch();
+      served = lane.lineage.back().epoch;
+    }
+  }
+  if (served >= record->act_epoch) return;
+  record->act_epoch = served;
+  for (Position& floor : record->floor) floor = Position(served, 0);
+  for (const RebuildSource* source : sources) {
+    if (!source->copy || source->copy->record.act_epoch != served) continue;
+    const std::vector<Position>& floor = source->copy->record.floor;
+    for (size_t lane = 0; lane < std::min(floor.size(), record->floor.size()); ++lane) {
+      record->floor[lane] = std::max(record->floor[lane], floor[lane]);
+    }
+  }
+}
+
 absl::Status Unaccounted(const RebuildSource& source) {
   return absl::DataLossError(absl::StrCat(
       "replica ", source.replica, " has writes that no copy of the record accounts for; start the other replicas that had "
@@ -226,6 +251,7 @@ absl::StatusOr<Rebuilt> Rebuild(const std::vector<RebuildSource>& answers,
   rebuilt.source = static_cast<size_t>(newest - answers.data());
   TakeoverRecord& record = rebuilt.record;
   record = newest->copy->record;
+  UndoWhatNeverServed(sources, newest->copy->epoch, &record);
   record.epoch = std::max(record.epoch, promised) + kEpochsSkipped;
   record.owner.clear();
   record.recovering = true;

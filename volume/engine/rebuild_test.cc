@@ -79,6 +79,31 @@ TEST(RebuildTest, NoMemberInSyncIsGivenUpUnsealed) {
   EXPECT_EQ(rebuilt->record.lease, absl::InfiniteDuration());
 }
 
+// Simulator, seed 60110. Whoever took the base of epoch 4 had read a record in which 3 had not served.
+TEST(RebuildTest, AnEpochThatMembersWereToldOfAndThatNeverServedDoesNotCount) {
+  TakeoverRecord told = Active(3, {"a", "c"}), served = Active(1, kAll);
+  told.floor = {Position(3, 0), Position(3, 0)};
+  served.floor = {Position(1, 2), Position(1, 0)};
+  RebuildSource a = Source("a", 3, 5, told), b = Source("b", 1, 2, served), c = Source("c", 3, 5, told);
+  for (RebuildSource* source : {&a, &c}) {
+    source->promised = 4;
+    source->lanes = At({Position(4, 0), Position(4, 0)});
+    source->lanes[0].lineage = {{0, 0}, {1, 26}};
+    source->lanes[1].lineage = {{0, 0}, {1, 5}};
+  }
+  b.lanes = At({Position(1, 25), Position(1, 5)});
+  const auto rebuilt = Rebuild({a, b, c}, {});
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_EQ(rebuilt->record.act_epoch, 1u);
+  EXPECT_EQ(rebuilt->record.floor, served.floor);
+  EXPECT_TRUE(rebuilt->record.members[0].in_sync);
+  EXPECT_FALSE(rebuilt->record.members[1].in_sync);
+  EXPECT_TRUE(rebuilt->record.members[2].in_sync);
+  // But one of them with an older copy of its disk is found out.
+  a.lanes = c.lanes = At({Position(1, 1), Position(1, 0)});
+  EXPECT_FALSE(Rebuild({a, b, c}, {}).ok());
+}
+
 TEST(RebuildTest, WhoIsAheadOfAllInSyncHasBeenInSync) {
   // b came in after the only copy of this epoch that is left, and a left.
   RebuildSource a = Source("a", 5, 1, Active(5, {"a"})), b = Source("b", 4, 9, Active(4, kAll)), c = b;
