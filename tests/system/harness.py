@@ -150,7 +150,12 @@ class ClusterTest(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = RealCluster(*cls.up_flags)
         cls.addClassCleanup(cls.cluster.close)
+        cls.prepare()
         cls.cluster.up()
+
+    @classmethod
+    def prepare(cls):
+        """What is done to the cluster's folder before it is started."""
 
     def nbd_error(self, call):
         """The errno name with which libnbd's `call` fails."""

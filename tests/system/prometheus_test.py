@@ -5,36 +5,22 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import unittest
-import urllib.parse
-import urllib.request
 
+import alerting
 import harness
 import metrics_table
 import nbd
+from alerting import METRIC, RULES, RUNBOOKS, FastPrometheus, Prometheus, alerts, page_of, text_of
 from harness import ROOT, run, wait_until
 from weir_ops import cluster as cluster_lib
 from weir_ops import monitoring
-from weir_ops import processes
 from weir_ops import settings
 
 FOLDER = monitoring.SOURCE
-RULES = [name for name in monitoring.FILES if name != "prometheus.yml"]
-METRIC = r"(?:weir_(?:volume|replica|csi|tls)_\w+|weir_build_info|process_\w+)"
-RUNBOOKS = os.path.join(ROOT, "ops", "runbooks")
 sys.path.insert(0, os.path.join(ROOT, "ops", "grafana"))
 
 import dashboards  # noqa: E402
-
-
-def text_of(name):
-    with open(os.path.join(FOLDER, name)) as f:
-        return f.read()
-
-
-def alerts():
-    return set(re.findall(r"- alert: (\w+)", text_of("alerts.yml")))
 
 
 class RulesTest(unittest.TestCase):
@@ -49,8 +35,7 @@ class RulesTest(unittest.TestCase):
         with open(os.path.join(ROOT, "OPERATIONS.md")) as f:
             operations = f.read()
         for name in pages:
-            with open(os.path.join(RUNBOOKS, f"{name}.md")) as f:
-                page = f.read()
+            page = page_of(name)
             self.assertRegex(page, rf"\A# {name}\n\n\*\*Meaning\.\*\* .+\n\n\*\*Check\.\*\*\n\n(\* .+\n)+"
                              r"\n\*\*Act\.\*\*\n\n(\* .+\n)+\Z")
             for section in re.findall(r'OPERATIONS\.md, "([^"]+)"', page):
@@ -108,52 +93,6 @@ class DashboardsTest(unittest.TestCase):
                 self.assertEqual(f.read(), dashboards.text_of(name), "run ops/grafana/dashboards.py")
 
 
-class Prometheus:
-    """What one says that runs at `url`."""
-
-    def __init__(self, url):
-        self.url = url
-
-    def api(self, path, **query):
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]
-
-    def serves(self):
-        try:
-            return self.api("query", query="1") is not None
-        except OSError:
-            return False
-
-    def series(self, query):
-        return self.api("query", query=query)["result"]
-
-    def firing(self):
-        return {a["labels"]["alertname"] for a in self.api("alerts")["alerts"] if a["state"] == "firing"}
-
-    def rules(self):
-        return [rule for group in self.api("rules")["groups"] for rule in group["rules"]]
-
-
-class FastPrometheus(Prometheus):
-    """That of `ops/cluster up --monitoring`, but every second rather than every 15 s, and alerts after one second."""
-
-    def __init__(self, cluster):
-        self.folder = tempfile.mkdtemp(prefix="weir-prometheus-")
-        monitoring.configure(self.folder, cluster.dir)
-        for name in monitoring.FILES:
-            text = re.sub(r"(scrape|evaluation|refresh)_interval: 15s", r"\1_interval: 1s", text_of(name))
-            with open(os.path.join(self.folder, name), "w") as f:
-                f.write(re.sub(r"for: \d+[sm]", "for: 1s", text))
-        address = f"127.0.0.1:{settings.free_port_base(1)}"
-        super().__init__(f"http://{address}")
-        self.process = processes.start(monitoring.command_line(self.folder, address), os.path.join(self.folder, "log"))
-
-    def close(self):
-        self.process.terminate(30)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
 class MonitoringTest(harness.ClusterTest):
     """`ops/cluster up --monitoring`, of which `ops/quickstart --monitoring` makes use."""
 
@@ -202,24 +141,8 @@ class MonitoringTest(harness.ClusterTest):
         self.assertTrue(cluster.env["PROMETHEUS_URL"].endswith(cluster.up_flags[-1].partition("=")[2]))
 
 
-class LivePrometheusTest(harness.ClusterTest):
+class LivePrometheusTest(alerting.AlertTest):
     up_flags = ("--size=64MiB", "--replica-flags=--enable_fault_injection", "--volume-flags=--leave_after=1s")
-
-    def setUp(self):
-        self.prometheus = FastPrometheus(self.cluster)
-        self.addCleanup(self.prometheus.close)
-        wait_until(self.prometheus.serves, 30, "Prometheus answers")
-        wait_until(lambda: len(self.prometheus.series("up == 1")) == 4, 30, "all four processes are seen")
-
-    def fires(self, name):
-        wait_until(lambda: name in self.prometheus.firing(), 40, f"{name} fires")
-
-    def finish(self, handle, cookie):
-        while not handle.aio_command_completed(cookie):
-            self.assertGreater(handle.poll(30_000), 0, "the request is answered")
-
-    def is_over(self, name):
-        wait_until(lambda: name not in self.prometheus.firing(), 60, f"{name} is over")
 
     def test_rules_have_data_and_alerts_fire_and_end_with_real_faults(self):
         handle = self.cluster.connect()
