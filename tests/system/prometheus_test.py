@@ -1,5 +1,6 @@
 """ops/prometheus, ops/grafana: rules, pages and dashboards agree with the code; a real Prometheus sees real faults."""
 
+import glob
 import json
 import os
 import re
@@ -40,6 +41,14 @@ class RulesTest(unittest.TestCase):
                              r"\n\*\*Act\.\*\*\n\n(\* .+\n)+\Z")
             for section in re.findall(r'OPERATIONS\.md, "([^"]+)"', page):
                 self.assertIn(section, operations, name)
+
+    def test_each_alert_is_seen_to_fire_and_to_end_for_a_fault(self):
+        tests = ""
+        for path in glob.glob(os.path.join(os.path.dirname(alerting.__file__), "*_test.py")):
+            with open(path) as f:
+                tests += f.read()
+        for what in ("fires", "is_over"):
+            self.assertEqual(alerts(), set(re.findall(rf'self\.{what}\("(\w+)"', tests)), what)
 
     def test_each_metric_of_rules_dashboards_and_pages_exists_with_its_labels(self):
         for name in RULES:
@@ -200,6 +209,10 @@ class LivePrometheusTest(alerting.AlertTest):
         self.assertEqual(self.nbd_error(handle.flush), "ENOTSUP")
         self.fires("WeirFlushFailing")
         self.fires("WeirErrorsHiddenFromClients")
+        self.is_over("WeirFlushFailing")
+        self.is_over("WeirErrorsHiddenFromClients")
+        self.is_over("WeirFaultsInjected")
+        self.is_over("WeirClonesRequeued")
 
 
 MEMORY = "/dev/shm"
