@@ -178,7 +178,7 @@ void Cluster::MakeFrontends() {
   acked_.assign(frontends_.size(), std::vector<Position>(geometry_.lanes.lanes));
   pumping_.assign(frontends_.size(), 0);
   wrote_.assign(frontends_.size(), Time());
-  flushed_at_ = wrote_;
+  read_ = flushed_at_ = wrote_;
   suspended_.assign(frontends_.size(), false);
 }
 
@@ -265,7 +265,7 @@ void Cluster::Serving(uint32_t frontend) {
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
   suspended_[frontend] = false;
-  wrote_[frontend] = flushed_at_[frontend] = agenda_.now();
+  read_[frontend] = wrote_[frontend] = flushed_at_[frontend] = agenda_.now();
   asked_[frontend].clear();
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
 }
@@ -404,6 +404,7 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   judge_->Returned(OpId{id}, outcome, values);
   if (!outcome.ok) return;
   const bool flushes = op.kind == RequestKind::kFlush || op.kind == RequestKind::kBarrier;
+  if (op.kind == RequestKind::kRead) read_[frontend] = std::max(read_[frontend], op.invoked);
   if (Writes(op.kind)) wrote_[frontend] = std::max(wrote_[frontend], op.invoked);
   if (flushes) flushed_at_[frontend] = std::max(flushed_at_[frontend], op.invoked);
   if (BringsData(op.kind)) CheckAcked(frontend, op, id);

@@ -258,7 +258,7 @@ class Cluster {
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
-  std::vector<Time> wrote_, flushed_at_;            // by frontend: when it began to serve, or was asked for the last one that it acknowledged
+  std::vector<Time> read_, wrote_, flushed_at_;     // by frontend: when it began to serve, or was asked for the last one that it acknowledged
   std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
   std::vector<Epoch> restored_;  // by replica: the epoch that served when it got an older copy of its disk, until that has caught up; else 0
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for

@@ -188,8 +188,11 @@ void Cluster::CheckError(uint32_t frontend, const Op& op, const engine::Complete
       if (!has_been(Fault::kFull)) unexplained("and no disk was full");
       break;
     case EIO:
-      // For want of either. Clocks run up to a tenth too fast.
-      if (agenda_.now() - std::min(wrote_[frontend], flushed_at_[frontend]) >= engine_options_.hold_deadline * 0.9) break;
+      // For want of any of them. Clocks run up to a tenth too fast.
+      if (agenda_.now() - std::min({read_[frontend], wrote_[frontend], flushed_at_[frontend]}) >=
+          engine_options_.hold_deadline * 0.9) {
+        break;
+      }
       if (std::none_of(std::begin(kFatal), std::end(kFatal), has_been)) unexplained("where it was to be held");
       break;
     default:

@@ -67,7 +67,7 @@ bool Engine::State::StartJoin() {
     if (target.health != Target::Health::kOut || target.config.stays_out) continue;
     if (IsSucceeded(target)) continue;
     if (now_ < target.join_not_before) continue;
-    const Target* source = ChooseSource();
+    const Target* source = ChooseSource(/*but=*/0);
     if (source == nullptr) return false;
     join_ = Join();
     join_->id = uint64_t{options_.epoch} << 32 | ++joins_;
@@ -85,10 +85,10 @@ bool Engine::State::StartJoin() {
   return false;
 }
 
-const Target* Engine::State::ChooseSource() const {
+const Target* Engine::State::ChooseSource(uint64_t but) const {
   const Target* best = nullptr;
   for (const Target& target : targets_) {
-    if (!target.readable()) continue;
+    if (!target.readable() || (but & Bit(target.id)) != 0) continue;
     if (best == nullptr || target.inflight.size() < best->inflight.size()) best = &target;
   }
   return best;
@@ -99,7 +99,7 @@ void Engine::State::RunStep(RunJoinStep step) {
   step.join_id = join_->id;
   step.target_config = Find(step.target)->config;
   step.source_config = Find(step.source)->config;
-  join_->awaited.push_back({step.step, step.target, Index(step.lane)});
+  join_->awaited.push_back({step.step, step.target, Index(step.lane), step.source});
   join_->step_begun = now_ + step.delay;
   join_->clients_came = false;
   Emit(std::move(step));
@@ -125,7 +125,7 @@ void Engine::State::JoinStepDone(uint64_t step, JoinStepResult result) {
     case Join::Stage::kBeginning:
       return LaneBegun(of.lane, result.status);
     case Join::Stage::kCopying:
-      return Copied(of.lane, result);
+      return Copied(of, result);
     case Join::Stage::kFinishing:
       if (!result.status.ok()) {
         return FailJoin(absl::StrCat("could not be finished: ", result.status.message()));
@@ -281,11 +281,15 @@ void Engine::State::JoinerConnected(const TargetHello& hello) {
   CopyNext(absl::ZeroDuration());
 }
 
-void Engine::State::Copied(uint32_t lane, const JoinStepResult& result) {
+void Engine::State::Copied(const Join::Awaited& of, const JoinStepResult& result) {
   if (!result.status.ok()) {
+    // Another member has them well, perhaps.
+    if (StatusToErrno(result.status) == EBADMSG) join_->damaged_on |= Bit(of.source);
+    if (join_->damaged_on != 0 && ChooseSource(join_->damaged_on) != nullptr) return CopyNext(absl::ZeroDuration());
     return FailJoin(absl::StrCat("blocks could not be copied: ", result.status.message()));
   }
-  Join::LanePlan& plan = join_->lanes[lane];
+  join_->damaged_on = 0;
+  Join::LanePlan& plan = join_->lanes[of.lane];
   NoteCopied(plan, result);
   if (result.whole_at.epoch() == options_.epoch) {
     plan.whole_at = std::max(plan.whole_at, result.whole_at.n());
@@ -325,7 +329,7 @@ void Engine::State::NoteCopied(Join::LanePlan& plan, const JoinStepResult& resul
 }
 
 void Engine::State::CopyNext(absl::Duration delay) {
-  const Target* source = ChooseSource();
+  const Target* source = ChooseSource(join_->damaged_on);
   for (uint32_t i = 0; i < lanes_.size(); ++i) {
     const Join::LanePlan& plan = join_->lanes[i];
     if (plan.blocks_left && *plan.blocks_left == 0) continue;

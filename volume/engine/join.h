@@ -37,6 +37,7 @@ struct Join {
     uint64_t step = 0;
     TargetId target{};
     uint32_t lane = 0;
+    TargetId source{};  // kCopying
   };
   std::vector<Awaited> awaited;     // answers, all of this stage
   std::optional<SealedState> joiner;
@@ -44,6 +45,7 @@ struct Join {
   std::vector<LanePlan> lanes;
   uint64_t version = 0;  // of the pins and the size that it was told
   uint64_t bytes_copied = 0;
+  uint64_t damaged_on = 0;  // of what is copied next, a bit for each source
   Time step_begun{};
   bool clients_came = false;        // since the step began
   Time copied{};                    // when the last copy was done, or the first one began

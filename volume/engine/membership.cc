@@ -117,7 +117,9 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
   NoteLease(target, target.asked_to_connect);
   target.space_exhausted = hello.space_exhausted;
   // To be away goes on with silence, and silence with being away.
-  for (Patience& patience : target.patience) patience.stalls.GoOn(target.since, now_, TroubleGap());
+  for (RequestKind kind : {RequestKind::kWrite, RequestKind::kFlush}) {
+    target.PatienceFor(kind).stalls.GoOn(target.since, now_, TroubleGap());
+  }
   target.away_since = target.since;
   target.health = Target::Health::kConnected;
   target.since = now_;
@@ -166,9 +168,10 @@ void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration
   if (target.joining) return FailJoin(std::move(reason));
   if (target.connected()) {
     NoteUnanswered(target);
-    if (const absl::Duration silent = SilentFor(target); silent > absl::ZeroDuration()) {
+    if (const absl::Duration silent = SilentFor(target, /*reads=*/true); silent > absl::ZeroDuration()) {
       reason = absl::StrCat("left clones unanswered for ", absl::FormatDuration(silent), "; last: ", reason);
-      if (silent >= options_.hold_deadline) return FailSilent(target, std::move(reason));
+      const bool reads_need_it = ChooseSource(/*but=*/Bit(target.id)) == nullptr;
+      if (SilentFor(target, reads_need_it) >= options_.hold_deadline) return FailSilent(target, std::move(reason));
       target.leaving |= silent >= options_.leave_after && LeavesAreDecided() && OthersAnswer(target) && MayLeave(target);
     }
     target.since = now_;
@@ -190,24 +193,25 @@ void Engine::State::NoteUnanswered(Target& target) {
   }
   for (size_t i = 0; i < oldest.size(); ++i) {
     if (!oldest[i]) continue;
-    // Writes and flushes are sent again until they are answered. A read goes elsewhere, so a session that worked and
-    // was lost with one says nothing of the next.
+    // Writes and flushes are sent again until they are answered. A read goes elsewhere, so one that was lost with its
+    // session says nothing of the next, nor does that the target was away.
     const bool is_read = &target.patience[i] == &target.PatienceFor(RequestKind::kRead);
-    if (is_read && target.answered_session && now_ - *oldest[i] < options_.clone_deadline) continue;
+    if (is_read && now_ - *oldest[i] < options_.clone_deadline) continue;
     // Not from when it was sent: this process itself may have been stopped for long. But from when the target went away, if
     // it was asked at once when it was back, and has done nothing.
     Time start = std::max(*oldest[i], now_ - options_.clone_deadline);
     const bool asked_at_once = *oldest[i] - target.since < options_.clone_deadline;
-    if (asked_at_once && !target.answered_session) start = std::min(start, target.away_since);
+    if (!is_read && asked_at_once && !target.answered_session) start = std::min(start, target.away_since);
     target.patience[i].stalls.Note(start, now_, TroubleGap());
   }
 }
 
 // Zero, unless the session that has just been noted was not the first in vain: one alone may be this process's own doing,
 // if it was stopped.
-absl::Duration Engine::State::SilentFor(const Target& target) const {
+absl::Duration Engine::State::SilentFor(Target& target, bool reads) const {
   absl::Duration longest;
   for (const Patience& patience : target.patience) {
+    if (!reads && &patience == &target.PatienceFor(RequestKind::kRead)) continue;
     const Streak& stalls = patience.stalls;
     if (stalls.count < kSessionsInVainMin || stalls.last != now_) continue;
     longest = std::max(longest, stalls.length(now_));

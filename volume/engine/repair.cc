@@ -62,7 +62,7 @@ bool Engine::State::AdvanceRepair() {
   repair.target = target.id;
   repair.target_config = target.config;
   repair.incarnation = target.hello.incarnation;
-  repair.source = source->id;
+  repair.source = repair_source_ = source->id;
   repair.source_config = source->config;
   repair.source_incarnation = source->hello.incarnation;
   repair.lane = damage.lane;
@@ -84,6 +84,8 @@ void Engine::State::RepairDone(const JoinStepResult& result) {
     return;
   }
   if (StatusToErrno(result.status) == ESTALE) return Fence(std::string(result.status.message()));
+  // It has them damaged itself, be it in older versions.
+  if (StatusToErrno(result.status) == EBADMSG) damage.sources &= ~Bit(repair_source_);
   repair_not_before_ = now_ + options_.join_delay;
   if (++damage.attempts < kAttemptsMax) {
     damages_.push_back(damage);

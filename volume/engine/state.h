@@ -154,7 +154,8 @@ class Engine::State : private StateData {
   void Condemn(Target& target);
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
   void NoteUnanswered(Target& target);
-  absl::Duration SilentFor(const Target& target) const;
+  // `reads`: to reads, too.
+  absl::Duration SilentFor(Target& target, bool reads) const;
   void FailSilent(Target& target, std::string reason);
   bool OthersAnswer(const Target& target) const;
   // Trouble longer ago than that was another's.
@@ -210,7 +211,8 @@ class Engine::State : private StateData {
   bool AdvanceJoin();
   bool StartJoin();
   void RunStep(RunJoinStep step);
-  const Target* ChooseSource() const;
+  // `but`: not these, a bit for each target.
+  const Target* ChooseSource(uint64_t but) const;
   void JoinSealed(TargetId who, JoinStepResult& result);
   void CompareLanes();
   void LaneCompared(uint32_t lane, JoinStepResult& result);
@@ -219,7 +221,7 @@ class Engine::State : private StateData {
   void LaneBegun(uint32_t lane, const absl::Status& status);
   void ConnectJoiner();
   void JoinerConnected(const TargetHello& hello);
-  void Copied(uint32_t lane, const JoinStepResult& result);
+  void Copied(const Join::Awaited& of, const JoinStepResult& result);
   void CopyNext(absl::Duration delay);
   bool FlushJoiner();
   // Takes its answer to a flush clone; whether a flush run may have asked it too.

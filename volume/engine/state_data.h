@@ -68,6 +68,7 @@ struct StateData {
 
   std::deque<Damage> damages_;           // the first one is being repaired, if `repair_step_`
   uint64_t repair_step_ = 0;             // that is awaited; 0: none
+  TargetId repair_source_{};             // of that step
   Time repair_not_before_{};
   Scrub scrub_;
 

@@ -361,13 +361,14 @@ class Player {
   }
 
   // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, changes=FIRST+COUNT,...,
-  // fail=unavailable, fail=unknown (OUT_OF_RANGE), fail=fenced or fail=io.
+  // fail=unavailable, fail=unknown (OUT_OF_RANGE), fail=fenced, fail=damaged or fail=io.
   void Step(const Command& command, Effects& effects) {
     JoinStepResult result;
     const std::string fail = command.Named("fail", "");
     if (fail == "fenced") result.status = ErrnoToStatus(ESTALE, "a newer epoch");
     if (fail == "unavailable") result.status = absl::UnavailableError("not there");
     if (fail == "io") result.status = ErrnoToStatus(EIO, "the store has failed");
+    if (fail == "damaged") result.status = ErrnoToStatus(EBADMSG, "read versions: checksum");
     if (fail == "unknown") result.status = absl::OutOfRangeError("no longer known");
     const Epoch epoch = Number(command.Named("epoch", "7"));
     for (absl::string_view at : absl::StrSplit(command.Named("at", ""), ',', absl::SkipEmpty())) {

@@ -135,6 +135,11 @@ void ExplainOut(const engine::TargetView& target, engine::Time now, const std::s
   }
   out->add_next(absl::StrCat("bringing replica ", name, " back is tried in ",
                              Seconds(target.next_join - now)));
+  if (absl::StrContains(target.reason, "blocks could not be copied")) {
+    out->add_actions("if blocks are damaged where it is to get them from, a scrub repairs those that another replica has well: "
+                     "weirctl scrub VOLUME --wait");
+    return;
+  }
   out->add_actions(absl::StrCat("see that replica ", name, " runs at ", target.config.address));
 }
 
