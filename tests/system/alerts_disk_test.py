@@ -169,6 +169,25 @@ class DamagedBlocksTest(AlertTest):
         self.assertEqual(told["state"], "finished", told)
         return int(told["bad_blocks"]), int(told["left_blocks"])
 
+    def test_a_rebuild_gets_from_another_what_its_source_has_damaged(self):
+        content = os.urandom(DATA_BYTES)
+        handle = self.cluster.connect()
+        for at in range(0, DATA_BYTES, MIB):
+            handle.pwrite(content[at:at + MIB], at)
+        handle.flush()
+        self.put_into_files_of_data()
+        self.flip_bits("replica1")
+        # Nobody has read it since, and no scrub.
+        self.cluster.ops("stop", "replica2")
+        shutil.rmtree(os.path.join(self.cluster.dir, "replica2"))
+        self.cluster.ops("start", "replica2")
+        self.cluster.weirctl("replica", "replace", "demo", "replica2", "--wait")
+        self.cluster.kill9("replica3")
+        self.cluster.kill9("replica1")
+        self.cluster.ops("start", "replica1")
+        for at in range(0, DATA_BYTES, MIB):
+            self.assertEqual(handle.pread(MIB, at), content[at:at + MIB])
+
     def test_what_one_replica_gives_back_is_damaged_then_what_all_do(self):
         handle = self.fill()
         self.put_into_files_of_data()
