@@ -27,8 +27,9 @@ wire::FrameBatcher::Options BatcherOptions(const ServerOptions& options) {
 
 }  // namespace
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* IoStream::Start(Replica& replica) {
-  auto stream = std::make_shared<IoStream>(replica);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* IoStream::Start(Replica& replica,
+                                                                        std::string peer) {
+  auto stream = std::make_shared<IoStream>(replica, std::move(peer));
   stream->self_ = stream;
   replica.delays().After(
       replica.options().hello_deadline, [weak = std::weak_ptr<IoStream>(stream)] {
@@ -44,8 +45,9 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* IoStream::Start(Rep
   return stream.get();
 }
 
-IoStream::IoStream(Replica& replica)
+IoStream::IoStream(Replica& replica, std::string peer)
     : replica_(replica),
+      peer_(std::move(peer)),
       on_injected_([&replica](v1::FaultOp op) { replica.metrics().Injected(op); }),
       batcher_(BatcherOptions(replica.options())) {}
 
@@ -65,7 +67,7 @@ void IoStream::End(const absl::Status& status) {
 void IoStream::EndMalformed(const absl::Status& status) {
   replica_.metrics().streams_ended_malformed.Increment();
   LOG(WARNING) << "replica=" << replica_.options().name
-               << " volume=" << static_cast<uint64_t>(volume_)
+               << " volume=" << static_cast<uint64_t>(volume_) << " peer=" << peer_
                << " stream ended: " << status.message();
   End(status);
 }

@@ -39,10 +39,10 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
                        public SessionOwner,
                        public std::enable_shared_from_this<IoStream> {
  public:
-  // `replica` outlives all streams.
-  static grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Start(Replica& replica);
+  // `replica` outlives all streams. `peer`: its address, for the log.
+  static grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Start(Replica& replica, std::string peer);
 
-  explicit IoStream(Replica& replica);
+  IoStream(Replica& replica, std::string peer);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -90,6 +90,7 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void Send(const v1::IoReplyFrame& part, const std::vector<Payload>& payload);
 
   Replica& replica_;
+  const std::string peer_;
   const FrameRun::OnInjected on_injected_;
   std::shared_ptr<IoStream> self_;  // until OnDone
   wire::FrameBatcher batcher_;

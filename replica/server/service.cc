@@ -46,8 +46,8 @@ grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context,
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Service::Io(
-    grpc::CallbackServerContext*) {
-  return IoStream::Start(replica_);
+    grpc::CallbackServerContext* context) {
+  return IoStream::Start(replica_, context->peer());
 }
 
 grpc::ServerUnaryReactor* Service::GetReplica(grpc::CallbackServerContext* context,
