@@ -30,6 +30,14 @@ def _stat(pid):
         return None
 
 
+def _threads_left(pid):
+    """Whether others of its threads are on their way out: until they are, its files and locks are held."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @dataclasses.dataclass
 class Process:
     pid: int
@@ -42,7 +50,7 @@ class Process:
         # A zombie is dead: its init has merely not been asked yet.
         return (
             stat is not None
-            and stat[0] not in "ZX"
+            and (stat[0] not in "ZX" or _threads_left(self.pid))
             and stat[1] == self.start_ticks
             and _boot_id() == self.boot_id
         )
