@@ -127,11 +127,14 @@ void Engine::State::ApplyHello(Target& target, const TargetHello& hello) {
   if (!target.leaving) target.reason.clear();  // it is why it leaves, whatever happens meanwhile
   for (size_t i = 0; i < lanes_.size(); ++i) {
     Cursor& cursor = lanes_[i].cursor(target.id);
+    // That only the answer was missing is progress, too.
+    if (hello.lanes[i].position.n() > cursor.applied) target.NoteProgress(RequestKind::kWrite);
     // May be below what it had applied: an unsynced tail went with the power.
     // It is refilled from here.
     cursor.applied = hello.lanes[i].position.n();
     cursor.sent = cursor.applied;
     if (hello.lanes[i].durable.epoch() == options_.epoch) {
+      if (hello.lanes[i].durable.n() > cursor.durable) target.NoteProgress(RequestKind::kFlush);
       cursor.durable = std::max(cursor.durable,
                                 std::min(hello.lanes[i].durable.n(), cursor.applied));
     }
