@@ -171,10 +171,9 @@ void Engine::State::Reconnect(Target& target, std::string reason, absl::Duration
   if (target.joining) return FailJoin(std::move(reason));
   if (target.connected()) {
     NoteUnanswered(target);
-    if (const absl::Duration silent = SilentFor(target, /*reads=*/true); silent > absl::ZeroDuration()) {
+    if (const absl::Duration silent = SilentFor(target); silent > absl::ZeroDuration()) {
       reason = absl::StrCat("left clones unanswered for ", absl::FormatDuration(silent), "; last: ", reason);
-      const bool reads_need_it = ChooseSource(/*but=*/Bit(target.id)) == nullptr;
-      if (SilentFor(target, reads_need_it) >= options_.hold_deadline) return FailSilent(target, std::move(reason));
+      if (HeldFor(target) >= options_.hold_deadline) return FailSilent(target, std::move(reason));
       target.leaving |= silent >= options_.leave_after && LeavesAreDecided() && OthersAnswer(target) && MayLeave(target);
     }
     target.since = now_;
@@ -205,19 +204,31 @@ void Engine::State::NoteUnanswered(Target& target) {
     Time start = std::max(*oldest[i], now_ - options_.clone_deadline);
     const bool asked_at_once = *oldest[i] - target.since < options_.clone_deadline;
     if (!is_read && asked_at_once && !target.answered_session) start = std::min(start, target.away_since);
-    target.patience[i].stalls.Note(start, now_, TroubleGap());
+    target.patience[i].stalls.Note(start, now_, TroubleGap(), /*unbroken=*/asked_at_once);
   }
 }
 
 // Zero, unless the session that has just been noted was not the first in vain: one alone may be this process's own doing,
 // if it was stopped.
-absl::Duration Engine::State::SilentFor(Target& target, bool reads) const {
+absl::Duration Engine::State::SilentFor(const Target& target) const {
   absl::Duration longest;
   for (const Patience& patience : target.patience) {
-    if (!reads && &patience == &target.PatienceFor(RequestKind::kRead)) continue;
     const Streak& stalls = patience.stalls;
     if (stalls.count < kSessionsInVainMin || stalls.last != now_) continue;
     longest = std::max(longest, stalls.length(now_));
+  }
+  return longest;
+}
+
+// For how long something that nobody else can do has been waiting for it.
+absl::Duration Engine::State::HeldFor(Target& target) const {
+  const bool reads_need_it = ChooseSource(/*but=*/Bit(target.id)) == nullptr;
+  absl::Duration longest;
+  for (const Patience& patience : target.patience) {
+    if (&patience == &target.PatienceFor(RequestKind::kRead) && !reads_need_it) continue;
+    const Streak& stalls = patience.stalls;
+    if (stalls.count < kSessionsInVainMin || stalls.last != now_) continue;
+    longest = std::max(longest, now_ - stalls.unbroken_since);
   }
   return longest;
 }

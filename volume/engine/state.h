@@ -154,8 +154,8 @@ class Engine::State : private StateData {
   void Condemn(Target& target);
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
   void NoteUnanswered(Target& target);
-  // `reads`: to reads, too.
-  absl::Duration SilentFor(Target& target, bool reads) const;
+  absl::Duration SilentFor(const Target& target) const;
+  absl::Duration HeldFor(Target& target) const;
   void FailSilent(Target& target, std::string reason);
   bool OthersAnswer(const Target& target) const;
   // Trouble longer ago than that was another's.

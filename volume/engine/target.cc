@@ -4,10 +4,12 @@
 
 namespace weir::engine {
 
-void Streak::Note(Time start, Time now, absl::Duration gap) {
+void Streak::Note(Time start, Time now, absl::Duration gap, bool unbroken) {
   if (!since || now - last > gap) {
-    since = start;
+    since = unbroken_since = start;
     count = 0;
+  } else if (!unbroken) {
+    unbroken_since = start;
   }
   last = now;
   ++count;

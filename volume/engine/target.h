@@ -33,11 +33,13 @@ struct InflightClone {
 // Trouble that comes again and again without a success in between.
 struct Streak {
   std::optional<Time> since;
+  Time unbroken_since{};
   Time last{};
   uint32_t count = 0;
 
-  // Once more, at `now`, having begun at `start`; trouble more than `gap` ago was another's.
-  void Note(Time start, Time now, absl::Duration gap);
+  // Once more, at `now`, having begun at `start`; trouble more than `gap` ago was another's. `unbroken`: it is what there
+  // was the last time, still.
+  void Note(Time start, Time now, absl::Duration gap, bool unbroken = true);
   // It went on meanwhile, in another form, since `start`.
   void GoOn(Time start, Time now, absl::Duration gap);
   void End() { *this = Streak(); }
