@@ -450,6 +450,11 @@ class World:
 
     def control(self, *arguments):
         self.say(f"weirctl {' '.join(arguments)}")
+        begun = time.monotonic()
         done = self.cluster.weirctl("--timeout=60", *arguments)
+        # The frontend has just been started again.
+        while "still being attached" in done.stderr and time.monotonic() - begun < 30:
+            self.pause(0.2)
+            done = self.cluster.weirctl("--timeout=60", *arguments)
         if done.returncode != 0:
             raise Failed(f"weirctl {' '.join(arguments)}: {done.stderr}")

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -113,18 +114,23 @@ bool LocalHost::IsStillOurs(const Attached& attached) {
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
     const std::string& name, AttachMode mode) {
-  Cancellation cancellation;
-  {
-    absl::MutexLock lock(&mu_);
-    if (stopping_) {
-      return absl::UnavailableError("this frontend is shutting down");
-    }
-    entries_[name].attaching = &cancellation;
-  }
   const engine::Time start = MonotonicNow();
   absl::Duration takeover;
-  absl::StatusOr<std::shared_ptr<Attached>> attached =
-      TakeOver(name, mode, &cancellation, &takeover);
+  std::optional<Cancellation> cancellation;
+  absl::StatusOr<std::shared_ptr<Attached>> attached;
+  bool again = true;
+  for (int attempt = 0; again && attempt < kTakeOverAttemptsMax; ++attempt) {
+    {
+      absl::MutexLock lock(&mu_);
+      if (stopping_) {
+        entries_[name].attaching = nullptr;
+        return absl::UnavailableError("this frontend is shutting down");
+      }
+      // Anew, since a takeover that is over leaves it cancelled.
+      entries_[name].attaching = &cancellation.emplace();
+    }
+    attached = TakeOver(name, mode, &*cancellation, &takeover, &again);
+  }
   metrics_->ObserveAttach(name, attached.ok(), MonotonicNow() - start, takeover);
   absl::MutexLock lock(&mu_);
   Entry& entry = entries_[name];
@@ -136,18 +142,19 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     const std::string& name, AttachMode mode, Cancellation* cancellation,
-    absl::Duration* takeover) {
-  for (int attempt = 1;; ++attempt) {
-    ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name, mode));
-    const uint32_t epoch = read.record.epoch();
-    absl::StatusOr<std::shared_ptr<Attached>> attached =
-        TakeOverFrom(std::move(read), cancellation, takeover);
-    if (!absl::IsAborted(attached.status()) || attempt == kTakeOverAttemptsMax) return attached;
+    absl::Duration* takeover, bool* again) {
+  *again = false;
+  ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name, mode));
+  const uint32_t epoch = read.record.epoch();
+  absl::StatusOr<std::shared_ptr<Attached>> attached =
+      TakeOverFrom(std::move(read), cancellation, takeover);
+  if (absl::IsAborted(attached.status())) {
     // Whoever had it has changed its members meanwhile, as when a replica falls at the same time; or it has been taken by
     // somebody else, who is not to be taken from in turn.
     const absl::StatusOr<catalog::VersionedVolume> now = catalog_->GetVolume(name);
-    if (!now.ok() || now->record.epoch() != epoch) return attached;
+    *again = now.ok() && now->record.epoch() == epoch;
   }
+  return attached;
 }
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOverFrom(

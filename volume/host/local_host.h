@@ -219,9 +219,10 @@ class LocalHost final : public Host {
   absl::StatusOr<catalog::VersionedVolume> ReadToAttach(const std::string& name, AttachMode mode);
   absl::StatusOr<std::shared_ptr<Attached>> TakeOverFrom(catalog::VersionedVolume read, Cancellation* cancellation,
                                                          absl::Duration* takeover);
+  // `again`: it was changed under the same epoch meanwhile, and may be read and taken anew.
   absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name, AttachMode mode,
                                                      Cancellation* cancellation,
-                                                     absl::Duration* takeover);
+                                                     absl::Duration* takeover, bool* again);
   // For a takeover that a replica has refused as `stale`.
   absl::Status HaltIfBehind(VolumeRecordHolder& holder, const absl::Status& stale);
   absl::Status StartRunner(const std::shared_ptr<Attached>& attached);
