@@ -231,6 +231,10 @@ class Cluster:
             raise Refused(f"no process '{name}' here; there are {', '.join(self.names())}")
         process = self.running().get(name)
         if process is None:
+            # Else what answers there would be taken for ours.
+            if _accepts(self.address(name)):
+                raise Refused(f"{name} cannot be started: {self.address(name)} is in use by another process; stop that one "
+                              "(ss -lptn shows it) or choose other ports (--port-base)")
             for directory in ["run", "log"]:
                 os.makedirs(self.path(directory), exist_ok=True)
             for directory in self.data_dirs(name):
