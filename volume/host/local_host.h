@@ -236,8 +236,7 @@ class LocalHost final : public Host {
   std::shared_ptr<Attached> ServedOrNull(const std::string& name);
   // Whether nobody has taken it over, as far as the catalog can tell.
   bool IsStillOurs(const Attached& attached);
-  // The catalog's record; if the catalog does not answer, the one of an attached volume.
-  // Of an attached volume, also if the catalog cannot be asked, as `asked` then says: as it was last seen.
+  // The catalog's record; if the catalog does not answer, as `asked` then says, the one of an attached volume.
   absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name, absl::Status* asked);
   absl::Status SuspendToDetach(VolumeRunner& runner, absl::Duration deadline);
   // After a detach that came to nothing.
