@@ -57,7 +57,8 @@ struct IoResult {
 // requests are sent again: the frontend has lived on, or the one that took over says so (some
 // replica's host has not restarted since). A request is idempotent as long as its caller has seen no
 // answer. The frontend cuts the older stream off first, and replicas refuse an older frontend, so
-// a first copy cannot come after a later write.
+// a first copy cannot come after a later write; the second one can: where several clients write the same
+// blocks, what one has written over the first may be overwritten by the second, until that is answered.
 // Requests that wait longer than ClientOptions::timeout fail with UNAVAILABLE; whether such a write took
 // effect is not known.
 //

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace weir::chaos {
 namespace {
 
 constexpr uint64_t kErrorsShownMax = 20;
+constexpr size_t kTrailMax = 10000;
+constexpr size_t kTrailShownMax = 200;
 
 const char* NameOf(Kind kind) {
   switch (kind) {
@@ -31,6 +34,11 @@ const char* NameOf(Kind kind) {
       return "barrier";
   }
   return "?";
+}
+
+std::string Age(History::Clock::time_point at) {
+  const auto ago = std::chrono::duration_cast<std::chrono::milliseconds>(History::Clock::now() - at);
+  return absl::StrCat(ago.count(), " ms ago");
 }
 
 }  // namespace
@@ -87,6 +95,7 @@ History::Call History::Begin(const Request& request, Epoch epoch, absl::string_v
       break;
   }
   waiting_[call.id] = {epoch, call.begun, goes_on};
+  Note("begun", call, epoch);
   return call;
 }
 
@@ -107,6 +116,7 @@ void History::Answered(const Call& call, Epoch epoch, const absl::Status& status
   // Before it is erased: it goes over to the session that has answered it.
   if (call.goes_on) Activate(epoch);
   waiting_.erase(call.id);
+  Note("answered", call, epoch, status);
   if (!contents.ok()) return NoteViolation(call, epoch, absl::StrCat("C10: ", contents.message()));
   if (!status.ok()) {
     Fail(call, epoch);
@@ -175,12 +185,36 @@ void History::NoteViolation(const Call& call, Epoch epoch, const std::string& wh
   violated_ = true;
   news_.push_back(absl::StrCat("violation ", what, "; shown by ", ToString(call.request),
                                " (call ", call.id, ") by ", call.who, " in epoch ", epoch));
+  const std::optional<uint64_t> block = judge_.violated_block();
+  TellTrail(block.has_value() ? BlockRange{*block, 1} : call.request.range);
+}
+
+void History::Note(const char* what, const Call& call, Epoch epoch, const absl::Status& status) {
+  if (trail_.size() == kTrailMax) trail_.pop_front();
+  trail_.push_back({Clock::now(), what, call, epoch, counts_.epoch, status});
+}
+
+void History::TellTrail(BlockRange range) {
+  std::vector<const Step*> shown;
+  for (auto step = trail_.rbegin(); step != trail_.rend() && shown.size() < kTrailShownMax; ++step) {
+    const BlockRange of = step->call.request.range;
+    const bool touches = of.first < range.end() && range.first < of.end();
+    if (touches || step->call.request.kind == Kind::kFlush) shown.push_back(&*step);
+  }
+  for (auto step = shown.rbegin(); step != shown.rend(); ++step) {
+    const Call& call = (*step)->call;
+    news_.push_back(absl::StrCat("trail ", Age((*step)->at), ": ", ToString(call.request), " (call ", call.id,
+                                 ") by ", call.who, ", begun in epoch ", call.epoch, ", is ", (*step)->what,
+                                 " in epoch ", (*step)->epoch, " when ", (*step)->newest,
+                                 " is the newest: ", (*step)->status.ToString()));
+  }
 }
 
 void History::Unanswered(const Call& call, Epoch epoch) {
   absl::MutexLock lock(&mutex_);
   if (call.goes_on) Activate(epoch);
   waiting_.erase(call.id);
+  Note("broken", call, epoch);
   ++counts_.unanswered;
   // A write may still take effect, until another session is active. Others have no effect.
   const Kind kind = call.request.kind;

@@ -81,7 +81,8 @@ class History {
 
   Counts TakeCounts();
   // The next thing to tell people, a line without its end; empty: none. "violation ..." is
-  // final; "error ..." are only the first ones.
+  // final, and "trail ..." that follow it are what was done before to the block that it is about;
+  // "error ..." are only the first ones.
   std::string NextNews();
   bool violated() const;
 
@@ -92,6 +93,16 @@ class History {
     bool goes_on = false;
   };
 
+  // One event of a call.
+  struct Step {
+    Clock::time_point at;
+    const char* what = "";  // "begun", "answered", "broken"
+    Call call;
+    Epoch epoch = 0;   // of the session that it comes from
+    Epoch newest = 0;  // that was known then
+    absl::Status status;
+  };
+
   void Activate(Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Fail(const Call& call, Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Call& call, Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -99,6 +110,11 @@ class History {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteViolation(const Call& call, Epoch epoch, const std::string& what)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void Note(const char* what, const Call& call, Epoch epoch, const absl::Status& status = {})
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The last steps that touch `range`, and the flushes between them, become news.
+  void TellTrail(BlockRange range) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   bool LacksSpace(const Call& call, const absl::Status& status) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -109,6 +125,7 @@ class History {
   std::map<uint64_t, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   Counts counts_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> news_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Step> trail_ ABSL_GUARDED_BY(mutex_);  // the last ones of all
   bool may_lack_space_ ABSL_GUARDED_BY(mutex_) = false;
   bool violated_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
@@ -48,6 +49,25 @@ TEST_F(HistoryTest, AStaleReadIsAViolation) {
   Read(Contents(old, {3, 1}));
   EXPECT_TRUE(absl::StartsWith(history_.NextNews(), "violation C1/C2"));
   EXPECT_TRUE(history_.violated());
+}
+
+TEST_F(HistoryTest, AViolationTellsWhatWasDoneToItsBlockBefore) {
+  history_.Answered(history_.Begin({Kind::kWrite, {7, 1}, false}, 1, "test"), 1, absl::OkStatus(), "");
+  const uint64_t old = Write();
+  history_.Answered(history_.Begin({Kind::kFlush, {}, false}, 1, "test"), 1, absl::OkStatus(), "");
+  Write();
+  history_.Answered(history_.Begin({Kind::kRead, {2, 2}, false}, 1, "test"), 1, absl::OkStatus(),
+                    std::string(kBlockBytes, '\0') + Contents(old, {3, 1}));
+  EXPECT_TRUE(absl::StartsWith(history_.NextNews(), "violation C1/C2"));
+  std::vector<std::string> trail;
+  for (std::string news = history_.NextNews(); !news.empty(); news = history_.NextNews()) {
+    ASSERT_TRUE(absl::StartsWith(news, "trail ")) << news;
+    trail.push_back(news.substr(news.find(": ") + 2));
+  }
+  ASSERT_EQ(trail.size(), 8);
+  EXPECT_EQ(trail[1], "write of blocks 3+1 (call 2) by test, begun in epoch 1, is answered in epoch 1 when 1 is the newest: OK");
+  EXPECT_TRUE(absl::StartsWith(trail[2], "flush (call 3)"));
+  EXPECT_TRUE(absl::StartsWith(trail[7], "read of blocks 2+2 (call 5)"));
 }
 
 TEST_F(HistoryTest, ATornBlockIsAViolation) {

@@ -31,7 +31,17 @@ class EchoServer:
         self.port = self.listener.getsockname()[1]
         self.received = b""
         self.ended = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepts = threading.Thread(target=self._accept, daemon=True)
+        self._accepts.start()
+
+    def close(self):
+        """Nobody listens on its port when this returns, which close() alone does not see to while accept() waits."""
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed before
+        self._accepts.join()
+        self.listener.close()
 
     def _accept(self):
         while True:
@@ -57,7 +67,7 @@ class ProxyTest(unittest.TestCase):
         self.network = proxy.Network()
         self.addCleanup(self.network.close)
         self.server = EchoServer()
-        self.addCleanup(self.server.listener.close)
+        self.addCleanup(self.server.close)
         self.link = self.network.link("127.0.0.1", self.server.port)
         self.client = self.connect()
 
@@ -151,14 +161,14 @@ class ProxyTest(unittest.TestCase):
     def test_another_target_is_for_new_connections_and_old_ones_break(self):
         self.assertEqual(self.echo(b"x"), b"x")
         other = EchoServer()
-        self.addCleanup(other.listener.close)
+        self.addCleanup(other.close)
         self.link.lead_to("127.0.0.1", other.port)
         self.assertEqual(self.echo(b"y"), b"")
         self.assertEqual(self.echo(b"z", self.connect()), b"z")
         self.assertEqual((self.server.received, other.received), (b"x", b"z"))
 
     def test_nobody_behind_it_is_a_broken_connection(self):
-        self.server.listener.close()
+        self.server.close()
         self.assertEqual(self.echo(b"x", self.connect()), b"")
 
 

@@ -71,6 +71,8 @@ class Clients:
             elif kind == "violation":
                 self.violation = rest
                 self._say(f"VIOLATION {rest}")
+            elif kind == "trail":
+                self._say(f"TRAIL {rest}")
             elif kind == "error":
                 self.errors.append(rest)
                 self._say(f"ERROR {rest}")

@@ -18,8 +18,11 @@ ContractJudge::ContractJudge(uint64_t blocks, Order order)
   }
 }
 
-void ContractJudge::Violated(const char* predicate, const std::string& what) {
-  if (violation_.empty()) violation_ = absl::StrCat(predicate, ": ", what);
+void ContractJudge::Violated(const char* predicate, const std::string& what,
+                             std::optional<uint64_t> block) {
+  if (!violation_.empty()) return;
+  violation_ = absl::StrCat(predicate, ": ", what);
+  violated_block_ = block;
 }
 
 void ContractJudge::Activated(SessionId session, bool resumed) {
@@ -48,6 +51,7 @@ void ContractJudge::CloseUnanswered(SessionId session) {
       if (c.closed != kNever || ops_[c.op].session >= session) continue;
       c.effective = std::min(c.effective, now_);
       c.closed = now_;
+      c.again = false;
     }
   }
 }
@@ -68,6 +72,7 @@ void ContractJudge::Reopen(Block& block, uint64_t id, const Op& op) {
   again.op = id;
   again.value = op.value;
   again.invoked = op.invoked;
+  again.again = true;
 }
 
 // --- invocations ---
@@ -169,13 +174,15 @@ void ContractJudge::WriteReturned(uint64_t id, Op& op, Outcome outcome) {
         const bool barrier = op.kind == Kind::kBarrier;
         Violated(barrier ? "C9" : "C5",
                  absl::StrCat("block ", b, " showed ", barrier ? "barrier " : "write ", id,
-                              ", which says that nothing was written"));
+                              ", which says that nothing was written"),
+                 b);
       }
       block.candidates.erase(it);
       continue;
     }
     it->effective = std::min(it->effective, now_);
     it->closed = std::min(it->closed, now_);
+    it->again = false;
     if (!outcome.ok) continue;  // C7: old or new
     it->acked = true;
     const Candidate acked = *it;
@@ -219,7 +226,8 @@ void ContractJudge::MakeDurableLate(uint64_t b, uint64_t op) {
   for (const auto& [ruled_out, seen_effective] : block.ruled_out) {
     if (ruled_out != op || seen_effective >= invoked) continue;
     Violated("C3", absl::StrCat("block ", b, " went back behind write ", op,
-                                ", which an operation of before the crash has made durable"));
+                                ", which an operation of before the crash has made durable"),
+             b);
   }
   const bool there = std::any_of(block.candidates.begin(), block.candidates.end(),
                                  [op](const Candidate& c) { return c.op == op; });
@@ -292,8 +300,8 @@ void ContractJudge::CheckRead(uint64_t id, const Op& op, uint64_t b, uint64_t va
     legal = legal || c.dead >= op.invoked;
   }
   const std::string what = absl::StrCat("read ", id, " of block ", b, " saw ", value);
-  if (!known) return Violated("C3/C4/C5", what + ", which is lost or was never to be seen");
-  if (!legal) return Violated("C1/C2", what + ", which was overwritten before");
+  if (!known) return Violated("C3/C4/C5", what + ", which is lost or was never to be seen", b);
+  if (!legal) return Violated("C1/C2", what + ", which was overwritten before", b);
   Saw(op, block, value);
 }
 
@@ -325,7 +333,8 @@ void ContractJudge::Saw(const Op& op, Block& block, uint64_t value) {
   }
   for (Candidate& y : block.candidates) {
     if (y.value == value) {
-      if (!certain || y.op != seen.op) continue;
+      // One that may take effect again is not settled by having been seen.
+      if (!certain || y.op != seen.op || y.again) continue;
       y.effective = std::min(y.effective, now_);
       y.observed = now_;
       continue;

@@ -13,6 +13,7 @@
 #define WEIR_TESTS_SIM_CONTRACT_JUDGE_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,8 @@ class ContractJudge {
 
   // Empty: none. Names the predicate.
   const std::string& violation() const { return violation_; }
+  // The block that it is about, if it is about one.
+  std::optional<uint64_t> violated_block() const { return violated_block_; }
 
  private:
   using Tick = uint64_t;
@@ -90,6 +93,7 @@ class ContractJudge {
     Tick observed = 0;        // return of the last read that saw it
     bool acked = false;
     bool durable = false;
+    bool again = false;     // its client goes on: until it is answered it may take effect once more
     bool gone = false;      // durably overwritten: only reads that were under way may see it
     bool initial = false;     // survived a crash: one of these is chosen by the first read
     Tick before_crash = 0;    // `effective` then
@@ -130,7 +134,8 @@ class ContractJudge {
   void CloseUnanswered(SessionId session);
   // It may be what the block holds, for all that is known by now.
   static void Reopen(Block& block, uint64_t id, const Op& op);
-  void Violated(const char* predicate, const std::string& what);
+  void Violated(const char* predicate, const std::string& what,
+                std::optional<uint64_t> block = std::nullopt);
 
   // Forgets what no read that is under way may still see.
   void Prune(Block& block);
@@ -144,6 +149,7 @@ class ContractJudge {
   std::vector<Undurable> undurable_;
   std::vector<Tick> open_reads_;  // when they were invoked
   std::string violation_;
+  std::optional<uint64_t> violated_block_;
 };
 
 }  // namespace weir::sim

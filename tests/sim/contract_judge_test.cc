@@ -242,6 +242,21 @@ const Illegal kIllegal[] = {
        s.Read(kFirst);
        s.Read(kA);
      }},
+    {"C1", "a write that goes on was seen and overwritten, and comes again after its answer",
+     [](Script& s) {
+       const OpId a = s.Begin(kA);
+       s.Resume(2, {a});
+       s.Read(kA);
+       s.Ok(a);
+       s.Write(kB);
+       s.Read(kA);
+     }},
+    {"C1", "a write that goes on was seen, and what it had overwritten comes back",
+     [](Script& s) {
+       s.Resume(2, {s.Begin(kA)});
+       s.Read(kA);
+       s.Read(kFirst);
+     }},
     {"C5", "a write that says that nothing was written had been seen",
      [](Script& s) {
        const OpId a = s.Begin(kA);
@@ -322,6 +337,19 @@ TEST(ContractJudgeTest, AWriteThatGoesOnMayBeAppliedTwice) {
   script.Read(kB);
   script.Read(kA);
   script.Ok(a);
+  EXPECT_EQ(script.violation(), "");
+}
+
+TEST(ContractJudgeTest, AWriteThatGoesOnMayBeSeenAndOverwrittenBeforeItIsAppliedAgain) {
+  Script script;
+  const OpId a = script.Begin(kA);
+  script.Resume(2, {a});
+  script.Read(kA);
+  script.Write(kB, /*fua=*/true);
+  script.Read(kB);
+  script.Read(kA);
+  script.Ok(a);
+  script.Read(kA);
   EXPECT_EQ(script.violation(), "");
 }
 
