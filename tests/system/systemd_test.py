@@ -17,6 +17,8 @@ PREFIX = os.path.abspath(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "ou
 BIN = os.path.join(PREFIX, "bin")
 UNITS = os.path.join(PREFIX, "lib", "systemd", "system")
 SERVICES = ("weir-replica", "weir-volume")
+# Of it and its socket nbd_tls_test tries the command line.
+TEMPLATE = "weir-nbd-tls@"
 # Of 100; systemd calls up to 30 "OK". What is left is the network, and that the service is one of this machine.
 EXPOSURE_MAX = 20
 
@@ -54,11 +56,12 @@ def allowed_calls(name):
 
 class UnitTest(unittest.TestCase):
     def test_systemd_takes_them(self):
-        done = run("systemd-analyze", "verify", "--man=no", *map(unit, SERVICES))
+        done = run("systemd-analyze", "verify", "--man=no", *map(unit, (*SERVICES, TEMPLATE)),
+                   os.path.join(UNITS, "weir-nbd-tls.socket"))
         self.assertEqual(done.stdout + done.stderr, "")
 
     def test_they_give_little_away(self):
-        for name in SERVICES:
+        for name in (*SERVICES, TEMPLATE):
             with self.subTest(name):
                 run("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", "--no-pager", unit(name))
 

@@ -1,0 +1,155 @@
+"""NBD over TLS, as ops/systemd has it: an nbdkit for each connection, between the client and the frontend's socket."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import nbd
+from harness import MIB, ROOT, ClusterTest, random_file, run, wait_until
+from weir_ops import settings
+
+PREFIX = os.path.abspath(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "out"))
+UNIT = os.path.join(PREFIX, "lib", "systemd", "system", "weir-nbd-tls@.service")
+
+
+def certificate(folder, name, *arguments):
+    run(os.path.join(ROOT, "ops", "certs"), f"--dir={folder}", "--role=client", f"--name={name}", *arguments)
+
+
+def as_client(folder, name):
+    """A folder in which it has the names that clients of NBD look for."""
+    client = os.path.join(folder, name)
+    os.mkdir(client)
+    for source, target in (("ca.pem", "ca-cert.pem"), (f"{name}.pem", "client-cert.pem"), (f"{name}.key", "client-key.pem")):
+        os.symlink(os.path.join(folder, source), os.path.join(client, target))
+    return client
+
+
+class NbdTlsTest(ClusterTest):
+    up_flags = ("--size=256MiB",)
+
+    @classmethod
+    def prepare(cls):
+        cls.folder = tempfile.mkdtemp(prefix="weir-nbd-tls-")
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.port = settings.free_port_base(1)
+        certificate(cls.folder, "server", "--host=127.0.0.1")
+        certificate(cls.folder, "me")
+        cls.mine = as_client(cls.folder, "me")
+
+    def setUp(self):
+        with open(UNIT) as f:
+            text = f.read()
+        # What systemd would do: LoadCredential= at each connection, %d, and the socket.
+        credentials = re.findall(r"^LoadCredential=(\S+):/etc/weir/nbd/(\S+)$", text, re.MULTILINE)
+        shown = tempfile.mkdtemp(dir=self.folder)
+        for target, source in credentials:
+            os.symlink(os.path.join(self.folder, source), os.path.join(shown, target))
+        line, = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+        line = line.replace("%d", shown).replace("/run/weir-volume/nbd.sock", os.path.join(self.cluster.dir, "nbd.sock"))
+        self.log = open(os.path.join(shown, "log"), "w+")
+        self.addCleanup(self.log.close)
+        self.listener = subprocess.Popen(["systemd-socket-activate", "-a", "--inetd", "-l", f"127.0.0.1:{self.port}",
+                                          *shlex.split(line)], stderr=self.log)
+        self.addCleanup(self.end)
+        wait_until(self.listens, 30, "the socket is there")
+
+    def listens(self):
+        with open(self.log.name) as f:
+            return "Listening" in f.read()
+
+    def end(self):
+        self.listener.terminate()
+        self.listener.wait(30)
+
+    def uri(self, certificates=None, scheme="nbds"):
+        return f"{scheme}://127.0.0.1:{self.port}/demo" + (f"?tls-certificates={certificates}" if certificates else "")
+
+    def connect(self):
+        handle = nbd.NBD()
+        handle.set_uri_allow_local_file(True)
+        handle.connect_uri(self.uri(self.mine))
+        return handle
+
+    def refused(self, uri):
+        done = run("nbdinfo", uri, check=False)
+        self.assertEqual(done.returncode, 1, uri)
+        return done.stderr
+
+    def test_clients_have_all_that_they_have_without_it(self):
+        for capability in ("flush", "fua", "trim", "zero", "fast-zero", "multi-conn"):
+            run("nbdinfo", "--can", capability, self.uri(self.mine))
+        with tempfile.TemporaryDirectory() as folder:
+            source = random_file(os.path.join(folder, "in"), 64 * MIB)
+            run("nbdcopy", "--flush", "--connections=4", source, self.uri(self.mine))
+            for copied_from in (self.uri(self.mine), self.cluster.uri):
+                run("nbdcopy", copied_from, os.path.join(folder, "out"))
+                run("cmp", f"--bytes={64 * MIB}", source, os.path.join(folder, "out"))
+
+    def test_qemu_reads_what_it_has_written(self):
+        done = run("qemu-io", "--object", f"tls-creds-x509,id=tls,endpoint=client,dir={self.mine}", "--image-opts",
+                   "-c", "write -P 0x5a 1M 1M", "-c", "flush", "-c", "discard 1M 64k", "-c", "read -P 0 1M 64k",
+                   "-c", "read -P 0x5a 1088k 64k",
+                   f"driver=nbd,server.type=inet,server.host=127.0.0.1,server.port={self.port},export=demo,tls-creds=tls")
+        self.assertNotRegex(done.stdout + done.stderr, "failed|error")
+
+    def test_strangers_are_not_served(self):
+        handle = self.connect()
+        with tempfile.TemporaryDirectory() as other:
+            certificate(other, "me")
+            for stranger in (self.uri(scheme="nbd"), self.uri(), self.uri(as_client(other, "me"))):
+                self.refused(stranger)
+        # And whoever says nothing keeps nobody waiting.
+        with socket.create_connection(("127.0.0.1", self.port)):
+            handle.pwrite(b"x" * 4096, 0)
+            self.assertEqual(self.connect().pread(4096, 0), b"x" * 4096)
+
+    def test_a_client_that_dies_harms_no_other(self):
+        handle = self.connect()
+        code = "import nbd, sys\nh = nbd.NBD()\nh.set_uri_allow_local_file(True)\nh.connect_uri(sys.argv[1])\nprint(flush=True)\n" \
+               "b = nbd.Buffer(1 << 20)\nwhile True: [h.aio_pwrite(b, i << 20) for i in range(64)] and h.poll(-1)\n"
+        for _ in range(5):
+            client = subprocess.Popen([sys.executable, "-c", code, self.uri(self.mine)], stdout=subprocess.PIPE)
+            client.stdout.readline()
+            handle.pwrite(b"y" * 4096, 128 * MIB)
+            client.send_signal(signal.SIGKILL)
+            client.wait(30)
+            client.stdout.close()
+            self.assertEqual(handle.pread(4096, 128 * MIB), b"y" * 4096)
+
+    def test_a_new_certificate_is_shown_to_the_next_client(self):
+        def serial():
+            shown = run("openssl", "x509", "-noout", "-serial", "-in", os.path.join(self.folder, "server.pem")).stdout
+            return shown.strip().removeprefix("serial=")
+
+        handle = self.connect()
+        before = serial()
+        certificate(self.folder, "server", "--host=localhost")
+        self.assertNotEqual(serial(), before)
+        # It is for another host now.
+        self.assertIn("certificate", self.refused(self.uri(self.mine)))
+        handle.flush()
+        certificate(self.folder, "server", "--host=127.0.0.1")
+        self.connect().flush()
+
+    def test_a_frontend_that_dies_is_an_error_until_the_client_connects_anew(self):
+        handle = self.connect()
+        handle.pwrite(b"z" * 4096, 8192)
+        handle.flush()
+        self.cluster.kill9("volume")
+        self.cluster.start_all()
+        for _ in range(2):
+            with self.assertRaises(nbd.Error):
+                handle.pread(4096, 8192)
+        self.assertEqual(self.connect().pread(4096, 8192), b"z" * 4096)
+
+
+if __name__ == "__main__":
+    unittest.main()
