@@ -35,10 +35,9 @@ WARM_UP_SECONDS = 2
 class Ours:
     """Three replicas and a frontend."""
 
-    name = "weir"
-
-    def __init__(self, folder, up_flags):
-        self.dir = os.path.join(folder, "cluster")
+    def __init__(self, name, folder, up_flags):
+        self.name = name
+        self.dir = os.path.join(folder, name)
         self.ops("up", "--size=1GiB", *up_flags)
         self.cluster = cluster_lib.Cluster(self.dir)
         self.uri = self.cluster.nbd_uri()
@@ -212,21 +211,24 @@ def row(what, ours, plain, unit, *limit, ratio):
     return cells + ((limit[0], "yes" if limit[1] else "NO") if limit else ())
 
 
-def measure(ours, plain, folder, rounds, seconds):
+def measure(ours, plain, tls, folder, rounds, seconds):
+    """`tls`: another cluster, or None."""
     found = collections.defaultdict(list)
     spent = {}
+    clusters = [ours, tls] if tls else [ours]
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
         for depth in (1, 32):
-            for side in (ours, plain):
+            for side in (*clusters, plain):
                 before = Histograms(ours.cluster) if side is ours else None
-                cpu = ours.cpu_seconds()
+                cpu = side.cpu_seconds() if side in clusters else None
                 iops, median_us, mean_us = fio(side.uri, depth, seconds)
                 found[side.name, depth, "iops"].append(iops)
                 found[side.name, depth, "us"].append(median_us)
+                if side in clusters:
+                    cpu_us = (side.cpu_seconds() - cpu) / (iops * (seconds + WARM_UP_SECONDS)) * 1e6
+                    found[side.name, depth, "cpu"].append(cpu_us)
                 if side is ours:
-                    cpu_us = (ours.cpu_seconds() - cpu) / (iops * (seconds + WARM_UP_SECONDS)) * 1e6
-                    found["cpu", depth].append(cpu_us)
                     spent[f"write at depth {depth}"] = where_time_goes(
                         "write", mean_us, before, Histograms(ours.cluster), ours.cluster)
             iops, median_us = grpc_alone(depth, seconds)
@@ -237,8 +239,10 @@ def measure(ours, plain, folder, rounds, seconds):
                     found["rss", name].append(mib)
         before = Histograms(ours.cluster)
         median_ms, mean_ms = flush_ms(ours.uri, 100)
-        found["flush"].append(median_ms)
+        found["weir", "flush"].append(median_ms)
         spent["flush"] = where_time_goes("flush", mean_ms * 1000, before, Histograms(ours.cluster), ours.cluster)
+        if tls:
+            found[tls.name, "flush"].append(flush_ms(tls.uri, 100)[0])
         found["fdatasync"].append(three_fdatasyncs_ms(folder, 100))
     return {key: statistics.median(values) for key, values in found.items()}, spent
 
@@ -246,7 +250,7 @@ def measure(ours, plain, folder, rounds, seconds):
 def report(median, spent):
     latency = median["weir", 1, "us"], median["plain file", 1, "us"]
     rate = median["weir", 32, "iops"], median["plain file", 32, "iops"]
-    flush = median["flush"], median["fdatasync"]
+    flush = median["weir", "flush"], median["fdatasync"]
     print()
     table([
         ("what", "weir", "beside it", "ratio", "limit", "within"),
@@ -272,11 +276,27 @@ def report(median, spent):
             limit = 128 if key[1] == "volume" else 256
             rows.append((key[1], f"{mib:.0f} MiB", f"{limit} MiB", "yes" if mib <= limit else "NO"))
     table(rows)
-    print(f"\nCPU of all four processes: {median['cpu', 1]:.0f} us a write at depth 1, "
-          f"{median['cpu', 32]:.0f} us at depth 32")
+    print(f"\nCPU of all four processes: {median['weir', 1, 'cpu']:.0f} us a write at depth 1, "
+          f"{median['weir', 32, 'cpu']:.0f} us at depth 32")
     for what, parts in spent.items():
         print(f"\nwhere the time of a {what} goes (means of the last round)")
         table([("part", "us")] + [(part, f"{us:,.0f}") for part, us in parts])
+
+
+def report_tls(median):
+    def compared(what, unit, *key):
+        with_tls, without = median["weir-tls", *key], median["weir", *key]
+        return row(what, with_tls, without, unit, ratio=with_tls / without)
+
+    print("\nwhat mutual TLS between frontend and replicas costs")
+    table([
+        ("what", "with TLS", "in plain text", "ratio"),
+        compared("4 KiB random write, depth 1, median latency", "us", 1, "us"),
+        compared("4 KiB random write, depth 32", "IOPS", 32, "iops"),
+        compared("CPU of all four processes, a write at depth 1", "us", 1, "cpu"),
+        compared("CPU of all four processes, a write at depth 32", "us", 32, "cpu"),
+        compared("flush", "ms", "flush"),
+    ])
 
 
 def soak(ours, minutes):
@@ -298,6 +318,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10, help="of each fio run (10)")
     parser.add_argument("--soak-minutes", type=int, default=0, help="afterwards, watch RSS this long")
+    parser.add_argument("--tls", action="store_true", help="measure a cluster with TLS too, in turns with the one without")
     parser.add_argument("--dir", default=None, help="on the disk to measure (a temporary folder)")
     parser.add_argument("--up-flag", action="append", default=[], help="for ops/cluster up")
     arguments = parser.parse_args()
@@ -306,11 +327,18 @@ def main():
     folder = tempfile.mkdtemp(prefix="weir-bench-", dir=arguments.dir)
     sides = []
     try:
-        sides.append(Ours(folder, arguments.up_flag))
+        sides.append(Ours("weir", folder, arguments.up_flag))
         sides.append(Plain(folder))
-        # Both sides overwrite what is there: first writes are another matter.
-        subprocess.run(["nbdcopy", os.path.join(folder, "plain.img"), sides[0].uri], check=True)
-        report(*measure(*sides, folder, arguments.rounds, arguments.seconds))
+        if arguments.tls:
+            sides.append(Ours("weir-tls", folder, [*arguments.up_flag, "--tls"]))
+        ours, plain, tls = (*sides, None)[:3]
+        # All sides overwrite what is there: first writes are another matter.
+        for cluster in filter(None, (ours, tls)):
+            subprocess.run(["nbdcopy", os.path.join(folder, "plain.img"), cluster.uri], check=True)
+        median, spent = measure(ours, plain, tls, folder, arguments.rounds, arguments.seconds)
+        report(median, spent)
+        if tls:
+            report_tls(median)
         if arguments.soak_minutes:
             soak(sides[0], arguments.soak_minutes)
     finally:
