@@ -87,7 +87,7 @@ class Cluster:
 
     def _port(self, name):
         # Replicas and `volume` have the first ports, as without etcd.
-        by_port = self.replica_names() + self.frontend_names() + self.etcd_names()
+        by_port = self.replica_names() + self.frontend_names() + self.etcd_names() + self.csi_names()
         return self.settings.port_base + 2 * by_port.index(name)
 
     def address(self, name):
@@ -101,8 +101,6 @@ class Cluster:
         return f"127.0.0.1:{self._port(name) + 1}"
 
     def metrics_url(self, name):
-        if name in self.csi_names():
-            return "-"
         # etcd has them at its clients' port, Prometheus at its only one.
         one_port = self.etcd_names() + self.monitoring_names()
         address = self.address(name) if name in one_port else self.metrics_address(name)
@@ -186,6 +184,7 @@ class Cluster:
             self.binary("weir-csi"), "--mode=all", f"--endpoint={self.csi_endpoint(name)}",
             f"--node-id={frontend}", f"--state-dir={self.csi_state(name)}",
             "--frontends=" + ",".join(self.address(f) for f in [frontend] + others),
+            f"--metrics_listen={self.metrics_address(name)}",
             *self._tls_flags(name),
         ]
 
@@ -371,6 +370,7 @@ class Cluster:
         if self.settings.csi:
             values["CSI_ENDPOINT"] = self.csi_endpoint()
             values["CSI_ENDPOINTS"] = " ".join(f"{n}={self.csi_endpoint(n)}" for n in self.csi_names())
+            values["CSI_METRICS_URLS"] = " ".join(map(self.metrics_url, self.csi_names()))
         if self.settings.monitoring:
             values["PROMETHEUS_URL"] = "http://" + self.address("prometheus")
         if self.settings.tls:

@@ -27,8 +27,8 @@ class Settings:
     # Prometheus'; 0: not chosen yet.
     monitoring_port: int = 0
     tls: bool = False
-    # Two ports a process from here on: gRPC and metrics, or etcd's for clients and for its peers.
-    # 0: not chosen yet.
+    # Two ports a process from here on: gRPC (a CSI driver uses a socket instead) and metrics, or etcd's
+    # for clients and for its peers. 0: not chosen yet.
     port_base: int = 0
     replica_flags: list = dataclasses.field(default_factory=list)
     volume_flags: list = dataclasses.field(default_factory=list)
@@ -38,7 +38,7 @@ class Settings:
         return 3 if self.catalog == "etcd" else 0
 
     def processes(self):
-        return self.etcd_members() + self.replicas + self.frontends
+        return self.etcd_members() + self.replicas + self.frontends * (2 if self.csi else 1)
 
     def validate(self):
         for what, value in (("--replicas", self.replicas), ("--data-dirs", self.data_dirs)):

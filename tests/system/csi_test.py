@@ -1,6 +1,9 @@
 """The CSI driver, call by call, against a live cluster: what each must be given, its codes, its repetition."""
 
+import json
 import os
+import re
+import tempfile
 import threading
 import unittest
 
@@ -8,7 +11,7 @@ import grpc
 
 from csi_case import SIZE, CsiCase, size_range
 from csi_driver import MIB, OK, Mode, block, loop_devices, mount, mounts, pb, processes
-from harness import run, wait_until
+from harness import ROOT, run, wait_until
 from mounted import can_grow_mounted_ext4, why_no_block_device
 
 Code = grpc.StatusCode
@@ -30,6 +33,17 @@ class CsiIdentityTest(CsiCase):
         info = self.driver.NodeGetInfo()
         self.assertEqual(info.node_id, "volume")
         self.assertEqual(dict(info.accessible_topology.segments), {"csi.weir.dev/zone": "a", "csi.weir.dev/rack": "7"})
+
+    def test_prometheus_is_told_where_its_numbers_are(self):
+        self.driver.GetPluginInfo()
+        with tempfile.TemporaryDirectory() as folder:
+            run(os.path.join(ROOT, "ops", "prometheus", "targets"), self.cluster.dir, folder)
+            with open(os.path.join(folder, "weir-csi.json")) as f:
+                (address,), = (job["targets"] for job in json.load(f))
+        calls = re.findall(r'^weir_csi_calls_total\{code="OK",method="GetPluginInfo"\} (\d+)$',
+                           run("curl", "-sf", f"http://{address}/metrics").stdout, re.MULTILINE)
+        self.assertEqual(len(calls), 1)
+        self.assertGreater(int(calls[0]), 0)
 
     def test_without_a_frontend_it_is_not_ready_and_comes_back_with_it(self):
         self.cluster.kill9("volume")

@@ -72,7 +72,7 @@ class RealCluster:
     def env(self):
         """cluster.env as a shell reads it."""
         text = run("sh", "-c", f". {shlex.quote(self.dir)}/cluster.env; "
-                   "for v in NBD_URI VOLUME_ADDR VOLUME_ADDRS REPLICA_ADDRS METRICS_URLS CATALOG PIDS BIN CSI_ENDPOINT CSI_ENDPOINTS PROMETHEUS_URL; do "
+                   "for v in NBD_URI VOLUME_ADDR VOLUME_ADDRS REPLICA_ADDRS METRICS_URLS CATALOG PIDS BIN CSI_ENDPOINT CSI_ENDPOINTS CSI_METRICS_URLS PROMETHEUS_URL; do "
                    "eval echo \"$v=\\$$v\"; done").stdout
         return dict(line.split("=", 1) for line in text.splitlines())
 
