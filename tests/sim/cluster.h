@@ -149,8 +149,6 @@ class Cluster {
   void CheckReplicas();
   void CheckHistory(uint32_t replica);
   void CompareReplicas(uint32_t a, uint32_t b);
-  // It has begun a join that is not finished.
-  bool IsBeingJoined(uint32_t replica, uint32_t lane) const;
   bool IsMember(uint32_t replica) const;
   // Of the catalog's record; null: it has none.
   const engine::TakeoverMember* MemberOf(uint32_t replica) const;

@@ -295,11 +295,6 @@ void Cluster::CheckHistory(uint32_t r) {
   }
 }
 
-bool Cluster::IsBeingJoined(uint32_t r, uint32_t lane) const {
-  const absl::StatusOr<store::VolumeState> state = replicas_[r]->store().GetVolume(kVolume);
-  return state.ok() && state->lanes[lane].join_id != 0;
-}
-
 // I5: at equal positions of one history replicas are equal, and version by version as far as none
 // may have been reclaimed.
 void Cluster::CompareReplicas(uint32_t i, uint32_t j) {
@@ -325,9 +320,9 @@ void Cluster::CompareReplicas(uint32_t i, uint32_t j) {
       equal = right != of_b->rend() && *left == *right;
     }
     if (equal) equal = right == of_b->rend() || right->position <= above;
-    // Who is being brought back has, of blocks that were written since, only what its source had not reclaimed, and is
-    // whole once it has come as far as that was.
-    if (equal || (at < told_[lane] && (IsBeingJoined(i, lane) || IsBeingJoined(j, lane)))) continue;
+    // Who is being brought back has, of blocks that were written since, only what its source had not reclaimed. It is whole
+    // once it has come as far as that was, which may be after its join, but is before it is a member.
+    if (equal || (at < told_[lane] && !(IsMember(i) && IsMember(j)))) continue;
     return Violated(absl::StrCat("I5: at ", at.ToString(), " block ", block, " is ", left_value,
                                  " on ", replicas_[i]->name(), " and ", right_value, " on ",
                                  replicas_[j]->name(), ", or has other versions above ",
