@@ -459,6 +459,11 @@ bool Cluster::NotYet(const char* what, uint64_t which) {
 // The drained replica: its successor is a member, and so is everybody else, and is there.
 bool Cluster::IsToLeave(const engine::EngineView& view) const {
   if (!drained_ || view.targets.size() < replicas_.size()) return false;
+  // Who had left already, and is ahead of those that a rebuilt record has in sync, is taken in again, as a member like any other.
+  const bool is_succeeded = std::any_of(view.targets.begin(), view.targets.end(), [this](const engine::TargetView& target) {
+    return target.config.succeeds == replicas_[*drained_]->name();
+  });
+  if (!is_succeeded && result_.faults[static_cast<size_t>(Fault::kLoseCatalog)] > 0) return false;
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) return false;
   }

@@ -221,16 +221,29 @@ absl::Duration Engine::State::SilentFor(const Target& target) const {
 }
 
 // For how long something that nobody else can do has been waiting for it.
-absl::Duration Engine::State::HeldFor(Target& target) const {
+absl::Duration Engine::State::HeldFor(Target& target) {
   const bool reads_need_it = ChooseSource(/*but=*/Bit(target.id)) == nullptr;
   absl::Duration longest;
   for (const Patience& patience : target.patience) {
-    if (&patience == &target.PatienceFor(RequestKind::kRead) && !reads_need_it) continue;
+    const bool is_read = &patience == &target.PatienceFor(RequestKind::kRead);
     const Streak& stalls = patience.stalls;
-    if (stalls.count < kSessionsInVainMin || stalls.last != now_) continue;
-    longest = std::max(longest, now_ - stalls.unbroken_since);
+    if (stalls.count < kSessionsInVainMin || stalls.last != now_ || (is_read && !reads_need_it)) continue;
+    const Time begun = is_read ? std::max(stalls.unbroken_since, OthersReadableUntil(target)) : stalls.unbroken_since;
+    longest = std::max(longest, now_ - begun);
   }
   return longest;
+}
+
+// If none is: until then another one may have been, which is what reads went to.
+Time Engine::State::OthersReadableUntil(const Target& target) {
+  Time until = -absl::InfiniteDuration();
+  for (Target& other : targets_) {
+    if (other.id == target.id || !other.member()) continue;
+    const Streak& stalls = other.PatienceFor(RequestKind::kRead).stalls;
+    const bool silent = stalls.since && now_ - stalls.last <= TroubleGap();
+    until = std::max(until, silent ? std::min(stalls.unbroken_since, other.since) : other.since);
+  }
+  return until;
 }
 
 // What needs it was held for long enough, whatever hope there is, and it would be connected to for ever.

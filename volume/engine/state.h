@@ -155,7 +155,8 @@ class Engine::State : private StateData {
   void Reconnect(Target& target, std::string reason, absl::Duration delay);
   void NoteUnanswered(Target& target);
   absl::Duration SilentFor(const Target& target) const;
-  absl::Duration HeldFor(Target& target) const;
+  absl::Duration HeldFor(Target& target);
+  Time OthersReadableUntil(const Target& target);
   void FailSilent(Target& target, std::string reason);
   bool OthersAnswer(const Target& target) const;
   // Trouble longer ago than that was another's.
