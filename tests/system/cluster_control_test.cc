@@ -1,5 +1,7 @@
 // Suspend, resume, tables, attach and detach, as a client sees them.
+#include <atomic>
 #include <cerrno>
+#include <thread>
 
 #include "tests/system/cluster_fixture.h"
 
@@ -114,6 +116,28 @@ TEST_F(ClusterControlTest, AClientGoesOnAfterItsFrontendWasRestarted) {
   EXPECT_TRUE(volume_->Flush().ok());  // an orderly stop flushes, so nothing is lost
   EXPECT_TRUE(*volume_->Read(0, 4096) == Blocks('f'));
   EXPECT_GT(volume_->epoch(), epoch);
+}
+
+TEST_F(ClusterControlTest, ARequestThatIsUnderWayWhileItsFrontendIsRestartedWaits) {
+  Start();
+  std::atomic<bool> enough = false;
+  std::atomic<int> written = 0;
+  std::thread writer([&] {
+    while (!enough) {
+      const absl::Status status = volume_->Write(0, Blocks('w'));
+      EXPECT_TRUE(status.ok()) << status;
+      if (!status.ok()) return;
+      ++written;
+    }
+  });
+  for (int i = 0; i < 5; ++i) {
+    const int before = written;
+    cluster_->StopFrontend();
+    EXPECT_TRUE(cluster_->StartFrontend().ok());
+    EXPECT_TRUE(Eventually([&] { return written > before + 10; }));
+  }
+  enough = true;
+  writer.join();
 }
 
 TEST_F(ClusterControlTest, ADeletedVolumeIsGone) {

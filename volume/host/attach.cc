@@ -178,7 +178,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOverFrom(
     config.deadline = options_.attach_deadline;
     config.give_up_after = options_.give_up_after;
     config.lease = options_.lease;
-    config.fresh = IsElsewhere(attached->holder.record(), self_);
+    config.fresh = HadElsewhere(attached->holder.record(), self_);
     const absl::Status status =
         TakeoverRunner(config, &attached->holder, cancellation).Run();
     *takeover = MonotonicNow() - start;
@@ -363,7 +363,7 @@ absl::Status LocalHost::Detach(const std::string& name, bool force) {
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    FindAttached(name));
-  RETURN_IF_ERROR(DetachHeld(*attached, force,
+  RETURN_IF_ERROR(DetachHeld(*attached, Clients::kEnd, force,
                              force ? kForcedDetachDeadline : kDetachDeadline));
   Drop(name);
   return absl::OkStatus();
@@ -382,12 +382,12 @@ absl::Status LocalHost::DetachAtExit(const std::string& name) {
   }
   if (attached == nullptr) return absl::OkStatus();
   const absl::Status clean =
-      DetachHeld(*attached, false, kExitDetachDeadline);
+      DetachHeld(*attached, Clients::kGoOn, /*force=*/false, kExitDetachDeadline);
   if (!clean.ok()) attached->runner->Stop("this frontend was stopped");
   return clean;
 }
 
-absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
+absl::Status LocalHost::DetachHeld(Attached& attached, Clients clients, bool force,
                                    absl::Duration deadline) {
   VolumeRunner& runner = *attached.runner;
   runner.set_detaching(true);
@@ -396,11 +396,14 @@ absl::Status LocalHost::DetachHeld(Attached& attached, bool force,
   const bool asked = flushed.ok();
   if (asked) {
     // So that a disk that is put back from an older copy meanwhile is found out, whoever else is there.
-    flushed = attached.Commit([floor = runner.View().durable](v1::VolumeRecord record) {
+    flushed = attached.Commit([clients, floor = runner.View().durable](v1::VolumeRecord record) {
       record = WithFloor(std::move(record), floor);
       record.set_state(v1::VolumeRecord::DETACHED);
-      record.clear_frontend();
       record.clear_frontend_address();
+      if (clients == Clients::kEnd) {
+        record.clear_frontend();
+        record.set_intact_since(record.epoch() + 1);
+      }
       return record;
     });
     attached.detach_in_doubt = !flushed.ok() && !absl::IsAborted(flushed);

@@ -1,16 +1,19 @@
 #include "volume/host/client_sessions.h"
 
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 
 namespace weir::host {
 
 absl::Status ClientSessions::Open(const std::string& volume,
                                   const std::string& client, uint64_t session,
-                                  std::function<void()> cut_off) {
+                                  CutOff cut_off) {
   const Key key(volume, client);
-  std::function<void()> older;
+  CutOff older;
   {
     absl::MutexLock lock(&mu_);
+    if (!ended_.ok()) return ended_;
     // Two newer ones at once: the second must not overtake the first's cut.
     const auto settled = [this, &key] {
       mu_.AssertHeld();
@@ -30,10 +33,22 @@ absl::Status ClientSessions::Open(const std::string& volume,
     entry.cutting = true;
     older = std::exchange(entry.cut_off, std::move(cut_off));
   }
-  if (older) older();
+  if (older) older(absl::AbortedError("a newer session of this client has been opened"));
   absl::MutexLock lock(&mu_);
   entries_[key].cutting = false;
   return absl::OkStatus();
+}
+
+void ClientSessions::End(const absl::Status& status) {
+  std::vector<CutOff> all;
+  {
+    absl::MutexLock lock(&mu_);
+    ended_ = status;
+    for (auto& [key, entry] : entries_) {
+      if (entry.cut_off) all.push_back(std::exchange(entry.cut_off, nullptr));
+    }
+  }
+  for (const CutOff& cut_off : all) cut_off(status);
 }
 
 void ClientSessions::Closed(const std::string& volume,

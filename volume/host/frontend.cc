@@ -29,11 +29,14 @@ std::string AdvertisedAddress(const std::string& listen, int port) {
   return absl::StrCat(every ? HostName() : host, ":", port);
 }
 
+bool HadElsewhere(const v1::VolumeRecord& record, const Frontend& self) {
+  return self.shared && !record.frontend().empty() && record.frontend() != self.name;
+}
+
 bool IsElsewhere(const v1::VolumeRecord& record, const Frontend& self) {
   const bool attached = record.state() == v1::VolumeRecord::ACTIVE ||
                         record.state() == v1::VolumeRecord::RECOVERING;
-  return self.shared && attached && !record.frontend().empty() &&
-         record.frontend() != self.name;
+  return attached && HadElsewhere(record, self);
 }
 
 std::string WhereItIs(const v1::VolumeRecord& record) {

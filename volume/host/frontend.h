@@ -22,7 +22,9 @@ std::string DefaultFrontendName(const std::string& listen);
 // `listen` with the port it got, and this host's name where it says every address.
 std::string AdvertisedAddress(const std::string& listen, int port);
 
-// Whether another frontend than `self` has, or last had, the volume, without a clean detach since.
+// Whether another frontend than `self` had it last, and may have clients that would go on.
+bool HadElsewhere(const v1::VolumeRecord& record, const Frontend& self);
+// Whether another one has it, or last had it without a clean detach since.
 bool IsElsewhere(const v1::VolumeRecord& record, const Frontend& self);
 // For people: "frontend volume2 (10.0.0.2:7700)".
 std::string WhereItIs(const v1::VolumeRecord& record);

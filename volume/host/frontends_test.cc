@@ -123,6 +123,36 @@ TEST_F(FrontendsTest, AfterACleanDetachAnyFrontendMayHaveIt) {
   EXPECT_TRUE(two_->Attach("demo", AttachMode::kUnlessElsewhere).ok());
 }
 
+TEST_F(FrontendsTest, ClientsOfAFrontendThatHasEndedGoOnIfItIsTheNextOne) {
+  const uint32_t epoch = volume_->epoch();
+  volume_.reset();
+  host_.reset();
+  EXPECT_EQ(two_->GetVolume("demo")->state(), "DETACHED");
+  EXPECT_EQ(two_->GetVolume("demo")->frontend(), "");
+  StartHost(OptionsOf("one"));
+  Attach();
+  EXPECT_LE(volume_->intact_since(), epoch);
+}
+
+TEST_F(FrontendsTest, ClientsOfAFrontendThatHasEndedDoNotGoOnIfAnotherOneHadItBetween) {
+  volume_.reset();
+  host_.reset();
+  const auto attached = two_->Attach("demo", AttachMode::kUnlessElsewhere);
+  ASSERT_TRUE(attached.ok()) << attached.status();
+  EXPECT_EQ((*attached)->intact_since(), (*attached)->epoch());
+  two_.reset();
+  StartHost(OptionsOf("one"));
+  Attach();
+  EXPECT_EQ(volume_->intact_since(), volume_->epoch());
+}
+
+TEST_F(FrontendsTest, AfterADetachThatWasAskedForNobodyGoesOn) {
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  volume_.reset();
+  Attach();
+  EXPECT_EQ(volume_->intact_since(), volume_->epoch());
+}
+
 // Else whoever attached it would wait for no lease of a frontend that goes on.
 TEST_F(FrontendsTest, WhileADetachIsInDoubtNobodyIsServed) {
   // Only what is asked once the volume is suspended gets no answer.

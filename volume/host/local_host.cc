@@ -197,7 +197,10 @@ LocalHost::~LocalHost() {
     }
   }
   // Whoever asks is to go elsewhere while volumes are flushed.
-  if (server_ != nullptr) server_->GetHealthCheckService()->SetServingStatus(false);
+  if (server_ != nullptr) {
+    server_->GetHealthCheckService()->SetServingStatus(false);
+    service_->EndSessions();
+  }
   for (const std::string& name : names) {
     const absl::Status status = DetachAtExit(name);
     if (!status.ok()) {

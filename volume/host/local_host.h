@@ -228,7 +228,9 @@ class LocalHost final : public Host {
   absl::Status StartRunner(const std::shared_ptr<Attached>& attached);
   // Learns whether flush is supported, and that I/O works.
   absl::Status FirstFlush(VolumeRunner& runner);
-  absl::Status DetachHeld(Attached& attached, bool force,
+  // kGoOn: with whoever attaches it next here, unless another frontend has it between. kEnd: they never do.
+  enum class Clients { kEnd, kGoOn };
+  absl::Status DetachHeld(Attached& attached, Clients clients, bool force,
                           absl::Duration deadline);
   absl::Status DetachAtExit(const std::string& name);
   void Drop(const std::string& name);

@@ -196,7 +196,10 @@ TEST(LongRequestTest, ACutOffWaitsForAPieceThatIsBeingSubmitted) {
 TEST(ClientSessionsTest, ANewerSessionCutsTheOlderOffAndALateOlderOneIsRefused) {
   ClientSessions sessions(2);
   int cuts = 0;
-  const auto cut = [&cuts] { ++cuts; };
+  const auto cut = [&cuts](const absl::Status& why) {
+    EXPECT_TRUE(absl::IsAborted(why));
+    ++cuts;
+  };
   EXPECT_TRUE(sessions.Open("v", "c", 1, cut).ok());
   EXPECT_TRUE(sessions.Open("v", "c", 3, cut).ok());
   EXPECT_EQ(cuts, 1);
@@ -214,6 +217,23 @@ TEST(ClientSessionsTest, ANewerSessionCutsTheOlderOffAndALateOlderOneIsRefused) 
   sessions.Closed("v", "other", 1);
   sessions.Closed("w", "c", 1);
   EXPECT_TRUE(sessions.Open("v", "c", 1, cut).ok()) << "forgotten at last";
+}
+
+TEST(ClientSessionsTest, AtTheEndAllAreCutOffAndNobodyIsLetIn) {
+  ClientSessions sessions;
+  std::vector<absl::Status> cuts;
+  const auto cut = [&cuts](const absl::Status& why) { cuts.push_back(why); };
+  EXPECT_TRUE(sessions.Open("v", "c", 1, cut).ok());
+  EXPECT_TRUE(sessions.Open("w", "d", 1, cut).ok());
+  EXPECT_TRUE(sessions.Open("v", "gone", 1, cut).ok());
+  sessions.Closed("v", "gone", 1);
+  const absl::Status end = absl::UnavailableError("over");
+  sessions.End(end);
+  EXPECT_EQ(cuts, (std::vector<absl::Status>{end, end}));
+  EXPECT_EQ(sessions.Open("v", "c", 2, cut), end);
+  sessions.Closed("v", "c", 1);
+  sessions.End(end);
+  EXPECT_EQ(cuts.size(), 2u);
 }
 
 // A catalog whose answers can get lost.

@@ -89,7 +89,7 @@ absl::StatusOr<v1::RestoreVolumeResponse> LocalHost::RestoreVolume(
       return record;
     });
   }
-  const absl::Status detached = DetachHeld(*attached, /*force=*/!status.ok(), kDetachDeadline);
+  const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kDetachDeadline);
   if (detached.ok()) Drop(name);
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(detached);

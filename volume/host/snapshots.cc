@@ -73,7 +73,7 @@ absl::Status LocalHost::WithAttached(const std::string& volume,
   if (attached != nullptr && !attached->runner->fenced()) return work(*attached);
   ASSIGN_OR_RETURN(attached, AttachAnew(volume, AttachMode::kUnlessElsewhere));
   const absl::Status status = work(*attached);
-  const absl::Status detached = DetachHeld(*attached, /*force=*/false, kDetachDeadline);
+  const absl::Status detached = DetachHeld(*attached, Clients::kGoOn, /*force=*/false, kDetachDeadline);
   if (detached.ok()) {
     Drop(volume);
   } else {

@@ -125,8 +125,8 @@ absl::Status VolumeIoStream::Open(const v1::VolumeOpen& open) {
   if (!open.client().empty()) {
     RETURN_IF_ERROR(sessions_->Open(
         open.volume(), open.client(), open.session(),
-        [weak = weak_from_this()] {
-          if (auto self = weak.lock()) self->CutOff();
+        [weak = weak_from_this()](const absl::Status& status) {
+          if (auto self = weak.lock()) self->CutOff(status);
         }));
   }
   open_ = open;
@@ -156,8 +156,8 @@ void VolumeIoStream::SubmitNext() {
   Submit(io, std::move(data));
 }
 
-void VolumeIoStream::CutOff() {
-  End(absl::AbortedError("a newer session of this client has been opened"));
+void VolumeIoStream::CutOff(const absl::Status& status) {
+  End(status);
   gate_->Close();
 }
 

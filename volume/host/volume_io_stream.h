@@ -78,7 +78,7 @@ class VolumeIoStream final
   void Carry(wire::FrameBatcher::Step step);
   // A newer session of this client takes over: submits nothing any more once
   // this has returned.
-  void CutOff();
+  void CutOff(const absl::Status& status);
   // Ends the stream with `status` once what is queued is written.
   void End(absl::Status status);
   // REQUIRES: starting_reads_ has been raised.

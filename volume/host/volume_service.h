@@ -64,6 +64,12 @@ class VolumeService final : public VolumeServiceBase {
   VolumeService(Host* host, WorkQueue* control)
       : host_(host), control_(control) {}
 
+  // The host is shutting down. Clients' streams end, and what is unanswered on them is not answered: they are
+  // to go on with whoever has the volume next, if it says that they may.
+  void EndSessions() {
+    sessions_.End(absl::UnavailableError("this frontend is shutting down"));
+  }
+
   using Context = grpc::CallbackServerContext;
   using Reactor = grpc::ServerUnaryReactor;
 
