@@ -40,10 +40,20 @@ class TraceTest(harness.ClusterTest):
     def begin_trace(self, *flags):
         """One that runs beside the test."""
         weirctl = f"{self.cluster.env['BIN']}/weirctl"
-        tracing = subprocess.Popen([weirctl, f"--cluster={self.cluster.dir}", "trace", "demo", *flags], text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        wait_until(lambda: "somebody else traces" in self.trace("--seconds=1", check=False).stderr, 30, "it traces")
-        return tracing
+        begun = []
+
+        def traces():
+            # Whoever asks whether it traces may have come first, and then it was refused.
+            if not begun or begun[-1].poll() is not None:
+                begun.append(subprocess.Popen([weirctl, f"--cluster={self.cluster.dir}", "trace", "demo", *flags],
+                                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+                time.sleep(1)
+            return "somebody else traces" in self.trace("--seconds=1", check=False).stderr
+
+        wait_until(traces, 60, "it traces")
+        for refused in begun[:-1]:
+            refused.communicate()
+        return begun[-1]
 
     def test_it_tells_the_time_of_each_replica_and_stage(self):
         self.slow_writes()
@@ -52,7 +62,8 @@ class TraceTest(harness.ClusterTest):
         self.assertEqual(told["ended_because"], "")
         self.assertGreaterEqual(int(told["traced_ms"]), 3000)
         write, = [kind for kind in told["kinds"] if kind["kind"] == "write"]
-        self.assertEqual(write["sampled"], write["requests"])
+        # One was under way when the trace began.
+        self.assertIn(int(write["requests"]) - int(write["sampled"]), (0, 1))
         self.assertGreaterEqual(int(write["total"]["median_us"]), DELAY_MS * 1000)
         self.assertGreaterEqual(int(write["replicas"]["median_us"]), DELAY_MS * 1000)
         store = {replica["replica"]: int(replica["store"]["median_us"]) for replica in write["by_replica"]}
@@ -98,7 +109,9 @@ class TraceTest(harness.ClusterTest):
             handle.pwrite(BLOCK, block * 4096)
         self.assertGreaterEqual(self.metric(stage, replica=SLOW, stage="store") - before[SLOW], 3 * DELAY_MS / 1000)
         self.assertLess(self.metric(stage, replica="replica1", stage="store") - before["replica1"], 3 * DELAY_MS / 1000)
-        self.assertGreaterEqual(self.metric("weir_volume_target_busy_seconds_total", replica=SLOW) - busy, 3 * DELAY_MS / 1000)
+        # A flush that was under way may have been counted a little too far before.
+        self.assertGreaterEqual(self.metric("weir_volume_target_busy_seconds_total", replica=SLOW) - busy,
+                                0.9 * 3 * DELAY_MS / 1000)
         self.assertGreater(self.metric(stage, replica=SLOW, stage="wire"), 0)
         self.assertEqual(self.metric("weir_volume_target_lag_seconds", replica=SLOW), 0)
 
