@@ -1,6 +1,7 @@
 #include "volume/host/target_times.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "proto/base/check.h"
 
@@ -50,11 +51,10 @@ void TargetTimes::Add(absl::Span<const CloneTimes> answered) {
   }
 }
 
-TargetTimes::Counts TargetTimes::Read(engine::Time now) const {
+TargetTimes::Counts TargetTimes::Read(engine::Time now) {
   absl::MutexLock lock(&mu_);
-  Counts counts = counts_;
-  if (busy_sessions_ > 0) counts.busy += std::max(now - busy_since_, absl::ZeroDuration());
-  return counts;
+  if (busy_sessions_ > 0 && now > busy_since_) counts_.busy += now - std::exchange(busy_since_, now);
+  return counts_;
 }
 
 }  // namespace weir::host

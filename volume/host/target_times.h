@@ -54,13 +54,14 @@ class TargetTimes {
   void Ended(engine::Time now);
   // Those of one frame.
   void Add(absl::Span<const CloneTimes> answered);
-  Counts Read(engine::Time now) const;
+  // `busy` never falls, though who ends a busy time may have looked at the clock before a reader did.
+  Counts Read(engine::Time now);
 
  private:
-  mutable absl::Mutex mu_;
+  absl::Mutex mu_;
   Counts counts_ ABSL_GUARDED_BY(mu_);  // `busy`: without the time since busy_since_
   int busy_sessions_ ABSL_GUARDED_BY(mu_) = 0;
-  engine::Time busy_since_ ABSL_GUARDED_BY(mu_);  // while busy_sessions_ > 0
+  engine::Time busy_since_ ABSL_GUARDED_BY(mu_);  // while busy_sessions_ > 0: what is not in `busy` yet
 };
 
 }  // namespace weir::host

@@ -61,5 +61,13 @@ TEST(TargetTimesTest, ATargetIsBusyWhileAnySessionWaitsForIt) {
   EXPECT_EQ(times.Read(At(100)).busy, At(30));
 }
 
+TEST(TargetTimesTest, TheBusyTimeNeverFalls) {
+  TargetTimes times;
+  times.Began(At(10));
+  EXPECT_EQ(times.Read(At(100)).busy, At(90));
+  times.Ended(At(95));
+  EXPECT_EQ(times.Read(At(200)).busy, At(90));
+}
+
 }  // namespace
 }  // namespace weir::host
