@@ -121,6 +121,7 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
   AddChaosCommand(app, context);
   AddScrubCommand(app, context);
   AddTopCommand(app, context);
+  AddTraceCommand(app, context);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11's order
   try {

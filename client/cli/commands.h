@@ -1,4 +1,4 @@
-// weirctl's commands, one function a group, chaos, scrub and top alone. Each adds a sub-command with its
+// weirctl's commands, one function a group, chaos, scrub, top and trace alone. Each adds a sub-command with its
 // flags and help to `app`; parsing it sets `context.action`.
 #ifndef WEIR_CLIENT_CLI_COMMANDS_H_
 #define WEIR_CLIENT_CLI_COMMANDS_H_
@@ -24,6 +24,7 @@ void AddFaultCommands(CLI::App& app, Context& context);
 void AddChaosCommand(CLI::App& app, Context& context);
 void AddScrubCommand(CLI::App& app, Context& context);
 void AddTopCommand(CLI::App& app, Context& context);
+void AddTraceCommand(CLI::App& app, Context& context);
 
 // A group such as `volume`, which needs a sub-command.
 CLI::App* AddGroup(CLI::App& app, const std::string& name, const std::string& description,

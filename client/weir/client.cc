@@ -228,6 +228,10 @@ class RemoteClient : public Client {
     return Call(&Stub::Explain, request);
   }
 
+  absl::StatusOr<v1::TraceResponse> Trace(const v1::TraceRequest& request) override {
+    return Call(&Stub::Trace, request, absl::Seconds(request.seconds()));
+  }
+
   absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
       const v1::RebuildCatalogRequest& request) override {
     return Call(&Stub::RebuildCatalog, request);

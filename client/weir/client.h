@@ -165,6 +165,8 @@ class Client {
   // once, GetVolume says how far it is.
   virtual absl::StatusOr<v1::ScrubStatus> Scrub(const std::string& name, bool stop = false) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
+  // Blocks for that many seconds, or until the volume is detached.
+  virtual absl::StatusOr<v1::TraceResponse> Trace(const v1::TraceRequest& request) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
   // For a catalog that was lost; see VolumeService.RebuildCatalog.
   virtual absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(

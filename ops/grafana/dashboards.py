@@ -103,6 +103,14 @@ VOLUME = [
     panel("Scrub", "percentunit", (f"weir_volume_scrub_done_ratio{{{V}}}", "{{volume}}"), about="Share of the volume that this scrub, or the last one, has compared."),
     panel("Scrub: bad blocks", "short", (f"weir_volume_scrub_bad_blocks{{{V}}}", "{{volume}} found"),
           (f"weir_volume_scrub_left_blocks{{{V}}}", "{{volume}} not repaired")),
+    panel("A replica's part, by stage", "s",
+          *quantiles("weir_volume_target_rpc_duration_seconds", "volume, replica, stage", "{{volume}} {{replica}} {{stage}}", V),
+          about="send: until gRPC has the frame; store: as the replica says it; wire: the rest."),
+    panel("Replicas at work", "percentunit",
+          (f"rate(weir_volume_target_busy_seconds_total{{{V}}}[5m])", "{{volume}} {{replica}}"),
+          about="Share of the time in which a replica has something to answer."),
+    panel("Behind", "s", (f"weir_volume_target_lag_seconds{{{V}}}", "{{volume}} {{replica}}"),
+          about="How long ago a replica that is out, or is brought back, had all that was answered."),
     panel("Slow members", "short", (f"weir_volume_target_slow{{{V}}}", "{{volume}} {{replica}}")),
 ]
 

@@ -35,6 +35,7 @@ constexpr Rule kRules[] = {
     {"/weir.v1.VolumeService/ListSnapshots", kLook},
     {"/weir.v1.VolumeService/GetSnapshot", kLook},
     {"/weir.v1.VolumeService/Explain", kLook},
+    {"/weir.v1.VolumeService/Trace", kAdmin | kViewer},
     {"/weir.v1.VolumeService/ListReplicas", kLook},
     {"/weir.v1.VolumeService/ListFrontends", kLook},
     {"/weir.v1.VolumeService/CreateVolume", kManage},

@@ -48,7 +48,7 @@ TEST(AccessTest, OnlyFrontendsAndAdminsGetAtAReplicasData) {
 TEST(AccessTest, AViewerChangesNothing) {
   for (const std::string& method : RuledMethods()) {
     if ((Allowed(method) & kViewer) == 0) continue;
-    EXPECT_THAT(method, testing::ContainsRegex("/(List|Get|Explain)"));
+    EXPECT_THAT(method, testing::ContainsRegex("/(List|Get|Explain|Trace)"));
   }
 }
 

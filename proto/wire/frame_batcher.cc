@@ -61,7 +61,7 @@ FrameBatcher::Step FrameBatcher::NextLocked() {
   Step step;
   if (writing_ || finished_) return step;
   if (!queue_.empty()) {
-    frame_ = TakeFrameLocked();
+    frame_ = TakeFrameLocked(&step.parts);
     writing_ = true;
     step.write = &frame_;
   } else if (closed_) {
@@ -71,11 +71,12 @@ FrameBatcher::Step FrameBatcher::NextLocked() {
   return step;
 }
 
-grpc::ByteBuffer FrameBatcher::TakeFrameLocked() {
+grpc::ByteBuffer FrameBatcher::TakeFrameLocked(size_t* parts) {
   std::string head = std::move(queue_.front().head);
   std::vector<Payload> payload = std::move(queue_.front().payload);
   size_t bytes = queue_.front().bytes;
   queue_.pop_front();
+  *parts = 1;
   while (!queue_.empty() &&
          bytes + queue_.front().bytes <= options_.frame_bytes_max) {
     Part& next = queue_.front();
@@ -83,6 +84,7 @@ grpc::ByteBuffer FrameBatcher::TakeFrameLocked() {
     for (Payload& piece : next.payload) payload.push_back(std::move(piece));
     bytes += next.bytes;
     queue_.pop_front();
+    ++*parts;
   }
   waiting_bytes_ -= bytes;
   writing_bytes_ = bytes;

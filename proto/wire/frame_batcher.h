@@ -69,6 +69,8 @@ class FrameBatcher {
   struct Step {
     // To be given to StartWrite; stays valid until WriteDone.
     const grpc::ByteBuffer* write = nullptr;
+    // That `write` consists of: those that were queued first.
+    size_t parts = 0;
     // The stream can be ended now. True exactly once in a batcher's life.
     bool finish = false;
   };
@@ -109,7 +111,7 @@ class FrameBatcher {
   };
 
   Step NextLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  grpc::ByteBuffer TakeFrameLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  grpc::ByteBuffer TakeFrameLocked(size_t* parts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropQueueLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;

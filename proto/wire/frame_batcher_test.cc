@@ -62,8 +62,13 @@ TEST(FrameBatcherTest, AFrameIsCutAtItsLimitAndALargePartGoesAlone) {
   MustQueue(batcher, 1, 900);
   MustQueue(batcher, 2, 900);
   MustQueue(batcher, 3, 5000);
-  EXPECT_EQ(Decode(*batcher.Next().write).head.ios_size(), 2);
-  EXPECT_EQ(Decode(*batcher.WriteDone(true).write).payload.size(), 5000u);
+  FrameBatcher::Step step = batcher.Next();
+  EXPECT_EQ(Decode(*step.write).head.ios_size(), 2);
+  EXPECT_EQ(step.parts, 2u);
+  step = batcher.WriteDone(true);
+  EXPECT_EQ(Decode(*step.write).payload.size(), 5000u);
+  EXPECT_EQ(step.parts, 1u);
+  EXPECT_EQ(batcher.WriteDone(true).parts, 0u);
 }
 
 TEST(FrameBatcherTest, AFullQueueRefusesAndAddsNothing) {

@@ -1,6 +1,7 @@
 #include "replica/server/io_stream.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -406,8 +407,11 @@ void IoStream::EndPending(size_t bytes) {
 }
 
 void IoStream::Append(Answer& answer, v1::IoReplyFrame* part, std::vector<Payload>* payload) {
-  replica_.metrics().Answered(answer.kind, answer.bytes, answer.reply.error(),
-                              absl::Now() - answer.received_at);
+  const absl::Duration took = absl::Now() - answer.received_at;
+  replica_.metrics().Answered(answer.kind, answer.bytes, answer.reply.error(), took);
+  // At least 1, since 0 says that it is not told; the wall clock may have been set back.
+  answer.reply.set_store_us(static_cast<uint32_t>(
+      std::clamp<int64_t>(absl::ToInt64Microseconds(took), 1, std::numeric_limits<uint32_t>::max())));
   *part->add_replies() = std::move(answer.reply);
   if (!answer.data.empty()) payload->push_back(std::move(answer.data));
 }

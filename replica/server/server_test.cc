@@ -126,6 +126,26 @@ TEST_F(ServerTest, IoGoesOnWhileAFlushSyncs) {
       << "positions are those of the sync's start";
 }
 
+TEST_F(ServerTest, EachReplySaysWhatTheReplicaTookForIt) {
+  StartWithVolume();
+  auto stream = Open();
+  store_->HoldSyncs();
+  FrameBuilder flush, write;
+  flush.Flush(1, 0);
+  const absl::Time begun = absl::Now();
+  ASSERT_TRUE(stream->Send(flush.frame));
+  store_->WaitUntilSyncsWait(1);
+  const absl::Time waits = absl::Now();
+  write.Write(2, 0, Position(1, 1), 'x');
+  ASSERT_TRUE(stream->Send(write.frame));
+  EXPECT_GT(stream->Await(2).store_us(), 0u) << "0 would say that it is not told";
+  const absl::Duration waited = absl::Now() - waits;
+  store_->ReleaseSyncs();
+  const absl::Duration took = absl::Microseconds(stream->Await(1).store_us());
+  EXPECT_GE(took + absl::Microseconds(1), waited) << "the wait for the sync is the replica's";
+  EXPECT_LE(took, absl::Now() - begun);
+}
+
 TEST_F(ServerTest, AFuaWriteIsAnsweredOnlyOnceItIsDurable) {
   StartWithVolume();
   auto stream = Open();

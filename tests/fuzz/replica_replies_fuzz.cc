@@ -143,8 +143,8 @@ class FuzzedHost {
     if (!wire::DecodeFrame(grpc::ByteBuffer(&slice, 1), 1 << 20, &frame, &payload).ok()) {
       return Lose(target, EPROTO);
     }
-    auto replies = DecodeReplies(frame, payload, [&](uint64_t id) -> std::optional<AskedFor> {
-      const auto found = session.unanswered.find(id);
+    auto replies = DecodeReplies(frame, payload, [&](const v1::IoReply& reply) -> std::optional<AskedFor> {
+      const auto found = session.unanswered.find(reply.id());
       if (found == session.unanswered.end()) return std::nullopt;
       const AskedFor asked{found->second.kind, found->second.range.count};
       session.unanswered.erase(found);

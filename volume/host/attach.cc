@@ -281,6 +281,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.replay_bytes_max = options_.replay_bytes_max;
   RETURN_IF_ERROR(config.engine.Validate());
   config.unanswered_bytes_max = options_.unanswered_bytes_max;
+  config.slow_request_log = options_.slow_request_log;
   config.table = ToTable(record);
   config.timer = timer_.get();
   config.background = background_.get();

@@ -123,7 +123,7 @@ absl::StatusOr<engine::CloneReply> DecodeReply(const v1::IoReply& reply,
 
 absl::StatusOr<std::vector<std::pair<engine::CloneId, engine::CloneReply>>> DecodeReplies(
     const v1::IoReplyFrame& frame, const Payload& payload,
-    absl::FunctionRef<std::optional<AskedFor>(uint64_t clone_id)> take) {
+    absl::FunctionRef<std::optional<AskedFor>(const v1::IoReply&)> take) {
   std::vector<std::pair<engine::CloneId, engine::CloneReply>> replies;
   replies.reserve(static_cast<size_t>(frame.replies_size()));
   size_t offset = 0;
@@ -134,7 +134,7 @@ absl::StatusOr<std::vector<std::pair<engine::CloneId, engine::CloneReply>>> Deco
     }
     const Payload data = payload.Slice(offset, bytes);
     offset += bytes;
-    const std::optional<AskedFor> asked = take(reply.id());
+    const std::optional<AskedFor> asked = take(reply);
     if (!asked.has_value()) continue;
     ASSIGN_OR_RETURN(engine::CloneReply decoded,
                      DecodeReply(reply, asked->kind, asked->blocks, data));

@@ -39,7 +39,7 @@ struct AskedFor {
 // (answered twice; once counts) only the payload is passed over. Errors as DecodeReply's.
 absl::StatusOr<std::vector<std::pair<engine::CloneId, engine::CloneReply>>> DecodeReplies(
     const v1::IoReplyFrame& frame, const Payload& payload,
-    absl::FunctionRef<std::optional<AskedFor>(uint64_t clone_id)> take);
+    absl::FunctionRef<std::optional<AskedFor>(const v1::IoReply&)> take);
 
 // INVALID_ARGUMENT unless all of them lie in a volume of `size_blocks`.
 absl::StatusOr<std::vector<BlockRange>> DecodeRuns(

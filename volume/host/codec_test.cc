@@ -92,8 +92,8 @@ TEST(CloneCodecTest, RepliesShareTheFramesPayloadAndUnknownOnesOnlyTakeTheirPart
   *frame.add_replies() = ReadReply(data.substr(0, kBlockBytes));
   *frame.add_replies() = ReadReply(data.substr(kBlockBytes));
   frame.mutable_replies(1)->set_id(1);
-  const auto only_second = [](uint64_t id) -> std::optional<AskedFor> {
-    if (id != 1) return std::nullopt;
+  const auto only_second = [](const v1::IoReply& reply) -> std::optional<AskedFor> {
+    if (reply.id() != 1) return std::nullopt;
     return AskedFor{RequestKind::kRead, 1};
   };
   const auto replies = DecodeReplies(frame, Payload::CopyOf(data), only_second);

@@ -44,6 +44,8 @@ void AddDurations(MetricFamily& family, const Labels& labels, const engine::Dura
 
 }  // namespace
 
+const char* HoldReasonName(engine::HoldReason reason) { return kReasons[static_cast<size_t>(reason)]; }
+
 EngineFamilies::EngineFamilies()
     : held_(MakeFamily(MetricType::Gauge, "weir_volume_held_requests",
                  "Requests that are not carried on with, by what they wait for; explain says more.")),

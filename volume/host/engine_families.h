@@ -12,6 +12,9 @@
 
 namespace weir::host {
 
+// "member_away", "barrier", ...: the label `reason`.
+const char* HoldReasonName(engine::HoldReason reason);
+
 // Counters begin at 0 with each attach, as with each start of a process.
 // Thread-safety: none.
 class EngineFamilies {

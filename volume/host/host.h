@@ -29,6 +29,8 @@
 
 namespace weir::host {
 
+class Tracer;
+
 // Requests of up to this many bytes; larger ones are for the caller to split.
 inline constexpr uint32_t kRequestBytesMax = 4 << 20;
 
@@ -60,6 +62,8 @@ struct HostOptions {
   // How often all replicas of an attached volume are compared; infinite: only when asked for.
   absl::Duration scrub_every = absl::Hours(7 * 24);
   uint64_t scrub_bytes_per_second = 32 << 20;
+  // A request that takes longer is logged; infinite: none is.
+  absl::Duration slow_request_log = absl::Seconds(1);
   absl::Duration lease = absl::Seconds(3);
   absl::Duration requeue_deadline = absl::Seconds(30);
   absl::Duration clone_deadline = absl::Seconds(10);
@@ -113,6 +117,8 @@ class HostedVolume {
   // too much is unanswered; `resume` is called once when there is room again or
   // the volume is gone, on a thread of Submit's callbacks.
   virtual bool AwaitRoom(const std::function<void()>& resume) { return false; }
+  // Null: its requests cannot be traced. May outlast the volume.
+  virtual std::shared_ptr<Tracer> tracer() { return nullptr; }
   // Submit, and wait.
   IoOutcome SubmitAndWait(IoRequest request);
 };

@@ -47,6 +47,7 @@ ABSL_FLAG(std::string, join_bytes_per_second, "", HostOptionHelp("join_bytes_per
 ABSL_FLAG(std::string, scrub_every, "", HostOptionHelp("scrub_every"));
 ABSL_FLAG(std::string, scrub_bytes_per_second, "", HostOptionHelp("scrub_bytes_per_second"));
 ABSL_FLAG(std::string, hold_deadline, "", HostOptionHelp("hold_deadline"));
+ABSL_FLAG(std::string, slow_request_log, "", HostOptionHelp("slow_request_log"));
 ABSL_FLAG(std::string, lease, "", HostOptionHelp("lease"));
 ABSL_FLAG(std::string, requeue_deadline, "", HostOptionHelp("requeue_deadline"));
 ABSL_FLAG(std::string, clone_deadline, "", HostOptionHelp("clone_deadline"));

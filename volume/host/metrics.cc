@@ -2,8 +2,11 @@
 
 #include <string.h>
 
+#include <algorithm>
 #include <map>
 
+#include "proto/metrics/families.h"
+#include "volume/host/clock.h"
 #include "volume/host/engine_families.h"
 
 namespace weir::host {
@@ -33,6 +36,26 @@ const prometheus::Histogram::BucketBoundaries& AttachBuckets() {
 
 constexpr const char* kStates[] = {"active", "suspending", "suspended",
                                    "committing", "fenced"};
+
+// By CloneStage.
+constexpr const char* kCloneStageNames[kCloneStages] = {"send", "store", "wire"};
+
+const std::vector<double>& StageBounds() {
+  static const auto* const bounds = [] {
+    auto* made = new std::vector<double>;
+    for (size_t i = 0; i < TargetTimes::kBounds; ++i) {
+      made->push_back(absl::ToDoubleSeconds(TargetTimes::Bound(i)));
+    }
+    return made;
+  }();
+  return *bounds;
+}
+
+// Since when a member has all that was completed is not asked: nothing is completed without it.
+absl::Duration Lag(const engine::TargetView& target, engine::Time now) {
+  const bool behind = target.joining || target.health == engine::TargetView::Health::kOut;
+  return behind ? std::max(now - target.left, absl::ZeroDuration()) : absl::ZeroDuration();
+}
 
 // A replica may answer any number; only those with a name get a label of their own.
 const char* ErrnoName(int error) {
@@ -115,6 +138,9 @@ Metrics::Metrics()
                                   "1: this replica has all that was acknowledged.")),
       target_slow_(WEIR_FAMILY(BuildGauge, "weir_volume_target_slow",
                                "1: this replica was much slower than all others of late.")),
+      target_lag_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_target_lag_seconds",
+          "How long ago this replica last had all that was answered, as far as is known; 0: it has.")),
       target_answer_p99_(WEIR_FAMILY(
           BuildGauge, "weir_volume_target_answer_p99_seconds",
           "In which it answered 99 of 100 writes and flushes of late, within a factor of 2.")),
@@ -167,7 +193,39 @@ Metrics::Target Metrics::ForTarget(const std::string& volume,
   target.sessions = &sessions_.Add(labels);
   target.sessions_lost = &sessions_lost_.Add(labels);
   target.checksum_errors = &checksum_errors_.Add(labels);
+  target.times = TimesOf(volume, replica);
   return target;
+}
+
+TargetTimes* Metrics::TimesOf(const std::string& volume, const std::string& replica) {
+  absl::MutexLock lock(&times_mutex_);
+  std::unique_ptr<TargetTimes>& times = times_[{volume, replica}];
+  if (times == nullptr) times = std::make_unique<TargetTimes>();
+  return times.get();
+}
+
+void Metrics::AddTargetTimes(std::vector<prometheus::MetricFamily>* families) const {
+  absl::MutexLock lock(&times_mutex_);
+  if (times_.empty()) return;
+  const engine::Time now = MonotonicNow();
+  prometheus::MetricFamily seconds = metrics::MakeFamily(
+      prometheus::MetricType::Histogram, "weir_volume_target_rpc_duration_seconds",
+      "Where the time of clones goes, by stage: send, until gRPC has the frame; store, as the replica says it; "
+      "wire, the rest.");
+  prometheus::MetricFamily busy = metrics::MakeFamily(
+      prometheus::MetricType::Counter, "weir_volume_target_busy_seconds_total",
+      "Time during which this replica had at least one clone to answer.");
+  for (const auto& [of, times] : times_) {
+    const TargetTimes::Counts counts = times->Read(now);
+    metrics::AddCounter(busy, {{"volume", of.first}, {"replica", of.second}}, absl::ToDoubleSeconds(counts.busy));
+    for (size_t i = 0; i < kCloneStages; ++i) {
+      metrics::AddHistogram(seconds,
+                            {{"volume", of.first}, {"replica", of.second}, {"stage", kCloneStageNames[i]}},
+                            StageBounds(), counts.stages[i].buckets, absl::ToDoubleSeconds(counts.stages[i].sum));
+    }
+  }
+  families->push_back(std::move(seconds));
+  families->push_back(std::move(busy));
 }
 
 Metrics::Volume Metrics::ForVolume(const std::string& volume) {
@@ -247,6 +305,7 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch, const engine::
     Tell(&target_failed_, of_target, target.health == Health::kFailed ? 1 : 0);
     Tell(&target_in_sync_, of_target, target.config.state == engine::TargetState::kInSync ? 1 : 0);
     Tell(&target_slow_, of_target, target.slow ? 1 : 0);
+    Tell(&target_lag_, of_target, absl::ToDoubleSeconds(Lag(target, now)));
     Tell(&target_answer_p99_, of_target, absl::ToDoubleSeconds(target.answer_p99));
     Tell(&join_left_, of_target, static_cast<double>(target.join_blocks_left * kBlockBytes));
     Tell(&join_copied_, of_target, static_cast<double>(target.join_bytes_copied));
@@ -280,6 +339,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   told_ = telling_;
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
   for (prometheus::MetricFamily& family : engines_->Take()) families.push_back(std::move(family));
+  AddTargetTimes(&families);
   return families;
 }
 

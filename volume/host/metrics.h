@@ -6,6 +6,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "prometheus/collectable.h"
@@ -24,6 +26,7 @@
 #include "volume/engine/stats.h"
 #include "volume/engine/types.h"
 #include "volume/engine/view.h"
+#include "volume/host/target_times.h"
 
 namespace weir::host {
 
@@ -47,6 +50,7 @@ class Metrics : public prometheus::Collectable {
     prometheus::Counter* sessions = nullptr;
     prometheus::Counter* sessions_lost = nullptr;
     prometheus::Counter* checksum_errors = nullptr;
+    TargetTimes* times = nullptr;
   };
   // One volume's metrics, looked up once an attach.
   struct Volume {
@@ -85,6 +89,8 @@ class Metrics : public prometheus::Collectable {
   using Family = prometheus::Family<T>;
 
   void SetScrub(const std::string& volume, const engine::ScrubView& scrub);
+  TargetTimes* TimesOf(const std::string& volume, const std::string& replica);
+  void AddTargetTimes(std::vector<prometheus::MetricFamily>* families) const;
   void Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& labels, double value);
 
   prometheus::Registry registry_;
@@ -95,6 +101,9 @@ class Metrics : public prometheus::Collectable {
   mutable Series told_;     // by the last scrape
   mutable Series telling_;  // by the one that runs
   std::function<void()> refresh_;
+  mutable absl::Mutex times_mutex_;
+  // By volume and replica.
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<TargetTimes>> times_ ABSL_GUARDED_BY(times_mutex_);
 
   // What clients asked for.
   Family<prometheus::Counter>& requests_;
@@ -126,6 +135,7 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& held_;
   Family<prometheus::Gauge>& target_in_sync_;
   Family<prometheus::Gauge>& target_slow_;
+  Family<prometheus::Gauge>& target_lag_;
   Family<prometheus::Gauge>& target_answer_p99_;
   Family<prometheus::Gauge>& join_left_;
   Family<prometheus::Gauge>& join_copied_;

@@ -134,6 +134,37 @@ TEST(MetricsTest, WhatTheEngineCountsIsToldAsItIs) {
   EXPECT_EQ(width.bucket[5].cumulative_count, 2u);
 }
 
+TEST(MetricsTest, WhereTheTimeOfClonesGoesIsToldByReplicaAndStage) {
+  Metrics metrics;
+  const Metrics::Target target = metrics.ForTarget("demo", "r1");
+  EXPECT_EQ(metrics.ForTarget("demo", "r1").times, target.times) << "over all sessions";
+  target.times->Add({CloneTimes::Of(absl::ZeroDuration(), absl::Microseconds(10), absl::Milliseconds(1), 800)});
+  target.times->Began(absl::ZeroDuration());
+  target.times->Ended(absl::Milliseconds(1500));
+  const std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  const prometheus::MetricFamily& seconds = *Find(families, "weir_volume_target_rpc_duration_seconds");
+  EXPECT_NEAR(SeriesWith(seconds, "send").histogram.sample_sum, 10e-6, 1e-9);
+  EXPECT_NEAR(SeriesWith(seconds, "store").histogram.sample_sum, 800e-6, 1e-9);
+  EXPECT_NEAR(SeriesWith(seconds, "wire").histogram.sample_sum, 190e-6, 1e-9);
+  EXPECT_EQ(SeriesWith(seconds, "send").histogram.bucket.front().upper_bound, 1e-5);
+  EXPECT_EQ(SeriesWith(seconds, "send").histogram.sample_count, 1u);
+  EXPECT_EQ(SeriesWith(*Find(families, "weir_volume_target_busy_seconds_total"), "r1").counter.value, 1.5);
+}
+
+TEST(MetricsTest, OnlyWhoIsNoMemberLags) {
+  Metrics metrics;
+  engine::EngineView view = ViewOf({"member", "out", "joining"});
+  view.targets[0].left = view.targets[1].left = view.targets[2].left = absl::Seconds(40);
+  view.targets[1].health = engine::TargetView::Health::kOut;
+  view.targets[2].joining = true;
+  metrics.set_refresh([&] { metrics.SetState("demo", 1, view, std::nullopt, absl::Seconds(100)); });
+  const std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  const prometheus::MetricFamily& lag = *Find(families, "weir_volume_target_lag_seconds");
+  EXPECT_EQ(SeriesWith(lag, "member").gauge.value, 0);
+  EXPECT_EQ(SeriesWith(lag, "out").gauge.value, 60);
+  EXPECT_EQ(SeriesWith(lag, "joining").gauge.value, 60);
+}
+
 TEST(MetricsTest, AnEngineThatHasEndedCountsNothing) {
   Metrics metrics;
   metrics.set_refresh([&] { metrics.SetState("demo", 7, ViewOf({"r1"}), std::nullopt, engine::Time()); });

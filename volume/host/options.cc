@@ -156,6 +156,9 @@ constexpr HostOptionKey kKeys[] = {
     {"hold_deadline",
      "How long requests are held, for want of replicas or of the catalog, before they fail "
      "with EIO; 0: for ever."},
+    {"slow_request_log",
+     "Log each request that takes longer than this, such as 1s, with what it was and where its time went as far as is "
+     "known: a few a second of each volume, and how many were left out; 0: none."},
     {"lease",
      "Reads are served only while every replica has said within this time that it serves "
      "this frontend."},
@@ -232,6 +235,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     return SetSize(key, value, &options->scrub_bytes_per_second);
   } else if (key == "hold_deadline") {
     return SetDurationOrEver(key, value, &options->hold_deadline);
+  } else if (key == "slow_request_log") {
+    return SetDurationOrEver(key, value, &options->slow_request_log);
   } else if (key == "lease") {
     return SetDuration(key, value, &options->lease);
   } else if (key == "requeue_deadline") {

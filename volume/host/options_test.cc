@@ -33,6 +33,9 @@ TEST(OptionsTest, ParsesWhatPeopleWrite) {
   EXPECT_EQ(options.flush_bytes, 4u << 20);
   EXPECT_TRUE(SetHostOption("join_bytes_per_second", "0", &options).ok());
   EXPECT_EQ(options.join_bytes_per_second, 0u);
+  EXPECT_EQ(options.slow_request_log, absl::Seconds(1));
+  EXPECT_TRUE(SetHostOption("slow_request_log", "0", &options).ok());
+  EXPECT_EQ(options.slow_request_log, absl::InfiniteDuration());
   EXPECT_TRUE(SetHostOption("labels", "zone=a,rack=7", &options).ok());
   EXPECT_EQ(options.labels.at("rack"), "7");
   EXPECT_TRUE(options.Validate().ok());

@@ -7,8 +7,10 @@
 #include "absl/time/clock.h"
 #include "google/protobuf/any.pb.h"
 #include "grpcpp/create_channel.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "volume/host/testing/fixture.h"
+#include "volume/host/tracer.h"
 #include "weir/v1/volume.grpc.pb.h"
 
 namespace weir::host {
@@ -405,6 +407,89 @@ TEST_F(ServiceTest, ControlCallsWorkOverGrpc) {
   grpc::ClientContext context;
   EXPECT_EQ(stub_->GetVolume(&context, get, &got).error_code(),
             grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(ServiceTest, ATraceTellsWhereTheTimeOfRequestsWentAndEndsByItself) {
+  Connect();
+  v1::TraceResponse told;
+  grpc::Status status;
+  std::thread tracing([&] {
+    grpc::ClientContext context;
+    v1::TraceRequest request;
+    request.set_name("demo");
+    request.set_seconds(1);
+    status = stub_->Trace(&context, request, &told);
+  });
+  const std::shared_ptr<Tracer> tracer = volume_->tracer();
+  while (!tracer->active()) absl::SleepFor(absl::Milliseconds(1));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Write(0, 'a'), 0);
+  EXPECT_EQ(Flush(), 0);
+  tracing.join();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_FALSE(tracer->active());
+  EXPECT_EQ(told.ended_because(), "");
+  EXPECT_GE(told.traced_ms(), 1000u);
+  ASSERT_GE(told.kinds_size(), 2);
+  const v1::TracedKind& writes = told.kinds(0);
+  EXPECT_EQ(writes.kind(), "write");
+  EXPECT_EQ(writes.requests(), 3u);
+  EXPECT_EQ(writes.sampled(), 3u);
+  EXPECT_GT(writes.replicas().median_us(), 0u);
+  ASSERT_EQ(writes.by_replica_size(), 3);
+  for (const v1::TracedReplica& replica : writes.by_replica()) {
+    EXPECT_EQ(replica.clones(), 3u);
+    EXPECT_EQ(replica.store().median_us(), FakeReplica::kStoreMicros);
+    EXPECT_GT(replica.wire().median_us(), 0u);
+  }
+  EXPECT_EQ(told.slowest_size(), 4);
+}
+
+TEST_F(ServiceTest, ATraceEndsWithTheVolumeAndSaysSo) {
+  Connect();
+  v1::TraceResponse told;
+  grpc::Status status;
+  std::thread tracing([&] {
+    grpc::ClientContext context;
+    v1::TraceRequest request;
+    request.set_name("demo");
+    request.set_seconds(600);
+    status = stub_->Trace(&context, request, &told);
+  });
+  while (!volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(host_->Detach("demo", false).ok());
+  tracing.join();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_THAT(told.ended_because(), testing::HasSubstr("detached"));
+}
+
+TEST_F(ServiceTest, ATraceEndsWithItsClient) {
+  Connect();
+  grpc::ClientContext context;
+  std::thread tracing([&] {
+    v1::TraceRequest request;
+    request.set_name("demo");
+    request.set_seconds(600);
+    v1::TraceResponse told;
+    EXPECT_EQ(stub_->Trace(&context, request, &told).error_code(), grpc::StatusCode::CANCELLED);
+  });
+  while (!volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
+  context.TryCancel();
+  tracing.join();
+  while (volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
+}
+
+TEST_F(ServiceTest, ATraceThatCannotBeIsRefused) {
+  Connect();
+  v1::TraceResponse told;
+  v1::TraceRequest request;
+  request.set_name("other");
+  grpc::ClientContext no_such;
+  EXPECT_EQ(stub_->Trace(&no_such, request, &told).error_code(), grpc::StatusCode::NOT_FOUND);
+  request.set_name("demo");
+  request.set_seconds(601);
+  grpc::ClientContext too_long;
+  EXPECT_EQ(stub_->Trace(&too_long, request, &told).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_FALSE(volume_->tracer()->active());
 }
 
 }  // namespace

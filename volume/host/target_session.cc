@@ -1,6 +1,7 @@
 #include "volume/host/target_session.h"
 
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
@@ -67,7 +68,7 @@ bool TargetSession::Start() {
   AddHold();  // for writes that start outside of reactions, until Carry's finish
   v1::IoFrame hello;
   *hello.mutable_hello() = config_.hello;
-  CHECK(batcher_.Queue(hello, {}));  // an empty queue takes anything
+  CHECK(QueueOther(hello));  // an empty queue takes anything
   StartRead(&received_);
   StartCall();
   Carry(batcher_.Next());
@@ -110,22 +111,52 @@ void TargetSession::Stop() {
 }
 
 void TargetSession::Carry(wire::FrameBatcher::Step step) {
-  if (step.write != nullptr) StartWrite(step.write);
+  if (step.write != nullptr) {
+    // Before it can be answered.
+    NoteHanded(step.parts);
+    StartWrite(step.write);
+  }
   if (step.finish) {
     context_.TryCancel();
     RemoveHold();
   }
 }
 
+void TargetSession::NoteHanded(size_t parts) {
+  const engine::Time now = MonotonicNow();
+  absl::MutexLock lock(&mu_);
+  for (; parts > 0; --parts) {
+    auto found = unanswered_.find(waiting_.front());
+    waiting_.pop_front();
+    if (found != unanswered_.end()) found->second.handed = now;
+  }
+}
+
+bool TargetSession::QueueOther(const v1::IoFrame& part) {
+  {
+    // Before the batcher has it, since another thread may take it from there at once.
+    absl::MutexLock lock(&mu_);
+    waiting_.push_back(kNoClone);
+  }
+  if (batcher_.Queue(part, {})) return true;
+  absl::MutexLock lock(&mu_);
+  waiting_.pop_back();
+  return false;
+}
+
 void TargetSession::Queue(const engine::Clone& clone) {
   part_.Clear();
   EncodeClone(clone, part_.add_ios());
+  const auto id = static_cast<uint64_t>(clone.id);
+  const engine::Time now = MonotonicNow();
   {
     absl::MutexLock lock(&mu_);
     if (ended_) return;
-    unanswered_[static_cast<uint64_t>(clone.id)] = {
-        {clone.kind, clone.range.count}, MonotonicNow()};
+    unanswered_[id] = {{clone.kind, clone.range.count}, clone.range.first, now, now};
+    waiting_.push_back(id);  // before the batcher has it; see QueueOther
+    if (!std::exchange(busy_, true)) target_metrics_.times->Began(now);
   }
+  if (config_.tracer->active()) config_.tracer->Queued(config_.replica, clone, now);
   if (!batcher_.Queue(part_, absl::MakeConstSpan(&clone.data, 1))) {
     End(engine::Result(EIO),
         absl::StrCat(config_.replica, " does not read what it is sent"));
@@ -140,7 +171,7 @@ void TargetSession::QueueDurablePoints(const engine::SendDurablePoints& news) {
     AddPositions(news.keep_after, part_.mutable_keep_changes()->mutable_after());
   }
   // May be lost: the next one tells more.
-  if (!batcher_.Queue(part_, {})) return;
+  if (!QueueOther(part_)) return;
   if (keeps_other) kept_after_ = news.keep_after;
 }
 
@@ -148,7 +179,7 @@ void TargetSession::QueuePing(uint64_t ping) {
   part_.Clear();
   part_.set_ping(ping);
   // Lost with a peer that does not read, whose session ends anyway.
-  if (!batcher_.Queue(part_, {})) return;
+  if (!QueueOther(part_)) return;
 }
 
 void TargetSession::Kick() { Carry(batcher_.Next()); }
@@ -217,28 +248,63 @@ absl::Status TargetSession::TakeReplies(const v1::IoReplyFrame& frame,
                                         const Payload& payload) {
   if (frame.replies_size() == 0) return absl::OkStatus();
   std::vector<Unanswered> answered;
+  std::vector<uint64_t> store_us;  // by answered clone
   answered.reserve(static_cast<size_t>(frame.replies_size()));
+  store_us.reserve(answered.capacity());
   ASSIGN_OR_RETURN(std::vector<CompletedClone> completed,
-                   DecodeReplies(frame, payload, [&](uint64_t id) -> std::optional<AskedFor> {
+                   DecodeReplies(frame, payload, [&](const v1::IoReply& reply) -> std::optional<AskedFor> {
                      absl::MutexLock lock(&mu_);
-                     auto found = unanswered_.find(id);
+                     auto found = unanswered_.find(reply.id());
                      if (found == unanswered_.end()) return std::nullopt;
                      answered.push_back(found->second);
+                     store_us.push_back(reply.store_us());
                      unanswered_.erase(found);
                      return answered.back().asked;
                    }));
-  const engine::Time now = MonotonicNow();
-  for (size_t i = 0; i < completed.size(); ++i) {
-    CountReply(completed[i].second, answered[i], now);
-  }
-  if (!completed.empty()) events_.replied(std::move(completed));
+  if (completed.empty()) return absl::OkStatus();
+  CountReplies(completed, answered, store_us);
+  events_.replied(std::move(completed));
   return absl::OkStatus();
 }
 
-void TargetSession::CountReply(const engine::CloneReply& reply,
-                               const Unanswered& clone, engine::Time now) {
-  target_metrics_.clone_seconds[static_cast<size_t>(clone.asked.kind)]->Observe(
-      absl::ToDoubleSeconds(now - clone.sent));
+void TargetSession::CountReplies(const std::vector<CompletedClone>& replies,
+                                 const std::vector<Unanswered>& clones, const std::vector<uint64_t>& store_us) {
+  const engine::Time now = MonotonicNow();
+  {
+    absl::MutexLock lock(&mu_);
+    EndBusyIfIdleLocked(now);
+  }
+  std::vector<CloneTimes> times;
+  times.reserve(replies.size());
+  for (size_t i = 0; i < replies.size(); ++i) {
+    const Unanswered& clone = clones[i];
+    times.push_back(CloneTimes::Of(clone.queued, clone.handed, now, store_us[i]));
+    target_metrics_.clone_seconds[static_cast<size_t>(clone.asked.kind)]->Observe(
+        absl::ToDoubleSeconds(now - clone.queued));
+    CountError(replies[i].second);
+    NoteIfSlow(clone, &times.back(), now);
+    if (config_.tracer->active()) config_.tracer->Answered(replies[i].first, times.back(), now);
+  }
+  target_metrics_.times->Add(times);
+}
+
+// `times`: null if it was not answered.
+void TargetSession::NoteIfSlow(const Unanswered& clone, const CloneTimes* times, engine::Time now) {
+  if (!config_.slow_log->CloneIsSlow(now - clone.queued)) return;
+  config_.slow_log->NoteClone({.replica = config_.replica,
+                               .kind = clone.asked.kind,
+                               .range = {clone.first_block, clone.asked.blocks},
+                               .queued = clone.queued,
+                               .ended = now,
+                               .answered = times != nullptr,
+                               .times = times != nullptr ? *times : CloneTimes()});
+}
+
+void TargetSession::EndBusyIfIdleLocked(engine::Time now) {
+  if (unanswered_.empty() && std::exchange(busy_, false)) target_metrics_.times->Ended(now);
+}
+
+void TargetSession::CountError(const engine::CloneReply& reply) {
   if (reply.result.ok()) return;
   if (reply.result.error() == EAGAIN) {
     target_metrics_.requeues->Increment();
@@ -263,7 +329,10 @@ void TargetSession::OnDone(const grpc::Status& status) {
     ended_ = true;
     result = end_result_;
     reason = end_reason_;
+    const engine::Time now = MonotonicNow();
+    for (const auto& [id, clone] : unanswered_) NoteIfSlow(clone, nullptr, now);
     unanswered_.clear();
+    EndBusyIfIdleLocked(now);
   }
   // Before anybody hears that it is over: who does may end the host, and then
   // this channel must not be the last; see ReplicaChannels.

@@ -17,6 +17,7 @@
 #define WEIR_VOLUME_HOST_TARGET_SESSION_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,6 +39,9 @@
 #include "volume/host/clone_codec.h"
 #include "volume/host/metrics.h"
 #include "volume/host/replica_channel.h"
+#include "volume/host/slow_log.h"
+#include "volume/host/target_times.h"
+#include "volume/host/tracer.h"
 #include "weir/v1/replica.pb.h"
 
 namespace weir::host {
@@ -55,6 +59,8 @@ class TargetSession final
     v1::Hello hello;      // sent as it is; fence.store_id is checked in the answer
     uint32_t lanes = 0;
     ReplicaChannels* channels = nullptr;  // outlives the last event
+    std::shared_ptr<Tracer> tracer;       // of the volume, as this:
+    std::shared_ptr<SlowLog> slow_log;
   };
   struct Events {
     std::function<void(const engine::TargetHello&)> connected;
@@ -91,22 +97,34 @@ class TargetSession final
   void OnDone(const grpc::Status& status) override;
 
  private:
-  // What an answer is checked against.
+  // What an answer is checked against, and measured from.
   struct Unanswered {
     AskedFor asked;
-    engine::Time sent{};
+    uint64_t first_block = 0;
+    engine::Time queued{};
+    engine::Time handed{};  // to gRPC, its frame
   };
+  // In waiting_: of a part that is no clone. The engine's ids begin at 1.
+  static constexpr uint64_t kNoClone = 0;
 
   TargetSession(Config config, Events events, Metrics* metrics);
+  // A part that is no clone. False: the peer reads too slowly, and nothing was queued.
+  bool QueueOther(const v1::IoFrame& part);
   void Carry(wire::FrameBatcher::Step step);
+  // The first `parts` of those that wait go out now, in one frame.
+  void NoteHanded(size_t parts);
   void Stop();
   // Of one received frame; not OK ends the session.
   absl::Status TakeFrame();
   absl::Status TakeHello(const v1::HelloReply& hello);
   absl::Status TakeReplies(const v1::IoReplyFrame& frame,
                            const Payload& payload);
-  void CountReply(const engine::CloneReply& reply, const Unanswered& clone,
-                  engine::Time now);
+  // Of the replies of one frame and the clones that they answer.
+  void CountReplies(const std::vector<CompletedClone>& replies, const std::vector<Unanswered>& clones,
+                    const std::vector<uint64_t>& store_us);
+  void CountError(const engine::CloneReply& reply);
+  void NoteIfSlow(const Unanswered& clone, const CloneTimes* times, engine::Time now);
+  void EndBusyIfIdleLocked(engine::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Config config_;
   const Events events_;
@@ -132,6 +150,8 @@ class TargetSession final
   engine::Result end_result_ ABSL_GUARDED_BY(mu_);
   std::string end_reason_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, Unanswered> unanswered_ ABSL_GUARDED_BY(mu_);
+  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // as the target's times have been told
+  std::deque<uint64_t> waiting_ ABSL_GUARDED_BY(mu_);  // clones of the parts in batcher_'s queue, in its order
   std::shared_ptr<TargetSession> self_ ABSL_GUARDED_BY(mu_);
 };
 

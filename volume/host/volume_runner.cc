@@ -27,9 +27,6 @@ constexpr absl::Duration kTimerSlack = absl::Milliseconds(5);
 // smaller bound of its own (a stream 1024, nbdkit its threads).
 constexpr size_t kHeldRequestsMax = 16384;
 
-// The wire's 64-bit session numbers rise over all volumes of this process.
-std::atomic<uint64_t> next_session_number{1};
-
 // What the frontend holds in memory for an unanswered request.
 uint64_t HeldBytes(engine::RequestKind kind, uint64_t length_bytes) {
   return HasData(kind) || kind == engine::RequestKind::kRead ? length_bytes : 0;
@@ -85,6 +82,10 @@ VolumeRunner::VolumeRunner(Config config)
     : config_(std::move(config)),
       volume_metrics_(config_.metrics->ForVolume(config_.name)),
       joins_(std::make_shared<JoinRunner>(JoinConfig(config_))),
+      slow_log_(std::make_shared<SlowLog>(
+          config_.slow_request_log,
+          [about = absl::StrCat("volume=", config_.name, " epoch=", config_.engine.epoch, " ")](
+              const std::string& line) { LOG(WARNING) << about << line; })),
       size_bytes_(config_.engine.size_blocks * kBlockBytes),
       parent_(config_.parent) {}
 
@@ -111,24 +112,6 @@ bool VolumeRunner::Run(Event event) {
   return true;
 }
 
-template <typename Event>
-void VolumeRunner::RunForSession(engine::TargetId target, uint64_t session,
-                                 Event event) {
-  bool dispatch = false;
-  {
-    absl::MutexLock lock(&mu_);
-    if (engine_ == nullptr) return;
-    TargetSlot& slot = slots_[target];
-    if (slot.session != session || slot.lost) return;
-    const size_t before = effects_.size();
-    const engine::Time now = MonotonicNow();
-    event(*engine_, slot, now, effects_);
-    AfterEventLocked(before, now);
-    dispatch = BecomeDispatcherLocked();
-  }
-  if (dispatch) Dispatch();
-}
-
 void VolumeRunner::Submit(IoRequest request, IoCallback done) {
   const int wrong = CheckShape(request, size_bytes());
   if (wrong != 0) return done(ShapeRefusal(wrong, request, size_bytes()));
@@ -137,12 +120,16 @@ void VolumeRunner::Submit(IoRequest request, IoCallback done) {
   PendingRequest pending{std::move(done),    request.kind,
                          request.length_bytes, MonotonicNow(),
                          submitted.range.first, request.own_only};
+  if (tracer_->active()) {
+    pending.sample = tracer_->Submitted(pending.kind, submitted.range, pending.submitted);
+  }
   const uint64_t held_bytes = HeldBytes(pending.kind, pending.bytes);
   bool dispatch = false;
   IoOutcome refusal;
   {
     absl::MutexLock lock(&mu_);
     unanswered_bytes_ += held_bytes;
+    ArmLookLocked(pending.submitted);
     if (engine_ == nullptr) {
       refusal = Refusal(ESTALE, stop_reason_);
     } else if (held_.empty() && !engine_->full()) {
@@ -155,7 +142,11 @@ void VolumeRunner::Submit(IoRequest request, IoCallback done) {
     }
     if (!refusal.result.ok()) unanswered_bytes_ -= held_bytes;
   }
-  if (!refusal.result.ok()) return pending.done(std::move(refusal));
+  if (!refusal.result.ok()) {
+    pending.admitted = MonotonicNow();
+    Observe(pending, refusal.result, pending.admitted);
+    return pending.done(std::move(refusal));
+  }
   if (dispatch) Dispatch();
 }
 
@@ -173,6 +164,7 @@ bool VolumeRunner::AwaitRoom(const std::function<void()>& resume) {
 
 void VolumeRunner::SubmitLocked(engine::Request request, PendingRequest pending,
                                 engine::Time now) {
+  pending.admitted = now;
   uint32_t slot = 0;
   if (free_requests_.empty()) {
     slot = static_cast<uint32_t>(requests_.size());
@@ -390,6 +382,7 @@ void VolumeRunner::Stop(const std::string& reason) {
     }
   }
   joins_->Cancel();
+  tracer_->Stop(reason);
   if (dispatch) Dispatch();
   for (auto& [request, pending] : held) pending.done(Refusal(ESTALE, reason));
   for (const auto& resume : resumed) resume();
@@ -529,6 +522,37 @@ void VolumeRunner::LogScrub(const engine::ReportScrub& report) const {
   }
 }
 
+void VolumeRunner::Observe(const PendingRequest& request, const engine::Result& result, engine::Time now) {
+  if (tracer_->active()) {
+    tracer_->Completed(request.sample, request.kind, result.error(), request.admitted, now);
+  }
+  if (!slow_log_->IsSlow(now - request.submitted)) return;
+  slow_log_->Log({.kind = request.kind,
+                  .range = {request.first_block, request.bytes / kBlockBytes},
+                  .error = result.error(),
+                  .submitted = request.submitted,
+                  .admitted = request.admitted,
+                  .completed = now});
+}
+
+void VolumeRunner::ArmLookLocked(engine::Time now) {
+  if (looking_ || !slow_log_->enabled()) return;
+  looking_ = true;
+  config_.timer->At(now + slow_log_->look_every(), [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->LookForSlowLog();
+  });
+}
+
+void VolumeRunner::LookForSlowLog() {
+  const std::optional<engine::Stats> stats = Stats();
+  if (!stats) return;
+  const engine::Time now = MonotonicNow();
+  slow_log_->Look(stats->held, now);
+  absl::MutexLock lock(&mu_);
+  looking_ = false;
+  if (requests_.size() > free_requests_.size() || !held_.empty()) ArmLookLocked(now);
+}
+
 void VolumeRunner::Complete(engine::CompleteRequest& done,
                             PendingRequest request) {
   // Clones that were sent before must not wait for a callback.
@@ -536,8 +560,9 @@ void VolumeRunner::Complete(engine::CompleteRequest& done,
   const auto kind = static_cast<size_t>(request.kind);
   volume_metrics_.requests[kind]->Increment();
   volume_metrics_.bytes[kind]->Increment(static_cast<double>(request.bytes));
-  volume_metrics_.seconds[kind]->Observe(
-      absl::ToDoubleSeconds(MonotonicNow() - request.submitted));
+  const engine::Time now = MonotonicNow();
+  volume_metrics_.seconds[kind]->Observe(absl::ToDoubleSeconds(now - request.submitted));
+  Observe(request, done.result, now);
   if (!done.result.ok()) {
     config_.metrics->CountRequestError(config_.name, request.kind, done.result.error());
   }
@@ -550,121 +575,6 @@ void VolumeRunner::Complete(engine::CompleteRequest& done,
   outcome.absent = std::move(done.absent);
   if (config_.engine.overlay && CompleteFromParent(outcome, request)) return;
   request.done(std::move(outcome));
-}
-
-void VolumeRunner::Connect(const engine::ConnectTarget& connect) {
-  DispatchedTarget& target = dispatched_[connect.target];
-  if (target.stream != nullptr) {
-    target.stream->End(engine::Result(ECONNRESET), "replaced by a new session");
-  }
-  const uint64_t session = ++target.session;
-  target.stream = TargetSession::Make(SessionConfig(connect.config),
-                                      SessionEvents(connect.target, session),
-                                      config_.metrics);
-  const std::weak_ptr<TargetSession> stream = target.stream;
-  const engine::Time start = MonotonicNow() + connect.delay;
-  if (connect.delay > absl::ZeroDuration()) {
-    config_.timer->At(start, [weak = weak_from_this(), stream] {
-      auto self = weak.lock();
-      auto live = stream.lock();
-      if (self != nullptr && live != nullptr) self->StartSession(*live);
-    });
-  } else {
-    StartSession(*target.stream);
-  }
-  config_.timer->At(start + config_.connect_deadline, [stream] {
-    if (auto live = stream.lock()) live->EndUnlessConnected();
-  });
-}
-
-TargetSession::Config VolumeRunner::SessionConfig(const engine::TargetConfig& target) const {
-  TargetSession::Config config;
-  config.volume = config_.name;
-  config.replica = target.replica;
-  config.address = target.address;
-  config.lanes = config_.engine.lanes.lanes;
-  config.channels = config_.channels;
-  v1::Fence* fence = config.hello.mutable_fence();
-  fence->set_cluster_id(config_.cluster_id);
-  fence->set_volume_id(config_.id);
-  fence->set_store_id(target.store_id);
-  fence->set_epoch(config_.engine.epoch);
-  config.hello.set_session(next_session_number++);
-  config.hello.set_frontend(config_.frontend);
-  return config;
-}
-
-TargetSession::Events VolumeRunner::SessionEvents(engine::TargetId id,
-                                                  uint64_t session) {
-  TargetSession::Events events;
-  const std::weak_ptr<VolumeRunner> weak = weak_from_this();
-  events.connected = [weak, id, session](const engine::TargetHello& hello) {
-    auto self = weak.lock();
-    if (self == nullptr) return;
-    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
-                                         auto& effects) {
-      engine.TargetConnected(id, hello, now, effects);
-    });
-  };
-  events.replied = [weak, id, session](std::vector<CompletedClone> replies) {
-    auto self = weak.lock();
-    if (self == nullptr) return;
-    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
-                                         auto& effects) {
-      for (auto& [clone, reply] : replies) {
-        engine.CloneCompleted(id, clone, std::move(reply), now, effects);
-      }
-    });
-  };
-  events.space_changed = [weak, id, session](bool exhausted) {
-    auto self = weak.lock();
-    if (self == nullptr) return;
-    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
-                                         auto& effects) {
-      engine.TargetSpaceChanged(id, exhausted, now, effects);
-    });
-  };
-  events.ponged = [weak, id, session](uint64_t ping) {
-    auto self = weak.lock();
-    if (self == nullptr) return;
-    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
-                                         auto& effects) {
-      engine.TargetPonged(id, ping, now, effects);
-    });
-  };
-  // Holds the runner, since Stop waits for this.
-  events.ended = [self = shared_from_this(), id, session](
-                     engine::Result result, std::string reason) {
-    self->RunForSession(id, session, [&](auto& engine, auto& slot, auto now,
-                                         auto& effects) {
-      slot.lost = true;
-      engine.TargetLost(id, result, std::move(reason), now, effects);
-    });
-    self->SessionGone();
-  };
-  return events;
-}
-
-void VolumeRunner::StartSession(TargetSession& session) {
-  {
-    absl::MutexLock lock(&mu_);
-    if (engine_ == nullptr) return;
-    ++live_sessions_;
-  }
-  if (!session.Start()) SessionGone();
-}
-
-void VolumeRunner::SessionGone() {
-  absl::MutexLock lock(&mu_);
-  --live_sessions_;
-}
-
-void VolumeRunner::Disconnect(const engine::DisconnectTarget& disconnect) {
-  DispatchedTarget& target = dispatched_[disconnect.target];
-  ++target.session;
-  if (target.stream == nullptr) return;
-  target.stream->End(engine::Result(ECONNRESET), disconnect.reason);
-  target.stream = nullptr;
 }
 
 void VolumeRunner::AskCatalog(std::function<absl::Status()> ask, CatalogAnswer answer) {
@@ -686,14 +596,6 @@ void VolumeRunner::FinishControl(const engine::CompleteControl& done) {
   found->second->pinned = done.pinned;
   found->second->done = true;
   controls_.erase(found);
-}
-
-void VolumeRunner::KickSessions() {
-  for (auto& [id, target] : dispatched_) {
-    if (!target.kick) continue;
-    target.kick = false;
-    if (target.stream != nullptr) target.stream->Kick();
-  }
 }
 
 }  // namespace weir::host

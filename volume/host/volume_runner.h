@@ -47,8 +47,10 @@
 #include "volume/host/metrics.h"
 #include "volume/host/parent_reader.h"
 #include "volume/host/replica_channel.h"
+#include "volume/host/slow_log.h"
 #include "volume/host/target_session.h"
 #include "volume/host/timer.h"
+#include "volume/host/tracer.h"
 #include "volume/host/work_queue.h"
 
 namespace weir::host {
@@ -66,6 +68,7 @@ class VolumeRunner final : public HostedVolume,
     engine::Table table;
     uint64_t unanswered_bytes_max = 32 << 20;  // see AwaitRoom
     absl::Duration connect_deadline = absl::Seconds(5);
+    absl::Duration slow_request_log = absl::InfiniteDuration();  // see HostOptions
     // Carries it out, and blocks for that; runs on `catalog`.
     std::function<absl::Status(const engine::CommitMembers&)> commit_members;
     // The same for engine::CheckEpoch.
@@ -93,6 +96,7 @@ class VolumeRunner final : public HostedVolume,
   bool flush_supported() const override { return flush_supported_; }
   void Submit(IoRequest request, IoCallback done) override;
   bool AwaitRoom(const std::function<void()>& resume) override;
+  std::shared_ptr<Tracer> tracer() override { return tracer_; }
 
   // All three block. The errors of engine.h as statuses. An operator's are
   // FAILED_PRECONDITION while the volume is being detached: a resume after the
@@ -140,6 +144,8 @@ class VolumeRunner final : public HostedVolume,
     engine::Time submitted{};
     uint64_t first_block = 0;
     bool own_only = false;  // see IoRequest
+    engine::Time admitted{};  // the engine took it
+    uint64_t sample = 0;    // see Tracer::Submitted
   };
   struct PendingControl {
     bool done = false;
@@ -199,6 +205,11 @@ class VolumeRunner final : public HostedVolume,
   void Dispatch() ABSL_LOCKS_EXCLUDED(mu_);
   bool TakeRound(Round* round) ABSL_LOCKS_EXCLUDED(mu_);
   void CarryOut(Round& round, engine::Effect& effect);
+  // While there are requests, what they are held for is looked at now and then.
+  void ArmLookLocked(engine::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LookForSlowLog() ABSL_LOCKS_EXCLUDED(mu_);
+  // Tells whoever watches.
+  void Observe(const PendingRequest& request, const engine::Result& result, engine::Time now);
   void Complete(engine::CompleteRequest& done, PendingRequest request);
   // What a clone has nothing of, from its parent, which takes a while. False: nothing is to be done.
   bool CompleteFromParent(IoOutcome& outcome, PendingRequest& request);
@@ -216,6 +227,8 @@ class VolumeRunner final : public HostedVolume,
   const Config config_;
   const Metrics::Volume volume_metrics_;
   const std::shared_ptr<JoinRunner> joins_;
+  const std::shared_ptr<Tracer> tracer_ = std::make_shared<Tracer>();
+  const std::shared_ptr<SlowLog> slow_log_;
   std::atomic<bool> flush_supported_{true};
   std::atomic<uint64_t> size_bytes_;
   mutable absl::Mutex parent_mu_;
@@ -226,6 +239,7 @@ class VolumeRunner final : public HostedVolume,
   std::string stop_reason_ ABSL_GUARDED_BY(mu_);
   engine::Effects effects_ ABSL_GUARDED_BY(mu_);  // not yet taken by a dispatcher
   bool dispatching_ ABSL_GUARDED_BY(mu_) = false;
+  bool looking_ ABSL_GUARDED_BY(mu_) = false;  // LookForSlowLog will be called
   engine::Time armed_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();
   absl::flat_hash_map<engine::TargetId, TargetSlot> slots_ ABSL_GUARDED_BY(mu_);
   // Requests by id; free entries are reused, so that none is allocated.

@@ -7,6 +7,7 @@
 #include "proto/wire/status.h"
 #include "volume/host/long_request.h"
 #include "volume/host/request_codec.h"
+#include "volume/host/trace_call.h"
 
 namespace weir::host {
 
@@ -200,6 +201,11 @@ VolumeService::Reactor* VolumeService::Explain(Context* context,
     ASSIGN_OR_RETURN(*response, host_->Explain(request->name()));
     return absl::OkStatus();
   });
+}
+
+VolumeService::Reactor* VolumeService::Trace(Context*, const v1::TraceRequest* request,
+                                             v1::TraceResponse* response) {
+  return TraceCall::Begin(host_->GetAttached(request->name()), *request, response);
 }
 
 VolumeService::Reactor* VolumeService::ListReplicas(

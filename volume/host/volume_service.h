@@ -53,11 +53,12 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_ReplaceMember<
     v1::VolumeService::WithCallbackMethod_Scrub<
     v1::VolumeService::WithCallbackMethod_Explain<
+    v1::VolumeService::WithCallbackMethod_Trace<
     v1::VolumeService::WithCallbackMethod_ListReplicas<
     v1::VolumeService::WithCallbackMethod_ListFrontends<
     v1::VolumeService::WithCallbackMethod_SetAttributes<
     v1::VolumeService::WithCallbackMethod_RebuildCatalog<
-    VolumeServiceSnapshots>>>>>>>>>>>>>>>>;
+    VolumeServiceSnapshots>>>>>>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -113,6 +114,8 @@ class VolumeService final : public VolumeServiceBase {
                  v1::ScrubResponse* response) override;
   Reactor* Explain(Context* context, const v1::ExplainRequest* request,
                    v1::ExplainResponse* response) override;
+  Reactor* Trace(Context* context, const v1::TraceRequest* request,
+                 v1::TraceResponse* response) override;
   Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,
                         v1::ListReplicasResponse* response) override;
   Reactor* ListFrontends(Context* context, const v1::ListFrontendsRequest* request,

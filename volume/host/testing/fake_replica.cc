@@ -195,6 +195,7 @@ grpc::Status FakeReplica::Io(
       if (!status.ok()) return status;
       v1::IoReply* reply = replies.add_replies();
       reply->set_id(io.id());
+      reply->set_store_us(kStoreMicros);
       Answer(io, data, reply, replies.mutable_payload());
     }
     replies.set_pong(frame.ping());

@@ -57,6 +57,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   void Release();
 
   // The next `count` updates of pins and size fail with this.
+  // What it says that it takes for each clone.
+  static constexpr uint32_t kStoreMicros = 7;
   void FailUpdates(int count, grpc::Status status);
   // It does not say what has changed since a pin.
   void RefuseChangedSince(bool refuse);
