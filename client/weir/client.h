@@ -66,7 +66,8 @@ struct IoResult {
 // answered but not flushed may be lost. A caller that holds such data must
 // hear of it, and must not read something older in their place. So every
 // request, those waiting included, fails with ABORTED until Reset() is called. The same
-// holds after a detach.
+// holds after a detach that somebody has asked for. A frontend that is stopped detaches its volumes, too:
+// then requests wait, as if it had crashed, and go on if it is the next one to attach the volume.
 //
 // An answer counts once: repeated ones, and those of an older stream, are
 // ignored.

@@ -63,16 +63,18 @@ class CsiLoadTest(CsiCase):
                 print(f"driver killed 3 times, {make.__name__}: 0 errors, longest request {longest_seconds(job):.2f} s")
                 self.end_use(volume)
 
-    def test_a_frontend_that_is_killed_and_started_again_fails_no_request(self):
-        volume, target = self.use("frontend", mount())
-        load = self.load(os.path.join(target, "file"))
-        self.cluster.kill9("volume")
-        self.cluster.ops("start", "volume")
-        # Requests wait, in the kernel and in weir-fuse, until it is back.
-        job = fio_result(load)
-        print(f"frontend killed: 0 errors, longest request {longest_seconds(job):.2f} s")
-        self.assertLess(longest_seconds(job), STALL_SECONDS_MAX)
-        self.end_use(volume)
+    def test_a_frontend_that_is_killed_or_stopped_and_started_again_fails_no_request(self):
+        for how, end in (("killed", lambda: self.cluster.kill9("volume")), ("stopped", lambda: self.cluster.ops("stop", "volume"))):
+            with self.subTest(how):
+                volume, target = self.use("frontend", mount())
+                load = self.load(os.path.join(target, "file"))
+                end()
+                self.cluster.ops("start", "volume")
+                # Requests wait, in the kernel and in weir-fuse, until it is back.
+                job = fio_result(load)
+                print(f"frontend {how}: 0 errors, longest request {longest_seconds(job):.2f} s")
+                self.assertLess(longest_seconds(job), STALL_SECONDS_MAX)
+                self.end_use(volume)
 
 
 @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")

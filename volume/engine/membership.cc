@@ -238,7 +238,11 @@ absl::Duration Engine::State::HeldFor(Target& target) {
 Time Engine::State::OthersReadableUntil(const Target& target) {
   Time until = -absl::InfiniteDuration();
   for (Target& other : targets_) {
-    if (other.id == target.id || !other.member()) continue;
+    if (other.id == target.id) continue;
+    if (!other.member()) {
+      until = std::max(until, other.left);
+      continue;
+    }
     const Streak& stalls = other.PatienceFor(RequestKind::kRead).stalls;
     const bool silent = stalls.since && now_ - stalls.last <= TroubleGap();
     until = std::max(until, silent ? std::min(stalls.unbroken_since, other.since) : other.since);
