@@ -105,13 +105,14 @@ class TraceTest(harness.ClusterTest):
         busy = self.metric("weir_volume_target_busy_seconds_total", replica=SLOW)
         self.slow_writes()
         handle = self.cluster.connect()
+        begun = time.monotonic()
         for block in range(3):
             handle.pwrite(BLOCK, block * 4096)
+        took = time.monotonic() - begun
         self.assertGreaterEqual(self.metric(stage, replica=SLOW, stage="store") - before[SLOW], 3 * DELAY_MS / 1000)
         self.assertLess(self.metric(stage, replica="replica1", stage="store") - before["replica1"], 3 * DELAY_MS / 1000)
-        # A flush that was under way may have been counted a little too far before.
-        self.assertGreaterEqual(self.metric("weir_volume_target_busy_seconds_total", replica=SLOW) - busy,
-                                0.9 * 3 * DELAY_MS / 1000)
+        # Nearly all the time; the delay itself is by another clock, which may be set meanwhile.
+        self.assertGreaterEqual(self.metric("weir_volume_target_busy_seconds_total", replica=SLOW) - busy, 0.9 * took)
         self.assertGreater(self.metric(stage, replica=SLOW, stage="wire"), 0)
         self.assertEqual(self.metric("weir_volume_target_lag_seconds", replica=SLOW), 0)
 
