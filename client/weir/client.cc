@@ -44,6 +44,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
   // noticed after these. Servers of ours admit it.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   return grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);
 }
 
