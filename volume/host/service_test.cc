@@ -45,6 +45,19 @@ class ServiceTest : public HostFixture {
     return stream;
   }
 
+  // A trace of "demo", on a thread of its own, that runs when this returns.
+  std::thread StartTrace(uint32_t seconds, v1::TraceResponse* told, grpc::Status* status) {
+    std::thread tracing([this, seconds, told, status] {
+      grpc::ClientContext context;
+      v1::TraceRequest request;
+      request.set_name("demo");
+      request.set_seconds(seconds);
+      *status = stub_->Trace(&context, request, told);
+    });
+    while (!volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
+    return tracing;
+  }
+
   static v1::VolumeIo* Add(v1::VolumeIoFrame* frame, uint64_t id,
                            v1::RequestKind kind, uint64_t offset,
                            uint32_t length) {
@@ -413,15 +426,8 @@ TEST_F(ServiceTest, ATraceTellsWhereTheTimeOfRequestsWentAndEndsByItself) {
   Connect();
   v1::TraceResponse told;
   grpc::Status status;
-  std::thread tracing([&] {
-    grpc::ClientContext context;
-    v1::TraceRequest request;
-    request.set_name("demo");
-    request.set_seconds(1);
-    status = stub_->Trace(&context, request, &told);
-  });
+  std::thread tracing = StartTrace(1, &told, &status);
   const std::shared_ptr<Tracer> tracer = volume_->tracer();
-  while (!tracer->active()) absl::SleepFor(absl::Milliseconds(1));
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Write(0, 'a'), 0);
   EXPECT_EQ(Flush(), 0);
   tracing.join();
@@ -448,14 +454,7 @@ TEST_F(ServiceTest, ATraceEndsWithTheVolumeAndSaysSo) {
   Connect();
   v1::TraceResponse told;
   grpc::Status status;
-  std::thread tracing([&] {
-    grpc::ClientContext context;
-    v1::TraceRequest request;
-    request.set_name("demo");
-    request.set_seconds(600);
-    status = stub_->Trace(&context, request, &told);
-  });
-  while (!volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
+  std::thread tracing = StartTrace(600, &told, &status);
   EXPECT_TRUE(host_->Detach("demo", false).ok());
   tracing.join();
   ASSERT_TRUE(status.ok()) << status.error_message();
@@ -472,7 +471,6 @@ TEST_F(ServiceTest, ATraceEndsWithItsClient) {
     v1::TraceResponse told;
     EXPECT_EQ(stub_->Trace(&context, request, &told).error_code(), grpc::StatusCode::CANCELLED);
   });
-  while (!volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
   context.TryCancel();
   tracing.join();
   while (volume_->tracer()->active()) absl::SleepFor(absl::Milliseconds(1));
