@@ -128,7 +128,16 @@ void Frontend::Copy(const engine::CopyLane& copy) {
       [this, copy, fail](absl::StatusOr<store::Tail> tail) {
         if (takeover_ == nullptr) return;
         if (!tail.ok()) return fail(tail.status());
-        Adopt(copy, *std::move(tail));
+        Call<absl::Status>(
+            copy.target,
+            [fence = FenceOf(copy.target, copy.target_incarnation), kept = CopyOf(record_.volume)](ReplicaNode& node) {
+              return node.KeepRecord(fence, kept);
+            },
+            [this, copy, fail, tail = *std::move(tail)](absl::Status kept) mutable {
+              if (takeover_ == nullptr) return;
+              if (!kept.ok()) return fail(kept);
+              Adopt(copy, std::move(tail));
+            });
       });
 }
 

@@ -1,6 +1,7 @@
 #include "volume/engine/rebuild.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -22,11 +23,11 @@ const RebuildSource* SourceOf(const Sources& sources, const TakeoverMember& memb
   return found == sources.end() ? nullptr : *found;
 }
 
-// Null: nobody has one.
+// Null: nobody has one. A takeover tells the record as it is, and later, under the same revision, as it will be.
 const RebuildSource* NewestCopy(const Sources& sources) {
   const RebuildSource* newest = nullptr;
   const auto age = [](const RebuildSource* source) {
-    return std::pair(source->copy->epoch, source->copy->revision);
+    return std::tuple(source->copy->epoch, source->copy->revision, source->copy->record.act_epoch);
   };
   for (const RebuildSource* source : sources) {
     if (source->copy && (newest == nullptr || age(source) > age(newest))) newest = source;

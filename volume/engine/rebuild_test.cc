@@ -57,6 +57,24 @@ TEST(RebuildTest, TheNewestCopyCounts) {
   EXPECT_FALSE(rebuilt->record.members[2].in_sync);
 }
 
+TEST(RebuildTest, OfTwoCopiesOfOneRevisionTheOneThatServesCounts) {
+  // c was given the record as it was before its lanes were levelled, which failed, so it was given up.
+  TakeoverRecord before = Active(4, kAll);
+  before.epoch = 5;
+  before.recovering = true;
+  RebuildSource given_up = Source("c", 4, 0, Active(4, kAll));
+  given_up.promised = 5;
+  given_up.copy = RecordCopy{5, 1, before};
+  for (const bool first : {true, false}) {
+    std::vector<RebuildSource> sources = {Source("a", 5, 1, Active(5, {"a", "b"})), Source("b", 5, 1, Active(5, {"a", "b"}))};
+    sources.insert(first ? sources.begin() : sources.end(), given_up);
+    const auto rebuilt = Rebuild(sources, {});
+    ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+    EXPECT_EQ(rebuilt->record.act_epoch, 5u);
+    EXPECT_FALSE(rebuilt->record.members[2].in_sync);
+  }
+}
+
 TEST(RebuildTest, NobodyHasItAndNoClientMayGoOn) {
   const auto rebuilt = Rebuild({Source("a", 5, 1, Active(5, kAll)), Source("b", 5, 1, Active(5, kAll)),
                                 Source("c", 5, 1, Active(5, kAll))},

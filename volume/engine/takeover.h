@@ -79,8 +79,9 @@ struct TakeoverOptions {
 // --- effects. Member indices are those of the record's members ---
 struct CommitRecord { TakeoverRecord record; };      // -> RecordCommitted
 struct SealMember { uint32_t member = 0; absl::Duration delay; };  // -> MemberSealed
-// Copy (from, to] of one lane.                      // -> LaneCopied
-struct CopyLane {
+// First give the target a copy of the record as it is: it gives up what an epoch that never served has left there, of
+// which it may have a copy, and would be taken for who has lost something; see rebuild.h. Then copy (from, to] of one lane.
+struct CopyLane {                                    // -> LaneCopied
   uint32_t source = 0;
   uint32_t target = 0;
   LaneId lane{};

@@ -214,6 +214,8 @@ TEST_F(HostTest, AReplicaThatLostATailIsMadeEqualAtAttach) {
   replicas_[0]->ForgetLastWrite();
   for (auto& replica : replicas_) replica->Start();
   Attach();
+  // It was levelled, not given up and brought back.
+  EXPECT_EQ(host_->GetVolume("demo")->table().targets(0).state(), "in_sync");
   // Whichever replica answers: reads are spread or fall back.
   for (int i = 0; i < 6; ++i) EXPECT_EQ(Read(0), std::string(4096, 'n'));
 }

@@ -148,14 +148,24 @@ void TakeoverRunner::Copy(const engine::CopyLane& copy) {
             << Index(copy.lane) << " is behind: copying ("
             << copy.from.ToString() << ", " << copy.to.ToString() << "] from "
             << clients_[copy.source]->replica();
-  InBackground([this, copy, read, adopt]() -> Event {
-    const absl::Status status = clients_[copy.target]->CopyTailFrom(
-        *clients_[copy.source], read, adopt, config_.copy_deadline);
+  v1::KeepRecordRequest keep = CopyOf(holder_->record(), holder_->revision(), adopt.fence().epoch());
+  *keep.mutable_fence() = adopt.fence();
+  InBackground([this, copy, read, adopt, keep]() -> Event {
+    absl::Status status = Keep(copy.target, keep);
+    if (status.ok()) {
+      status = clients_[copy.target]->CopyTailFrom(*clients_[copy.source], read, adopt, config_.copy_deadline);
+    }
     return [copy, status](engine::Takeover& takeover,
                           engine::TakeoverEffects& effects) {
       takeover.LaneCopied(copy, status, MonotonicNow(), effects);
     };
   });
+}
+
+absl::Status TakeoverRunner::Keep(uint32_t member, const v1::KeepRecordRequest& copy) {
+  const absl::Status kept = clients_[member]->KeepRecord(copy, config_.call_deadline);
+  // An older replica, which cannot help if the catalog is lost.
+  return absl::IsUnimplemented(kept) ? absl::OkStatus() : kept;
 }
 
 void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
@@ -180,11 +190,7 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
     // An older replica, which has no pins to drop.
     if (absl::IsUnimplemented(status) && update.pins().empty()) status = absl::OkStatus();
     if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
-    if (status.ok()) {
-      status = clients_[member]->KeepRecord(keep, config_.call_deadline);
-      // An older one again, which cannot help if the catalog is lost. That alone is excused: a base must be taken.
-      if (absl::IsUnimplemented(status)) status = absl::OkStatus();
-    }
+    if (status.ok()) status = Keep(member, keep);
     return [member, status](engine::Takeover& takeover,
                             engine::TakeoverEffects& effects) {
       takeover.BaseTaken(member, status, MonotonicNow(), effects);

@@ -61,6 +61,8 @@ class TakeoverRunner {
   void Seal(const engine::SealMember& seal);
   void Copy(const engine::CopyLane& copy);
   void TakeBase(const engine::TakeBaseOn& take);
+  // Gives it a copy of the record to keep.
+  absl::Status Keep(uint32_t member, const v1::KeepRecordRequest& copy);
   void Wait(absl::Duration delay);
   // Runs `call` on a thread; the event it answers goes to the machine.
   void InBackground(std::function<Event()> call);

@@ -421,6 +421,8 @@ grpc::Status FakeReplica::AdoptTail(
   if (!status.ok()) return status;
   Lane& lane = volume_->lanes[first.lane()];
   if (lane.position != first.from_position()) return Aborted("elsewhere");
+  // See engine::CopyLane.
+  if (volume_->record.epoch() != first.fence().epoch()) return Aborted("it was given no copy of the record before");
   for (const v1::TailChunk& chunk : chunks) {
     for (const v1::BlockVersion& version : chunk.versions()) {
       volume_->blocks[version.block()] = version.zero() ? "" : version.data();
