@@ -234,7 +234,7 @@ absl::Duration Engine::State::HeldFor(Target& target) {
   return longest;
 }
 
-// If none is: until then another one may have been, which is what reads went to.
+// None is now. Reads went to another one for as long as any may have been readable, so they wait for `target` since then.
 Time Engine::State::OthersReadableUntil(const Target& target) {
   Time until = -absl::InfiniteDuration();
   for (Target& other : targets_) {
