@@ -529,6 +529,8 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
     agenda_.After(absl::Microseconds(1), [this, f] { frontends_[f]->Crash(); });
     return;
   }
+  // Who was refused has not suspended it, though somebody else may have, whose own answer is still to come.
+  if (!done.result.ok()) return;
   const engine::EngineView view = frontends_[f]->engine().View();
   if (view.state != engine::EngineView::State::kSuspended) return;
   if (suspended_[f]) return;  // this was a load
