@@ -50,7 +50,8 @@ std::string JoinProgress(const v1::Target& target) {
 
 std::string VolumeText(const v1::Volume& volume) {
   std::string text =
-      absl::StrCat("name             ", volume.name(), "\nstate            ", volume.state(),
+      absl::StrCat("name             ", volume.name(), "\nid               ", volume.id(),
+                   "\nstate            ", volume.state(),
                    "\nfrontend         ", Where(volume), "\nsize             ",
                    FormatSize(volume.size_bytes()), "\nclone of         ",
                    volume.parent().empty() ? "none" : volume.parent(), "\nsnapshots        ",

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -120,6 +121,30 @@ std::vector<std::string> RuledMethods() {
   std::vector<std::string> methods;
   for (const Rule& rule : kRules) methods.emplace_back(rule.method);
   return methods;
+}
+
+VolumeGrant VolumeGrant::Of(const std::vector<std::string>& uris) {
+  VolumeGrant grant;
+  grant.all_ = false;
+  for (absl::string_view uri : uris) {
+    if (!absl::ConsumePrefix(&uri, kScheme)) continue;
+    const std::vector<absl::string_view> parts = absl::StrSplit(uri, '/');
+    uint64_t volume = 0;
+    if (parts[0] == "admin" || (parts[0] == "frontend" && parts.size() <= 2)) {
+      grant.all_ = true;
+    } else if (parts[0] == "frontend" && parts.size() == 4 && parts[2] == "volume" &&
+               absl::SimpleAtoi(parts[3], &volume)) {
+      grant.volumes_.insert(volume);
+    }
+  }
+  return grant;
+}
+
+absl::Status VolumeGrant::Check(uint64_t volume_id) const {
+  if (Covers(volume_id)) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat("the caller's certificate is not for volume ", volume_id, " but for ", volumes_.size(),
+                   " others (weir://frontend/NAME/volume/ID among its URIs)"));
 }
 
 bool IsForAll(absl::string_view method) {

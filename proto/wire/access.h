@@ -10,7 +10,10 @@
 //   replica   what replicas ask of frontends; nothing yet
 //   viewer    look at things
 //
-// Thread-safety: free functions, safe.
+// A frontend may be for some volumes only: weir://frontend/NAME/volume/ID, one URI for each.
+// weir://frontend/NAME is for all.
+//
+// Thread-safety: free functions and values, safe.
 #ifndef WEIR_PROTO_WIRE_ACCESS_H_
 #define WEIR_PROTO_WIRE_ACCESS_H_
 
@@ -18,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace weir::wire {
@@ -46,6 +51,24 @@ std::vector<std::string> RuledMethods();
 
 // Health and reflection: for every peer with a certificate of ours.
 bool IsForAll(absl::string_view method);
+
+// For which volumes a peer may call what is for frontends.
+class VolumeGrant {
+ public:
+  // For all: what a peer has whose permissions are looked at elsewhere.
+  VolumeGrant() = default;
+  // What a certificate's URIs say. An admin's is for all, one without any for none; a URI of a
+  // frontend that goes on in another way than above counts for nothing.
+  static VolumeGrant Of(const std::vector<std::string>& uris);
+
+  bool Covers(uint64_t volume_id) const { return all_ || volumes_.contains(volume_id); }
+  // PERMISSION_DENIED: not covered.
+  absl::Status Check(uint64_t volume_id) const;
+
+ private:
+  bool all_ = true;
+  absl::flat_hash_set<uint64_t> volumes_;  // unless all_
+};
 
 }  // namespace weir::wire
 

@@ -1,5 +1,6 @@
 #include "proto/wire/access.h"
 
+#include <cstdint>
 #include <set>
 #include <string>
 
@@ -42,6 +43,36 @@ TEST(AccessTest, AdminsMayCallEverythingAndNobodyElseWhatIsNotKnown) {
 TEST(AccessTest, OnlyFrontendsAndAdminsGetAtAReplicasData) {
   for (const char* method : {"Io", "ReadTail", "AdoptTail", "ReadPinned", "ReadVersions", "CopyIn", "Seal"}) {
     EXPECT_EQ(Allowed(absl::StrCat("/weir.v1.ReplicaService/", method)), kAdmin | kFrontend) << method;
+  }
+}
+
+TEST(AccessTest, AFrontendIsForTheVolumesThatItsUrisName) {
+  const VolumeGrant some = VolumeGrant::Of({"weir://frontend/fe1/volume/7", "weir://viewer/x",
+                                            "weir://frontend/fe1/volume/18446744073709551615"});
+  EXPECT_TRUE(some.Covers(7));
+  EXPECT_TRUE(some.Covers(UINT64_MAX));
+  EXPECT_FALSE(some.Covers(8));
+  EXPECT_FALSE(some.Covers(0));
+  EXPECT_TRUE(some.Check(7).ok());
+  EXPECT_EQ(some.Check(8).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(std::string(some.Check(8).message()), testing::HasSubstr("not for volume 8 but for 2 others"));
+}
+
+TEST(AccessTest, AFrontendWithoutVolumesAndAnAdminAreForAll) {
+  EXPECT_TRUE(VolumeGrant().Covers(7));
+  EXPECT_TRUE(VolumeGrant::Of({"weir://frontend"}).Covers(7));
+  EXPECT_TRUE(VolumeGrant::Of({"weir://frontend/fe1"}).Covers(7));
+  EXPECT_TRUE(VolumeGrant::Of({"weir://frontend/fe1/volume/8", "weir://admin/me"}).Covers(7));
+}
+
+TEST(AccessTest, WhatIsNotUnderstoodGrantsNoVolume) {
+  EXPECT_FALSE(VolumeGrant::Of({}).Covers(7));
+  EXPECT_FALSE(VolumeGrant::Of({"weir://client/x", "spiffe://frontend/fe1", "weir://frontendx/y"}).Covers(7));
+  for (const char* uri : {"weir://frontend/fe1/", "weir://frontend/fe1/volume", "weir://frontend/fe1/volume/",
+                          "weir://frontend/fe1/volume/demo", "weir://frontend/fe1/volume/7/8",
+                          "weir://frontend/fe1/volume/-7", "weir://frontend/fe1/volumes/7",
+                          "weir://frontend/fe1/volume/18446744073709551616"}) {
+    EXPECT_FALSE(VolumeGrant::Of({uri}).Covers(7)) << uri;
   }
 }
 

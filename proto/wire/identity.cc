@@ -43,6 +43,14 @@ std::shared_ptr<FileWatcherCertificateProvider> Provider() {
 
 // --- who may call what ---
 
+std::vector<std::string> UrisOf(const grpc::AuthContext& context) {
+  std::vector<std::string> uris;
+  for (const grpc::string_ref& uri : context.FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
+    uris.emplace_back(uri.data(), uri.size());
+  }
+  return uris;
+}
+
 class AccessCheck final : public grpc::AuthMetadataProcessor {
  public:
   bool IsBlocking() const override { return false; }
@@ -55,11 +63,7 @@ class AccessCheck final : public grpc::AuthMetadataProcessor {
     }
     const absl::string_view method(path->second.data(), path->second.size());
     if (IsForAll(method)) return grpc::Status::OK;
-    std::vector<std::string> uris;
-    for (const grpc::string_ref& uri : context->FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
-      uris.emplace_back(uri.data(), uri.size());
-    }
-    const Roles has = RolesOf(uris);
+    const Roles has = RolesOf(UrisOf(*context));
     const Roles allowed = Allowed(method);
     if ((has & allowed) != 0) return grpc::Status::OK;
     return grpc::Status(grpc::StatusCode::PERMISSION_DENIED,
@@ -116,6 +120,12 @@ std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& 
   auto credentials = grpc::experimental::TlsCredentials(options);
   CHECK(credentials != nullptr);
   return credentials;
+}
+
+VolumeGrant GrantOf(const grpc::ServerContextBase& context) {
+  const std::shared_ptr<const grpc::AuthContext> peer = context.auth_context();
+  if (peer == nullptr || !peer->IsPeerAuthenticated()) return VolumeGrant();
+  return VolumeGrant::Of(UrisOf(*peer));
 }
 
 absl::Status CheckListen(const std::string& listen, bool insecure) {

@@ -15,7 +15,9 @@
 #include "absl/status/status.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_context.h"
 #include "proto/base/tls_files.h"
+#include "proto/wire/access.h"
 
 namespace weir::wire {
 
@@ -37,6 +39,9 @@ std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const std::string& li
 
 // For a channel to `address`: the server's certificate must be for its host.
 std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& address);
+
+// Whose certificate the caller has shown. Over plain text there is none, and the grant is for all volumes.
+VolumeGrant GrantOf(const grpc::ServerContextBase& context);
 
 // INVALID_ARGUMENT if a server at `listen` could be reached from other machines in plain text, and
 // nobody said `insecure`.

@@ -1,14 +1,7 @@
 // Servers and channels under a process's identity, and peers with certificates of other kinds.
-// Keys and certificates are made by openssl when the test runs.
 #include "proto/wire/identity.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "proto/wire/testing/certificates.h"
 #include "weir/v1/volume.grpc.pb.h"
 
 namespace weir::wire {
@@ -27,49 +21,20 @@ using testing::HasSubstr;
 class IdentityTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    // The other resolver, c-ares, keeps ten bytes for good, which LeakSanitizer reports.
-    ::setenv("GRPC_DNS_RESOLVER", "native", /*overwrite=*/1);
-    dir_ = new std::string(absl::StrCat(testing::TempDir(), "/identity_", ::getpid()));
-    std::filesystem::create_directories(*dir_);
-    MakeCa("ca");
-    MakeCa("stranger");
-    MakeCertificate("own", "ca", "IP:127.0.0.1,URI:weir://frontend/f1");
-    MakeCertificate("viewer", "ca", "URI:weir://viewer");
-    MakeCertificate("nobody", "ca", "DNS:nobody");
-    MakeCertificate("foreign", "stranger", "URI:weir://admin");
+    certificates_ = new TestCertificates;
+    certificates_->MakeAuthority("ca");
+    certificates_->MakeAuthority("stranger");
+    certificates_->Make("own", "IP:127.0.0.1,URI:weir://frontend/f1");
+    certificates_->Make("viewer", "URI:weir://viewer");
+    certificates_->Make("nobody", "DNS:nobody");
+    certificates_->Make("foreign", "URI:weir://admin", "stranger");
   }
-  static void TearDownTestSuite() {
-    std::filesystem::remove_all(*dir_);
-    delete dir_;
-  }
+  static void TearDownTestSuite() { delete certificates_; }
 
-  static void MakeCa(const std::string& name) {
-    Shell(absl::StrCat("openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=", name, " -days 2 -keyout ", name,
-                       ".key -out ", name, ".pem"));
-  }
-  static void MakeCertificate(const std::string& name, const std::string& ca, const std::string& san) {
-    Shell(absl::StrCat("printf 'subjectAltName=", san, "' > san && openssl req -newkey rsa:2048 -nodes -subj /CN=", name,
-                       " -keyout ", name, ".key -out csr && openssl x509 -req -in csr -CA ", ca, ".pem -CAkey ", ca,
-                       ".key -CAcreateserial -days 2 -extfile san -out ", name, ".pem"));
-  }
-  static void Shell(const std::string& command) {
-    const std::string whole = absl::StrCat("cd ", *dir_, " && { ", command, "; } >log 2>&1");
-    ASSERT_EQ(std::system(whole.c_str()), 0) << command << "\n" << File("log");
-  }
-  static std::string Path(const std::string& name) { return absl::StrCat(*dir_, "/", name); }
-  static std::string File(const std::string& name) {
-    std::ifstream file(Path(name));
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
-  }
-  static TlsFiles Files(const std::string& name) {
-    return {Path(name + ".pem"), Path(name + ".key"), Path("ca.pem")};
-  }
-
-  // As a peer with that certificate would connect, whatever this process's identity is.
+  static std::string Path(const std::string& name) { return certificates_->Path(name); }
+  static TlsFiles Files(const std::string& name) { return certificates_->Files(name); }
   static std::shared_ptr<grpc::ChannelCredentials> With(const std::string& name) {
-    return grpc::SslCredentials({File("ca.pem"), File(name + ".key"), File(name + ".pem")});
+    return certificates_->Credentials(name);
   }
 
   void Serve() {
@@ -91,12 +56,12 @@ class IdentityTest : public testing::Test {
     return (stub.get()->*method)(&context, Request(), &response);
   }
 
-  static std::string* dir_;
+  static TestCertificates* certificates_;
   v1::VolumeService::Service service_;  // answers UNIMPLEMENTED to whom it lets in
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
-std::string* IdentityTest::dir_ = nullptr;
+TestCertificates* IdentityTest::certificates_ = nullptr;
 
 using Stub = v1::VolumeService::Stub;
 
@@ -113,7 +78,7 @@ TEST_F(IdentityTest, FilesThatCannotWorkAreRefusedAndNamed) {
   files = Files("own");
   files.ca = Path("log");
   EXPECT_THAT(UseTls(files).message(), HasSubstr("no certificate in it"));
-  Shell("openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -out old.pem");
+  certificates_->Shell("openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -out old.pem");
   files = Files("own");
   files.cert = Path("old.pem");
   EXPECT_THAT(UseTls(files).message(), HasSubstr("has expired"));

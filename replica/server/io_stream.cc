@@ -28,9 +28,9 @@ wire::FrameBatcher::Options BatcherOptions(const ServerOptions& options) {
 
 }  // namespace
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* IoStream::Start(Replica& replica,
-                                                                        std::string peer) {
-  auto stream = std::make_shared<IoStream>(replica, std::move(peer));
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* IoStream::Start(
+    Replica& replica, const wire::VolumeGrant& grant, std::string peer) {
+  auto stream = std::make_shared<IoStream>(replica, grant, std::move(peer));
   stream->self_ = stream;
   replica.delays().After(
       replica.options().hello_deadline, [weak = std::weak_ptr<IoStream>(stream)] {
@@ -46,8 +46,9 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* IoStream::Start(Rep
   return stream.get();
 }
 
-IoStream::IoStream(Replica& replica, std::string peer)
+IoStream::IoStream(Replica& replica, const wire::VolumeGrant& grant, std::string peer)
     : replica_(replica),
+      grant_(grant),
       peer_(std::move(peer)),
       on_injected_([&replica](v1::FaultOp op) { replica.metrics().Injected(op); }),
       batcher_(BatcherOptions(replica.options())) {}
@@ -184,6 +185,7 @@ void IoStream::OpenSession(v1::IoFrame frame, Payload payload) {
 
 absl::Status IoStream::AdmitHello(const v1::Hello& hello) {
   const v1::Fence& fence = hello.fence();
+  RETURN_IF_ERROR(grant_.Check(fence.volume_id()));
   RETURN_IF_ERROR(replica_.Serving());
   RETURN_IF_ERROR(CheckIdentity(replica_.store().identity(), fence, Acquaintance::kStore));
   volume_ = VolumeIdOf(fence);

@@ -27,6 +27,7 @@
 #include "absl/types/optional.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/wire/access.h"
 #include "proto/wire/frame_batcher.h"
 #include "replica/server/admission.h"
 #include "replica/server/frame_run.h"
@@ -40,10 +41,12 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
                        public SessionOwner,
                        public std::enable_shared_from_this<IoStream> {
  public:
-  // `replica` outlives all streams. `peer`: its address, for the log.
-  static grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Start(Replica& replica, std::string peer);
+  // `replica` outlives all streams. `grant`: for which volumes it may be.
+  // `peer`: its address, for the log.
+  static grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Start(
+      Replica& replica, const wire::VolumeGrant& grant, std::string peer);
 
-  IoStream(Replica& replica, std::string peer);
+  IoStream(Replica& replica, const wire::VolumeGrant& grant, std::string peer);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -91,6 +94,7 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   void Send(const v1::IoReplyFrame& part, const std::vector<Payload>& payload);
 
   Replica& replica_;
+  const wire::VolumeGrant grant_;
   const std::string peer_;
   const FrameRun::OnInjected on_injected_;
   std::shared_ptr<IoStream> self_;  // until OnDone

@@ -30,11 +30,15 @@ Position PositionOf(uint64_t bits) { return Position::FromBits(bits); }
 // Reads a part at a time, each under the fence anew: a newer epoch ends the stream.
 class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart> {
  public:
-  ReadVersionsCall(Replica& replica, const v1::ReadVersionsRequest& request)
+  ReadVersionsCall(Replica& replica, const wire::VolumeGrant& grant, const v1::ReadVersionsRequest& request)
       : replica_(replica), fence_(request.fence()), lane_(LaneId{request.lane()}),
         at_most_(PositionOf(request.at_most_position())),
         ranges_(RangesFromProto(request.ranges())),
         bytes_left_(request.bytes_max() != 0 ? request.bytes_max() : kStreamBytesDefault) {
+    if (const absl::Status status = grant.Check(fence_.volume_id()); !status.ok()) {
+      Finish(wire::ToGrpc(status));
+      return;
+    }
     ReadNext();
   }
 
@@ -131,8 +135,8 @@ absl::Status BeginJoin(Replica& replica, const v1::BeginJoinRequest& request) {
 }
 
 grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(
-    Replica& replica, const v1::ReadVersionsRequest& request) {
-  return new ReadVersionsCall(replica, request);
+    Replica& replica, const wire::VolumeGrant& grant, const v1::ReadVersionsRequest& request) {
+  return new ReadVersionsCall(replica, grant, request);
 }
 
 absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {

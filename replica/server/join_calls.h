@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
+#include "proto/wire/access.h"
 #include "replica/server/replica.h"
 #include "weir/v1/replica.pb.h"
 
@@ -23,7 +24,7 @@ absl::Status GetDigests(Replica& replica, const v1::GetDigestsRequest& request,
 absl::Status FinishJoin(Replica& replica, const v1::FinishJoinRequest& request);
 
 grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(
-    Replica& replica, const v1::ReadVersionsRequest& request);
+    Replica& replica, const wire::VolumeGrant& grant, const v1::ReadVersionsRequest& request);
 
 }  // namespace weir::replica
 

@@ -9,6 +9,7 @@
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 #include "proto/metrics/version.h"
+#include "proto/wire/identity.h"
 #include "proto/wire/status.h"
 #include "replica/server/admission.h"
 #include "replica/server/convert.h"
@@ -45,9 +46,18 @@ grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context,
   return reactor;
 }
 
+grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context, const v1::Fence& fence,
+                                       std::function<absl::Status()> call) {
+  const absl::Status granted = wire::GrantOf(*context).Check(fence.volume_id());
+  if (granted.ok()) return Run(context, std::move(call));
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(wire::ToGrpc(granted));
+  return reactor;
+}
+
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Service::Io(
     grpc::CallbackServerContext* context) {
-  return IoStream::Start(replica_, context->peer());
+  return IoStream::Start(replica_, wire::GrantOf(*context), context->peer());
 }
 
 grpc::ServerUnaryReactor* Service::GetReplica(grpc::CallbackServerContext* context,
@@ -106,7 +116,7 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
 grpc::ServerUnaryReactor* Service::CreateVolume(grpc::CallbackServerContext* context,
                                                 const v1::CreateReplicaVolumeRequest* request,
                                                 v1::CreateReplicaVolumeResponse* response) {
-  return Run(context, [this, request, response] { return DoCreateVolume(*request, response); });
+  return Run(context, request->fence(), [this, request, response] { return DoCreateVolume(*request, response); });
 }
 
 absl::Status Service::DoCreateVolume(const v1::CreateReplicaVolumeRequest& request,
@@ -138,7 +148,7 @@ absl::Status Service::DoCreateVolume(const v1::CreateReplicaVolumeRequest& reque
 grpc::ServerUnaryReactor* Service::DeleteVolume(grpc::CallbackServerContext* context,
                                                 const v1::DeleteReplicaVolumeRequest* request,
                                                 v1::DeleteReplicaVolumeResponse*) {
-  return Run(context, [this, request] { return DoDeleteVolume(*request); });
+  return Run(context, request->fence(), [this, request] { return DoDeleteVolume(*request); });
 }
 
 absl::Status Service::DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& request) {
@@ -164,7 +174,7 @@ absl::Status Service::DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& reque
 grpc::ServerUnaryReactor* Service::Seal(grpc::CallbackServerContext* context,
                                         const v1::SealRequest* request,
                                         v1::SealResponse* response) {
-  return Run(context, [this, request, response] { return DoSeal(*request, response); });
+  return Run(context, request->fence(), [this, request, response] { return DoSeal(*request, response); });
 }
 
 absl::Status Service::DoSeal(const v1::SealRequest& request, v1::SealResponse* response) {
@@ -197,20 +207,20 @@ absl::Status Service::DoSeal(const v1::SealRequest& request, v1::SealResponse* r
   return absl::OkStatus();
 }
 
-grpc::ServerWriteReactor<v1::TailChunk>* Service::ReadTail(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::TailChunk>* Service::ReadTail(grpc::CallbackServerContext* context,
                                                            const v1::ReadTailRequest* request) {
-  return StartReadTail(replica_, *request);
+  return StartReadTail(replica_, wire::GrantOf(*context), *request);
 }
 
-grpc::ServerReadReactor<v1::AdoptTailRequest>* Service::AdoptTail(grpc::CallbackServerContext*,
+grpc::ServerReadReactor<v1::AdoptTailRequest>* Service::AdoptTail(grpc::CallbackServerContext* context,
                                                                   v1::AdoptTailResponse*) {
-  return StartAdoptTail(replica_);
+  return StartAdoptTail(replica_, wire::GrantOf(*context));
 }
 
 grpc::ServerUnaryReactor* Service::TakeBase(grpc::CallbackServerContext* context,
                                             const v1::TakeBaseRequest* request,
                                             v1::TakeBaseResponse*) {
-  return Run(context, [this, request] { return DoTakeBase(*request); });
+  return Run(context, request->fence(), [this, request] { return DoTakeBase(*request); });
 }
 
 absl::Status Service::DoTakeBase(const v1::TakeBaseRequest& request) {
@@ -228,13 +238,13 @@ absl::Status Service::DoTakeBase(const v1::TakeBaseRequest& request) {
 grpc::ServerUnaryReactor* Service::UpdateVolume(grpc::CallbackServerContext* context,
                                                 const v1::UpdateReplicaVolumeRequest* request,
                                                 v1::UpdateReplicaVolumeResponse*) {
-  return Run(context, [this, request] { return replica::UpdateVolume(replica_, *request); });
+  return Run(context, request->fence(), [this, request] { return replica::UpdateVolume(replica_, *request); });
 }
 
 grpc::ServerUnaryReactor* Service::ReadPinned(grpc::CallbackServerContext* context,
                                               const v1::ReadPinnedRequest* request,
                                               v1::ReadPinnedResponse* response) {
-  return Run(context, [this, request, response] {
+  return Run(context, request->fence(), [this, request, response] {
     return replica::ReadPinned(replica_, *request, response);
   });
 }
@@ -242,7 +252,7 @@ grpc::ServerUnaryReactor* Service::ReadPinned(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* Service::GetChangedSince(grpc::CallbackServerContext* context,
                                                    const v1::GetChangedSinceRequest* request,
                                                    v1::GetChangedSinceResponse* response) {
-  return Run(context, [this, request, response] {
+  return Run(context, request->fence(), [this, request, response] {
     return replica::GetChangedSince(replica_, *request, response);
   });
 }
@@ -252,13 +262,15 @@ grpc::ServerUnaryReactor* Service::GetChangedSince(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* Service::KeepRecord(grpc::CallbackServerContext* context,
                                               const v1::KeepRecordRequest* request,
                                               v1::KeepRecordResponse*) {
-  return Run(context, [this, request] { return replica::KeepRecord(replica_, *request); });
+  return Run(context, request->fence(), [this, request] { return replica::KeepRecord(replica_, *request); });
 }
 
 grpc::ServerUnaryReactor* Service::ListRecords(grpc::CallbackServerContext* context,
                                                const v1::ListRecordsRequest* request,
                                                v1::ListRecordsResponse* response) {
-  return Run(context, [this, request, response] { return replica::ListRecords(replica_, *request, response); });
+  return Run(context, [this, context, request, response] {
+    return replica::ListRecords(replica_, wire::GrantOf(*context), *request, response);
+  });
 }
 
 // --- join ---
@@ -266,7 +278,7 @@ grpc::ServerUnaryReactor* Service::ListRecords(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* Service::GetChanges(grpc::CallbackServerContext* context,
                                               const v1::GetChangesRequest* request,
                                               v1::GetChangesResponse* response) {
-  return Run(context, [this, request, response] {
+  return Run(context, request->fence(), [this, request, response] {
     return replica::GetChanges(replica_, *request, response);
   });
 }
@@ -274,23 +286,23 @@ grpc::ServerUnaryReactor* Service::GetChanges(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* Service::BeginJoin(grpc::CallbackServerContext* context,
                                              const v1::BeginJoinRequest* request,
                                              v1::BeginJoinResponse*) {
-  return Run(context, [this, request] { return replica::BeginJoin(replica_, *request); });
+  return Run(context, request->fence(), [this, request] { return replica::BeginJoin(replica_, *request); });
 }
 
 grpc::ServerWriteReactor<v1::VersionsPart>* Service::ReadVersions(
-    grpc::CallbackServerContext*, const v1::ReadVersionsRequest* request) {
-  return StartReadVersions(replica_, *request);
+    grpc::CallbackServerContext* context, const v1::ReadVersionsRequest* request) {
+  return StartReadVersions(replica_, wire::GrantOf(*context), *request);
 }
 
 grpc::ServerUnaryReactor* Service::CopyIn(grpc::CallbackServerContext* context,
                                           const v1::CopyInRequest* request, v1::CopyInResponse*) {
-  return Run(context, [this, request] { return replica::CopyIn(replica_, *request); });
+  return Run(context, request->fence(), [this, request] { return replica::CopyIn(replica_, *request); });
 }
 
 grpc::ServerUnaryReactor* Service::GetJoin(grpc::CallbackServerContext* context,
                                            const v1::GetJoinRequest* request,
                                            v1::GetJoinResponse* response) {
-  return Run(context, [this, request, response] {
+  return Run(context, request->fence(), [this, request, response] {
     return replica::GetJoin(replica_, *request, response);
   });
 }
@@ -298,13 +310,13 @@ grpc::ServerUnaryReactor* Service::GetJoin(grpc::CallbackServerContext* context,
 grpc::ServerUnaryReactor* Service::FinishJoin(grpc::CallbackServerContext* context,
                                               const v1::FinishJoinRequest* request,
                                               v1::FinishJoinResponse*) {
-  return Run(context, [this, request] { return replica::FinishJoin(replica_, *request); });
+  return Run(context, request->fence(), [this, request] { return replica::FinishJoin(replica_, *request); });
 }
 
 grpc::ServerUnaryReactor* Service::GetDigests(grpc::CallbackServerContext* context,
                                               const v1::GetDigestsRequest* request,
                                               v1::GetDigestsResponse* response) {
-  return Run(context, [this, request, response] {
+  return Run(context, request->fence(), [this, request, response] {
     return replica::GetDigests(replica_, *request, response);
   });
 }

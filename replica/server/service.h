@@ -125,6 +125,9 @@ class Service final : public ServiceBase {
  private:
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context,
                                 std::function<absl::Status()> call);
+  // Refused if the caller may not act for the fence's volume.
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const v1::Fence& fence,
+                                std::function<absl::Status()> call);
   absl::Status CheckFaultsEnabled() const;
 
   absl::Status DoGetReplica(v1::GetReplicaResponse* response);

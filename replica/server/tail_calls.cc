@@ -25,8 +25,12 @@ absl::Status Busy() {
 
 class ReadTailCall final : public grpc::ServerWriteReactor<v1::TailChunk> {
  public:
-  ReadTailCall(Replica& replica, const v1::ReadTailRequest& request)
+  ReadTailCall(Replica& replica, const wire::VolumeGrant& grant, const v1::ReadTailRequest& request)
       : replica_(replica), request_(request) {
+    if (const absl::Status status = grant.Check(request_.fence().volume_id()); !status.ok()) {
+      Finish(wire::ToGrpc(status));
+      return;
+    }
     if (!replica.control().Run([this] { Begin(); })) Finish(wire::ToGrpc(Busy()));
   }
 
@@ -64,7 +68,10 @@ class ReadTailCall final : public grpc::ServerWriteReactor<v1::TailChunk> {
 
 class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest> {
  public:
-  explicit AdoptTailCall(Replica& replica) : replica_(replica) { StartRead(&message_); }
+  AdoptTailCall(Replica& replica, const wire::VolumeGrant& grant)
+      : replica_(replica), grant_(grant) {
+    StartRead(&message_);
+  }
 
   void OnReadDone(bool ok) override {
     if (!ok) return HalfClosed();
@@ -96,6 +103,7 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
     if (!message_.has_fence()) {
       return absl::InvalidArgumentError("the first message must carry fence");
     }
+    RETURN_IF_ERROR(grant_.Check(message_.fence().volume_id()));
     // Who must not anyway shall not fill our memory first; decided again at the end.
     RETURN_IF_ERROR(
         CheckIdentity(replica_.store().identity(), message_.fence(), Acquaintance::kProcess));
@@ -125,6 +133,7 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
   }
 
   Replica& replica_;
+  const wire::VolumeGrant grant_;
   v1::AdoptTailRequest message_;
   absl::optional<v1::Fence> first_;
   store::Tail tail_;
@@ -150,12 +159,14 @@ absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
 }
 
 grpc::ServerWriteReactor<v1::TailChunk>* StartReadTail(Replica& replica,
+                                                       const wire::VolumeGrant& grant,
                                                        const v1::ReadTailRequest& request) {
-  return new ReadTailCall(replica, request);
+  return new ReadTailCall(replica, grant, request);
 }
 
-grpc::ServerReadReactor<v1::AdoptTailRequest>* StartAdoptTail(Replica& replica) {
-  return new AdoptTailCall(replica);
+grpc::ServerReadReactor<v1::AdoptTailRequest>* StartAdoptTail(Replica& replica,
+                                                           const wire::VolumeGrant& grant) {
+  return new AdoptTailCall(replica, grant);
 }
 
 }  // namespace weir::replica

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "proto/base/position.h"
+#include "proto/wire/access.h"
 #include "replica/server/admission.h"
 #include "replica/server/replica.h"
 #include "weir/v1/replica.pb.h"
@@ -23,8 +24,10 @@ absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
                         Acquaintance who = Acquaintance::kProcess);
 
 grpc::ServerWriteReactor<v1::TailChunk>* StartReadTail(Replica& replica,
+                                                       const wire::VolumeGrant& grant,
                                                        const v1::ReadTailRequest& request);
-grpc::ServerReadReactor<v1::AdoptTailRequest>* StartAdoptTail(Replica& replica);
+grpc::ServerReadReactor<v1::AdoptTailRequest>* StartAdoptTail(Replica& replica,
+                                                           const wire::VolumeGrant& grant);
 
 }  // namespace weir::replica
 

@@ -1,8 +1,10 @@
 """A cluster whose processes show each other certificates, and peers that have none or the wrong ones."""
 
+import json
 import os
 import subprocess
 import tempfile
+import time
 import unittest
 
 from harness import ROOT, ClusterTest, run, wait_until
@@ -62,6 +64,26 @@ class TlsClusterTest(ClusterTest):
                                            f"--tls_ca={ours}", check=False)
         self.assertEqual(refused.returncode, 1)
         self.assertIn("cannot reach", refused.stderr)
+
+    def test_a_frontend_for_one_volume_is_refused_the_others(self):
+        self.cluster.weirctl("volume", "create", "other", "--size=16MiB")
+        self.addCleanup(self.certificate, "volume", "--role=frontend", "--host=127.0.0.1")
+        shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
+        self.certificate("volume", "--role=frontend", "--host=127.0.0.1", f"--volume={shown['id']}")
+        self.cluster.kill9("volume")
+        self.cluster.start_all()
+        handle = self.cluster.connect()
+        handle.pwrite(b"its own".ljust(4096, b"."), 4096)
+        handle.flush()
+        for refused in (("io", "write", "other", "--offset=0", "--length=4096", "--pattern=1"),
+                        ("volume", "create", "third", "--size=16MiB")):
+            begun = time.monotonic()
+            done = self.cluster.weirctl(*refused, check=False)
+            self.assertEqual(done.returncode, 1, refused)
+            self.assertIn("the caller's certificate is not for volume", done.stderr, refused)
+            self.assertLess(time.monotonic() - begun, 10, refused)
+        self.assertEqual(bytes(handle.pread(7, 4096)), b"its own")
+        handle.shutdown()
 
     def test_a_new_certificate_is_taken_without_a_restart(self):
         pids, old = self.cluster.pids(), self.served_serial("replica1")
