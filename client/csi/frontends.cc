@@ -5,10 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "client/csi/names.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/status.h"
@@ -17,8 +20,30 @@ namespace weir::csi {
 namespace {
 
 // A frontend that is there answers at once; one whose host is gone never does.
-constexpr absl::Duration kConnectMax = absl::Seconds(1);
+constexpr absl::Duration kAnswerMax = absl::Seconds(1);
 constexpr int kReconnectMs = 200;
+
+// gRPC's own service, which no other work of the frontend holds up.
+constexpr char kProbe[] = "/grpc.health.v1.Health/Check";
+
+bool Answers(const std::shared_ptr<grpc::Channel>& channel, absl::Time deadline) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(deadline));
+  context.set_wait_for_ready(true);
+  const grpc::Slice nothing;
+  const grpc::ByteBuffer request(&nothing, 1);
+  grpc::ByteBuffer response;
+  absl::Notification done;
+  grpc::Status status;
+  stub.UnaryCall(&context, kProbe, grpc::StubOptions(), &request, &response, [&](grpc::Status ended) {
+    status = std::move(ended);
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED &&
+         status.error_code() != grpc::StatusCode::UNAVAILABLE;
+}
 
 }  // namespace
 
@@ -39,8 +64,17 @@ std::shared_ptr<Frontends::Connection> Frontends::ConnectionTo(const std::string
 }
 
 bool Frontends::IsLive(const std::string& address, absl::Time deadline) {
-  const absl::Time until = std::min(deadline, absl::Now() + kConnectMax);
-  return ConnectionTo(address)->channel->WaitForConnected(absl::ToChronoTime(until));
+  const std::shared_ptr<Connection> connection = ConnectionTo(address);
+  const bool live = Answers(connection->channel, std::min(deadline, absl::Now() + kAnswerMax));
+  absl::MutexLock lock(&mutex_);
+  if (live) {
+    last_live_ = address;
+    return true;
+  }
+  // The next one to ask begins with a new connection: this one may never be found dead.
+  const auto found = connections_.find(address);
+  if (found != connections_.end() && found->second == connection) connections_.erase(found);
+  return false;
 }
 
 absl::StatusOr<std::string> Frontends::Live(absl::Time deadline) {
@@ -52,6 +86,8 @@ absl::StatusOr<std::string> Frontends::Live(absl::Time deadline) {
         addresses.push_back(address);
       }
     }
+    std::stable_partition(addresses.begin(), addresses.end(), [this](const std::string& address)
+        ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return address == last_live_; });
   }
   for (const std::string& address : addresses) {
     if (IsLive(address, deadline)) return address;

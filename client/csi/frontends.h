@@ -28,7 +28,7 @@ class Frontends {
   // `seeds`: addresses of some frontends. Others are asked too once the seeds have told of them.
   explicit Frontends(std::vector<std::string> seeds) : seeds_(std::move(seeds)) {}
 
-  // Asks the first one that takes connections. UNAVAILABLE: none does.
+  // Asks one that is live. UNAVAILABLE: none is.
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(Method<Request, Response> method, const Request& request, absl::Time deadline) {
     Response response;
@@ -49,8 +49,10 @@ class Frontends {
     return response;
   }
 
-  // The address of one that takes connections.
+  // The address of one that is live: the last such one, if it still is.
   absl::StatusOr<std::string> Live(absl::Time deadline);
+  // Whether it answers within a second. One that is frozen, or whose host is gone, has its connections
+  // open and answers nothing.
   bool IsLive(const std::string& address, absl::Time deadline);
 
   // NOT_FOUND.
@@ -81,6 +83,7 @@ class Frontends {
   absl::Mutex mutex_;
   std::map<std::string, std::shared_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> known_ ABSL_GUARDED_BY(mutex_);  // addresses, from the last List
+  std::string last_live_ ABSL_GUARDED_BY(mutex_);           // address; empty: none yet
 };
 
 // Where a frontend's node is, as segments of a Topology: its labels, or by its name if it has none, since a driver that

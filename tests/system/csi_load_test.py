@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 import unittest
 
@@ -15,6 +16,7 @@ from mounted import why_no_block_device
 
 STALL_SECONDS_MAX = 3
 MOVE_SECONDS_MAX = 10
+UNPUBLISH_SECONDS_MAX = 4
 
 
 def fio_result(process):
@@ -138,6 +140,22 @@ class CsiMoveTest(CsiCase):
         unpublished, moved = self.move(volume)
         print(f"moved from a node that writes: unpublished in {unpublished:.2f} s, written on the other in {moved:.2f} s")
         self.assertLess(moved, MOVE_SECONDS_MAX)
+        self.end_both(volume, load)
+
+    def test_a_volume_moves_though_the_first_nodes_frontend_is_frozen(self):
+        volume, load = self.start_on_first("frozen")
+        frontend = harness.cluster_lib.Cluster(self.cluster.dir).process("volume")
+        frontend.signal(signal.SIGSTOP)
+        self.addCleanup(frontend.signal, signal.SIGCONT)
+        # By the driver that asked this frontend until now, and has its connection open.
+        begun = time.monotonic()
+        self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
+        unpublished = time.monotonic() - begun
+        _, moved = self.move(volume)
+        print(f"moved from a frozen node: unpublished in {unpublished:.2f} s, written on the other in {moved:.2f} s")
+        self.assertLess(unpublished, UNPUBLISH_SECONDS_MAX)
+        self.assertLess(moved, MOVE_SECONDS_MAX)
+        frontend.signal(signal.SIGCONT)
         self.end_both(volume, load)
 
     def test_a_volume_moves_though_the_first_nodes_frontend_is_dead(self):
