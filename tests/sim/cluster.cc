@@ -74,6 +74,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   }
   judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks,
                                            ContractJudge::Order::kSubmitted);
+  MakeSnapshotJudge();
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
         if (!applied.volume.recovering && applied.volume.epoch != active_epoch_) {

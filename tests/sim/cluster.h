@@ -22,6 +22,7 @@
 #include "tests/sim/model_store.h"
 #include "tests/sim/network.h"
 #include "tests/sim/replica_node.h"
+#include "tests/sim/snapshot_judge.h"
 #include "tests/sim/write_history.h"
 #include "volume/engine/rebuild.h"
 
@@ -159,7 +160,8 @@ class Cluster {
   // Whether the control was one.
   bool SnapshotDone(const engine::CompleteControl& done);
   void CheckSnapshots();
-  std::optional<std::vector<uint64_t>> ContentAt(uint32_t replica, uint64_t pin, uint64_t blocks);
+  class Holder;
+  void MakeSnapshotJudge();
 
   // --- frontends ---
   void AttachSome();
@@ -248,6 +250,8 @@ class Cluster {
   std::unique_ptr<CatalogModel> catalog_;
   std::vector<engine::TakeoverRecord> copies_;  // of the record, by what replicas keep
   std::unique_ptr<ContractJudge> judge_;
+  std::vector<std::unique_ptr<SnapshotHolder>> holders_;  // by replica
+  std::unique_ptr<SnapshotJudge> snapshot_judge_;
   std::vector<std::unique_ptr<Frontend>> frontends_;
 
   std::vector<Op> ops_;  // by request id; 0 is none
@@ -262,7 +266,6 @@ class Cluster {
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
   absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation
   absl::flat_hash_map<uint64_t, std::pair<uint64_t, uint64_t>> taking_;  // by control: operation and pin
-  absl::flat_hash_map<uint64_t, std::vector<uint64_t>> snapshots_;       // by pin: as it was first seen
   absl::flat_hash_set<uint64_t> growing_;                                // controls
   uint64_t next_pin_ = 1;
   WriteHistory history_{0};

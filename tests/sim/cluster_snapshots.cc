@@ -1,6 +1,7 @@
 // Snapshots of a simulated cluster: taken and deleted at any moment, judged as reads of the whole volume
 // at a barrier, and looked at as long as they are there; and growing. S1 to S4 of the simulator's README.
-#include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -9,15 +10,40 @@
 
 namespace weir::sim {
 
-// What one replica answers to reads of every block at a pin; none: it refuses one.
-std::optional<std::vector<uint64_t>> Cluster::ContentAt(uint32_t r, uint64_t pin, uint64_t blocks) {
-  std::vector<uint64_t> content(blocks);
-  for (uint64_t b = 0; b < blocks; ++b) {
-    const auto read = replicas_[r]->store().ReadPinned(kVolume, pin, {b, 1});
-    if (!read.ok()) return std::nullopt;
-    if (!read->empty() && !read->front().zero) content[b] = Shown(ValueOf(read->front().data, 0), b);
+// A replica and its disk as they are now: both may change.
+class Cluster::Holder final : public SnapshotHolder {
+ public:
+  Holder(Cluster* cluster, uint32_t r) : cluster_(*cluster), r_(r) {}
+  const std::string& name() const override { return node().name(); }
+  bool member() const override { return cluster_.IsMember(r_); }
+  bool healthy() const override { return node().disk().store().health().ok(); }
+  uint64_t size_blocks() const override { return node().disk().size_blocks(); }
+  bool has_pin(const Pin& pin) const override { return node().disk().has_pin(pin); }
+  Position durable(uint32_t lane) const override { return node().disk().durable(lane); }
+  std::optional<std::vector<uint64_t>> ContentAt(uint64_t pin, uint64_t blocks) const override {
+    std::vector<uint64_t> content(blocks);
+    for (uint64_t b = 0; b < blocks; ++b) {
+      const auto read = node().store().ReadPinned(kVolume, pin, {b, 1});
+      if (!read.ok()) return std::nullopt;
+      if (!read->empty() && !read->front().zero) content[b] = cluster_.Shown(ValueOf(read->front().data, 0), b);
+    }
+    return content;
   }
-  return content;
+
+ private:
+  ReplicaNode& node() const { return *cluster_.replicas_[r_]; }
+
+  Cluster& cluster_;
+  const uint32_t r_;
+};
+
+void Cluster::MakeSnapshotJudge() {
+  std::vector<const SnapshotHolder*> holders;
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    holders_.push_back(std::make_unique<Holder>(this, r));
+    holders.push_back(holders_.back().get());
+  }
+  snapshot_judge_ = std::make_unique<SnapshotJudge>(holders);
 }
 
 void Cluster::SnapshotSome() {
@@ -64,54 +90,16 @@ bool Cluster::SnapshotDone(const engine::CompleteControl& done) {
     return true;
   }
   CheckFlushed(op);
-  for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    if (!IsMember(r) || snapshots_.contains(pin)) continue;
-    const auto content = ContentAt(r, pin, op.range.count);
-    if (content) snapshots_[pin] = *content;
-  }
-  const auto content = snapshots_.find(pin);
   // None: a block is damaged on each, or nobody is a member any more.
-  judge_->Returned(OpId{id}, {.ok = content != snapshots_.end()},
-                   content != snapshots_.end() ? content->second : std::vector<uint64_t>());
+  const auto content = snapshot_judge_->Taken(pin, op.range.count);
+  judge_->Returned(OpId{id}, {.ok = content.has_value()}, content.value_or(std::vector<uint64_t>()));
   return true;
 }
 
 void Cluster::CheckSnapshots() {
-  const uint64_t size = catalog_->record().volume.size_blocks;
-  for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    const ReplicaStore& disk = replicas_[r]->disk();
-    if (!IsMember(r) || !disk.store().health().ok() || disk.size_blocks() >= size) continue;
-    if (catalog_->record().volume.recovering) continue;  // see below
-    return Violated(absl::StrCat("S4: the volume has ", size, " blocks, member ",
-                                 replicas_[r]->name(), " has room for ", disk.size_blocks()));
-  }
-  for (const Pin& pin : catalog_->record().volume.pins) {
-    for (uint32_t r = 0; r < replicas_.size(); ++r) {
-      const ReplicaStore& disk = replicas_[r]->disk();
-      if (!disk.store().health().ok()) continue;
-      const bool has = disk.has_pin(pin);
-      if (IsMember(r) && !has) {
-        return Violated(absl::StrCat("S1: the catalog has snapshot ", pin.id, ", member ",
-                                     replicas_[r]->name(), " has not"));
-      }
-      // The members of a record that was rebuilt are yet to be examined.
-      const bool examined = !catalog_->record().volume.recovering;
-      for (uint32_t lane = 0; examined && IsMember(r) && lane < pin.positions.size(); ++lane) {
-        if (disk.durable(lane) >= pin.positions[lane]) continue;
-        return Violated(absl::StrCat("S2: snapshot ", pin.id, " is at ",
-                                     pin.positions[lane].ToString(), ", member ",
-                                     replicas_[r]->name(), " has synced ",
-                                     disk.durable(lane).ToString()));
-      }
-      // Also who is no member any more, or not yet, answers right or not at all.
-      const auto known = snapshots_.find(pin.id);
-      if (known == snapshots_.end()) continue;
-      const auto content = ContentAt(r, pin.id, known->second.size());
-      if (!content || *content == known->second) continue;
-      return Violated(absl::StrCat("S3: snapshot ", pin.id, " has changed on replica ",
-                                   replicas_[r]->name()));
-    }
-  }
+  const engine::TakeoverRecord& volume = catalog_->record().volume;
+  const std::string wrong = snapshot_judge_->Check({volume.size_blocks, volume.recovering, volume.pins});
+  if (!wrong.empty()) Violated(wrong);
 }
 
 }  // namespace weir::sim

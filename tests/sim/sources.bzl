@@ -16,6 +16,7 @@ SIM_SRCS = [
     "replica_node.cc",
     "show.cc",
     "shrink.cc",
+    "snapshot_judge.cc",
 ]
 
 SIM_HDRS = [
@@ -31,5 +32,6 @@ SIM_HDRS = [
     "replica_store.h",
     "show.h",
     "shrink.h",
+    "snapshot_judge.h",
     "write_history.h",
 ]
