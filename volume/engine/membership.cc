@@ -314,10 +314,11 @@ void Engine::State::FailTarget(Target& target, Result result, std::string reason
   if (target.condemned()) Condemn(target);
 }
 
-// A member that answers a step with an I/O error has failed as if it were a clone: while nobody writes it
-// would be asked the same for ever.
+// A member, or who is to become one, that answers a step with an I/O error has failed as if it were a
+// clone: while nobody writes it would be asked the same for ever.
 void Engine::State::StepFailed(Target& target, const absl::Status& status) {
-  if (!target.member() || !absl::IsDataLoss(status) || StatusToErrno(status) != EIO) return;
+  if (!target.member() && !target.joining) return;
+  if (!absl::IsDataLoss(status) || StatusToErrno(status) != EIO) return;
   ++target.errors;
   FailTarget(target, Result(EIO), std::string(status.message()));
 }

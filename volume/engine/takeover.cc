@@ -91,6 +91,9 @@ void Takeover::MemberSealed(uint32_t member,
   if (state_ != State::kSealing || sealed.state != Member::State::kAwaited) return;
   const TakeoverMember& known = record_.members[member];
   if (state.ok()) {
+    // Of the record, not of the member: who has nothing of that epoch would be good by it.
+    const absl::Status old = CheckRecordIsNotOlder(known, *state);
+    if (!old.ok()) return Fail(old, effects);
     sealed.sealed = *state;
     const absl::Status wrong = Examine(known, sealed);
     if (wrong.ok()) {
@@ -163,6 +166,19 @@ void Takeover::GiveUpOrFail(uint32_t member, const absl::Status& status, const s
   const bool fails = EndsTheTakeover(status) || Count(Member::State::kGood) <= enough();
   const absl::Status why(status.code(), what);
   fails ? Fail(why, effects) : GiveUp(member, why, effects);
+}
+
+// Whoever writes is ACTIVE in the catalog first.
+absl::Status Takeover::CheckRecordIsNotOlder(const TakeoverMember& member, const SealedState& state) const {
+  for (const SealedState::Lane& lane : state.lanes) {
+    if (lane.position.epoch() <= record_.act_epoch || lane.position.n() == 0) continue;
+    return absl::DataLossError(absl::StrCat(
+        "replica ", member.replica, " has been written to in epoch ", lane.position.epoch(),
+        ", and by the catalog nobody has served since epoch ", record_.act_epoch,
+        ": the catalog is an older copy of itself; put the newest one back, or make it anew from the replicas "
+        "(weirctl catalog rebuild)"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Takeover::Examine(const TakeoverMember& known, Member& member) const {

@@ -292,6 +292,24 @@ TEST(TakeoverTest, AMemberWithNoPartInTheActEpochIsAnOlderCopyAndIsGivenUp) {
   EXPECT_EQ(commits[0].record.lease, kLease);
 }
 
+// It would throw out whoever has them, or level the others down to who was away.
+TEST(TakeoverTest, WritesOfAnEpochThatTheRecordDoesNotKnowMakeItTheOlderOne) {
+  const auto was_away = LaneAt(Position(4, 9));
+  const auto wrote = LaneAt(Position(5, 1), {{4, 9}});
+  // The epoch of before the copy was taken anew, and the next one, after that attempt has failed.
+  for (Epoch epoch : {4u, 5u}) {
+    Script script(RecordOf(epoch, 4, 3));
+    script.SealedAt({was_away, was_away, wrote});
+    const std::string failure = script.failure();
+    EXPECT_NE(failure.find("replica c has been written to in epoch 5"), std::string::npos) << failure;
+    EXPECT_NE(failure.find("the catalog is an older copy of itself"), std::string::npos) << failure;
+  }
+  // A base alone is what an attempt has left that never served.
+  Script script(RecordOf(5, 4, 2));
+  script.SealedAt({was_away, LaneAt(Position(5, 0), {{4, 9}})});
+  EXPECT_EQ(script.Take<TakeBaseOn>().size(), 2u);
+}
+
 TEST(TakeoverTest, WithoutAGoodMemberItHaltsAndSaysWhatIsWrongWithTheFirst) {
   TakeoverRecord record = RecordOf(5, 5, 2);
   record.floor = {Position(5, 4)};
