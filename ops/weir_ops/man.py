@@ -1,12 +1,14 @@
 """Manual pages from what the programs say of themselves with --help, so that they cannot disagree.
 
 Two shapes of help are understood: Abseil's, "    --flag (what it is); default: x;", and CLI11's, with sections
-such as "Options:" and, for weirctl, "Subcommands:", each of which is asked in turn.
+such as "Options:" and, for weirctl, "Subcommands:", each of which is asked in turn. For the plugin nbdkit is asked, which
+has a line for each parameter: "key=VALUE  what it is".
 """
 
 import os
 import re
 import subprocess
+import sys
 
 # name -> what follows "name - " in its page.
 PROGRAMS = {
@@ -18,7 +20,8 @@ PROGRAMS = {
 }
 # Commands of programs whose help is Abseil's, which has no section for them.
 UNLISTED = {"weir-replica": ("probe",)}
-OTHERS = ("weir-replica(1)", "weir-volume(1)", "weirctl(1)", "weir-csi(1)", "weir-fuse(1)")
+PLUGIN = "nbdkit-weir-plugin"
+OTHERS = (*PROGRAMS, PLUGIN)
 
 
 def help_of(program, *command):
@@ -27,6 +30,16 @@ def help_of(program, *command):
     if not text:
         raise SystemExit(f"{program} {' '.join(command)} says nothing with --help")
     return text
+
+
+def plugin_help(plugin):
+    """(what it is, [(parameter, text)]) of a plugin of nbdkit's; None: nbdkit cannot load it."""
+    text = subprocess.run(["nbdkit", "--help", plugin], text=True, capture_output=True).stdout
+    _, _, own = text.partition("\nplugin: ")
+    # Its name and its path, which are this machine's.
+    lines = own.splitlines()[2:]
+    entries = [match.groups() for match in (re.match(r"(\w+=\S+)  (.+)", line) for line in lines) if match]
+    return (lines[0], entries) if entries else None
 
 
 def escaped(text):
@@ -107,7 +120,7 @@ def _command(program, page_name, command):
 def page(program, name):
     preamble, sections, after = parse(help_of(program))
     preamble = re.sub(rf"\A(?:{name}: )+", "", preamble)
-    out = [f'.TH {name.upper()} 1 "" "Weir" "Weir"', ".SH NAME", f"{name} \\- {escaped(PROGRAMS[name])}",
+    out = [*_title(name, PROGRAMS[name]),
            ".SH SYNOPSIS", f"\\fB{name}\\fR [\\fIoptions\\fR]" + (" \\fIcommand\\fR" if name == "weirctl" else ""),
            ".SH DESCRIPTION", *_verbatim(preamble)]
     commands = []
@@ -123,14 +136,43 @@ def page(program, name):
         out += [".SH COMMANDS", *commands]
     if after:
         out += [".SH NOTES", *_verbatim(after)]
-    out += [".SH SEE ALSO", ", ".join(f"\\fB{other[:-3]}\\fR(1)" for other in OTHERS if not other.startswith(name + "("))]
-    return "\n".join(line for line in out if line) + "\n"
+    return _text([*out, *_see_also(name)])
+
+
+def plugin_page(plugin):
+    """None: nbdkit cannot load it."""
+    found = plugin_help(plugin)
+    if found is None:
+        return None
+    what, entries = found
+    return _text([
+        *_title(PLUGIN, "Weir volumes as exports of nbdkit"),
+        ".SH SYNOPSIS", f"\\fBnbdkit\\fR [\\fIoptions\\fR] \\fB{escaped(PLUGIN)}.so\\fR \\fIkey\\fR=\\fIvalue\\fR...",
+        ".SH DESCRIPTION", escaped(what), ".PP",
+        escaped("weir-volume --nbd_socket=PATH runs nbdkit with it. Parameters of the same names are weir-volume's flags."),
+        ".SH PARAMETERS", *_entries(entries), *_see_also(PLUGIN, "nbdkit")])
+
+
+def _title(name, what):
+    return [f'.TH {name.upper()} 1 "" "Weir" "Weir"', ".SH NAME", f"{name} \\- {escaped(what)}"]
+
+
+def _see_also(name, *more):
+    return [".SH SEE ALSO", ", ".join(f"\\fB{escaped(other)}\\fR(1)" for other in (*OTHERS, *more) if other != name)]
+
+
+def _text(lines):
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 def write_pages(binaries, folder):
-    """PROGRAM.1 for each program of `binaries`; folder is made."""
+    """PROGRAM.1 for each program of `binaries` and the plugin; folder is made."""
     os.makedirs(folder, exist_ok=True)
-    for name in PROGRAMS:
-        text = page(os.path.join(binaries, name), name)
+    pages = {name: page(os.path.join(binaries, name), name) for name in PROGRAMS}
+    pages[PLUGIN] = plugin_page(os.path.join(binaries, PLUGIN + ".so"))
+    for name, text in pages.items():
+        if text is None:  # a sanitizer's build
+            print(f"ops/install: no manual page of {name}: nbdkit cannot load it", file=sys.stderr)
+            continue
         with open(os.path.join(folder, name + ".1"), "w") as f:
             f.write(text)
