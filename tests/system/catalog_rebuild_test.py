@@ -114,6 +114,44 @@ class CatalogRebuildTest(unittest.TestCase):
         self.cluster.ops("start", "replica2")
         wait_until(self.all_in_sync, 60, "all three are in sync")
 
+    def test_an_older_copy_of_the_catalog_is_found_out_and_made_anew(self):
+        weirctl = self.cluster.weirctl
+        handle = self.cluster.connect()
+        handle.pwrite(b"old".ljust(4096, b"."), 0)
+        handle.shutdown()
+        cluster_id = json.loads(weirctl("replica", "show", "replica1", "--output=json").stdout)["cluster_id"]
+        weirctl("volume", "detach", "demo")
+        self.cluster.ops("stop", "volume")
+        shutil.copytree(self.catalog, self.catalog + ".copy")
+        self.cluster.ops("start", "volume")
+
+        # One attach that the copy does not know, in which a member misses what is flushed.
+        handle = self.cluster.connect()
+        self.cluster.kill9("replica2")
+        handle.pwrite(b"new".ljust(4096, b"."), 0)
+        handle.flush()
+        handle.shutdown()
+        weirctl("volume", "detach", "demo")
+        self.cluster.ops("stop", "volume")
+        shutil.rmtree(self.catalog)
+        shutil.copytree(self.catalog + ".copy", self.catalog)
+        self.cluster.ops("start", "replica2")
+        self.cluster.ops("start", "volume")
+        for _ in range(3):
+            refused = weirctl("io", "read", "demo", "--offset=0", "--length=4096", check=False)
+            self.assertNotEqual(refused.returncode, 0, refused.stdout)
+            self.assertIn("the catalog is an older copy of itself", refused.stderr)
+
+        self.cluster.kill9("volume")
+        shutil.rmtree(self.catalog)
+        self.make_catalog_for(cluster_id)
+        self.cluster.ops("start", "volume")
+        self.rebuild("--yes")
+        wait_until(self.all_in_sync, 60, "all three are in sync")
+        for _ in range(6):
+            self.assertIn("new", weirctl("io", "read", "demo", "--offset=0", "--length=4096", "--output-file=-",
+                                         check=True).stdout)
+
     def all_in_sync(self):
         shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
         return all(target["state"] == "in_sync" for target in shown["table"]["targets"])
