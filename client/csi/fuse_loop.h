@@ -10,15 +10,17 @@
 #include <utility>
 
 #include "client/csi/attach.h"
+#include "proto/base/tls_files.h"
 
 namespace weir::csi {
 
 // Thread-safety: as BlockAttach. Owns nothing but what is on disk.
 class FuseLoop final : public BlockAttach {
  public:
-  // `program`: weir-fuse. It goes into the background and is nobody's child then.
-  FuseLoop(std::string state_dir, std::string program)
-      : state_dir_(std::move(state_dir)), program_(std::move(program)) {}
+  // `program`: weir-fuse. It goes into the background and is nobody's child then. `tls`: absolute paths; the certificate
+  // that each weir-fuse shows, and reads anew for as long as it lives.
+  FuseLoop(std::string state_dir, std::string program, TlsFiles tls)
+      : state_dir_(std::move(state_dir)), program_(std::move(program)), tls_(std::move(tls)) {}
 
   absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) override;
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
@@ -32,6 +34,7 @@ class FuseLoop final : public BlockAttach {
 
   const std::string state_dir_;
   const std::string program_;
+  const TlsFiles tls_;
 };
 
 }  // namespace weir::csi

@@ -90,7 +90,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("HOST:PORT,...")
       ->required();
   app.add_option("--tls_cert,--tls-cert", flags.tls.cert,
-                 "the driver's certificate (PEM) for frontends, with the URI weir://csi among its names; empty: plain text")
+                 "the driver's certificate (PEM) for frontends, with the URI weir://csi among its names, and on a node weir://client "
+                 "too: weir-fuse, which reads and writes, shows it as well; empty: plain text")
       ->type_name("FILE");
   app.add_option("--tls_key,--tls-key", flags.tls.key, "its key (PEM)")->type_name("FILE");
   app.add_option("--tls_ca,--tls-ca", flags.tls.ca, "the certificates (PEM) that signed the frontends'")->type_name("FILE");
@@ -181,7 +182,7 @@ int Serve(const Flags& flags, const std::string& socket, const Signals& signals)
   const absl::Status secured = wire::UseTls(flags.tls);
   if (!secured.ok()) return Fail(2, std::string(secured.message()));
   Frontends frontends(flags.frontends);
-  FuseLoop attach(flags.state_dir, FuseProgram(flags));
+  FuseLoop attach(flags.state_dir, FuseProgram(flags), flags.tls);
   Identity identity(&frontends);
   Controller controller(&frontends, flags.volumes_max);
   Node node(flags.node_id, flags.volumes_max, &frontends, &attach);
@@ -228,6 +229,7 @@ int Run(int argc, char** argv) {
   if (socket.empty()) return Fail(2, "--endpoint: give unix:/PATH that ends in .sock");
   if (flags.mode != "controller" && flags.node_id.empty()) return Fail(2, "--node-id is missing");
   if (flags.state_dir.empty() || flags.state_dir[0] != '/') return Fail(2, "--state-dir: give an absolute path");
+  flags.tls = Absolute(flags.tls);  // weir-fuse reads them in another folder
   if (flags.check_config) return CheckConfig(flags, socket);
   // Sockets and folders are for this user alone.
   ::umask(077);

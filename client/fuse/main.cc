@@ -19,9 +19,12 @@
 #include "client/fuse/file_system.h"
 #include "client/fuse/volume_file.h"
 #include "client/weir/client.h"
+#include "proto/base/config_check.h"
 #include "proto/base/flags.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/base/tls_files.h"
+#include "proto/wire/certificates.h"
 
 ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
 ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
@@ -30,6 +33,15 @@ ABSL_FLAG(bool, read_only, false, "Refuse to write.");
 ABSL_FLAG(absl::Duration, hold, absl::Minutes(5),
           "How long requests wait for a frontend that is away before they fail.");
 ABSL_FLAG(std::string, log, "", "Go into the background once it is mounted, and log here. Empty: stay.");
+ABSL_FLAG(std::string, tls_cert, "",
+          "The certificate (PEM) to show, with the URI weir://client among its names; read anew when it changes. "
+          "Empty: plain text.");
+ABSL_FLAG(std::string, tls_key, "", "Its key (PEM).");
+ABSL_FLAG(std::string, tls_ca, "", "The certificates (PEM) that signed the frontend's.");
+ABSL_FLAG(std::string, config, "",
+          "Read flags from this file too, one NAME=VALUE a line; what the command line says wins.");
+ABSL_FLAG(bool, check_config, false,
+          "Say what is wrong with the flags, the file and the certificate, and exit: 0 nothing, 1 something.");
 
 namespace weir::fuse {
 namespace {
@@ -49,9 +61,22 @@ int Fail(int code, absl::string_view message) {
   return code;
 }
 
-absl::StatusOr<std::unique_ptr<VolumeFile>> OpenFile() {
+TlsFiles Tls() {
+  // Absolute: in the background it is in another folder.
+  return Absolute({absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca)});
+}
+
+int CheckConfig(const absl::Status& certificate) {
+  ConfigCheck check;
+  check.Peer("frontend", absl::GetFlag(FLAGS_frontend));
+  check.Note(certificate);
+  return check.Report("weir-fuse");
+}
+
+absl::StatusOr<std::unique_ptr<VolumeFile>> OpenFile(const TlsFiles& tls) {
   const std::string frontend = absl::GetFlag(FLAGS_frontend), volume = absl::GetFlag(FLAGS_volume);
   ClientOptions options;
+  options.tls = tls;
   options.timeout = absl::GetFlag(FLAGS_hold);
   ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(frontend, options));
   ASSIGN_OR_RETURN(std::unique_ptr<Volume> opened, client->OpenVolume(volume));
@@ -81,6 +106,8 @@ int GoIntoBackground(const std::string& log) {
   ::dup2(::open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
   ::dup2(log_fd, 1);
   ::dup2(log_fd, 2);
+  // The other programs read files anew when they get it, and no terminal hangs up here: a device is not to end by it.
+  ::signal(SIGHUP, SIG_IGN);
   if (::chdir("/") != 0) return Fail(1, "cannot change to /");
   return ready[1];
 }
@@ -92,10 +119,10 @@ void Tell(int ready, const std::string& line) {
   ::close(ready);
 }
 
-int Serve(const std::string& mount_point, int ready) {
+int Serve(const std::string& mount_point, const TlsFiles& tls, int ready) {
   std::string source = absl::GetFlag(FLAGS_source);
   if (source.empty()) source = absl::StrCat("weir:", absl::GetFlag(FLAGS_volume));
-  absl::StatusOr<std::unique_ptr<VolumeFile>> file = OpenFile();
+  absl::StatusOr<std::unique_ptr<VolumeFile>> file = OpenFile(tls);
   absl::Status status = file.status();
   if (status.ok()) {
     absl::StatusOr<std::unique_ptr<FileSystem>> system = FileSystem::Mount(file->get(), mount_point, source);
@@ -111,6 +138,24 @@ int Serve(const std::string& mount_point, int ready) {
   return Fail(1, status.message());
 }
 
+int Main(const std::vector<std::string>& arguments) {
+  const bool checks = absl::GetFlag(FLAGS_check_config);
+  if (arguments.size() > 1 || (arguments.empty() && !checks) || absl::GetFlag(FLAGS_frontend).empty() ||
+      absl::GetFlag(FLAGS_volume).empty()) {
+    return Fail(2, "give --frontend, --volume and one MOUNT_POINT; see --help");
+  }
+  const TlsFiles tls = Tls();
+  // Already here, where nothing is begun yet.
+  const absl::Status certificate = tls.given() ? wire::CheckCertificates(tls).status() : absl::OkStatus();
+  if (checks) return CheckConfig(certificate);
+  if (!certificate.ok()) return Fail(2, certificate.message());
+  char* const mount_point = ::realpath(arguments.front().c_str(), nullptr);
+  if (mount_point == nullptr) return Fail(1, absl::StrCat("there is no directory ", arguments.front()));
+  ::signal(SIGPIPE, SIG_IGN);
+  const std::string log = absl::GetFlag(FLAGS_log);
+  return Serve(mount_point, tls, log.empty() ? -1 : GoIntoBackground(log));
+}
+
 }  // namespace
 }  // namespace weir::fuse
 
@@ -120,13 +165,5 @@ int main(int argc, char** argv) {
   absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage(weir::fuse::kUsage);
   const absl::StatusOr<std::vector<std::string>> arguments = weir::ParseFlagsAndArguments(argc, argv);
-  if (!arguments.ok()) return weir::fuse::Fail(2, arguments.status().message());
-  if (arguments->size() != 1 || absl::GetFlag(FLAGS_frontend).empty() || absl::GetFlag(FLAGS_volume).empty()) {
-    return weir::fuse::Fail(2, "give --frontend, --volume and one MOUNT_POINT; see --help");
-  }
-  char* const mount_point = ::realpath(arguments->front().c_str(), nullptr);
-  if (mount_point == nullptr) return weir::fuse::Fail(1, absl::StrCat("there is no directory ", arguments->front()));
-  ::signal(SIGPIPE, SIG_IGN);
-  const std::string log = absl::GetFlag(FLAGS_log);
-  return weir::fuse::Serve(mount_point, log.empty() ? -1 : weir::fuse::GoIntoBackground(log));
+  return arguments.ok() ? weir::fuse::Main(*arguments) : weir::fuse::Fail(2, arguments.status().message());
 }

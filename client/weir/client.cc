@@ -302,9 +302,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
   RETURN_IF_ERROR(wire::UseTls(options.tls));
   std::shared_ptr<grpc::Channel> channel = MakeChannel(address, options);
   if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + options.connect_timeout))) {
-    return absl::UnavailableError(absl::StrCat("cannot reach a frontend at ", address, " within ",
-                                               absl::FormatDuration(options.connect_timeout),
-                                               "; check the address and that weir-volume runs"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot reach a frontend at ", address, " within ", absl::FormatDuration(options.connect_timeout),
+                     "; check the address and that weir-volume runs",
+                     wire::IdentityFiles().given() ? "" : ", and give a certificate if it speaks TLS: there is none"));
   }
   return std::unique_ptr<Client>(
       std::make_unique<RemoteClient>(address, std::move(channel), options));

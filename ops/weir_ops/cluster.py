@@ -197,14 +197,17 @@ class Cluster:
             return []
         return [f"--{flag}={path}" for flag, path in zip(("tls_cert", "tls_key", "tls_ca"), self.tls_files(name))]
 
+    def certificate_roles(self):
+        """name -> roles of each certificate. A driver has two: its weir-fuse reads and writes with the same one."""
+        return {**dict.fromkeys(self.replica_names(), ["replica"]), **dict.fromkeys(self.frontend_names(), ["frontend"]),
+                **dict.fromkeys(self.csi_names(), ["csi", "client"]), "admin": ["admin"]}
+
     def _ensure_certificates(self):
-        roles = {**dict.fromkeys(self.replica_names(), "replica"), **dict.fromkeys(self.frontend_names(), "frontend"),
-                 **dict.fromkeys(self.csi_names(), "csi"), "admin": "admin"}
-        for name, role in roles.items():
+        for name, roles in self.certificate_roles().items():
             if all(os.path.exists(path) for path in self.tls_files(name)):
                 continue
             made = subprocess.run([os.path.join(CHECKOUT, "ops", "certs"), f"--dir={self.path('tls')}",
-                                   f"--name={name}", f"--role={role}", "--host=127.0.0.1"],
+                                   f"--name={name}", *(f"--role={role}" for role in roles), "--host=127.0.0.1"],
                                   text=True, capture_output=True)
             if made.returncode != 0:
                 raise Refused(made.stderr.strip())

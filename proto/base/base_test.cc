@@ -1,4 +1,6 @@
 #include <cerrno>
+#include <filesystem>
+#include <string>
 
 #include "gtest/gtest.h"
 #include "proto/base/crc32c.h"
@@ -6,6 +8,7 @@
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
 #include "proto/base/size.h"
+#include "proto/base/tls_files.h"
 
 namespace weir {
 namespace {
@@ -77,6 +80,14 @@ TEST(SizeTest, ReadsAndWritesWhatPeopleWrite) {
     EXPECT_FALSE(ParseSize(bad).ok()) << bad;
   }
 }
+
+TEST(TlsFilesTest, AreFoundFromAnotherFolderToo) {
+  const std::string here = std::filesystem::current_path().string();
+  EXPECT_EQ(Absolute({"own.pem", "tls/own.key", "/etc/weir/ca.pem"}),
+            (TlsFiles{here + "/own.pem", here + "/tls/own.key", "/etc/weir/ca.pem"}));
+}
+
+TEST(TlsFilesTest, ThatAreNotGivenStaySo) { EXPECT_FALSE(Absolute({}).given()); }
 
 }  // namespace
 }  // namespace weir

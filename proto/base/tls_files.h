@@ -16,6 +16,10 @@ struct TlsFiles {
   bool operator==(const TlsFiles& other) const = default;
 };
 
+// With absolute paths, for a process that leaves the folder in which they were given, or starts another one. Links
+// stay links: a certificate may be replaced by another link.
+TlsFiles Absolute(const TlsFiles& files);
+
 }  // namespace weir
 
 #endif  // WEIR_PROTO_BASE_TLS_FILES_H_

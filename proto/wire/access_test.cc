@@ -46,6 +46,15 @@ TEST(AccessTest, OnlyFrontendsAndAdminsGetAtAReplicasData) {
   }
 }
 
+TEST(AccessTest, ADriverReadsAndWritesOnlyIfItsCertificateIsAClientsToo) {
+  const Roles driver = RolesOf({"weir://csi/node1"}), node = RolesOf({"weir://csi/node1", "weir://client/node1"});
+  for (const char* name : {"Io", "Read", "Write", "WriteZeroes", "Discard", "Barrier", "Flush"}) {
+    const Roles allowed = Allowed(absl::StrCat("/weir.v1.VolumeService/", name));
+    EXPECT_EQ(allowed & driver, 0u) << name;
+    EXPECT_NE(allowed & node, 0u) << name;
+  }
+}
+
 TEST(AccessTest, AFrontendIsForTheVolumesThatItsUrisName) {
   const VolumeGrant some = VolumeGrant::Of({"weir://frontend/fe1/volume/7", "weir://viewer/x",
                                             "weir://frontend/fe1/volume/18446744073709551615"});
