@@ -11,6 +11,7 @@
 #include "proto/base/errno.h"
 #include "proto/base/log.h"
 #include "proto/base/position.h"
+#include "proto/base/protocol.h"
 #include "proto/wire/status.h"
 
 namespace weir {
@@ -251,6 +252,7 @@ void RemoteVolume::Carry(Todo todo) {
   for (auto& [pending, result] : todo.finished) Finish(std::move(pending), std::move(result));
   if (todo.open != nullptr) {
     v1::VolumeOpen open;
+    open.set_protocol(kProtocol);
     open.set_volume(name_);
     open.set_client(client_id_);
     open.set_session(todo.session);

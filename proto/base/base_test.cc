@@ -2,11 +2,13 @@
 #include <filesystem>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "proto/base/crc32c.h"
 #include "proto/base/errno.h"
 #include "proto/base/payload.h"
 #include "proto/base/position.h"
+#include "proto/base/protocol.h"
 #include "proto/base/size.h"
 #include "proto/base/tls_files.h"
 
@@ -30,6 +32,27 @@ TEST(ErrnoTest, TheCodesThatTheProtocolNamesAreThose) {
   EXPECT_EQ(StatusToErrno(absl::UnknownError("")), EIO);
   EXPECT_NE(StatusToErrno(absl::FailedPreconditionError("")), ESTALE);
   EXPECT_EQ(StatusToErrno(absl::UnimplementedError("")), EOPNOTSUPP);
+}
+
+TEST(ProtocolTest, OneVersionApartTalksAndTwoDoNot) {
+  for (uint32_t theirs : {3u, 4u, 5u}) EXPECT_TRUE(CheckProtocol(4, theirs, "the replica").ok()) << theirs;
+  const absl::Status older = CheckProtocol(4, 2, "the replica");
+  EXPECT_EQ(older.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(older.message(), "the replica speaks version 2 of the protocol, this process version 4; they may be one apart: "
+                             "upgrade the replica, one version at a time");
+  const absl::Status newer = CheckProtocol(4, 6, "the replica");
+  EXPECT_EQ(newer.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(absl::EndsWith(newer.message(), "upgrade this one, one version at a time")) << newer;
+  EXPECT_FALSE(CheckProtocol(1, UINT32_MAX, "the replica").ok());
+}
+
+TEST(ProtocolTest, WhoDoesNotTellIsOfTheFirstVersion) {
+  EXPECT_TRUE(CheckProtocol(1, 0, "the frontend").ok());
+  EXPECT_TRUE(CheckProtocol(2, 0, "the frontend").ok());
+  EXPECT_FALSE(CheckProtocol(3, 0, "the frontend").ok());
+  EXPECT_TRUE(CheckProtocol(0, "the frontend").ok());
+  EXPECT_TRUE(CheckProtocol(kProtocol + 1, "the frontend").ok());
+  EXPECT_FALSE(CheckProtocol(kProtocol + 2, "the frontend").ok());
 }
 
 TEST(Crc32cTest, GivesTheStandardCheckValue) {

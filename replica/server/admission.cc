@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/errno.h"
+#include "proto/base/protocol.h"
 #include "proto/base/status_macros.h"
 
 namespace weir::replica {
@@ -30,6 +31,7 @@ absl::Status InvalidIo(const v1::Io& io, absl::string_view why) {
 
 absl::Status CheckIdentity(const store::Identity& ours, const v1::Fence& fence,
                            Acquaintance acquaintance) {
+  RETURN_IF_ERROR(CheckProtocol(fence.protocol(), "the frontend"));
   if (fence.cluster_id().empty()) {
     return absl::InvalidArgumentError("fence.cluster_id is missing");
   }

@@ -32,8 +32,8 @@ enum class Acquaintance {
   kProcess,   // steps of a takeover and of a join: what was sealed is what is meant
 };
 
-// Cluster, store and incarnation. INVALID_ARGUMENT: a field is missing;
-// FAILED_PRECONDITION: it names another cluster or store; ABORTED with
+// Protocol, cluster, store and incarnation. INVALID_ARGUMENT: a field is missing;
+// FAILED_PRECONDITION: its version is too far from ours, or it names another cluster or store; ABORTED with
 // kProcess, else FAILED_PRECONDITION: another incarnation.
 absl::Status CheckIdentity(const store::Identity& ours, const v1::Fence& fence,
                            Acquaintance acquaintance);

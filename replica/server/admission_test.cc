@@ -55,6 +55,11 @@ TEST(AdmissionTest, OnlyWhoKnowsWhomItSpeaksToGetsIn) {
   for (const Case& c : cases) {
     EXPECT_EQ(CheckIdentity(kOurs, c.fence, c.acquaintance).code(), c.code) << c.name;
   }
+  for (const auto& [protocol, code] : {std::pair(1u, kOk), std::pair(2u, kOk), std::pair(3u, kPrecondition)}) {
+    v1::Fence fence = FenceOf("cluster-a", "store-a", 7);
+    fence.set_protocol(protocol);
+    EXPECT_EQ(CheckIdentity(kOurs, fence, kStranger).code(), code) << protocol;
+  }
   const store::Identity unbound = {"store-a", "", 1, 7};
   EXPECT_TRUE(CheckIdentity(unbound, FenceOf("any", "", 0), kStranger).ok());
 }

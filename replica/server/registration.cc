@@ -8,6 +8,7 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "proto/base/log.h"
+#include "proto/base/protocol.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/status.h"
 #include "replica/server/metrics.h"
@@ -59,6 +60,7 @@ v1::RegisterRequest Registration::Request(absl::Duration lease) const {
   const ServerOptions& options = replica_->options();
   const store::Identity identity = replica_->store().identity();
   v1::RegisterRequest request;
+  request.set_protocol(kProtocol);
   request.set_name(options.name);
   request.set_address(address_);
   request.set_cluster_id(identity.cluster_id);

@@ -242,8 +242,7 @@ absl::Status JoinRunner::Finish(const engine::RunJoinStep& step) {
 }
 
 v1::Fence JoinRunner::FenceOf(const engine::TargetConfig& target, uint64_t incarnation) const {
-  v1::Fence fence;
-  fence.set_cluster_id(config_.cluster_id);
+  v1::Fence fence = NewFence(config_.cluster_id);
   fence.set_volume_id(config_.volume_id);
   fence.set_store_id(target.store_id);
   fence.set_incarnation(incarnation);

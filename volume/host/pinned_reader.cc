@@ -8,6 +8,7 @@
 #include "proto/base/crc32c.h"
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
+#include "volume/host/volume_record.h"
 
 namespace weir::host {
 namespace {
@@ -49,7 +50,7 @@ PinnedReader::PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& re
       Replica& replica = replicas_.emplace_back();
       replica.client = std::make_unique<ReplicaClient>(
           member.replica(), known.ok() ? known->record.address() : member.address(), cancellation);
-      replica.fence.set_cluster_id(catalog->cluster_id());
+      replica.fence = NewFence(catalog->cluster_id());
       replica.fence.set_volume_id(record.id());
       replica.fence.set_store_id(member.store_id());
       replica.in_sync = in_sync;

@@ -29,8 +29,7 @@ constexpr uint64_t kVolumeBytesMax = uint64_t{1} << 56;  // what replicas take
 
 v1::Fence FenceOf(const v1::VolumeRecord& record, const v1::Member& member,
                   const std::string& cluster_id) {
-  v1::Fence fence;
-  fence.set_cluster_id(cluster_id);
+  v1::Fence fence = NewFence(cluster_id);
   fence.set_volume_id(record.id());
   fence.set_store_id(member.store_id());
   fence.set_epoch(record.epoch());

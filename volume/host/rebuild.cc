@@ -321,7 +321,7 @@ absl::StatusOr<Epoch> FenceWhoServed(const std::string& cluster_id, const std::v
   const Epoch fence = promised + engine::kEpochsSkipped / 2;
   for (const AnsweredReplica* replica : having) {
     v1::SealRequest request;
-    request.mutable_fence()->set_cluster_id(cluster_id);
+    *request.mutable_fence() = NewFence(cluster_id);
     request.mutable_fence()->set_store_id(replica->answer.store_id());
     request.mutable_fence()->set_volume_id(volume_id);
     request.mutable_fence()->set_epoch(fence);

@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "proto/base/protocol.h"
+#include "proto/base/status_macros.h"
 
 namespace weir::host {
 namespace {
@@ -20,6 +22,7 @@ absl::Status Refuse(const v1::RegisterRequest& request, const std::string& why) 
 }
 
 absl::Status CheckShape(const v1::RegisterRequest& request) {
+  RETURN_IF_ERROR(CheckProtocol(request.protocol(), "the replica"));
   const bool good = !request.name().empty() && request.name().size() <= 63 &&
                     !request.address().empty() && request.address().size() <= 255 &&
                     !request.store_id().empty() && request.store_id().size() <= 64 &&

@@ -64,6 +64,8 @@ TEST(RegistrationTest, RefusesWhoIsNotWhatItSays) {
        "is that of another process"},
       {"a new disk, once the old process is gone",
        [](auto& r) { r.set_store_id("s2"), r.set_incarnation(102), r.set_generation(1); }, gone, ""},
+      {"of the next version", [](auto& r) { r.set_protocol(2); }, alive, ""},
+      {"of the one after", [](auto& r) { r.set_protocol(3); }, alive, "the replica speaks version 3"},
       {"an older copy", [](auto& r) { r.set_generation(4), r.set_incarnation(102); }, gone, "an older copy"},
       {"an older copy that was started as often", [](auto& r) { r.set_incarnation(102); }, gone, "an older copy"},
       {"another replica", [](auto& r) { r.set_name("r2"), r.set_store_id("s2"); }, alive, ""},

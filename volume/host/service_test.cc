@@ -224,6 +224,11 @@ TEST_F(ServiceTest, MalformedStreamsEndWithAClearStatus) {
   v1::VolumeIoFrame frame;
   EXPECT_EQ(EndOf(frame).error_code(), grpc::StatusCode::INVALID_ARGUMENT)
       << "no open";
+  frame.mutable_open()->set_volume("demo");
+  frame.mutable_open()->set_protocol(3);
+  EXPECT_EQ(EndOf(frame).error_code(), grpc::StatusCode::FAILED_PRECONDITION)
+      << "two versions ahead";
+  frame.mutable_open()->clear_protocol();
   frame.mutable_open()->set_volume("nowhere");
   EXPECT_EQ(EndOf(frame).error_code(), grpc::StatusCode::NOT_FOUND);
   frame.mutable_open()->set_volume("demo");

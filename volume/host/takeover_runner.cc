@@ -91,8 +91,7 @@ void TakeoverRunner::Commit(const engine::CommitRecord& commit) {
 }
 
 v1::Fence TakeoverRunner::FenceOf(uint32_t member, uint64_t incarnation) const {
-  v1::Fence fence;
-  fence.set_cluster_id(config_.cluster_id);
+  v1::Fence fence = NewFence(config_.cluster_id);
   fence.set_volume_id(holder_->record().id());
   fence.set_store_id(
       holder_->record().members(static_cast<int>(member)).store_id());

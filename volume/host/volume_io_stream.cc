@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "proto/base/position.h"
+#include "proto/base/protocol.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/frame.h"
 #include "proto/wire/status.h"
@@ -121,6 +122,7 @@ absl::Status VolumeIoStream::TakeFrame() {
 }
 
 absl::Status VolumeIoStream::Open(const v1::VolumeOpen& open) {
+  if (open.protocol() != 0) RETURN_IF_ERROR(CheckProtocol(open.protocol(), "the client"));
   ASSIGN_OR_RETURN(std::shared_ptr<HostedVolume> volume, find_(open.volume()));
   if (!open.client().empty()) {
     RETURN_IF_ERROR(sessions_->Open(

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/base/position.h"
+#include "proto/base/protocol.h"
 
 namespace weir::host {
 namespace {
@@ -237,8 +238,16 @@ v1::VolumeRecord WithFloor(v1::VolumeRecord record, const std::vector<Position>&
   return record;
 }
 
+v1::Fence NewFence(const std::string& cluster_id) {
+  v1::Fence fence;
+  fence.set_protocol(kProtocol);
+  fence.set_cluster_id(cluster_id);
+  return fence;
+}
+
 v1::KeepRecordRequest CopyOf(const v1::VolumeRecord& record, uint64_t revision, uint32_t epoch) {
   v1::KeepRecordRequest keep;
+  *keep.mutable_fence() = NewFence("");
   keep.mutable_fence()->set_volume_id(record.id());
   keep.mutable_fence()->set_epoch(epoch);
   keep.set_revision(revision);

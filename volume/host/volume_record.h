@@ -75,7 +75,10 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
 v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
                               const engine::TakeoverRecord& takeover);
 
-// What gives a replica its copy of the record; the store is still to be named.
+// How each fence begins.
+v1::Fence NewFence(const std::string& cluster_id);
+
+// What gives a replica its copy of the record; cluster and store are still to be named.
 v1::KeepRecordRequest CopyOf(const v1::VolumeRecord& record, uint64_t revision, uint32_t epoch);
 
 // The table of the record's members.

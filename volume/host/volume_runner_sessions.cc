@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "volume/host/clock.h"
+#include "volume/host/volume_record.h"
 #include "volume/host/volume_runner.h"
 
 namespace weir::host {
@@ -66,7 +67,7 @@ TargetSession::Config VolumeRunner::SessionConfig(const engine::TargetConfig& ta
   config.tracer = tracer_;
   config.slow_log = slow_log_;
   v1::Fence* fence = config.hello.mutable_fence();
-  fence->set_cluster_id(config_.cluster_id);
+  *fence = NewFence(config_.cluster_id);
   fence->set_volume_id(config_.id);
   fence->set_store_id(target.store_id);
   fence->set_epoch(config_.engine.epoch);
