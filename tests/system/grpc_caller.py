@@ -43,19 +43,29 @@ class Caller:
         self.close()
         self.channel = grpc.insecure_channel(self.endpoint)
 
-    def __getattr__(self, name):
+    def _method(self, name):
         service, method = self.services[name]
         request_type = getattr(self.messages, method.input_type.name)
         response_type = getattr(self.messages, method.output_type.name)
+        return request_type, self.channel.unary_unary(
+            f"/{service}/{name}", request_serializer=request_type.SerializeToString,
+            response_deserializer=response_type.FromString)
+
+    def __getattr__(self, name):
+        if name not in self.services:
+            raise AttributeError(name)
 
         def call(timeout=60, **fields):
-            made = self.channel.unary_unary(
-                f"/{service}/{name}", request_serializer=request_type.SerializeToString,
-                response_deserializer=response_type.FromString)
+            request_type, made = self._method(name)
             # As kubelet and the sidecars do, a server that is just being started is waited for.
             return made(request_type(**fields), timeout=timeout, wait_for_ready=True)
 
         return call
+
+    def start_call(self, name, timeout=60, **fields):
+        """A call under way: its code() and result() wait for its end."""
+        request_type, made = self._method(name)
+        return made.future(request_type(**fields), timeout=timeout, wait_for_ready=True)
 
     def code(self, method, /, **fields):
         """With what the call ends, and what it says."""
