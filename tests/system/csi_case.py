@@ -138,3 +138,17 @@ class CsiCase(unittest.TestCase):
         self.driver.NodeUnpublishVolume(volume_id=volume, target_path=self.path("target"))
         self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
         self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
+
+
+class TwoNodesCase(CsiCase):
+    """With a second node, whose driver is `other`."""
+
+    up_flags = ("--csi", "--size=64MiB", "--catalog=etcd", "--frontends=2")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        endpoints = dict(e.split("=", 1) for e in cls.cluster.env["CSI_ENDPOINTS"].split())
+        cls.other = Driver(endpoints["csi2"])
+        cls.addClassCleanup(cls.other.close)
+        cls.other_node = cls.other.NodeGetInfo().node_id

@@ -115,7 +115,7 @@ class SpaceTest(SpaceCase):
 class SpaceRebuildTest(SpaceCase):
     """A rebuild so slow, beside a client, that all of it happens while a replica is joining."""
 
-    up_flags = ("--size=512MiB", "--volume-flags=--join_bytes_per_second=1MiB")
+    up_flags = ("--size=512MiB", "--volume-flags=--join_bytes_per_second=256KiB")
 
     def keep_writing(self, device):
         """A client that is always there: the limit is for the time beside one."""
