@@ -104,9 +104,13 @@ absl::Status Controller::Create(const v1csi::CreateVolumeRequest& request, absl:
   if (!found.ok() && !absl::IsNotFound(found.status())) return found.status();
   if (found.ok()) {
     RETURN_IF_ERROR(CheckSame(*found, request, wanted.uses, wanted.parameters));
-    if (found->state() == "DELETING") {
-      return absl::AbortedError(absl::StrCat("volume ", wanted.name, " is being deleted; try again when it is gone"));
+    // One that no node can meet is another requirement than it was made with.
+    const absl::Status placed = CheckTopology(request.accessibility_requirements(), deadline);
+    if (absl::IsResourceExhausted(placed)) {
+      return absl::AlreadyExistsError(absl::StrCat("volume ", wanted.name, " exists, and ", placed.message()));
     }
+    RETURN_IF_ERROR(placed);
+    RETURN_IF_ERROR(CheckNotBeingDeleted(*found));
     if (found->state() != "CREATING") {
       *volume = Describe(*found);
       return absl::OkStatus();
@@ -127,6 +131,9 @@ absl::Status Controller::Create(const v1csi::CreateVolumeRequest& request, absl:
 
 absl::StatusOr<Controller::Source> Controller::FindSource(const SnapshotName& name, absl::Time deadline) {
   ASSIGN_OR_RETURN(const v1::Volume volume, Find(name.volume, deadline));
+  // Not to be tried again, unlike other calls for one: it is no source any more.
+  const absl::Status stays = CheckNotBeingDeleted(volume);
+  if (!stays.ok()) return absl::InvalidArgumentError(stays.message());
   Source source;
   source.size_bytes = volume.size_bytes();
   if (!name.snapshot.empty()) {

@@ -27,6 +27,7 @@ absl::Status Controller::Expand(const v1csi::ControllerExpandVolumeRequest& requ
   ASSIGN_OR_RETURN(const uint64_t wanted, SizeFor(request.capacity_range(), {}, 0));
   ASSIGN_OR_RETURN(const Operations::Held held, operations_.Begin(id));
   ASSIGN_OR_RETURN(const v1::Volume volume, Find(id, deadline));
+  RETURN_IF_ERROR(CheckNotBeingDeleted(volume));
   uint64_t size_bytes = volume.size_bytes();
   const int64_t limit = request.capacity_range().limit_bytes();
   if (limit > 0 && size_bytes > static_cast<uint64_t>(limit)) {

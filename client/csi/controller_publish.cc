@@ -41,6 +41,7 @@ absl::Status Controller::Publish(const v1csi::ControllerPublishVolumeRequest& re
   ASSIGN_OR_RETURN(const Operations::Held held, operations_.Begin(id));
   ASSIGN_OR_RETURN(const v1::Volume volume, Find(id, deadline));
   ASSIGN_OR_RETURN(const v1::FrontendSummary frontend, frontends_->OfNode(node, deadline));
+  RETURN_IF_ERROR(CheckNotBeingDeleted(volume));
 
   const bool read_only = request.readonly() || use->reads_only();
   const std::string published = PublishedText(*use, read_only);

@@ -82,6 +82,7 @@ absl::Status Controller::TakeSnapshot(const v1csi::CreateSnapshotRequest& reques
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const v1::Volume volume, Find(id, deadline));
+  RETURN_IF_ERROR(CheckNotBeingDeleted(volume));
   v1::CreateSnapshotRequest take;
   take.set_volume(id);
   take.set_name(name);

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 #include "absl/algorithm/container.h"
@@ -36,6 +37,16 @@ absl::Status GiveOne(const std::string& path, gid_t group) {
     return absl::InternalError(absl::StrCat("cannot open ", path, " to group ", group, ": ", std::strerror(errno)));
   }
   return absl::OkStatus();
+}
+
+// The first number that stands behind `word`.
+std::optional<uint64_t> NumberAfter(absl::string_view text, absl::string_view word) {
+  const size_t at = text.find(word);
+  if (at == absl::string_view::npos) return std::nullopt;
+  absl::string_view digits = absl::StripLeadingAsciiWhitespace(text.substr(at + word.size()));
+  digits = digits.substr(0, digits.find_first_not_of("0123456789"));
+  uint64_t number = 0;
+  return absl::SimpleAtoi(digits, &number) ? std::optional<uint64_t>(number) : std::nullopt;
 }
 
 }  // namespace
@@ -104,6 +115,19 @@ absl::Status GrowFileSystem(const std::string& device, const std::string& mount_
   return absl::FailedPreconditionError(absl::StrCat(
       "the file system cannot grow while it is mounted, it will when it is staged next: ",
       CommandError(resize, result).message()));
+}
+
+absl::StatusOr<uint64_t> FileSystemBytes(const std::string& device, const std::string& mount_point,
+                                         const std::string& fs_type, absl::Time deadline) {
+  const bool xfs = fs_type == "xfs";
+  // -n: only say how it is. Its first line with "bsize=" is that of the data.
+  const std::vector<std::string> show =
+      xfs ? std::vector<std::string>{"xfs_growfs", "-n", mount_point} : std::vector<std::string>{"dumpe2fs", "-h", device};
+  ASSIGN_OR_RETURN(const std::string said, RunOrFail(show, deadline));
+  const std::optional<uint64_t> block_bytes = NumberAfter(said, xfs ? "bsize=" : "Block size:");
+  const std::optional<uint64_t> blocks = NumberAfter(said, xfs ? "blocks=" : "Block count:");
+  if (block_bytes.has_value() && blocks.has_value()) return *block_bytes * *blocks;
+  return absl::InternalError(absl::StrCat(show[0], " does not say how large the file system on ", device, " is"));
 }
 
 absl::Status GrowUnmounted(const std::string& device, absl::Time deadline) {

@@ -4,6 +4,7 @@
 #ifndef WEIR_CLIENT_CSI_FILE_SYSTEM_H_
 #define WEIR_CLIENT_CSI_FILE_SYSTEM_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,10 @@ absl::Status MountFileSystem(const std::string& device, const std::string& mount
 // ext4 the kernel wants CAP_SYS_RESOURCE, which a container may lack.
 absl::Status GrowFileSystem(const std::string& device, const std::string& mount_point, const std::string& fs_type,
                             absl::Time deadline);
+
+// How many bytes of its device a mounted file system uses.
+absl::StatusOr<uint64_t> FileSystemBytes(const std::string& device, const std::string& mount_point,
+                                         const std::string& fs_type, absl::Time deadline);
 
 // As GrowFileSystem, for an ext4 that is not mounted. Takes as long as looking at all of it.
 absl::Status GrowUnmounted(const std::string& device, absl::Time deadline);

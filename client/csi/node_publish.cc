@@ -230,14 +230,19 @@ absl::Status Node::Expand(const v1csi::NodeExpandVolumeRequest& request, absl::T
   for (const std::string& twin : LoopDevicesOn(staged->device.path)) {
     RETURN_IF_ERROR(RunOrFail({"losetup", "-c", twin}, deadline).status());
   }
-  ASSIGN_OR_RETURN(const uint64_t bytes, BytesOfDevice(staged->device.path));
-  if (bytes < static_cast<uint64_t>(std::max<int64_t>(0, request.capacity_range().required_bytes()))) {
+  ASSIGN_OR_RETURN(uint64_t bytes, BytesOfDevice(staged->device.path));
+  const uint64_t required = static_cast<uint64_t>(std::max<int64_t>(0, request.capacity_range().required_bytes()));
+  if (bytes < required) {
     return absl::OutOfRangeError(absl::StrCat("volume ", id, " has ", bytes, " bytes: ControllerExpandVolume comes first"));
   }
-  if (!staged->block()) {
-    if (mount->read_only_super) {
+  if (!staged->block() && mount->read_only_super) {
+    ASSIGN_OR_RETURN(const uint64_t used,
+                     FileSystemBytes(staged->device.path, mount->mount_point, mount->fs_type, deadline));
+    if (used < (required > 0 ? required : bytes)) {
       return absl::FailedPreconditionError(absl::StrCat("volume ", id, " is mounted read-only: its file system cannot grow"));
     }
+    bytes = used;
+  } else if (!staged->block()) {
     RETURN_IF_ERROR(GrowFileSystem(staged->device.path, mount->mount_point, mount->fs_type, deadline));
   }
   response->set_capacity_bytes(static_cast<int64_t>(bytes));

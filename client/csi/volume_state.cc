@@ -23,6 +23,11 @@ std::string AttributeOf(const v1::Volume& volume, const char* name) {
   return found == volume.attributes().end() ? "" : found->second;
 }
 
+absl::Status CheckNotBeingDeleted(const v1::Volume& volume) {
+  if (volume.state() != "DELETING") return absl::OkStatus();
+  return absl::AbortedError(absl::StrCat("volume ", volume.name(), " is being deleted; try again when it is gone"));
+}
+
 std::string KindsText(const std::vector<Use>& uses) {
   std::set<std::string> kinds;
   for (const Use& use : uses) kinds.insert(use.kind());

@@ -49,6 +49,9 @@ std::string PublishedText(const Use& use, bool read_only);
 // The volume for callers, without its status.
 v1csi::Volume Describe(const v1::Volume& volume);
 
+// ABORTED: a deletion is under way, perhaps one that waits for a replica that is away; nothing else may begin.
+absl::Status CheckNotBeingDeleted(const v1::Volume& volume);
+
 // Whether somebody should look at it, and why.
 v1csi::VolumeCondition ConditionOf(const v1::Volume& volume);
 

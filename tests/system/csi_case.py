@@ -2,17 +2,56 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 import unittest
 
 import harness
-from csi_driver import MIB, Driver, block, loop_devices, mounts, pb
+from csi_driver import MIB, Driver, block, loop_devices, mounts, pb, processes
 
 SIZE = 64 * MIB
 
 
 def size_range(required=SIZE, limit=0):
     return pb.CapacityRange(required_bytes=required, limit_bytes=limit)
+
+
+class OwnDriver(Driver):
+    """A driver beside the cluster's, with flags and an environment of its own, below a folder of the test's."""
+
+    def __init__(self, cluster, folder, *flags, **environment):
+        os.makedirs(folder)
+        self.folder = folder
+        self.log = os.path.join(folder, "driver.log")
+        self.state_dir = os.path.join(folder, "state")
+        self.argv = [os.path.join(cluster.env["BIN"], "weir-csi"), f"--endpoint=unix:{folder}/csi.sock", "--node-id=volume",
+                     f"--state-dir={self.state_dir}", f"--frontends={cluster.env['VOLUME_ADDR']}", *flags]
+        self.environment = environment
+        super().__init__(f"unix:{folder}/csi.sock")
+        self.start()
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, env={**os.environ, **self.environment})
+        self.reconnect()
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+
+    def end(self):
+        """It, and what it would leave for the next driver."""
+        self.close()
+        self.kill9()
+
+    def text(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+    def leftovers(self):
+        """Loop devices, mounts, processes, and files where it attaches devices."""
+        files = [os.path.join(root, name) for root, folders, names in os.walk(self.state_dir) for name in folders + names]
+        return loop_devices(self.folder) + mounts(self.folder) + processes(self.state_dir + "/") + files
 
 
 class CsiCase(unittest.TestCase):
@@ -39,9 +78,17 @@ class CsiCase(unittest.TestCase):
         self.driver.reconnect()
 
     def no_leftovers(self):
-        left = (mounts(self.folder), loop_devices(self.cluster.dir), mounts(os.path.join(self.cluster.dir, "csi")))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        left = (mounts(self.folder), loop_devices(self.cluster.dir) + loop_devices(self.folder),
+                mounts(os.path.join(self.cluster.dir, "csi")))
+        # Never through what is mounted still.
+        if not left[0]:
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.assertEqual(left, ([], [], []))
+
+    def own_driver(self, *flags, **environment):
+        driver = OwnDriver(self.cluster, tempfile.mkdtemp(prefix="driver-", dir=self.folder) + "/d", *flags, **environment)
+        self.addCleanup(driver.end)
+        return driver
 
     def assert_code(self, wanted, method, /, **fields):
         code, said = self.driver.code(method, **fields)
@@ -91,3 +138,17 @@ class CsiCase(unittest.TestCase):
         self.driver.NodeUnpublishVolume(volume_id=volume, target_path=self.path("target"))
         self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
         self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
+
+
+class TwoNodesCase(CsiCase):
+    """With a second node, whose driver is `other`."""
+
+    up_flags = ("--csi", "--size=64MiB", "--catalog=etcd", "--frontends=2")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        endpoints = dict(e.split("=", 1) for e in cls.cluster.env["CSI_ENDPOINTS"].split())
+        cls.other = Driver(endpoints["csi2"])
+        cls.addClassCleanup(cls.other.close)
+        cls.other_node = cls.other.NodeGetInfo().node_id

@@ -1,33 +1,13 @@
 """A CSI driver as its callers see it: messages from our csi.proto, calls over its Unix socket."""
 
 import glob
-import importlib
-import os
 import subprocess
-import sys
-import tempfile
 
-import grpc
-
-from harness import ROOT, run
+from grpc_caller import OK, Caller, load_messages  # noqa: F401
 
 MIB = 1 << 20
-
-
-def _load_messages():
-    """csi_pb2, made by protoc for this process."""
-    with tempfile.TemporaryDirectory(prefix="weir-csi-pb-") as folder:
-        run("protoc", "-I", os.path.join(ROOT, "proto"), f"--python_out={folder}", "csi/v1/csi.proto")
-        sys.path.insert(0, os.path.join(folder, "csi", "v1"))
-        try:
-            return importlib.import_module("csi_pb2")
-        finally:
-            sys.path.pop(0)
-
-
-pb = _load_messages()
+pb = load_messages("csi.v1.csi_pb2", "csi/v1/csi.proto")
 Mode = pb.VolumeCapability.AccessMode
-OK = grpc.StatusCode.OK
 
 
 def block(mode=Mode.SINGLE_NODE_WRITER):
@@ -39,45 +19,9 @@ def mount(fs_type="ext4", mode=Mode.SINGLE_NODE_WRITER, flags=(), group=""):
     return pb.VolumeCapability(mount=volume, access_mode=Mode(mode=mode))
 
 
-class Driver:
-    """`driver.Method(field=value, ...)` is the response; an error is raised as grpc.RpcError."""
-
+class Driver(Caller):
     def __init__(self, endpoint):
-        self.endpoint = endpoint
-        self.channel = grpc.insecure_channel(endpoint)
-        self.services = {
-            method.name: (service.full_name, method)
-            for service in pb.DESCRIPTOR.services_by_name.values() for method in service.methods}
-
-    def close(self):
-        self.channel.close()
-
-    def reconnect(self):
-        """After the driver was killed: a call on the old connection would be lost."""
-        self.close()
-        self.channel = grpc.insecure_channel(self.endpoint)
-
-    def __getattr__(self, name):
-        service, method = self.services[name]
-        request_type = getattr(pb, method.input_type.name)
-        response_type = getattr(pb, method.output_type.name)
-
-        def call(timeout=60, **fields):
-            made = self.channel.unary_unary(
-                f"/{service}/{name}", request_serializer=request_type.SerializeToString,
-                response_deserializer=response_type.FromString)
-            # As kubelet and the sidecars do, a driver that is just being started is waited for.
-            return made(request_type(**fields), timeout=timeout, wait_for_ready=True)
-
-        return call
-
-    def code(self, method, /, **fields):
-        """With what the call ends, and what it says."""
-        try:
-            getattr(self, method)(**fields)
-            return OK, ""
-        except grpc.RpcError as error:
-            return error.code(), error.details()
+        super().__init__(endpoint, pb)
 
 
 def loop_devices(below):

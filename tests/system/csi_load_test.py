@@ -9,8 +9,8 @@ import unittest
 import grpc
 
 import harness
-from csi_case import CsiCase
-from csi_driver import Driver, block, fio, loop_devices, mount
+from csi_case import CsiCase, TwoNodesCase
+from csi_driver import block, fio, loop_devices, mount
 from harness import wait_until
 from mounted import why_no_block_device
 
@@ -80,17 +80,7 @@ class CsiLoadTest(CsiCase):
 
 
 @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
-class CsiMoveTest(CsiCase):
-    up_flags = ("--csi", "--size=64MiB", "--catalog=etcd", "--frontends=2")
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        endpoints = dict(e.split("=", 1) for e in cls.cluster.env["CSI_ENDPOINTS"].split())
-        cls.other = Driver(endpoints["csi2"])
-        cls.addClassCleanup(cls.other.close)
-        cls.other_node = cls.other.NodeGetInfo().node_id
-
+class CsiMoveTest(TwoNodesCase):
     def start_on_first(self, name):
         volume, target = self.use(name, mount())
         with open(os.path.join(target, "kept"), "w") as f:

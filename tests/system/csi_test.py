@@ -177,7 +177,14 @@ class CsiCreateTest(CsiCase):
 
     def test_a_place_where_a_node_is_will_do(self):
         places = [pb.Topology(segments={"csi.weir.dev/zone": zone}) for zone in ("elsewhere", "a")]
-        self.create("placed", accessibility_requirements=pb.TopologyRequirement(requisite=places, preferred=places[1:]))
+        both = pb.TopologyRequirement(requisite=places, preferred=places[1:])
+        volume = self.create("placed", accessibility_requirements=both)
+        # The same name: what it can meet too is the same volume, what it cannot is another.
+        one = dict(name="placed", capacity_range=size_range(), volume_capabilities=[block()])
+        for same in (both, pb.TopologyRequirement(requisite=places[1:]), None):
+            self.assertEqual(self.driver.CreateVolume(accessibility_requirements=same, **one).volume.volume_id, volume)
+        self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", accessibility_requirements=pb.TopologyRequirement(requisite=places[:1]),
+                         **one)
 
     def test_many_at_once_make_one_volume(self):
         fields = dict(name="raced", capacity_range=size_range(), volume_capabilities=[block()])
@@ -310,6 +317,49 @@ class CsiSnapshotTest(CsiCase):
             token = page.next_token
         self.assertEqual(pages, sorted(made))
         self.assert_code(Code.ABORTED, "ListSnapshots", starting_token="invalid-token")
+        self.assert_code(Code.INVALID_ARGUMENT, "ListSnapshots", max_entries=-1)
+
+    def test_a_snapshot_outlives_what_was_made_from_it(self):
+        volume = self.create("parent")
+        made = self.snapshot("used", volume)
+        copy = self.create("child", volume_content_source=from_snapshot(made.snapshot_id))
+        said = self.assert_code(Code.FAILED_PRECONDITION, "DeleteSnapshot", snapshot_id=made.snapshot_id)
+        self.assertIn("child", said)
+        # Nothing has changed: it is there, and more can be made from it.
+        self.assertEqual(self.driver.GetSnapshot(snapshot_id=made.snapshot_id).snapshot, made)
+        second = self.create("second-child", volume_content_source=from_snapshot(made.snapshot_id))
+        for child in (copy, second):
+            self.driver.DeleteVolume(volume_id=child)
+        self.driver.DeleteSnapshot(snapshot_id=made.snapshot_id)
+        self.assertEqual(len(self.driver.ListSnapshots(source_volume_id=volume).entries), 0)
+
+    def test_of_a_volume_that_is_being_deleted_nothing_is_made_and_its_deletion_goes_on(self):
+        volume = self.create("going")
+        self.cluster.kill9("replica2")
+        try:
+            for _ in range(2):
+                said = self.assert_code(Code.UNAVAILABLE, "DeleteVolume", volume_id=volume)
+                self.assertIn("replica2", said)
+            one = dict(capacity_range=size_range(), volume_capabilities=[block()])
+            for method, wanted, fields in (
+                    ("CreateSnapshot", Code.ABORTED, dict(name="late", source_volume_id=volume)),
+                    ("CreateVolume", Code.INVALID_ARGUMENT,
+                     dict(one, name="late", volume_content_source=from_volume(volume))),
+                    ("CreateVolume", Code.ABORTED, dict(one, name="going")),
+                    ("ControllerPublishVolume", Code.ABORTED,
+                     dict(volume_id=volume, node_id=self.node, volume_capability=block())),
+                    ("ControllerExpandVolume", Code.ABORTED,
+                     dict(volume_id=volume, capacity_range=size_range(2 * SIZE)))):
+                with self.subTest(method=method, name=fields.get("name")):
+                    self.assertIn("being deleted", self.assert_code(wanted, method, **fields))
+            status = self.driver.ControllerGetVolume(volume_id=volume).status
+            self.assertEqual((list(status.published_node_ids), status.volume_condition.abnormal), ([], True))
+        finally:
+            self.cluster.ops("start", "replica2")
+        wait_until(lambda: self.driver.code("DeleteVolume", volume_id=volume)[0] == OK, 30, "it is deleted")
+        self.assert_code(Code.NOT_FOUND, "CreateSnapshot", name="late", source_volume_id=volume)
+        self.assertEqual([e.volume.volume_id for e in self.driver.ListVolumes().entries], ["demo"])
+        self.assertEqual(len(self.driver.ListSnapshots().entries), 0)
 
     def test_a_volume_made_from_another_is_refused_where_it_cannot_be(self):
         volume = self.create("source")
@@ -365,6 +415,92 @@ class CsiPublishTest(CsiCase):
         self.assertEqual(self.publish_to_node(volume, block()), context)
         self.assert_code(Code.ALREADY_EXISTS, "CreateVolume", name="kept", capacity_range=size_range(),
                          volume_capabilities=[block()])
+
+
+    def test_a_node_has_no_more_volumes_than_it_may(self):
+        limited = self.own_driver("--mode=all", "--max-volumes=2")
+        self.assertEqual(limited.NodeGetInfo().max_volumes_per_node, 2)
+        volumes = [self.create(f"many-{i}") for i in range(3)]
+        fields = [dict(volume_id=v, node_id=self.node, volume_capability=block()) for v in volumes]
+        for one in fields[:2]:
+            limited.ControllerPublishVolume(**one)
+        code, said = limited.code("ControllerPublishVolume", **fields[2])
+        self.assertEqual(code, Code.RESOURCE_EXHAUSTED, said)
+        self.assertIn(self.node, said)
+        self.assertFalse(self.driver.ControllerGetVolume(volume_id=volumes[2]).status.published_node_ids, "nothing is half-published")
+        # One that is there already is not one more.
+        limited.ControllerPublishVolume(**fields[0])
+        limited.ControllerUnpublishVolume(volume_id=volumes[0], node_id=self.node)
+        limited.ControllerPublishVolume(**fields[2])
+
+
+class CsiModeTest(CsiCase):
+    """What a driver of one mode does not serve is UNIMPLEMENTED; who it is it says in any."""
+
+    def calls_of(self, service):
+        (found,) = (s for s in pb.DESCRIPTOR.services_by_name.values() if s.name == service)
+        return [method.name for method in found.methods]
+
+    def test_a_controller_and_a_node_serve_each_its_own_and_none_of_the_others(self):
+        plain = self.driver.GetPluginInfo(), self.driver.GetPluginCapabilities(), self.driver.Probe()
+        for mode, own, others in (("controller", "Controller", "Node"), ("node", "Node", "Controller")):
+            driver = self.own_driver(f"--mode={mode}")
+            self.assertEqual((driver.GetPluginInfo(), driver.GetPluginCapabilities(), driver.Probe()), plain)
+            for method in self.calls_of(others):
+                with self.subTest(mode=mode, method=method):
+                    self.assertEqual(driver.code(method)[0], Code.UNIMPLEMENTED)
+            for method in self.calls_of(own):
+                with self.subTest(mode=mode, method=method):
+                    # Asked for nothing, each says what is missing, or answers.
+                    missing = {OK, Code.INVALID_ARGUMENT} if method != "ControllerModifyVolume" else {Code.UNIMPLEMENTED}
+                    self.assertIn(driver.code(method)[0], missing)
+
+
+@unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
+class CsiSecretsTest(CsiCase):
+    """Weir wants no secrets; those that a class names come all the same, in good calls and in bad ones."""
+
+    def test_secrets_are_in_no_log_no_message_and_no_attribute(self):
+        secret = "hunter2-" + os.urandom(8).hex()
+        secrets = {f"key-{secret}": f"value-{secret}"}
+        capability = mount()
+        said = []
+
+        def call(method, **fields):
+            said.append(self.driver.code(method, secrets=secrets, **fields))
+            return said[-1][0]
+
+        volume = self.create("secret", capability, secrets=secrets)
+        ids = dict(volume_id=volume)
+        one = dict(capacity_range=size_range(), volume_capabilities=[capability])
+        self.assertEqual(call("CreateVolume", name="secret", **one), OK)
+        self.assertEqual(call("CreateVolume", name="secret", parameters={"replicas": "1"}, **one), Code.ALREADY_EXISTS)
+        self.assertEqual(call("CreateVolume", name="s", parameters={"color": "red"}, **one), Code.INVALID_ARGUMENT)
+        self.assertEqual(call("ControllerPublishVolume", node_id="absent", volume_capability=capability, **ids), Code.NOT_FOUND)
+        context = self.publish_to_node(volume, capability)
+        there = dict(ids, publish_context=context, volume_capability=capability, staging_target_path=self.path("staging"))
+        self.assertEqual(call("NodeStageVolume", **there), Code.FAILED_PRECONDITION)
+        self.stage(volume, capability, context, secrets=secrets)
+        self.assertEqual(call("NodePublishVolume", target_path=self.path("absent/target"), **there), Code.FAILED_PRECONDITION)
+        self.assertEqual(call("NodePublishVolume", target_path=self.path("target"), **there), OK)
+        self.addCleanup(self.driver.NodeUnpublishVolume, target_path=self.path("target"), **ids)
+        self.assertEqual(call("ControllerExpandVolume", capacity_range=size_range(1, MIB), **ids), Code.OUT_OF_RANGE)
+        self.assertEqual(call("NodeExpandVolume", volume_path=self.path("target"), capacity_range=size_range(2 * SIZE), **ids),
+                         Code.OUT_OF_RANGE)
+        self.assertEqual(call("CreateSnapshot", name="s", source_volume_id=volume), OK)
+        self.assertEqual(call("CreateSnapshot", name="s", source_volume_id="absent"), Code.ALREADY_EXISTS)
+        self.assertEqual(call("DeleteSnapshot", snapshot_id=f"{volume}@s"), OK)
+        self.assertEqual(call("DeleteVolume", **ids), Code.FAILED_PRECONDITION)
+        logs = self.cluster.log("csi")
+        self.assertIn("NodeStageVolume done", logs, "the log is there to be looked at")
+        for root, _folders, names in os.walk(os.path.join(self.cluster.dir, "csi-state")):
+            for name in names:
+                if name == "log":
+                    with open(os.path.join(root, name)) as f:
+                        logs += f.read()
+        logs += self.cluster.log("volume") + self.cluster.metrics("csi")
+        logs += self.cluster.weirctl("volume", "show", volume, "--output=json").stdout + str(said)
+        self.assertNotIn(secret, logs)
 
 
 @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
@@ -524,6 +660,83 @@ class CsiNodeTest(CsiCase):
         context = self.publish_to_node(empty, mount(), readonly=True)
         self.assert_code(Code.FAILED_PRECONDITION, "NodeStageVolume", volume_id=empty, publish_context=context,
                          staging_target_path=self.path("staging"), volume_capability=mount())
+
+    def test_a_volume_for_one_reader_is_read_and_never_written(self):
+        for make in (mount, block):
+            with self.subTest(make.__name__):
+                volume, target = self.use(f"reader-{make.__name__}", make())
+                file = target if make is block else os.path.join(target, "file")
+                with open(file, "wb") as f:
+                    f.write(b"x" * 4096)
+                    f.flush()
+                    os.fsync(f.fileno())
+                self.end_use(volume)
+                reader = make(mode=Mode.SINGLE_NODE_READER_ONLY)
+                context = self.publish_to_node(volume, reader)
+                self.assertEqual(context, {READ_ONLY_KEY: "true"})
+                self.stage(volume, reader, context)
+                fields = self.publish(volume, reader, context)
+                self.driver.NodePublishVolume(**fields)
+                self.assert_code(Code.FAILED_PRECONDITION, "NodePublishVolume", **{**fields, "target_path": self.path("two")})
+                with open(file, "rb") as f:
+                    self.assertEqual(f.read(4096), b"x" * 4096)
+                with self.assertRaises(OSError), open(file, "r+b", buffering=0) as f:
+                    f.write(bytes(4096))
+                (device,) = loop_devices(self.cluster.dir)
+                self.assertEqual(run("blockdev", "--getro", "/dev/" + device).stdout.strip(), "1")
+                self.end_use(volume)
+
+    def test_a_file_system_that_is_mounted_read_only_does_not_grow_and_does_once_it_may_be_written(self):
+        for fs_type, size in (("ext4", SIZE), ("xfs", 320 * MIB)):
+            with self.subTest(fs_type):
+                capability, larger = mount(fs_type), size + 64 * MIB
+                volume, target = self.use(f"small-{fs_type}", capability, size)
+                before = os.statvfs(target).f_blocks
+                self.end_use(volume)
+                context = self.publish_to_node(volume, capability, readonly=True)
+                self.stage(volume, capability, context)
+                self.publish(volume, capability, context, readonly=True)
+                ask = dict(volume_id=volume, volume_path=target)
+                # As large as it should be: there is nothing to do.
+                for wanted in (None, size_range(size)):
+                    self.assertEqual(self.driver.NodeExpandVolume(capacity_range=wanted, **ask).capacity_bytes, size)
+                self.driver.ControllerExpandVolume(volume_id=volume, capacity_range=size_range(larger))
+                for _ in range(2):
+                    said = self.assert_code(Code.FAILED_PRECONDITION, "NodeExpandVolume", capacity_range=size_range(larger), **ask)
+                    self.assertIn("read-only", said)
+                self.assertEqual(os.statvfs(target).f_blocks, before)
+                self.end_use(volume)
+                context = self.publish_to_node(volume, capability)
+                self.stage(volume, capability, context)
+                self.publish(volume, capability, context)
+                self.assertGreater(os.statvfs(target).f_blocks, before)
+                self.end_use(volume)
+
+    def test_what_has_a_file_open_keeps_its_volume_until_it_closes_it(self):
+        for make in (mount, block):
+            with self.subTest(make.__name__):
+                volume, target = self.use(f"busy-{make.__name__}", make())
+                paths = dict(volume_id=volume, target_path=target), dict(volume_id=volume, staging_target_path=self.path("staging"))
+                with open(target if make is block else os.path.join(target, "file"), "wb", buffering=0) as f:
+                    said = self.assert_code(Code.FAILED_PRECONDITION, "NodeUnpublishVolume", **paths[0])
+                    self.assertIn("in use", said)
+                    self.assert_code(Code.FAILED_PRECONDITION, "NodeUnstageVolume", **paths[1])
+                    # It works on as if nothing had been.
+                    f.write(b"y" * 4096)
+                    os.fsync(f.fileno())
+                    self.assertEqual(os.path.exists(target), True)
+                self.driver.NodeUnpublishVolume(**paths[0])
+                self.assertFalse(os.path.lexists(target))
+                # Staged, with something open below the staging path or on the device itself.
+                (device,) = loop_devices(self.cluster.dir)
+                held = "/dev/" + device if make is block else os.path.join(self.path("staging"), "file")
+                with open(held, "rb") as f:
+                    said = self.assert_code(Code.FAILED_PRECONDITION, "NodeUnstageVolume", **paths[1])
+                    self.assertIn("in use", said)
+                    self.assertEqual(f.read(4096), b"y" * 4096)
+                self.driver.NodeUnstageVolume(**paths[1])
+                self.assertEqual((loop_devices(self.cluster.dir), mounts(self.folder)), ([], []))
+                self.driver.ControllerUnpublishVolume(volume_id=volume, node_id=self.node)
 
     def test_a_volume_grows_while_it_is_used(self):
         for capability, size in ((block(), SIZE), (mount("ext4"), SIZE), (mount("xfs"), 320 * MIB)):

@@ -1,9 +1,11 @@
-"""What is deleted gives its bytes on the replicas' disks back: trimmed files, also while degraded, and snapshots."""
+"""What is deleted gives its bytes on the replicas' disks back: trimmed files, also while degraded and rebuilding, and snapshots."""
 
 import json
 import os
 import shutil
 import tempfile
+import threading
+import time
 import unittest
 
 import harness
@@ -13,11 +15,14 @@ from mounted import MountedExport, why_no_block_device
 # What a replica's files take beside the data: logs, tables, the file system's own blocks. Up to 56 MiB were seen with nothing else there.
 OVERHEAD = 56 * MIB
 WITHIN_SECONDS = 60
+REPLICAS = ("replica1", "replica2", "replica3")
 
 
-class SpaceTest(unittest.TestCase):
+class SpaceCase(unittest.TestCase):
+    up_flags = ("--size=512MiB",)
+
     def setUp(self):
-        self.cluster = harness.RealCluster("--size=512MiB")
+        self.cluster = harness.RealCluster(*self.up_flags)
         self.addCleanup(self.cluster.close)
         self.cluster.up()
 
@@ -25,17 +30,34 @@ class SpaceTest(unittest.TestCase):
         found = run("du", "-s", "--block-size=1", os.path.join(self.cluster.dir, name), check=False)
         return int(found.stdout.split()[0])
 
-    def await_bytes(self, below, what):
-        for name in ("replica1", "replica2", "replica3"):
+    def await_bytes(self, below, what, names=REPLICAS):
+        begun = time.monotonic()
+        for name in names:
             wait_until(lambda: self.bytes_on_disk(name) < below, WITHIN_SECONDS,
                        f"{what}: {name} holds less than {below // MIB} MiB")
+        print(f"{what}: the bytes went within {time.monotonic() - begun:.1f} s on {', '.join(names)}")
 
     def members(self):
         shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
         return shown["table"]["targets"]
 
-    def write_file(self, device, size):
-        path = harness.random_file(os.path.join(device.root, "file"), size)
+    def states(self):
+        return {t["replica"]: t["state"] for t in self.members()}
+
+    def await_in_sync(self):
+        wait_until(lambda: set(self.states().values()) == {"in_sync"}, 90, "in sync again")
+
+    def mounted(self):
+        folder = tempfile.mkdtemp(prefix="weir-mount-")
+        self.addCleanup(shutil.rmtree, folder, True)
+        device = MountedExport(self.cluster.uri, folder)
+        self.addCleanup(device.close)
+        run("mkfs.ext4", "-q", "-F", device.device)
+        device.mount()
+        return device
+
+    def write_file(self, device, size, name="file"):
+        path = harness.random_file(os.path.join(device.root, name), size)
         run("sync", "-f", device.root)
         return path
 
@@ -46,28 +68,28 @@ class SpaceTest(unittest.TestCase):
         self.assertNotIn(" 0 bytes", trimmed)
         run("sync", "-f", device.root)
 
+
+class SpaceTest(SpaceCase):
     @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
     def test_a_trimmed_file_gives_its_bytes_back_also_while_a_replica_is_away(self):
-        folder = tempfile.mkdtemp(prefix="weir-mount-")
-        self.addCleanup(shutil.rmtree, folder, True)
-        device = MountedExport(self.cluster.uri, folder)
-        self.addCleanup(device.close)
-        run("mkfs.ext4", "-q", "-F", device.device)
-        device.mount()
+        device = self.mounted()
         path = self.write_file(device, 160 * MIB)
-        for name in ("replica1", "replica2", "replica3"):
+        for name in REPLICAS:
             self.assertGreater(self.bytes_on_disk(name), 150 * MIB)
         self.delete_and_trim(device, path)
         self.await_bytes(OVERHEAD + 16 * MIB, "trimmed")
 
-        path = self.write_file(device, 120 * MIB)
+        path = self.write_file(device, 160 * MIB)
         self.cluster.kill9("replica2")
         self.delete_and_trim(device, path)
+        self.await_bytes(OVERHEAD + 16 * MIB, "trimmed while replica2 is away", ("replica1", "replica3"))
+        self.assertGreater(self.bytes_on_disk("replica2"), 150 * MIB)
+        self.assertNotEqual(self.states()["replica2"], "in_sync")
         self.cluster.ops("start", "replica2")
-        wait_until(lambda: all(t["state"] == "in_sync" for t in self.members()), 90, "in sync again")
+        self.await_in_sync()
         # A replica that was started anew is told what all have synced with the next flush that covers a write.
         self.write_file(device, MIB)
-        self.await_bytes(OVERHEAD + 16 * MIB, "trimmed while replica2 was away")
+        self.await_bytes(OVERHEAD + 16 * MIB, "replica2 is back")
 
     def test_the_only_snapshot_of_overwritten_blocks_gives_their_space_back(self):
         handle = self.cluster.connect()
@@ -88,6 +110,62 @@ class SpaceTest(unittest.TestCase):
         self.cluster.weirctl("snapshot", "delete", "demo@only")
         self.await_bytes(with_both - blocks * 4096 // 2, "the snapshot is deleted")
         self.assertEqual(handle.pread(len(data), 0), data[::-1])
+
+
+class SpaceRebuildTest(SpaceCase):
+    """A rebuild so slow, beside a client, that all of it happens while a replica is joining."""
+
+    up_flags = ("--size=512MiB", "--volume-flags=--join_bytes_per_second=256KiB")
+
+    def keep_writing(self, device):
+        """A client that is always there: the limit is for the time beside one."""
+        done = threading.Event()
+
+        def work():
+            path = os.path.join(device.root, "beside")
+            while not done.wait(0.02):
+                with open(path, "wb") as f:
+                    f.write(os.urandom(4096))
+                    f.flush()
+                    os.fsync(f.fileno())
+
+        thread = threading.Thread(target=work)
+        thread.start()
+
+        def end():
+            done.set()
+            thread.join()
+
+        self.addCleanup(end)
+        return end
+
+    @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
+    def test_a_file_that_is_trimmed_while_a_replica_is_rebuilt_gives_its_bytes_back_on_all(self):
+        device = self.mounted()
+        everywhere = self.write_file(device, 120 * MIB, "everywhere")
+        self.cluster.kill9("replica2")
+        wait_until(lambda: self.states()["replica2"] != "in_sync", 30, "the volume goes on without replica2")
+        missed = self.write_file(device, 60 * MIB, "missed")
+        kept = self.write_file(device, 40 * MIB, "kept")
+        with open(kept, "rb") as f:
+            content = f.read()
+        end_writing = self.keep_writing(device)
+        self.cluster.ops("start", "replica2")
+        wait_until(lambda: self.states()["replica2"] == "joining", 30, "replica2 is joining")
+        self.assertGreater(self.bytes_on_disk("replica2"), 110 * MIB)
+        for path in (everywhere, missed):
+            self.delete_and_trim(device, path)
+        self.await_bytes(OVERHEAD + (40 + 16) * MIB, "trimmed during a rebuild")
+        self.assertEqual(self.states()["replica2"], "joining", "it is being rebuilt still")
+        end_writing()
+        self.await_in_sync()
+        self.write_file(device, MIB, "after")
+        self.await_bytes(OVERHEAD + (40 + 16) * MIB, "rebuilt")
+        self.assertGreater(min(self.bytes_on_disk(name) for name in REPLICAS), 40 * MIB)
+        scrub = json.loads(self.cluster.weirctl("scrub", "demo", "--wait", "--output=json").stdout)
+        self.assertEqual((scrub["state"], scrub["bad_blocks"]), ("finished", "0"))
+        with open(kept, "rb") as f:
+            self.assertEqual(f.read(), content)
 
 
 if __name__ == "__main__":
