@@ -30,6 +30,7 @@ MIB = 1 << 20
 BLOCK = 4096
 SIZE_MIB = 256  # What fio writes to, on each side.
 WARM_UP_SECONDS = 2
+FLOORS = (("grpc", "gRPC alone"), ("rocksdb", "gRPC and RocksDB"))
 
 
 class Ours:
@@ -105,10 +106,11 @@ def fio(uri, depth, seconds, rw="randwrite"):
     return side["iops"], side["clat_ns"]["percentile"]["50.000000"] / 1000, side["clat_ns"]["mean"] / 1000
 
 
-def grpc_alone(depth, seconds):
-    """(requests a second, median latency in us) of the same messages to three servers that store nothing."""
-    done = subprocess.run([os.environ["WEIR_GRPC_FLOOR"], f"--depth={depth}", f"--seconds={seconds}"],
-                          check=True, text=True, capture_output=True)
+def grpc_alone(depth, seconds, store=None):
+    """(requests a second, median latency in us) of the same messages to three servers that store nothing, or each in
+    a bare RocksDB of its own below the folder `store`."""
+    done = subprocess.run([os.environ["WEIR_GRPC_FLOOR"], f"--depth={depth}", f"--seconds={seconds}",
+                           *([f"--store={store}"] if store else [])], check=True, text=True, capture_output=True)
     found = json.loads(done.stdout)
     return found["per_second"], found["median_us"]
 
@@ -231,9 +233,11 @@ def measure(ours, plain, tls, folder, rounds, seconds):
                 if side is ours:
                     spent[f"write at depth {depth}"] = where_time_goes(
                         "write", mean_us, before, Histograms(ours.cluster), ours.cluster)
-            iops, median_us = grpc_alone(depth, seconds)
-            found["grpc", depth, "iops"].append(iops)
-            found["grpc", depth, "us"].append(median_us)
+            with tempfile.TemporaryDirectory(dir=folder) as store:
+                for name, where in (("grpc", None), ("rocksdb", store)):
+                    iops, median_us = grpc_alone(depth, seconds, where)
+                    found[name, depth, "iops"].append(iops)
+                    found[name, depth, "us"].append(median_us)
             if depth == 32:
                 for name, mib in ours.rss_mib().items():
                     found["rss", name].append(mib)
@@ -261,13 +265,13 @@ def report(median, spent):
         row("flush, beside three parallel fdatasyncs", *flush, "ms", "at most 2",
             flush[0] <= 2 * flush[1], ratio=flush[0] / flush[1]),
     ])
-    print("\nbeside gRPC alone: the same messages to three servers that store nothing")
+    print("\nbeside the same messages to three servers that store nothing (gRPC alone), or each in a bare RocksDB")
     table([
-        ("what", "weir", "gRPC alone", "ratio"),
-        row("4 KiB, depth 1, median latency", latency[0], median["grpc", 1, "us"], "us",
-            ratio=latency[0] / median["grpc", 1, "us"]),
-        row("4 KiB, depth 32", rate[0], median["grpc", 32, "iops"], "a second",
-            ratio=rate[0] / median["grpc", 32, "iops"]),
+        ("what", "weir", "beside it", "ratio"),
+        *(row(f"4 KiB, depth 1, median latency, {name}", latency[0], median[key, 1, "us"], "us",
+              ratio=latency[0] / median[key, 1, "us"]) for key, name in FLOORS),
+        *(row(f"4 KiB, depth 32, {name}", rate[0], median[key, 32, "iops"], "a second",
+              ratio=rate[0] / median[key, 32, "iops"]) for key, name in FLOORS),
     ])
     print()
     rows = [("process", "RSS after depth 32", "limit", "within")]
