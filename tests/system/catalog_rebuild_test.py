@@ -140,7 +140,7 @@ class CatalogRebuildTest(unittest.TestCase):
         for _ in range(3):
             refused = weirctl("io", "read", "demo", "--offset=0", "--length=4096", check=False)
             self.assertNotEqual(refused.returncode, 0, refused.stdout)
-            self.assertIn("the catalog is an older copy of itself", refused.stderr)
+            self.assertIn("the catalog has an old record of it", refused.stderr)
 
         self.cluster.kill9("volume")
         shutil.rmtree(self.catalog)

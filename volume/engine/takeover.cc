@@ -172,11 +172,9 @@ void Takeover::GiveUpOrFail(uint32_t member, const absl::Status& status, const s
 absl::Status Takeover::CheckRecordIsNotOlder(const TakeoverMember& member, const SealedState& state) const {
   for (const SealedState::Lane& lane : state.lanes) {
     if (lane.position.epoch() <= record_.act_epoch || lane.position.n() == 0) continue;
-    return absl::DataLossError(absl::StrCat(
+    return ErrnoToStatus(ESTALE, absl::StrCat(
         "replica ", member.replica, " has been written to in epoch ", lane.position.epoch(),
-        ", and by the catalog nobody has served since epoch ", record_.act_epoch,
-        ": the catalog is an older copy of itself; put the newest one back, or make it anew from the replicas "
-        "(weirctl catalog rebuild)"));
+        ", and by the catalog nobody has served since epoch ", record_.act_epoch));
   }
   return absl::OkStatus();
 }

@@ -171,7 +171,7 @@ class Takeover {
   TakeoverRecord WhenActive() const;
   void Activate(Time now, TakeoverEffects& effects);
   void Fail(absl::Status status, TakeoverEffects& effects);
-  // DATA_LOSS: the member has writes of an epoch in which nobody served by the record.
+  // ESTALE: the member has writes of an epoch in which nobody served by the record.
   absl::Status CheckRecordIsNotOlder(const TakeoverMember& member, const SealedState& state) const;
   // Notes where its lanes ended. Not OK: it must not be a member any more.
   absl::Status Examine(const TakeoverMember& known, Member& member) const;
