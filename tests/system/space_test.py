@@ -14,7 +14,8 @@ from mounted import MountedExport, why_no_block_device
 
 # What a replica's files take beside the data: logs, tables, the file system's own blocks. Up to 56 MiB were seen with nothing else there.
 OVERHEAD = 56 * MIB
-WITHIN_SECONDS = 60
+# 10 to 21 were seen on a busy machine, once more than 60 on one with far more to do than it could.
+WITHIN_SECONDS = 180
 REPLICAS = ("replica1", "replica2", "replica3")
 
 
