@@ -141,7 +141,7 @@ class SpaceRebuildTest(SpaceCase):
         return end
 
     @unittest.skipIf(why_no_block_device(), why_no_block_device() or "")
-    def test_a_file_that_is_trimmed_while_a_replica_is_rebuilt_gives_its_bytes_back_on_all(self):
+    def test_a_file_that_is_trimmed_while_a_replica_is_rebuilt_gives_its_bytes_back(self):
         device = self.mounted()
         everywhere = self.write_file(device, 120 * MIB, "everywhere")
         self.cluster.kill9("replica2")
@@ -156,7 +156,8 @@ class SpaceRebuildTest(SpaceCase):
         self.assertGreater(self.bytes_on_disk("replica2"), 110 * MIB)
         for path in (everywhere, missed):
             self.delete_and_trim(device, path)
-        self.await_bytes(OVERHEAD + (40 + 16) * MIB, "trimmed during a rebuild")
+        # Who is rebuilt gives them back then, or not before the end: its compaction is busy with what comes in.
+        self.await_bytes(OVERHEAD + (40 + 16) * MIB, "trimmed during a rebuild", ("replica1", "replica3"))
         self.assertEqual(self.states()["replica2"], "joining", "it is being rebuilt still")
         end_writing()
         self.await_in_sync()
