@@ -53,6 +53,8 @@ std::shared_ptr<Frontends::Connection> Frontends::ConnectionTo(const std::string
   if (connection == nullptr) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    // Else a new channel may get the connection of the one that was given up.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // One that is started again is found again soon.
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMs);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMs);
@@ -66,11 +68,8 @@ std::shared_ptr<Frontends::Connection> Frontends::ConnectionTo(const std::string
 bool Frontends::IsLive(const std::string& address, absl::Time deadline) {
   const std::shared_ptr<Connection> connection = ConnectionTo(address);
   const bool live = Answers(connection->channel, std::min(deadline, absl::Now() + kAnswerMax));
+  if (live) return true;
   absl::MutexLock lock(&mutex_);
-  if (live) {
-    last_live_ = address;
-    return true;
-  }
   // The next one to ask begins with a new connection: this one may never be found dead.
   const auto found = connections_.find(address);
   if (found != connections_.end() && found->second == connection) connections_.erase(found);
@@ -90,7 +89,10 @@ absl::StatusOr<std::string> Frontends::Live(absl::Time deadline) {
         ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return address == last_live_; });
   }
   for (const std::string& address : addresses) {
-    if (IsLive(address, deadline)) return address;
+    if (!IsLive(address, deadline)) continue;
+    absl::MutexLock lock(&mutex_);
+    last_live_ = address;
+    return address;
   }
   return absl::UnavailableError(absl::StrCat("no frontend answers at ", absl::StrJoin(addresses, ", "),
                                              "; check that weir-volume runs"));

@@ -147,6 +147,13 @@ absl::Status VolumeGrant::Check(uint64_t volume_id) const {
                    " others (weir://frontend/NAME/volume/ID among its URIs)"));
 }
 
+absl::Status VolumeGrant::CheckAll() const {
+  if (all_) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat("the caller's certificate is for ", volumes_.size(), " volumes, and this is about all of them "
+                   "(weir://frontend/NAME among its URIs)"));
+}
+
 bool IsForAll(absl::string_view method) {
   return absl::StartsWith(method, "/grpc.health.v1.Health/") ||
          absl::StartsWith(method, "/grpc.reflection.");

@@ -64,6 +64,8 @@ class VolumeGrant {
   bool Covers(uint64_t volume_id) const { return all_ || volumes_.contains(volume_id); }
   // PERMISSION_DENIED: not covered.
   absl::Status Check(uint64_t volume_id) const;
+  // PERMISSION_DENIED: it is for some volumes only.
+  absl::Status CheckAll() const;
 
  private:
   bool all_ = true;

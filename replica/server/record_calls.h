@@ -5,15 +5,13 @@
 #define WEIR_REPLICA_SERVER_RECORD_CALLS_H_
 
 #include "absl/status/status.h"
-#include "proto/wire/access.h"
 #include "replica/server/replica.h"
 #include "weir/v1/replica.pb.h"
 
 namespace weir::replica {
 
 absl::Status KeepRecord(Replica& replica, const v1::KeepRecordRequest& request);
-// Of the volumes that `grant` covers.
-absl::Status ListRecords(Replica& replica, const wire::VolumeGrant& grant, const v1::ListRecordsRequest& request,
+absl::Status ListRecords(Replica& replica, const v1::ListRecordsRequest& request,
                          v1::ListRecordsResponse* response);
 
 }  // namespace weir::replica

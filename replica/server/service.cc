@@ -48,7 +48,11 @@ grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context,
 
 grpc::ServerUnaryReactor* Service::Run(grpc::CallbackServerContext* context, const v1::Fence& fence,
                                        std::function<absl::Status()> call) {
-  const absl::Status granted = wire::GrantOf(*context).Check(fence.volume_id());
+  return RunIf(wire::GrantOf(*context).Check(fence.volume_id()), context, std::move(call));
+}
+
+grpc::ServerUnaryReactor* Service::RunIf(const absl::Status& granted, grpc::CallbackServerContext* context,
+                                         std::function<absl::Status()> call) {
   if (granted.ok()) return Run(context, std::move(call));
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(wire::ToGrpc(granted));
@@ -268,9 +272,9 @@ grpc::ServerUnaryReactor* Service::KeepRecord(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* Service::ListRecords(grpc::CallbackServerContext* context,
                                                const v1::ListRecordsRequest* request,
                                                v1::ListRecordsResponse* response) {
-  return Run(context, [this, context, request, response] {
-    return replica::ListRecords(replica_, wire::GrantOf(*context), *request, response);
-  });
+  // What somebody sees only half of he cannot make a catalog of.
+  return RunIf(wire::GrantOf(*context).CheckAll(), context,
+               [this, request, response] { return replica::ListRecords(replica_, *request, response); });
 }
 
 // --- join ---

@@ -128,6 +128,8 @@ class Service final : public ServiceBase {
   // Refused if the caller may not act for the fence's volume.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, const v1::Fence& fence,
                                 std::function<absl::Status()> call);
+  grpc::ServerUnaryReactor* RunIf(const absl::Status& granted, grpc::CallbackServerContext* context,
+                                  std::function<absl::Status()> call);
   absl::Status CheckFaultsEnabled() const;
 
   absl::Status DoGetReplica(v1::GetReplicaResponse* response);

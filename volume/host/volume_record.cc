@@ -146,8 +146,8 @@ absl::Status RefuseBehind(const v1::VolumeRecord& record) {
   return absl::DataLossError(absl::StrCat(
       "volume ", record.name(), " is halted: the catalog has an old record of it, since a replica has promised a "
       "later epoch, or was written to in one; the catalog was restored from a backup, or has lost data. Nothing of the "
-      "volume is changed. Bring the newest state of the catalog back, or make it anew from the replicas (weirctl "
-      "catalog rebuild), then attach it again"));
+      "volume is changed. Bring the newest state of the catalog back, or make a new one from the replicas (OPERATIONS.md, "
+      "The catalog is lost), then attach it again"));
 }
 
 absl::Status RefuseRestoring(const v1::VolumeRecord& record) {
