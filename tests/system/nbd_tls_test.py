@@ -1,8 +1,6 @@
 """NBD over TLS, as ops/systemd has it: an nbdkit for each connection, between the client and the frontend's socket."""
 
 import os
-import re
-import shlex
 import shutil
 import signal
 import socket
@@ -12,24 +10,9 @@ import tempfile
 import unittest
 
 import nbd
-from harness import MIB, ROOT, ClusterTest, random_file, run, wait_until
+from harness import MIB, ClusterTest, random_file, run
+from nbd_tls_port import NbdTlsPort, as_client, certificate
 from weir_ops import settings
-
-PREFIX = os.path.abspath(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "out"))
-UNIT = os.path.join(PREFIX, "lib", "systemd", "system", "weir-nbd-tls@.service")
-
-
-def certificate(folder, name, *arguments):
-    run(os.path.join(ROOT, "ops", "certs"), f"--dir={folder}", "--role=client", f"--name={name}", *arguments)
-
-
-def as_client(folder, name):
-    """A folder in which it has the names that clients of NBD look for."""
-    client = os.path.join(folder, name)
-    os.mkdir(client)
-    for source, target in (("ca.pem", "ca-cert.pem"), (f"{name}.pem", "client-cert.pem"), (f"{name}.key", "client-key.pem")):
-        os.symlink(os.path.join(folder, source), os.path.join(client, target))
-    return client
 
 
 class NbdTlsTest(ClusterTest):
@@ -45,32 +28,9 @@ class NbdTlsTest(ClusterTest):
         cls.mine = as_client(cls.folder, "me")
 
     def setUp(self):
-        with open(UNIT) as f:
-            text = f.read()
-        # What systemd would do: LoadCredential= at each connection, %d, and the socket.
-        credentials = re.findall(r"^LoadCredential=(\S+):/etc/weir/nbd/(\S+)$", text, re.MULTILINE)
-        shown = tempfile.mkdtemp(dir=self.folder)
-        for target, source in credentials:
-            os.symlink(os.path.join(self.folder, source), os.path.join(shown, target))
-        line, = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
-        line = line.replace("%d", shown).replace("/run/weir-volume/nbd.sock", os.path.join(self.cluster.dir, "nbd.sock"))
-        self.log = open(os.path.join(shown, "log"), "w+")
-        self.addCleanup(self.log.close)
-        self.listener = subprocess.Popen(["systemd-socket-activate", "-a", "--inetd", "-l", f"127.0.0.1:{self.port}",
-                                          *shlex.split(line)], stderr=self.log)
-        self.addCleanup(self.end)
-        wait_until(self.listens, 30, "the socket is there")
-
-    def listens(self):
-        with open(self.log.name) as f:
-            return "Listening" in f.read()
-
-    def end(self):
-        self.listener.terminate()
-        self.listener.wait(30)
-
-    def uri(self, certificates=None, scheme="nbds"):
-        return f"{scheme}://127.0.0.1:{self.port}/demo" + (f"?tls-certificates={certificates}" if certificates else "")
+        self.tls_port = NbdTlsPort(self.folder, self.cluster.dir, self.port)
+        self.addCleanup(self.tls_port.close)
+        self.uri = self.tls_port.uri
 
     def connect(self):
         handle = nbd.NBD()

@@ -24,6 +24,7 @@ PAUSE_SECONDS = 0.002
 class Client:
     def __init__(self, uri):
         self.handle = nbd.NBD()
+        self.handle.set_uri_allow_local_file(True)
         self.handle.connect_uri(uri)
         self.random = random.Random(5)
         self.written = {}

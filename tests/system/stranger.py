@@ -1,4 +1,4 @@
-"""A peer that keeps no rule: raw bytes, TLS begun and left, and HTTP/2 frames made by hand.
+"""A peer that keeps no rule: raw bytes, TLS begun and left, and HTTP/2 frames and NBD requests made by hand.
 
 A library would refuse to send most of this. Every function is bounded in time and in bytes; that the server
 hangs up, or takes no more, is what it should do and no error here.
@@ -18,6 +18,11 @@ INITIAL_WINDOW_SIZE = 4  # of SETTINGS
 FRAME_BYTES = 16384  # the largest that a server takes unless it says otherwise
 SEND_SECONDS_MAX = 2
 # Answered by every server of ours, to everybody that it lets in; Watch stays open.
+# NBD's options, a request's magic number, and what requests ask for.
+NBD_STARTTLS, NBD_GO = 5, 7
+NBD_ACK = 1
+NBD_REQUEST = 0x25609513
+NBD_READ, NBD_WRITE = 0, 1
 WATCH, CHECK = b"/grpc.health.v1.Health/Watch", b"/grpc.health.v1.Health/Check"
 
 
@@ -68,6 +73,19 @@ class Stranger:
             return True
         except OSError:
             return False
+
+    def take(self, count):
+        """So many bytes from the peer; an OSError if it hangs up before."""
+        data = b""
+        while len(data) < count:
+            more = self.socket.recv(count - len(data))
+            if not more:
+                raise ConnectionError("the peer has hung up")
+            data += more
+        return data
+
+    def begin_tls(self, tls):
+        self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
 
     def hung_up(self, seconds):
         """Whether the peer ends the connection within `seconds`; what it says before is read."""
@@ -208,6 +226,44 @@ class Attack:
             # Half of the first message; or all of it, and never the second.
             self.connect().send(hello[:len(hello) // (1 + i % 2)])
 
+    def _nbd(self):
+        """A connection whose server has said what it is, and been told that we are new."""
+        peer = self.connect()
+        peer.take(18)
+        peer.send(struct.pack(">I", 3))
+        return peer
+
+    def _nbd_option(self, peer, option, data=b""):
+        """Until it is acknowledged."""
+        peer.send(b"IHAVEOPT" + struct.pack(">II", option, len(data)) + data)
+        kind = None
+        while kind != NBD_ACK:
+            _, _, kind, length = struct.unpack(">QIII", peer.take(20))
+            peer.take(length)
+            if kind >= 1 << 31:
+                raise ConnectionError(f"option {option} is refused: {kind:#x}")
+
+    def half_open_nbd_handshakes(self, count=30):
+        """As half_open_handshakes, after the option that asks for TLS."""
+        hello = client_hello()
+        for i in range(count):
+            peer = self._nbd()
+            self._nbd_option(peer, NBD_STARTTLS)
+            peer.send(hello[:len(hello) // (1 + i % 2)])
+
+    def nbd_requests_of_a_gib(self, export):
+        """To write 1 GiB, of which 64 MiB are sent, and to read as much."""
+        for kind, data in ((NBD_WRITE, bytes(MIB)), (NBD_READ, b"")):
+            peer = self._nbd()
+            if self.tls:
+                self._nbd_option(peer, NBD_STARTTLS)
+                peer.begin_tls(self.tls)
+            self._nbd_option(peer, NBD_GO, struct.pack(">I", len(export)) + export + bytes(2))
+            peer.send(struct.pack(">IHHQQI", NBD_REQUEST, 0, kind, 1, 0, 1 << 30))
+            for _ in range(64):
+                if not peer.send(data):
+                    break
+
     def a_byte_a_second(self, text, seconds=3, count=50):
         peers = [self.connect() for _ in range(count)]
         for i in range(seconds):
@@ -234,6 +290,16 @@ class Attack:
         for i in range(2000):
             if not peer.send(frame(0x40 + i % 100, 0xff, i, os.urandom(FRAME_BYTES))):
                 return
+
+    def calls_that_it_may_not_make(self, path, count=2000):
+        """Their answers are read."""
+        peer = self._http2()
+        headers = call_headers(path)
+        for first in range(0, count, 50):
+            if not peer.send(b"".join(frame(HEADERS, END_HEADERS, 2 * i + 1, headers) for i in range(first, first + 50))):
+                return
+            peer.hung_up(0.01)
+            peer.socket.settimeout(SEND_SECONDS_MAX)
 
     def ten_thousand_streams(self):
         """More than the server allows; it has not been told that this was heard, and then gRPC 1.51 allows any number."""
