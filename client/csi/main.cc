@@ -63,6 +63,7 @@ struct Flags {
   std::string state_dir = "/run/weir-csi";
   std::string attach = "auto";
   std::string fuse_program;
+  bool insecure_metrics = false;
   int64_t volumes_max = 0;
   std::string log_level = "info";
   std::string log_format = "text";
@@ -87,6 +88,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--frontends", flags.frontends,
                  "addresses of VolumeServices to ask, the first that answers; the others are found by these")
       ->delimiter(',')
+  app.add_flag("--insecure-metrics,--insecure_metrics", flags.insecure_metrics,
+               "--metrics-listen, which is never encrypted, may be for other machines; else it is for this machine only");
       ->type_name("HOST:PORT,...")
       ->required();
   app.add_option("--tls_cert,--tls-cert", flags.tls.cert,
@@ -155,6 +158,7 @@ absl::StatusOr<std::unique_ptr<monitor::MonitorServer>> StartMonitor(
   return monitor::MonitorServer::Start(std::move(options));
 }
 
+  options.insecure = flags.insecure_metrics;
 // Two sockets at one path are different files.
 ino_t InodeOf(const std::string& path) {
   struct stat info;
@@ -174,6 +178,7 @@ int CheckConfig(const Flags& flags, const std::string& socket) {
   if (flags.mode != "controller") {
     check.Folder("state_dir", flags.state_dir);
     check.Program("fuse_program", FuseProgram(flags));
+  check.Note(monitor::CheckMetricsListen(flags.metrics_listen, flags.insecure_metrics));
   }
   return check.Report("weir-csi");
 }

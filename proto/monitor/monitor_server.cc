@@ -11,8 +11,10 @@
 #include "absl/strings/string_view.h"
 #include "prometheus/collectable.h"
 #include "prometheus/text_serializer.h"
+#include "proto/base/status_macros.h"
 #include "proto/monitor/tls_metrics.h"
 #include "proto/wire/identity.h"
+#include "proto/wire/loopback.h"
 
 namespace weir::monitor {
 namespace {
@@ -98,7 +100,15 @@ class MonitorServer::Health final : public Page {
   const Check check_;
 };
 
+absl::Status CheckMetricsListen(const std::string& listen, bool insecure) {
+  if (insecure || listen.empty() || wire::IsThisMachine(listen)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("metrics_listen=", listen, " would tell other machines the names and numbers of volumes in plain "
+                   "text; say insecure_metrics if the network is trusted"));
+}
+
 absl::StatusOr<std::unique_ptr<MonitorServer>> MonitorServer::Start(Options options) {
+  RETURN_IF_ERROR(CheckMetricsListen(options.listen, options.insecure));
   std::unique_ptr<MonitorServer> server(new MonitorServer);
   options.metrics.push_back(std::make_shared<TlsMetrics>(wire::IdentityFiles()));
   server->metrics_ = std::make_unique<Metrics>(std::move(options.metrics));

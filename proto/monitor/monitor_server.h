@@ -26,18 +26,23 @@ class Collectable;
 
 namespace weir::monitor {
 
+// INVALID_ARGUMENT if a listener at `listen` could be reached from other machines, and nobody said `insecure`: it is
+// plain HTTP, whatever certificates the process has. Empty: there is none.
+absl::Status CheckMetricsListen(const std::string& listen, bool insecure);
+
 class MonitorServer {
  public:
   // Called for each request, on several threads at once. May block for a second or two; see SharedCheck.
   using Check = std::function<absl::Status()>;
   struct Options {
     std::string listen;  // HOST:PORT; port 0: any free one
+    bool insecure = false;  // `listen` may be for other machines
     std::vector<std::shared_ptr<prometheus::Collectable>> metrics;
     Check healthy = [] { return absl::OkStatus(); };
     Check ready;
   };
 
-  // UNAVAILABLE: the address is in use, or is not this machine's; says what to do.
+  // INVALID_ARGUMENT: as CheckMetricsListen. UNAVAILABLE: the address is in use, or is not this machine's; says what to do.
   static absl::StatusOr<std::unique_ptr<MonitorServer>> Start(Options options);
   ~MonitorServer();
 

@@ -52,6 +52,23 @@ TEST(MonitorServerTest, ServesWhatIsDeclared) {
   EXPECT_THAT(Ask(server->port(), "/other"), StartsWith("HTTP/1.1 404"));
 }
 
+TEST(MonitorServerTest, OtherMachinesReachItOnlyIfSomebodySaysSo) {
+  for (const char* listen : {"", "127.0.0.1:1", "localhost:1", "[::1]:1"}) {
+    EXPECT_TRUE(CheckMetricsListen(listen, /*insecure=*/false).ok()) << listen;
+  }
+  // Civetweb takes lists and bare ports too, for every address.
+  for (const char* listen : {"0.0.0.0:0", "10.0.0.1:1", "[::]:1", "node7:1", "127.0.0.1:1,0.0.0.0:2", "9700"}) {
+    EXPECT_THAT(CheckMetricsListen(listen, /*insecure=*/false).message(), HasSubstr("insecure_metrics")) << listen;
+    EXPECT_TRUE(CheckMetricsListen(listen, /*insecure=*/true).ok()) << listen;
+  }
+  MonitorServer::Options options;
+  options.listen = "0.0.0.0:0";
+  options.ready = [] { return absl::OkStatus(); };
+  EXPECT_TRUE(absl::IsInvalidArgument(MonitorServer::Start(options).status()));
+  options.insecure = true;
+  EXPECT_TRUE(MonitorServer::Start(options).ok());
+}
+
 TEST(MonitorServerTest, SaysWhyNotAndThatItIsOver) {
   std::atomic<bool> ready{false};
   MonitorServer::Options options;

@@ -15,6 +15,7 @@
 #include "proto/base/status_macros.h"
 #include "proto/wire/access.h"
 #include "proto/wire/certificates.h"
+#include "proto/wire/loopback.h"
 
 namespace weir::wire {
 namespace {
@@ -129,12 +130,7 @@ VolumeGrant GrantOf(const grpc::ServerContextBase& context) {
 }
 
 absl::Status CheckListen(const std::string& listen, bool insecure) {
-  if (insecure || Provider() != nullptr || listen.empty() || IsUnix(listen)) return absl::OkStatus();
-  const absl::string_view host = absl::string_view(listen).substr(0, listen.rfind(':'));
-  // A name such as 127.example may be anybody's.
-  const bool loopback = absl::StartsWith(host, "127.") &&
-                        host.find_first_not_of("0123456789.") == absl::string_view::npos;
-  if (loopback || host == "localhost" || host == "[::1]") return absl::OkStatus();
+  if (insecure || Provider() != nullptr || listen.empty() || IsThisMachine(listen)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("listen=", listen, " would serve other machines in plain text; give tls_cert, tls_key and tls_ca, "
                    "or say insecure if the network is trusted"));

@@ -26,6 +26,7 @@
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "proto/metrics/version.h"
+#include "proto/monitor/monitor_server.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/reload.h"
 #include "replica/server/probe_command.h"
@@ -56,8 +57,10 @@ ABSL_FLAG(std::string, tls_cert, "",
 ABSL_FLAG(std::string, tls_key, "", "its key (PEM)");
 ABSL_FLAG(std::string, tls_ca, "", "the certificates (PEM) that signed those of the peers");
 ABSL_FLAG(bool, insecure, false,
-          "serve other machines in plain text, where the network is trusted; else --listen without TLS is for "
-          "this machine only");
+          "plain text for other machines, where the network is trusted: --listen without TLS, and --metrics_listen; else "
+          "each of these is for this machine only");
+ABSL_FLAG(bool, insecure_metrics, false,
+          "--metrics_listen, which is never encrypted, may be for other machines, whatever else is not");
 ABSL_FLAG(bool, enable_fault_injection, false,
           "let clients make this replica answer errors, late or not at all (weirctl fault)");
 ABSL_FLAG(std::string, reserve_bytes, "64MiB",
@@ -112,6 +115,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   options.tls = {absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca)};
   options.insecure = absl::GetFlag(FLAGS_insecure);
+  options.insecure_metrics = absl::GetFlag(FLAGS_insecure_metrics);
   options.enable_fault_injection = absl::GetFlag(FLAGS_enable_fault_injection);
   options.shutdown_grace = absl::GetFlag(FLAGS_shutdown_grace);
   options.frontends = absl::GetFlag(FLAGS_frontends);
@@ -173,6 +177,7 @@ int CheckConfig() {
   if (options.ok()) {
     check.Note(wire::UseTls(options->tls));
     if (!options->tls.given()) check.Note(wire::CheckListen(options->listen, options->insecure));
+    check.Note(monitor::CheckMetricsListen(options->metrics_listen, options->insecure || options->insecure_metrics));
   }
   return check.Report("weir-replica");
 }

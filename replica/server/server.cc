@@ -172,6 +172,7 @@ absl::Status GrpcServer::StartMonitor() {
   if (listen.empty()) return absl::OkStatus();
   monitor::MonitorServer::Options options;
   options.listen = listen;
+  options.insecure = replica_.options().insecure || replica_.options().insecure_metrics;
   options.metrics = {replica_.metrics().registry, collector_,
                      std::make_shared<metrics::ProcessCollector>("weir-replica")};
   options.healthy = [this] { return replica_.Serving(); };

@@ -91,10 +91,12 @@ class ConfigTest(unittest.TestCase):
         return done.returncode, done.stdout + done.stderr
 
     GOOD = {
-        "weir-replica": "# one disk\nname=r1\nlisten=127.0.0.1:7701\ndata_dirs=FOLDER/d0\n",
+        "weir-replica": "# one disk\nname=r1\nlisten=127.0.0.1:7701\ndata_dirs=FOLDER/d0\nmetrics_listen=0.0.0.0:9701\n"
+                        "insecure_metrics=true\n",
         "weir-volume": "catalog=embedded:FOLDER/catalog\nreplicas=r1=127.0.0.1:7701\nlisten=127.0.0.1:7700\n"
-                       "nbd_socket=FOLDER/nbd.sock\n",
-        "weir-csi": "mode=controller\nendpoint=unix:FOLDER/csi.sock\nfrontends=127.0.0.1:7700,127.0.0.1:7800\n",
+                       "nbd_socket=FOLDER/nbd.sock\nmetrics_listen=0.0.0.0:9700\ninsecure_metrics=true\n",
+        "weir-csi": "mode=controller\nendpoint=unix:FOLDER/csi.sock\nfrontends=127.0.0.1:7700,127.0.0.1:7800\n"
+                    "metrics_listen=0.0.0.0:9702\ninsecure_metrics=true\n",
         "weir-fuse": "frontend=127.0.0.1:7700\nvolume=demo\n",
     }
 
@@ -118,10 +120,13 @@ class ConfigTest(unittest.TestCase):
                 ("weir-replica", "data_dirs=FOLDER/d0\nlisten=192.0.2.1:1\ninsecure=true", ("an address of this machine",)),
                 ("weir-volume", "catalog=zookeeper:a\nlisten=127.0.0.1:1\nleave_after=soon", ("catalog 'zookeeper:a'", "leave_after=soon")),
                 ("weir-volume", "catalog=etcd:a:1?ca=/nowhere/ca.pem\nlisten=127.0.0.1:1", ("/nowhere/ca.pem",)),
+                ("weir-volume", "catalog=etcd:10.0.0.1:2379\nlisten=127.0.0.1:1\nmetrics_listen=0.0.0.0:1",
+                 ("etcd at 10.0.0.1:2379", "say insecure_metrics")),
+                ("weir-replica", "data_dirs=FOLDER/d0\nmetrics_listen=0.0.0.0:1", ("say insecure_metrics",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog", ("nothing to serve",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog\nnbd_socket=/nowhere/s\nnbdkit=no-such-nbdkit\nnbd_plugin=/no.so",
                  ("--nbd_socket=", "--nbdkit=no-such-nbdkit", "/no.so")),
-                ("weir-csi", self.GOOD["weir-csi"] + "metrics_listen=7700" + tls, ("--metrics_listen=7700", "is not the key of")),
+                ("weir-csi", self.GOOD["weir-csi"] + "metrics_listen=7700" + tls, ("--metrics_listen=7700", "say insecure_metrics", "is not the key of")),
                 ("weir-fuse", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of"))):
             with self.subTest(program=program, text=text):
                 code, said = self.check(program, self.file("c", text))

@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/loopback.h"
 #include "volume/catalog/embedded.h"
 #include "volume/catalog/etcd.h"
 #include "volume/catalog/etcd_client.h"
@@ -52,6 +53,20 @@ absl::Status Catalog::Check(const std::string& spec) {
   if (!absl::ConsumePrefix(&rest, "etcd:")) return ParseEmbedded(spec).status();
   ASSIGN_OR_RETURN(EtcdConfig config, EtcdConfig::Parse(rest));
   return EtcdClient::Make(std::move(config)).status();
+}
+
+absl::Status Catalog::CheckPlainText(const std::string& spec) {
+  absl::string_view rest = spec;
+  if (!absl::ConsumePrefix(&rest, "etcd:")) return absl::OkStatus();
+  const absl::StatusOr<EtcdConfig> config = EtcdConfig::Parse(rest);
+  if (!config.ok() || !config->ca.empty()) return absl::OkStatus();
+  for (const std::string& endpoint : config->endpoints) {
+    if (wire::IsThisMachine(endpoint)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("catalog: etcd at ", endpoint, " would be spoken to in plain text, and whoever changes what is on the "
+                     "wire could change who a volume's members are; give ca=FILE, or say insecure if the network is trusted"));
+  }
+  return absl::OkStatus();
 }
 
 std::string Catalog::EmbeddedDirectory(absl::string_view spec) {

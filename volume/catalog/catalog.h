@@ -41,6 +41,10 @@ class Catalog {
   // TLS files that cannot be read.
   static absl::Status Check(const std::string& spec);
 
+  // INVALID_ARGUMENT if `spec` is an etcd that would be spoken to in plain text over a network: without ca, and not all of
+  // its endpoints are on this machine. OK for what Check refuses.
+  static absl::Status CheckPlainText(const std::string& spec);
+
   // The DIR of an embedded one; empty: it is none.
   static std::string EmbeddedDirectory(absl::string_view spec);
 

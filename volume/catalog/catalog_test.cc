@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
@@ -159,6 +160,18 @@ TEST(CatalogSpecTest, AnUnknownSchemeSaysWhatToGive) {
   }
   EXPECT_TRUE(
       absl::IsFailedPrecondition(Catalog::Open("etcd:a:1?ca=/proc/nowhere").status()));
+}
+
+TEST(CatalogSpecTest, PlainTextIsForAnEtcdOnThisMachine) {
+  for (const char* spec : {"embedded:/x", "etcd:127.0.0.1:1,[::1]:2,localhost:3", "etcd:10.0.0.1:1?ca=/f",
+                           "etcd:127.0.0.1:1?prefix=w/", "etcd:nonsense"}) {
+    EXPECT_TRUE(Catalog::CheckPlainText(spec).ok()) << spec;
+  }
+  for (const char* spec : {"etcd:10.0.0.1:1", "etcd:127.0.0.1:1,node7:1", "etcd:node7:1?prefix=w/"}) {
+    const absl::Status refused = Catalog::CheckPlainText(spec);
+    EXPECT_TRUE(absl::IsInvalidArgument(refused)) << spec;
+    EXPECT_TRUE(absl::StrContains(refused.message(), "plain text")) << refused;
+  }
 }
 
 }  // namespace

@@ -44,7 +44,9 @@ struct HostOptions {
   std::string listen;          // VolumeService, health, reflection; empty: none
   std::string metrics_listen;  // /metrics, /healthz, /readyz over HTTP; empty: none
   TlsFiles tls;      // the process's identity, for `listen` and towards replicas
-  bool insecure = false;       // `listen` may be plain text for other machines
+  // What may be in plain text for other machines: all of `listen`, `metrics_listen` and etcd, or the second alone.
+  bool insecure = false;
+  bool insecure_metrics = false;
   LogLevel log_level = LogLevel::kInfo;      // of the whole process, as the format
   LogFormat log_format = LogFormat::kText;
   std::vector<std::string> attach;  // in the background, once the servers run

@@ -70,6 +70,7 @@ absl::StatusOr<std::unique_ptr<Host>> Host::Start(HostOptions options) {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   RETURN_IF_ERROR(wire::UseTls(options.tls));
   RETURN_IF_ERROR(wire::CheckListen(options.listen, options.insecure));
+  if (!options.insecure) RETURN_IF_ERROR(catalog::Catalog::CheckPlainText(options.catalog));
   ASSIGN_OR_RETURN(std::unique_ptr<catalog::Catalog> catalog,
                    catalog::Catalog::Open(options.catalog));
   auto host =
@@ -172,6 +173,7 @@ absl::Status LocalHost::StartMonitor() {
   monitor::MonitorServer::Options options;
   options.listen = options_.metrics_listen;
   options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
+  options.insecure = options_.insecure || options_.insecure_metrics;
   options.ready = [this] { return Ready(); };
   ASSIGN_OR_RETURN(monitor_, monitor::MonitorServer::Start(std::move(options)));
   metrics_port_ = monitor_->port();

@@ -35,6 +35,7 @@ ABSL_FLAG(std::string, tls_cert, "", HostOptionHelp("tls_cert"));
 ABSL_FLAG(std::string, tls_key, "", HostOptionHelp("tls_key"));
 ABSL_FLAG(std::string, tls_ca, "", HostOptionHelp("tls_ca"));
 ABSL_FLAG(bool, insecure, false, HostOptionHelp("insecure"));
+ABSL_FLAG(bool, insecure_metrics, false, HostOptionHelp("insecure_metrics"));
 ABSL_FLAG(std::string, log_level, "", HostOptionHelp("log_level"));
 ABSL_FLAG(std::string, log_format, "", HostOptionHelp("log_format"));
 ABSL_FLAG(std::string, attach, "", HostOptionHelp("attach"));

@@ -14,6 +14,7 @@
 #include "proto/base/check.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "proto/monitor/monitor_server.h"
 #include "proto/wire/identity.h"
 #include "volume/catalog/catalog.h"
 
@@ -119,8 +120,10 @@ constexpr HostOptionKey kKeys[] = {
     {"tls_key", "Its key (PEM)."},
     {"tls_ca", "The certificates (PEM) that signed those of the peers."},
     {"insecure",
-     "true: serve other machines in plain text, where the network is trusted. Else --listen without "
-     "TLS is for this machine only."},
+     "true: plain text for other machines, where the network is trusted: --listen without TLS, an etcd without ca, and "
+     "--metrics_listen. Else each of these is for this machine only."},
+    {"insecure_metrics",
+     "true: --metrics_listen, which is never encrypted, may be for other machines, whatever else is not."},
     {"log_level",
      "Log what is at least this grave: info, warning or error (info). Taken anew from --config at SIGHUP."},
     {"log_format",
@@ -211,6 +214,8 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->tls.ca = std::string(value);
   } else if (key == "insecure") {
     return SetBool(key, value, &options->insecure);
+  } else if (key == "insecure_metrics") {
+    return SetBool(key, value, &options->insecure_metrics);
   } else if (key == "log_level") {
     ASSIGN_OR_RETURN(options->log_level, ParseLogLevel(value));
   } else if (key == "log_format") {
@@ -297,6 +302,8 @@ void CheckHostOptions(const HostOptions& options, ConfigCheck* check) {
   check->Listen("metrics_listen", options.metrics_listen);
   check->Note(wire::UseTls(options.tls));
   if (!options.tls.given()) check->Note(wire::CheckListen(options.listen, options.insecure));
+  check->Note(monitor::CheckMetricsListen(options.metrics_listen, options.insecure || options.insecure_metrics));
+  if (!options.insecure) check->Note(catalog::Catalog::CheckPlainText(options.catalog));
 }
 
 }  // namespace weir::host

@@ -88,7 +88,29 @@ TEST(OptionsTest, AConfigurationIsCheckedWithoutAHost) {
   options.metrics_listen = "nonsense";
   ConfigCheck bad;
   CheckHostOptions(options, &bad);
-  EXPECT_EQ(bad.problems().size(), 4u);
+  EXPECT_EQ(bad.problems().size(), 5u);  // metrics_listen is two
+}
+
+TEST(OptionsTest, PlainTextForOtherMachinesIsSaid) {
+  HostOptions options;
+  options.catalog = "etcd:10.0.0.1:2379";
+  options.listen = "0.0.0.0:7700";
+  options.metrics_listen = "0.0.0.0:9700";
+  const auto problems = [&options] {
+    ConfigCheck check;
+    CheckHostOptions(options, &check);
+    return check.problems().size();
+  };
+  EXPECT_EQ(problems(), 3u);
+  EXPECT_TRUE(SetHostOption("insecure_metrics", "true", &options).ok());
+  EXPECT_EQ(problems(), 2u);
+  EXPECT_TRUE(SetHostOption("insecure", "true", &options).ok());
+  EXPECT_EQ(problems(), 0u);
+
+  options = HostOptions();
+  options.catalog = "etcd:10.0.0.1:2379";
+  const absl::Status refused = Host::Start(options).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
 }
 
 TEST(NbdkitTest, TheCommandHandsEveryOptionToThePlugin) {
