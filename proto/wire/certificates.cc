@@ -2,6 +2,7 @@
 
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -22,6 +24,7 @@ struct Closer {
   void operator()(FILE* file) const { std::fclose(file); }
   void operator()(X509* cert) const { X509_free(cert); }
   void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+  void operator()(GENERAL_NAMES* names) const { GENERAL_NAMES_free(names); }
 };
 
 template <typename Read>
@@ -74,6 +77,20 @@ absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files) {
                                                    files.cert));
   }
   return CertificateEnds{EndOf(cert.get()), EndOf(ca.get())};
+}
+
+absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files) {
+  ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
+  const std::unique_ptr<GENERAL_NAMES, Closer> names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(cert.get(), NID_subject_alt_name, /*crit=*/nullptr, /*idx=*/nullptr)));
+  std::vector<std::string> uris;
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type != GEN_URI) continue;
+    const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
+    uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), ASN1_STRING_length(uri));
+  }
+  return uris;
 }
 
 }  // namespace weir::wire

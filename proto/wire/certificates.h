@@ -4,6 +4,9 @@
 #ifndef WEIR_PROTO_WIRE_CERTIFICATES_H_
 #define WEIR_PROTO_WIRE_CERTIFICATES_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "proto/base/tls_files.h"
@@ -18,6 +21,9 @@ struct CertificateEnds {
 // When they expire. INVALID_ARGUMENT: a file is missing, cannot be read, is not PEM, is not of the same key, or has
 // expired; names it.
 absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files);
+
+// The URIs among the names of the process's own certificate. INVALID_ARGUMENT: it cannot be read, or has expired.
+absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files);
 
 }  // namespace weir::wire
 

@@ -129,6 +129,13 @@ VolumeGrant GrantOf(const grpc::ServerContextBase& context) {
   return VolumeGrant::Of(UrisOf(*peer));
 }
 
+VolumeGrant OwnGrant() {
+  const TlsFiles files = IdentityFiles();
+  if (!files.given()) return VolumeGrant();
+  const absl::StatusOr<std::vector<std::string>> uris = OwnUris(files);
+  return uris.ok() ? VolumeGrant::Of(*uris) : VolumeGrant();
+}
+
 absl::Status CheckListen(const std::string& listen, bool insecure) {
   if (insecure || Provider() != nullptr || listen.empty() || IsThisMachine(listen)) return absl::OkStatus();
   return absl::InvalidArgumentError(

@@ -43,6 +43,10 @@ std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& 
 // Whose certificate the caller has shown. Over plain text there is none, and the grant is for all volumes.
 VolumeGrant GrantOf(const grpc::ServerContextBase& context);
 
+// What the process's own certificate is for, towards those who ask GrantOf. For all without an identity, and while its file
+// cannot be read: the peers look at it in any case. Reads the file.
+VolumeGrant OwnGrant();
+
 // INVALID_ARGUMENT if a server at `listen` could be reached from other machines in plain text, and
 // nobody said `insecure`.
 absl::Status CheckListen(const std::string& listen, bool insecure);

@@ -24,7 +24,7 @@ class IdentityTest : public testing::Test {
     certificates_ = new TestCertificates;
     certificates_->MakeAuthority("ca");
     certificates_->MakeAuthority("stranger");
-    certificates_->Make("own", "IP:127.0.0.1,URI:weir://frontend/f1");
+    certificates_->Make("own", "IP:127.0.0.1,URI:weir://frontend/f1/volume/7,URI:weir://frontend/f1/volume/9");
     certificates_->Make("viewer", "URI:weir://viewer");
     certificates_->Make("nobody", "DNS:nobody");
     certificates_->Make("foreign", "URI:weir://admin", "stranger");
@@ -96,10 +96,14 @@ TEST_F(IdentityTest, PlainTextIsForThisMachine) {
 
 // The last one: the identity stays.
 TEST_F(IdentityTest, PeersShowCertificatesAndMayDoWhatTheirRolesMay) {
+  EXPECT_TRUE(OwnGrant().CheckAll().ok()) << "without an identity nothing is refused";
   ASSERT_TRUE(UseTls(Files("own")).ok());
   EXPECT_TRUE(UseTls(Files("own")).ok());
   EXPECT_EQ(UseTls(Files("viewer")).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(CheckListen("0.0.0.0:1", /*insecure=*/false).ok());
+  EXPECT_TRUE(OwnGrant().Covers(7));
+  EXPECT_TRUE(OwnGrant().Covers(9));
+  EXPECT_FALSE(OwnGrant().Covers(8));
   Serve();
 
   const grpc::Status looked = Call(With("viewer"), "127.0.0.1", &Stub::ListVolumes);

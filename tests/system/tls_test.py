@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -65,8 +68,15 @@ class TlsClusterTest(ClusterTest):
         self.assertEqual(refused.returncode, 1)
         self.assertIn("cannot reach", refused.stderr)
 
+    def epoch_of(self, volume):
+        shown = json.loads(self.cluster.weirctl("volume", "show", volume, "--output=json").stdout)
+        self.assertGreater(shown["epoch"], 0)
+        return shown["epoch"], shown["state"]
+
     def test_a_frontend_for_one_volume_is_refused_the_others(self):
         self.cluster.weirctl("volume", "create", "other", "--size=16MiB")
+        self.cluster.weirctl("volume", "attach", "other")
+        self.cluster.weirctl("volume", "detach", "other")
         self.addCleanup(self.certificate, "volume", "--role=frontend", "--host=127.0.0.1")
         shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
         self.certificate("volume", "--role=frontend", "--host=127.0.0.1", f"--volume={shown['id']}")
@@ -75,13 +85,17 @@ class TlsClusterTest(ClusterTest):
         handle = self.cluster.connect()
         handle.pwrite(b"its own".ljust(4096, b"."), 4096)
         handle.flush()
-        for refused in (("io", "write", "other", "--offset=0", "--length=4096", "--pattern=1"),
-                        ("volume", "create", "third", "--size=16MiB")):
+        before = self.epoch_of("other")
+        for refused, who in ((("io", "write", "other", "--offset=0", "--length=4096", "--pattern=1"), "this frontend's"),
+                             (("volume", "attach", "other"), "this frontend's"), (("volume", "delete", "other"), "this frontend's"),
+                             (("volume", "create", "third", "--size=16MiB"), "the caller's")):
             begun = time.monotonic()
             done = self.cluster.weirctl(*refused, check=False)
             self.assertEqual(done.returncode, 1, refused)
-            self.assertIn("the caller's certificate is not for volume", done.stderr, refused)
+            self.assertRegex(done.stderr, f"{who} certificate.* is not for volume", refused)
             self.assertLess(time.monotonic() - begun, 10, refused)
+        # So whoever has it would have it still.
+        self.assertEqual(self.epoch_of("other"), before)
         self.assertEqual(bytes(handle.pread(7, 4096)), b"its own")
         handle.shutdown()
 
@@ -97,12 +111,58 @@ class TlsClusterTest(ClusterTest):
         self.assertEqual(self.cluster.pids(), pids)
 
 
+    def test_a_private_key_is_in_nothing_that_is_said(self):
+        folder = os.path.join(self.cluster.dir, "tls")
+        keys = [name for name in os.listdir(folder) if name.endswith(".key")]
+        secrets = [secret for name in keys for secret in self.secrets_of(os.path.join(folder, name))]
+        # Words about keys that are wrong, too: replica1's is that of another, then none.
+        own, kept = os.path.join(folder, "replica1.key"), os.path.join(folder, "kept")
+        os.rename(own, kept)
+        self.addCleanup(os.rename, kept, own)
+        for other in (os.path.join(folder, "volume.key"), os.path.join(folder, "ca.pem")):
+            shutil.copy(other, own)
+            before = len(self.cluster.log("replica1"))
+            os.kill(self.cluster.pids()["replica1"], signal.SIGHUP)
+            wait_until(lambda: "replica1.key" in self.cluster.log("replica1")[before:], 10, "the replica says what is wrong")
+        said = [self.cluster.weirctl("volume", "list", f"--tls_cert={folder}/volume.pem", f"--tls_key={own}",
+                                     f"--tls_ca={folder}/ca.pem", check=False).stderr]
+        said += [self.cluster.weirctl(*words, "--output=json").stdout
+                 for words in (("replica", "list"), ("volume", "show", "demo"), ("explain", "demo"))]
+        for name, pid in self.cluster.pids().items():
+            said += [self.cluster.log(name), self.cluster.metrics(name)]
+            for file in ("cmdline", "environ"):
+                with open(f"/proc/{pid}/{file}", errors="replace") as f:
+                    said.append(f.read())
+        self.assertTrue(all(said), "each says something")
+        with open(kept) as f:
+            self.assertTrue(self.found(secrets, f.read()), "the search finds what is there")
+        self.assertEqual(self.found(secrets, "".join(said)), [])
+
+    @staticmethod
+    def secrets_of(path):
+        """How a private key may be written: as in its file, or its number in hexadecimal."""
+        with open(path) as f:
+            lines = [line.strip() for line in f if not line.startswith("-----")]
+        number = re.search(r"priv:\n([0-9a-f:\s]+)pub:", run("openssl", "pkey", "-in", path, "-noout", "-text").stdout)[1]
+        return [line for line in lines if len(line) >= 40] + [re.sub(r"[:\s]", "", number)[-64:]]
+
+    @staticmethod
+    def found(secrets, text):
+        bare = re.sub(r"[:\s\\]", "", text)
+        return [secret for secret in secrets if secret in bare or secret.upper() in bare]
+
+
 class PlainTextTest(unittest.TestCase):
     def test_other_machines_are_served_in_plain_text_only_if_that_is_said(self):
         binaries = os.path.join(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "out"), "bin")
         with tempfile.TemporaryDirectory() as folder:
             for command in ([f"{binaries}/weir-replica", "--listen=0.0.0.0:0", f"--data_dirs={folder}/d"],
-                            [f"{binaries}/weir-volume", "--listen=0.0.0.0:0", f"--catalog=embedded:{folder}/c"]):
+                            [f"{binaries}/weir-replica", "--listen=127.0.0.1:0", f"--data_dirs={folder}/d", "--metrics_listen=0.0.0.0:0"],
+                            [f"{binaries}/weir-volume", "--listen=0.0.0.0:0", f"--catalog=embedded:{folder}/c"],
+                            [f"{binaries}/weir-volume", "--listen=127.0.0.1:0", "--catalog=etcd:10.0.0.1:2379"],
+                            [f"{binaries}/weir-volume", "--listen=127.0.0.1:0", f"--catalog=embedded:{folder}/c", "--metrics_listen=0.0.0.0:0"],
+                            [f"{binaries}/weir-csi", "--mode=controller", f"--endpoint=unix:{folder}/csi.sock", "--frontends=127.0.0.1:1",
+                             "--metrics_listen=0.0.0.0:0"]):
                 refused = run(*command, check=False, timeout=20)
                 self.assertNotEqual(refused.returncode, 0, command)
                 self.assertIn("plain text", refused.stderr)

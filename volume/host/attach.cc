@@ -2,9 +2,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
@@ -13,8 +17,10 @@
 #include "proto/base/log.h"
 #include "proto/base/position.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/identity.h"
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
+#include "volume/host/parent_reader.h"
 #include "volume/host/takeover_runner.h"
 #include "volume/host/volume_record.h"
 
@@ -216,9 +222,28 @@ absl::Status LocalHost::HaltIfBehind(VolumeRecordHolder& holder, const absl::Sta
   return status;
 }
 
+absl::Status LocalHost::CheckOwnGrant(const v1::VolumeRecord& record) {
+  const wire::VolumeGrant own = wire::OwnGrant();
+  if (own.CheckAll().ok()) return absl::OkStatus();
+  std::vector<uint64_t> needed = {record.id()};
+  if (record.has_parent()) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<ParentReader> parent, ParentReader::Open(catalog_.get(), record.parent()));
+    absl::c_copy(parent->volume_ids(), std::back_inserter(needed));
+  }
+  for (const uint64_t id : needed) {
+    if (own.Covers(id)) continue;
+    return absl::PermissionDeniedError(absl::StrCat(
+        "volume ", record.name(), ": this frontend's certificate, ", wire::IdentityFiles().cert, ", is not for volume id ", id,
+        id == record.id() ? "" : ", from which it reads as a clone",
+        "; use another frontend, or give it a certificate with weir://frontend/NAME/volume/", id, " among its URIs"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
     const std::string& name, AttachMode mode) {
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  RETURN_IF_ERROR(CheckOwnGrant(volume.record));
   if (!volume.record.restoring().empty() && mode != AttachMode::kRestore) {
     return RefuseRestoring(volume.record);
   }

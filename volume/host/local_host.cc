@@ -269,6 +269,7 @@ absl::Status LocalHost::DeleteHeld(const std::string& name, v1::ParentRecord* pa
     ASSIGN_OR_RETURN(const std::vector<std::string> clones, LiveClones(snapshot));
     if (!clones.empty()) {
       return absl::FailedPreconditionError(absl::StrCat(
+  RETURN_IF_ERROR(CheckOwnGrant(volume.record));
           "volume ", name, " has clones: ", absl::StrJoin(clones, ", "),
           "; delete or flatten them first"));
     }

@@ -223,6 +223,9 @@ class LocalHost final : public Host {
   absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name, AttachMode mode,
                                                      Cancellation* cancellation,
                                                      absl::Duration* takeover, bool* again);
+  // PERMISSION_DENIED: this frontend's certificate is not for `record`'s volume, or for one that it reads from as a clone.
+  // The replicas look at that too, but only once the epoch, and with it the volume, has been taken from who serves it.
+  absl::Status CheckOwnGrant(const v1::VolumeRecord& record);
   // For a takeover that a replica has refused as `stale`.
   absl::Status HaltIfBehind(VolumeRecordHolder& holder, const absl::Status& stale);
   absl::Status StartRunner(const std::shared_ptr<Attached>& attached);

@@ -29,7 +29,7 @@ absl::Status ParentReader::Load() {
       return absl::FailedPreconditionError(
           absl::StrCat("the snapshot ", name, ", from which a clone reads, is not there any more"));
     }
-    levels.push_back({std::make_shared<PinnedReader>(catalog_, volume.record, next.pin()),
+    levels.push_back({next.volume_id(), std::make_shared<PinnedReader>(catalog_, volume.record, next.pin()),
                       next.size_bytes() / kBlockBytes});
     next = snapshot->parent();
   }
@@ -44,6 +44,12 @@ std::vector<ParentReader::Level> ParentReader::levels() const {
 }
 
 int ParentReader::depth() const { return static_cast<int>(levels().size()); }
+
+std::vector<uint64_t> ParentReader::volume_ids() const {
+  std::vector<uint64_t> ids;
+  for (const Level& level : levels()) ids.push_back(level.volume_id);
+  return ids;
+}
 
 absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::ReadFrom(
     const std::vector<Level>& levels, BlockRange range) {

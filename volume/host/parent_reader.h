@@ -39,9 +39,12 @@ class ParentReader {
   absl::Status Fill(uint64_t first, const std::vector<BlockRange>& absent,
                     std::vector<engine::ReadPart>* parts);
   int depth() const;
+  // Whose snapshots it reads, the nearest first.
+  std::vector<uint64_t> volume_ids() const;
 
  private:
   struct Level {
+    uint64_t volume_id = 0;
     std::shared_ptr<PinnedReader> reader;
     uint64_t size_blocks = 0;
   };
