@@ -66,7 +66,9 @@ OVERVIEW = [
     panel("Data", "Bps", ("sum by (volume) (weir:volume_request_bytes:rate5m)", "{{volume}}")),
     panel("Slowest of 100 writes", "s", ('weir:volume_request_seconds:p99_5m{kind="write"}', "{{volume}}")),
     panel("Slowest of 100 flushes", "s", ('weir:volume_request_seconds:p99_5m{kind="flush"}', "{{volume}}")),
-    panel("Members in sync", "short", ("weir:volume_members_in_sync:count", "{{volume}}")),
+    panel("Members by state", "short", ("sum by (state) (weir_volume_target_state)", "{{state}}"),
+          about="away: in sync and without a session; failed: in sync and may not leave."),
+    panel("Catalog answers", "short", ("weir_volume_catalog_up", "{{instance}}")),
     panel("Free space", "percentunit", ("weir:replica_data_dir_available:ratio", "{{instance}} {{dir}}")),
     panel("Age of the durable point", "s", ("weir_volume_durable_point_age_seconds", "{{volume}}"),
           about="Everything that was answered before is on stable storage of every member."),
@@ -77,7 +79,7 @@ OVERVIEW = [
 
 VOLUME = [
     panel("State", "short", (f"weir_volume_state{{{V}}} == 1", "{{volume}} {{state}}")),
-    panel("Members in sync", "short", (f"weir_volume_target_in_sync{{{V}}}", "{{volume}} {{replica}}")),
+    panel("Members, by state", "short", (f"weir_volume_target_state{{{V}}} == 1", "{{volume}} {{replica}} {{state}}")),
     panel("Epoch", "short", (f"weir_volume_epoch{{{V}}}", "{{volume}}"), about="Raised by each attach."),
     panel("Requests", "ops", (f"weir:volume_requests:rate5m{{{V}}}", "{{volume}} {{kind}}")),
     panel("Data", "Bps", (f"weir:volume_request_bytes:rate5m{{{V}}}", "{{volume}} {{kind}}")),
@@ -96,6 +98,7 @@ VOLUME = [
           about="Kept until every member has synced it, to refill one that comes back."),
     panel("A replica's answer, 99 of 100", "s", (f"weir_volume_target_answer_p99_seconds{{{V}}}", "{{volume}} {{replica}}")),
     panel("Resync: left", "bytes", (f"weir_volume_join_left_bytes{{{V}}}", "{{volume}} {{replica}}")),
+    panel("Resync: speed", "Bps", (f"weir_volume_join_bytes_per_second{{{V}}}", "{{volume}} {{replica}}")),
     panel("Resync: time left", "s", (f"weir_volume_join_left_seconds{{{V}}}", "{{volume}} {{replica}}")),
     panel("Sessions lost", "short", (f"increase(weir_volume_sessions_lost_total{{{V}}}[15m])", "{{volume}} {{replica}}")),
     panel("Damaged blocks", "short", (f"weir_volume_target_damaged_blocks{{{V}}}", "{{volume}} {{replica}} not repaired"),

@@ -26,7 +26,12 @@ class SharedCheck {
   // Blocks if it is this caller that asks. Others hear the last answer (at first OK).
   absl::Status Get();
 
+  // What is known without asking: the last answer, or that the question under way takes too long. Does not block.
+  absl::Status Last();
+
  private:
+  absl::Status LastLocked(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const Options options_;
   const std::function<absl::Status()> ask_;
   absl::Mutex mutex_;

@@ -22,6 +22,19 @@ TEST(SharedCheckTest, AnAnswerIsGoodForAWhile) {
   EXPECT_EQ(asked, 1);
 }
 
+TEST(SharedCheckTest, TheLastAnswerIsToldWithoutAsking) {
+  int asked = 0;
+  SharedCheck check({.whom = "the catalog", .fresh = absl::ZeroDuration()}, [&] {
+    ++asked;
+    return absl::UnavailableError("no");
+  });
+  EXPECT_TRUE(check.Last().ok()) << "nobody has asked";
+  EXPECT_EQ(asked, 0);
+  EXPECT_EQ(check.Get(), absl::UnavailableError("no"));
+  EXPECT_EQ(check.Last(), absl::UnavailableError("no"));
+  EXPECT_EQ(asked, 1);
+}
+
 TEST(SharedCheckTest, IsAskedAgainOnceTheAnswerIsOld) {
   int asked = 0;
   SharedCheck check({.whom = "the catalog", .fresh = absl::ZeroDuration()},
@@ -41,6 +54,7 @@ absl::Status HeardMeanwhile(absl::Duration patience) {
   std::thread first([&] { EXPECT_EQ(check.Get(), absl::UnavailableError("no")); });
   asked.WaitForNotification();
   const absl::Status heard = check.Get();
+  EXPECT_EQ(check.Last().ok(), heard.ok());
   answer.Notify();
   first.join();
   return heard;

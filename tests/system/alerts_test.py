@@ -12,7 +12,7 @@ import grpc
 
 import harness
 from alerting import AlertTest, with_full
-from harness import FULL, MIB, ROOT, run, wait_until
+from harness import FULL, MIB, ROOT, cluster_lib, run, wait_until
 
 BLOCK = 4096
 
@@ -162,9 +162,13 @@ class CatalogTest(AlertTest):
         writer = Writer(self.cluster.connect())
         self.cluster.kill9(*ETCDS, "replica2")
         self.fires("WeirCatalogUnreachable", volume="demo")
+        # Also of the frontend that nobody uses.
+        unused = cluster_lib.Cluster(self.cluster.dir).metrics_address("volume2")
+        self.fires("WeirCatalogSilent", instance=unused)
         for name in ETCDS:
             self.cluster.ops("start", name)
         self.is_over("WeirCatalogUnreachable")
+        self.is_over("WeirCatalogSilent")
         writer.stop()
         self.cluster.ops("start", "replica2")
         self.await_in_sync()

@@ -91,7 +91,10 @@ def declared():
         for path in glob.glob(os.path.join(ROOT, pattern)):
             if not path.endswith("_test.cc"):
                 with open(path) as f:
-                    names |= set(re.findall(r'"(weir_(?:volume|replica|tls)_\w+|weir_build_info)"', f.read()))
+                    text = f.read()
+                names |= set(re.findall(r'"(weir_(?:volume|replica|csi|tls)_\w+|weir_build_info)"', text))
+                # Of CallMetrics, which only the CSI driver has.
+                names |= {"weir_csi" + what for what in re.findall(r'"weir_", component, "(\w+)"', text)}
     return names
 
 

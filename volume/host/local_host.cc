@@ -170,6 +170,7 @@ absl::Status LocalHost::StartMonitor() {
         const absl::Status status = catalog_->GetFrontend(self_.name).status();
         return absl::IsNotFound(status) ? absl::OkStatus() : status;  // that is an answer
       });
+  catalog_looks_ = std::make_unique<WorkQueue>("weir-look", /*threads=*/1, /*waiting_max=*/1);
   monitor::MonitorServer::Options options;
   options.listen = options_.metrics_listen;
   options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
@@ -211,6 +212,7 @@ LocalHost::~LocalHost() {
     }
   }
   monitor_.reset();
+  catalog_looks_.reset();
   if (server_ != nullptr) {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kServerStopDeadline));
     server_.reset();
@@ -238,6 +240,9 @@ void LocalHost::RefreshMetrics() {
     const VolumeRunner& runner = *attached->runner;
     metrics_->SetState(runner.name(), runner.epoch(), runner.View(), runner.Stats(), MonotonicNow());
   }
+  // The question for the next scrape; if one is under way that one does.
+  static_cast<void>(catalog_looks_->Run([this] { static_cast<void>(catalog_answers_->Get()); }));
+  metrics_->SetCatalog(catalog_answers_->Last().ok());
 }
 
 // --- volumes ---

@@ -277,6 +277,7 @@ class LocalHost final : public Host {
   std::unique_ptr<RegistryService> registry_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<monitor::SharedCheck> catalog_answers_;
+  std::unique_ptr<WorkQueue> catalog_looks_;  // asks it for each scrape, which does not wait
   std::unique_ptr<monitor::MonitorServer> monitor_;
 };
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 
+#include "absl/strings/string_view.h"
 #include "proto/metrics/families.h"
 #include "volume/host/clock.h"
 #include "volume/host/engine_families.h"
@@ -33,6 +35,17 @@ const prometheus::Histogram::BucketBoundaries& AttachBuckets() {
       0.01, 0.04, 0.16, 0.64, 2.56, 10.24, 40.96};
   return *buckets;
 }
+
+// A member in one word. Whoever is to leave is still what it was.
+const char* TargetStateName(const engine::TargetView& target) {
+  using Health = engine::TargetView::Health;
+  if (target.joining) return "joining";
+  if (target.config.state == engine::TargetState::kOut || target.health == Health::kOut) return "out";
+  if (target.health == Health::kFailed) return "failed";
+  return target.health == Health::kConnected ? "in_sync" : "away";
+}
+
+constexpr const char* kTargetStates[] = {"in_sync", "away", "failed", "joining", "out"};
 
 constexpr const char* kStates[] = {"active", "suspending", "suspended",
                                    "committing", "fenced"};
@@ -114,6 +127,8 @@ Metrics::Metrics()
                             "Attempts to attach, by outcome.")),
       leftovers_(WEIR_FAMILY(BuildCounter, "weir_volume_leftovers_deleted_total",
                              "Members that were replaced and whose data was then deleted.")),
+      catalog_up_(WEIR_FAMILY(BuildGauge, "weir_volume_catalog_up",
+                              "1: the catalog has answered this frontend. It is asked at each scrape, for the next one.")),
       epoch_(WEIR_FAMILY(BuildGauge, "weir_volume_epoch",
                          "Epoch under which this frontend serves the volume.")),
       state_(WEIR_FAMILY(BuildGauge, "weir_volume_state",
@@ -136,6 +151,10 @@ Metrics::Metrics()
                         "1: fewer replicas than min_in_sync are in sync, requests wait.")),
       target_in_sync_(WEIR_FAMILY(BuildGauge, "weir_volume_target_in_sync",
                                   "1: this replica has all that was acknowledged.")),
+      target_state_(WEIR_FAMILY(
+          BuildGauge, "weir_volume_target_state",
+          "1 for the state this replica is in, 0 for others: in_sync; away, in sync and without a session; failed, in sync "
+          "and may not leave; joining, being brought back; out.")),
       target_slow_(WEIR_FAMILY(BuildGauge, "weir_volume_target_slow",
                                "1: this replica was much slower than all others of late.")),
       target_lag_(WEIR_FAMILY(
@@ -152,6 +171,8 @@ Metrics::Metrics()
       join_seconds_left_(WEIR_FAMILY(
           BuildGauge, "weir_volume_join_left_seconds",
           "How long that will take at the speed of late; 0: not known, or nothing is copied.")),
+      join_speed_(WEIR_FAMILY(BuildGauge, "weir_volume_join_bytes_per_second",
+                              "The speed of late at which that is copied; 0: not known, or nothing is copied.")),
       repaired_blocks_(WEIR_FAMILY(
           BuildGauge, "weir_volume_target_repaired_blocks",
           "Blocks that this replica had damaged and that were written anew, since the attach.")),
@@ -295,26 +316,35 @@ void Metrics::SetState(const std::string& volume, uint32_t epoch, const engine::
   Tell(&flush_supported_, labels, view.flush_supported ? 1 : 0);
   Tell(&held_, labels, view.held ? 1 : 0);
   SetScrub(volume, view.scrub);
-  using Health = engine::TargetView::Health;
   for (const engine::TargetView& target : view.targets) {
     // One that has left for good: the name may have come back at another slot.
-    if (target.config.gone) continue;
-    const std::map<std::string, std::string> of_target = {
-        {"volume", volume}, {"replica", target.config.replica}};
-    Tell(&target_up_, of_target, target.health == Health::kConnected ? 1 : 0);
-    Tell(&target_failed_, of_target, target.health == Health::kFailed ? 1 : 0);
-    Tell(&target_in_sync_, of_target, target.config.state == engine::TargetState::kInSync ? 1 : 0);
-    Tell(&target_slow_, of_target, target.slow ? 1 : 0);
-    Tell(&target_lag_, of_target, absl::ToDoubleSeconds(Lag(target, now)));
-    Tell(&target_answer_p99_, of_target, absl::ToDoubleSeconds(target.answer_p99));
-    Tell(&join_left_, of_target, static_cast<double>(target.join_blocks_left * kBlockBytes));
-    Tell(&join_copied_, of_target, static_cast<double>(target.join_bytes_copied));
-    Tell(&repaired_blocks_, of_target, static_cast<double>(target.repaired_blocks));
-    Tell(&damaged_blocks_, of_target, static_cast<double>(target.damaged_blocks));
-    const bool known = target.join_time_left < absl::InfiniteDuration();
-    Tell(&join_seconds_left_, of_target, known ? absl::ToDoubleSeconds(target.join_time_left) : 0);
-    Tell(&target_inflight_, of_target, static_cast<double>(target.inflight_clones));
+    if (!target.config.gone) SetTarget(volume, target, now);
   }
+}
+
+void Metrics::SetTarget(const std::string& volume, const engine::TargetView& target, engine::Time now) {
+  using Health = engine::TargetView::Health;
+  const std::map<std::string, std::string> labels = {{"volume", volume}, {"replica", target.config.replica}};
+  const absl::string_view state = TargetStateName(target);
+  for (const char* each : kTargetStates) {
+    Tell(&target_state_, {{"volume", volume}, {"replica", target.config.replica}, {"state", each}}, each == state ? 1 : 0);
+  }
+  Tell(&target_up_, labels, target.health == Health::kConnected ? 1 : 0);
+  Tell(&target_failed_, labels, target.health == Health::kFailed ? 1 : 0);
+  Tell(&target_in_sync_, labels, target.config.state == engine::TargetState::kInSync ? 1 : 0);
+  Tell(&target_slow_, labels, target.slow ? 1 : 0);
+  Tell(&target_lag_, labels, absl::ToDoubleSeconds(Lag(target, now)));
+  Tell(&target_answer_p99_, labels, absl::ToDoubleSeconds(target.answer_p99));
+  const double left = static_cast<double>(target.join_blocks_left * kBlockBytes);
+  const double seconds =
+      target.join_time_left < absl::InfiniteDuration() ? absl::ToDoubleSeconds(target.join_time_left) : 0;
+  Tell(&join_left_, labels, left);
+  Tell(&join_copied_, labels, static_cast<double>(target.join_bytes_copied));
+  Tell(&join_seconds_left_, labels, seconds);
+  Tell(&join_speed_, labels, seconds > 0 ? left / seconds : 0);
+  Tell(&repaired_blocks_, labels, static_cast<double>(target.repaired_blocks));
+  Tell(&damaged_blocks_, labels, static_cast<double>(target.damaged_blocks));
+  Tell(&target_inflight_, labels, static_cast<double>(target.inflight_clones));
 }
 
 void Metrics::SetScrub(const std::string& volume, const engine::ScrubView& scrub) {

@@ -77,7 +77,10 @@ class Metrics : public prometheus::Collectable {
   void SetState(const std::string& volume, uint32_t epoch, const engine::EngineView& view,
                 const std::optional<engine::Stats>& stats, engine::Time now);
 
-  // Called at each scrape, one at a time, to call SetState for every attached volume. The state of
+  // Whether it has answered, as far as is known.
+  void SetCatalog(bool up) { catalog_up_.Add({}).Set(up ? 1 : 0); }
+
+  // Called at each scrape, one at a time, to call SetCatalog, and SetState for every attached volume. The state of
   // volumes, and of replicas of theirs, that it does not tell of is told no more.
   void set_refresh(std::function<void()> refresh) {
     refresh_ = std::move(refresh);
@@ -88,6 +91,7 @@ class Metrics : public prometheus::Collectable {
   template <typename T>
   using Family = prometheus::Family<T>;
 
+  void SetTarget(const std::string& volume, const engine::TargetView& target, engine::Time now);
   void SetScrub(const std::string& volume, const engine::ScrubView& scrub);
   TargetTimes* TimesOf(const std::string& volume, const std::string& replica);
   void AddTargetTimes(std::vector<prometheus::MetricFamily>* families) const;
@@ -124,6 +128,7 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Counter>& attaches_;
   Family<prometheus::Counter>& leftovers_;
   // State, refreshed at each scrape.
+  Family<prometheus::Gauge>& catalog_up_;
   Family<prometheus::Gauge>& epoch_;
   Family<prometheus::Gauge>& state_;
   Family<prometheus::Gauge>& queued_;
@@ -134,12 +139,14 @@ class Metrics : public prometheus::Collectable {
   Family<prometheus::Gauge>& target_failed_;
   Family<prometheus::Gauge>& held_;
   Family<prometheus::Gauge>& target_in_sync_;
+  Family<prometheus::Gauge>& target_state_;
   Family<prometheus::Gauge>& target_slow_;
   Family<prometheus::Gauge>& target_lag_;
   Family<prometheus::Gauge>& target_answer_p99_;
   Family<prometheus::Gauge>& join_left_;
   Family<prometheus::Gauge>& join_copied_;
   Family<prometheus::Gauge>& join_seconds_left_;
+  Family<prometheus::Gauge>& join_speed_;
   Family<prometheus::Gauge>& repaired_blocks_;
   Family<prometheus::Gauge>& damaged_blocks_;
   Family<prometheus::Gauge>& target_inflight_;

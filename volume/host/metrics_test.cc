@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -19,6 +20,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Pair;
 
 // "replica1" or, without that label, "demo": of each series of a metric, in order.
 std::multiset<std::string> SeriesOf(const Metrics& metrics, const std::string& metric) {
@@ -132,6 +134,37 @@ TEST(MetricsTest, WhatTheEngineCountsIsToldAsItIs) {
   EXPECT_EQ(width.sample_sum, 15);
   EXPECT_EQ(width.bucket[5].upper_bound, 8);
   EXPECT_EQ(width.bucket[5].cumulative_count, 2u);
+}
+
+TEST(MetricsTest, AMemberIsInOneStateAndItsCopyingHasASpeed) {
+  Metrics metrics;
+  engine::EngineView view = ViewOf({"good", "away", "failed", "joining", "out"});
+  using Health = engine::TargetView::Health;
+  view.targets[0].health = Health::kConnected;
+  view.targets[2].health = Health::kFailed;
+  view.targets[3].health = Health::kConnected;
+  view.targets[3].joining = true;
+  view.targets[3].join_blocks_left = 100;
+  view.targets[3].join_time_left = absl::Seconds(4);
+  view.targets[4].health = Health::kOut;
+  view.targets[3].config.state = view.targets[4].config.state = engine::TargetState::kOut;
+  metrics.set_refresh([&] {
+    metrics.SetCatalog(false);
+    metrics.SetState("demo", 1, view, std::nullopt, absl::Seconds(100));
+  });
+  const std::vector<prometheus::MetricFamily> families = metrics.Collect();
+  std::map<std::string, std::string> states;
+  for (const prometheus::ClientMetric& series : Find(families, "weir_volume_target_state")->metric) {
+    std::map<std::string, std::string> labels;
+    for (const prometheus::ClientMetric::Label& label : series.label) labels[label.name] = label.value;
+    if (series.gauge.value == 1) states[labels["replica"]] += labels["state"];
+  }
+  EXPECT_THAT(states, ElementsAre(Pair("away", "away"), Pair("failed", "failed"), Pair("good", "in_sync"),
+                                  Pair("joining", "joining"), Pair("out", "out")));
+  const prometheus::MetricFamily& speed = *Find(families, "weir_volume_join_bytes_per_second");
+  EXPECT_EQ(SeriesWith(speed, "joining").gauge.value, 102400);
+  EXPECT_EQ(SeriesWith(speed, "out").gauge.value, 0);
+  EXPECT_EQ(Find(families, "weir_volume_catalog_up")->metric.at(0).gauge.value, 0);
 }
 
 TEST(MetricsTest, WhereTheTimeOfClonesGoesIsToldByReplicaAndStage) {
