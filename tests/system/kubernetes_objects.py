@@ -150,6 +150,10 @@ OBJECTS = {
         "selector endpoints", selector=SELECTOR, endpoints=many(fields(
             "port", port=PORT, path=PATH, interval={"type": "string", "pattern": "^[0-9]+(s|m)$"},
             relabelings=many(fields("targetLabel replacement", targetLabel=STRING, replacement=STRING)))))),
+    ("monitoring.coreos.com/v1", "PodMonitor"): top(fields(
+        "selector podMetricsEndpoints", selector=SELECTOR, podMetricsEndpoints=many(fields(
+            "port", port=PORT, path=PATH, interval={"type": "string", "pattern": "^[0-9]+(s|m)$"},
+            relabelings=many(fields("targetLabel replacement", targetLabel=STRING, replacement=STRING)))))),
     ("monitoring.coreos.com/v1", "PrometheusRule"): top(fields("groups", groups=many(fields("name rules", name=STRING, rules=many(
         fields("expr", record=STRING, alert=STRING, expr=STRING, labels=words("^.+$", TEXT), annotations=words("^.+$", TEXT),
                **{"for": {"type": "string", "pattern": "^[0-9]+(s|m|h)$"}})))))),

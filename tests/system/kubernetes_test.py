@@ -366,6 +366,9 @@ class CommandLineTest(ChartCase):
         self.assertEqual((info.node_id, dict(info.accessible_topology.segments)), ("node", {"csi.weir.dev/zone": "main"}))
         controller = Driver(f"unix:{self.dir}/controller/csi/csi.sock")
         self.addCleanup(controller.close)
+        for host in ("controller", "node"):
+            with urllib.request.urlopen(f"http://{self.address(host, '9702')}/metrics", timeout=3) as answer:
+                self.assertIn(b"weir_csi_running_calls", answer.read())
         # What the sidecar takes for itself does not reach the driver.
         for d in self.sets["the chart's own"]:
             if d["kind"] != "StorageClass":
