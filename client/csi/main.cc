@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <iostream>
@@ -20,6 +21,7 @@
 #include "client/csi/fuse_loop.h"
 #include "client/csi/identity.h"
 #include "client/csi/node.h"
+#include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
@@ -34,6 +36,7 @@
 #include "proto/monitor/shared_check.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/reload.h"
+#include "proto/wire/transport.h"
 
 namespace weir::csi {
 namespace {
@@ -50,6 +53,8 @@ constexpr char kDescription[] =
 
 // Calls that wait for a mount or a frontend each hold a thread.
 constexpr int kThreadsMax = 64;
+// A CSI request is a few KB: names, capabilities, attributes.
+constexpr size_t kMessageBytesMax = 1 << 20;
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
 // For a frontend to take a connection, before /readyz says that none does.
 constexpr absl::Duration kReadyDeadline = absl::Seconds(2);
@@ -58,12 +63,12 @@ struct Flags {
   std::string mode = "all";
   std::string endpoint;
   std::string metrics_listen;
+  bool insecure_metrics = false;
   std::string node_id;
   std::vector<std::string> frontends;
   std::string state_dir = "/run/weir-csi";
   std::string attach = "auto";
   std::string fuse_program;
-  bool insecure_metrics = false;
   int64_t volumes_max = 0;
   std::string log_level = "info";
   std::string log_format = "text";
@@ -83,13 +88,13 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "serve HTTP here: Prometheus text at /metrics, /healthz, and /readyz, which says whether a frontend can be reached; "
                  "empty: do not")
       ->type_name("HOST:PORT");
+  app.add_flag("--insecure-metrics,--insecure_metrics", flags.insecure_metrics,
+               "--metrics-listen, which is never encrypted, may be for other machines; else it is for this machine only");
   app.add_option("--node-id,--node_id", flags.node_id, "this node: its frontend's --name; not for mode controller")
       ->type_name("ID");
   app.add_option("--frontends", flags.frontends,
                  "addresses of VolumeServices to ask, the first that answers; the others are found by these")
       ->delimiter(',')
-  app.add_flag("--insecure-metrics,--insecure_metrics", flags.insecure_metrics,
-               "--metrics-listen, which is never encrypted, may be for other machines; else it is for this machine only");
       ->type_name("HOST:PORT,...")
       ->required();
   app.add_option("--tls_cert,--tls-cert", flags.tls.cert,
@@ -153,12 +158,12 @@ absl::StatusOr<std::unique_ptr<monitor::MonitorServer>> StartMonitor(
       [frontends] { return frontends->Live(absl::Now() + kReadyDeadline).status(); });
   monitor::MonitorServer::Options options;
   options.listen = flags.metrics_listen;
+  options.insecure = flags.insecure_metrics;
   options.metrics = {std::move(calls), std::make_shared<metrics::ProcessCollector>("weir-csi")};
   options.ready = [reached] { return reached->Get(); };
   return monitor::MonitorServer::Start(std::move(options));
 }
 
-  options.insecure = flags.insecure_metrics;
 // Two sockets at one path are different files.
 ino_t InodeOf(const std::string& path) {
   struct stat info;
@@ -173,12 +178,12 @@ int CheckConfig(const Flags& flags, const std::string& socket) {
   ConfigCheck check;
   check.Listen("endpoint", "unix:" + socket);
   check.Listen("metrics_listen", flags.metrics_listen);
+  check.Note(monitor::CheckMetricsListen(flags.metrics_listen, flags.insecure_metrics));
   for (const std::string& frontend : flags.frontends) check.Peer("frontends", frontend);
   check.Note(wire::UseTls(flags.tls));
   if (flags.mode != "controller") {
     check.Folder("state_dir", flags.state_dir);
     check.Program("fuse_program", FuseProgram(flags));
-  check.Note(monitor::CheckMetricsListen(flags.metrics_listen, flags.insecure_metrics));
   }
   return check.Report("weir-csi");
 }
@@ -193,10 +198,10 @@ int Serve(const Flags& flags, const std::string& socket, const Signals& signals)
   Node node(flags.node_id, flags.volumes_max, &frontends, &attach);
   const auto calls = std::make_shared<metrics::CallMetrics>("csi");
 
+  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-  builder.SetResourceQuota(grpc::ResourceQuota("weir-csi").SetMaxThreads(kThreadsMax));
+  wire::SetServerLimits({.message_bytes_max = kMessageBytesMax, .sync_threads_max = kThreadsMax}, &builder);
   builder.RegisterService(&identity);
   if (flags.mode != "node") builder.RegisterService(&controller);
   if (flags.mode != "controller") builder.RegisterService(&node);
@@ -205,6 +210,7 @@ int Serve(const Flags& flags, const std::string& socket, const Signals& signals)
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return Fail(1, absl::StrCat("cannot serve on ", socket, ": is its folder there, and writable?"));
+  server->GetHealthCheckService()->SetServingStatus(::csi::v1::Identity::service_full_name(), true);
   const ino_t inode = InodeOf(socket);
   const auto monitor = StartMonitor(flags, calls, &frontends);
   if (!monitor.ok()) return Fail(1, std::string(monitor.status().message()));

@@ -31,10 +31,14 @@ void SetStreamTransport(grpc::ServerBuilder* builder) {
 void SetServerLimits(const ServerLimits& limits, grpc::ServerBuilder* builder) {
   SetStreamTransport(builder);
   builder->SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes_max));
-  builder->SetResourceQuota(grpc::ResourceQuota("weir-server").Resize(kBuffersBytesMax));
+  grpc::ResourceQuota quota("weir-server");
+  quota.Resize(kBuffersBytesMax);
+  if (limits.sync_threads_max > 0) quota.SetMaxThreads(limits.sync_threads_max);
+  builder->SetResourceQuota(quota);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.calls_per_connection_max);
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, limits.idle_ms);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, limits.keepalive_interval_ms);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, limits.keepalive_timeout_ms);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

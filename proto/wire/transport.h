@@ -31,6 +31,8 @@ struct ServerLimits {
   int keepalive_interval_ms = 20'000;   // a peer that has been silent for so long is pinged
   int keepalive_timeout_ms = 10'000;    // one that does not answer is gone
   int peer_ping_interval_ms = 5'000;    // one that pings more often, without a call, is told to go
+  int idle_ms = 600'000;                // a connection without a call for so long is ended; one with a stream never is
+  int sync_threads_max = 0;             // of synchronous services, above which calls get RESOURCE_EXHAUSTED; 0: no limit
 };
 
 // Everything that bounds a server of ours on a network; SetStreamTransport too. Not bounded, since gRPC 1.51

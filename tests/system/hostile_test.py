@@ -1,15 +1,21 @@
 """Strangers at every port, while a client's requests go on: none fails or waits long, and no memory or descriptor is kept."""
 
-import json
 import os
 import ssl
 import subprocess
-import sys
+import tempfile
+import threading
 import time
+import unittest
 import urllib.request
 
+import csi_driver
+import grpc
 import stranger
-from harness import ROOT, ClusterTest, SteadyClient, cluster_lib, run, wait_until
+from grpc_caller import load_messages
+from harness import FULL, ROOT, ClusterTest, SteadyClient, cluster_lib, run, wait_until
+from nbd_tls_port import NbdTlsPort, as_client, certificate
+from weir_ops import settings
 
 # A request that waits as long has been hurt. Without an attack the longest is about 0.1 s on a machine that has other work.
 REQUEST_SECONDS_MAX = 2.0
@@ -30,27 +36,83 @@ HANDSHAKE_SECONDS = 10
 
 
 class Watched:
-    """A process that is attacked."""
+    """What is attacked: the processes that `pids()` tells, of which strangers may cause more."""
 
-    def __init__(self, pid):
-        self.pid = pid
-        with open(f"/proc/{pid}/clear_refs", "w") as f:
-            f.write("5")  # the peak of resident memory begins anew
+    def __init__(self, pids):
+        self.pids = pids
+        self.before = pids()
+        for pid in self.before:
+            with open(f"/proc/{pid}/clear_refs", "w") as f:
+                f.write("5")  # the peak of resident memory begins anew
         self.before_kib = self.status_kib("VmRSS")
         self.fds_before = self.fds()
 
     def status_kib(self, name):
-        with open(f"/proc/{self.pid}/status") as f:
-            return next(int(line.split()[1]) for line in f if line.startswith(name + ":"))
+        total = 0
+        for pid in self.before:
+            with open(f"/proc/{pid}/status") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith(name + ":"))
+        return total
 
     def growth_mib(self):
         return (self.status_kib("VmHWM") - self.before_kib) / 1024
 
     def fds(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        count = 0
+        for pid in self.pids():
+            try:
+                count += len(os.listdir(f"/proc/{pid}/fd"))
+            except FileNotFoundError:
+                pass  # a stranger's, that has ended
+        return count
+
+    def alive(self):
+        return set(self.before) <= set(self.pids())
 
 
-class HostileTest(ClusterTest):
+class SteadyCaller(threading.Thread):
+    """As SteadyClient, of a CSI driver: a call after the other that needs a frontend."""
+
+    def __init__(self, endpoint):
+        super().__init__()
+        self.driver = csi_driver.Driver(endpoint)
+        self.driver.ListVolumes()
+        self.lock = threading.Lock()
+        self.ending = threading.Event()
+        self.error = None
+        self.requests, self.longest_seconds = 0, 0.0
+        self.start()
+
+    def run(self):
+        while not self.ending.wait(0.005):
+            begun = time.monotonic()
+            try:
+                self.driver.ListVolumes(timeout=30)
+            except grpc.RpcError as error:
+                self.error = error
+                continue
+            with self.lock:
+                self.longest_seconds = max(self.longest_seconds, time.monotonic() - begun)
+                self.requests += 1
+
+    def lap(self, may_fail=False):
+        error, self.error = self.error, None
+        if error and not may_fail:
+            raise AssertionError("a CSI call has failed") from error
+        with self.lock:
+            seen = {"requests": self.requests, "longest_seconds": self.longest_seconds}
+            self.requests, self.longest_seconds = 0, 0.0
+        return seen
+
+    def close(self):
+        self.ending.set()
+        self.join(60)
+        self.driver.close()
+
+
+class HostileCase(ClusterTest):
+    """`steady`: whose requests may not be hurt."""
+
     up_flags = ("--tls", "--size=64MiB")
 
     @classmethod
@@ -60,14 +122,23 @@ class HostileTest(ClusterTest):
         for name, days in (("stranger", 2), ("late", -1)):
             run(os.path.join(ROOT, "ops", "certs"), f"--dir={folder}", f"--name={name}", "--role=viewer", f"--days={days}")
         cls.files = {name: (f"{folder}/{name}.pem", f"{folder}/{name}.key") for name in ("stranger", "late")}
-        cls.steady = SteadyClient(cls.cluster.uri)
+        cls.steady = cls.make_steady()
         cls.addClassCleanup(cls.steady.close)
         cls.steady.lap()
+
+    @classmethod
+    def make_steady(cls):
+        """The only one who writes to the volume."""
+        return SteadyClient(cls.cluster.uri)
 
     def servers(self):
         """Where each kind of process listens: (name, gRPC, metrics)."""
         cluster = cluster_lib.Cluster(self.cluster.dir)
         return [(name, cluster.address(name), cluster.metrics_url(name)) for name in ("replica1", "volume")]
+
+    def pids(self, name):
+        """Those of what is attacked under this name."""
+        return [self.cluster.pids()[name]]
 
     def attack(self, name, address, how, *arguments, tls=None, limits=(REQUEST_SECONDS_MAX, GROWTH_MIB_MAX)):
         with self.subTest(name=name, address=address, how=how):
@@ -75,8 +146,7 @@ class HostileTest(ClusterTest):
 
     def attack_and_look(self, name, address, how, arguments, tls, seconds_max, growth_mib_max):
         """Attacks process `name`, and looks at it and at the client's requests."""
-        pids = self.cluster.pids()
-        watched = Watched(pids[name])
+        watched = Watched(lambda: self.pids(name))
         self.steady.lap()
         attack = stranger.Attack(address, tls)
         begun = time.monotonic()
@@ -96,12 +166,14 @@ class HostileTest(ClusterTest):
         self.assertLess(growth, growth_mib_max, what)
         wait_until(lambda: watched.fds() <= watched.fds_before + FDS_SLACK, GIVEN_BACK_SECONDS,
                    f"{what}: the descriptors are given back")
-        self.assertEqual(self.cluster.pids(), pids)
+        self.assertTrue(watched.alive(), what)
 
     def still_answers(self, name):
         command = ("replica", "show", "replica1") if name == "replica1" else ("volume", "list")
         self.cluster.weirctl(*command, timeout=60)
 
+
+class HostileTest(HostileCase):
     def test_grpc_from_whom_has_no_certificate(self):
         for name, address, _ in self.servers():
             self.attack(name, address, "random_bytes")
@@ -116,6 +188,24 @@ class HostileTest(ClusterTest):
                         "pings_whose_answers_are_not_read"):
                 self.attack(name, address, how, tls=tls)
             self.attack(name, address, "messages_without_end", tls=tls, limits=(REQUEST_SECONDS_MAX, QUOTA_MIB_MAX))
+            self.attack(name, address, "calls_that_it_may_not_make", b"/weir.v1.ReplicaService/Io", tls=tls)
+
+    def test_a_replica_does_what_is_for_frontends_for_no_other_role(self):
+        _, address, _ = self.servers()[0]
+        service = load_messages("weir.v1.replica_pb2", "weir/v1/replica.proto", "weir/v1/types.proto", "weir/v1/catalog.proto")
+        methods = [method.name for method in service.DESCRIPTOR.services_by_name["ReplicaService"].methods]
+        self.assertIn("Io", methods)
+        for role, may in (("viewer", {"GetReplica", "ListFaults"}), ("client", set()), ("csi", set()), ("replica", set())):
+            folder = os.path.join(self.cluster.dir, "tls")
+            run(os.path.join(ROOT, "ops", "certs"), f"--dir={folder}", f"--name=other-{role}", f"--role={role}")
+            pem = [open(os.path.join(folder, name), "rb").read() for name in ("ca.pem", f"other-{role}.key", f"other-{role}.pem")]
+            with grpc.secure_channel(address, grpc.ssl_channel_credentials(*pem)) as channel:
+                for method in methods:
+                    with self.subTest(role=role, method=method):
+                        # What is asked does not matter: nobody reads it.
+                        call = channel.stream_stream(f"/weir.v1.ReplicaService/{method}")(iter([b""]), timeout=10)
+                        refused = call.code() == grpc.StatusCode.PERMISSION_DENIED and "the caller's certificate" in call.details()
+                        self.assertEqual(refused, method not in may, call.details())
 
     def test_grpc_floods_of_streams_end_with_who_sent_them(self):
         tls = stranger.context(self.files["stranger"])
@@ -167,5 +257,109 @@ class HostileTest(ClusterTest):
 
     def test_nbd(self):
         path = os.path.join(self.cluster.dir, "nbd.sock")
-        for how, arguments in (("random_bytes", ()), ("silent_connections", (100,)), ("a_byte_a_second", (bytes(8),))):
+        for how, arguments in (("random_bytes", ()), ("silent_connections", (100,)), ("a_byte_a_second", (bytes(8),)),
+                               ("nbd_requests_of_a_gib", (b"demo",))):
             self.attack("volume", path, how, *arguments)
+
+
+class NbdTlsPortTest(HostileCase):
+    """A process a connection, so what is watched is the listener and the process of the client that may not be hurt."""
+
+    @classmethod
+    def make_steady(cls):
+        cls.folder = tempfile.mkdtemp(dir=cls.cluster.dir)
+        certificate(cls.folder, "server", "--host=127.0.0.1")
+        certificate(cls.folder, "me")
+        certificate(cls.folder, "late", "--days=-1")
+        cls.port = NbdTlsPort(cls.folder, cls.cluster.dir)
+        cls.addClassCleanup(cls.port.close)
+        return SteadyClient(cls.port.uri(as_client(cls.folder, "me")))
+
+    def pids(self, name):
+        return self.port.processes()
+
+    def attack(self, *arguments, **limits):
+        wait_until(lambda: len(self.port.processes()) == 2, GIVEN_BACK_SECONDS, "the strangers' processes have ended")
+        super().attack(*arguments, **limits)
+
+    def still_answers(self, name):
+        run("nbdinfo", self.port.uri(os.path.join(self.folder, "me")))
+
+    def test_strangers(self):
+        address = f"127.0.0.1:{self.port.port}"
+        for how, arguments in (("random_bytes", ()), ("silent_connections", (30,)), ("half_open_nbd_handshakes", ())):
+            self.attack("the NBD port", address, how, *arguments)
+        mine = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        mine.check_hostname, mine.verify_mode = False, ssl.CERT_NONE
+        mine.load_cert_chain(os.path.join(self.folder, "me.pem"), os.path.join(self.folder, "me.key"))
+        self.attack("the NBD port", address, "nbd_requests_of_a_gib", b"demo", tls=mine)
+
+    def test_an_expired_certificate_is_not_let_in(self):
+        done = run("nbdinfo", self.port.uri(as_client(self.folder, "late")), check=False)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertGreater(self.steady.lap()["requests"], 0)
+
+
+class CsiDriverTest(HostileCase):
+    """The driver's socket, for whoever may open it, and its metrics, beside a CSI client."""
+
+    @classmethod
+    def make_steady(cls):
+        cls.socket = os.path.join(cls.cluster.dir, "own-csi.sock")
+        cls.metrics = f"127.0.0.1:{settings.free_port_base(1)}"
+        cls.driver = subprocess.Popen(
+            [os.path.join(cls.cluster.env["BIN"], "weir-csi"), "--mode=controller", f"--endpoint=unix:{cls.socket}",
+             f"--frontends={cls.cluster.env['VOLUME_ADDR']}", f"--metrics_listen={cls.metrics}",
+             *(f"--{flag}={cls.cluster.dir}/tls/{file}"
+               for flag, file in (("tls_cert", "admin.pem"), ("tls_key", "admin.key"), ("tls_ca", "ca.pem")))],
+            stderr=subprocess.DEVNULL)
+        cls.addClassCleanup(cls.driver.wait)
+        cls.addClassCleanup(cls.driver.terminate)
+        wait_until(lambda: os.path.exists(cls.socket), 30, "weir-csi serves")
+        return SteadyCaller(f"unix:{cls.socket}")
+
+    def pids(self, name):
+        return [self.driver.pid] if self.driver.poll() is None else []
+
+    def still_answers(self, name):
+        other = csi_driver.Driver(f"unix:{self.socket}")
+        try:
+            self.assertTrue(other.Probe().ready.value)
+        finally:
+            other.close()
+
+    def test_the_socket(self):
+        for how, arguments in (("random_bytes", ()), ("silent_connections", (100,)), ("a_byte_a_second", (stranger.PREFACE,)),
+                               ("garbage_after_the_preface", ()), ("a_message_of_a_gib", ())):
+            self.attack("the driver", self.socket, how, *arguments)
+
+    @unittest.skipUnless(FULL, "takes up to a minute; --full")
+    def test_a_flood_of_streams_ends_with_who_sent_it(self):
+        """Meanwhile calls may fail as if no frontend were there, which CSI's callers try again: only who runs as the driver's user gets in."""
+        for how in ("ten_thousand_streams", "rapid_reset"):
+            with self.subTest(how=how):
+                watched = Watched(lambda: self.pids("the driver"))
+                flood = stranger.Attack(self.socket)
+                try:
+                    getattr(flood, how)()
+                finally:
+                    flood.over()
+                wait_until(self.calls_succeed, FLOOD_SECONDS_MAX, f"after {how} the driver works as before")
+                self.assertLess(watched.growth_mib(), FLOOD_GROWTH_MIB_MAX, how)
+                self.assertTrue(watched.alive(), how)
+
+    def calls_succeed(self):
+        self.steady.lap(may_fail=True)
+        wait_until(lambda: self.steady.requests > 0 or self.steady.error, FLOOD_SECONDS_MAX, "a call is answered")
+        return self.steady.error is None
+
+    def test_metrics(self):
+        for how, arguments in (("random_bytes", ()), ("silent_connections", (100,)), ("a_request_without_end", ())):
+            self.attack("the driver", self.metrics, how, *arguments)
+
+    def test_health(self):
+        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+            for service in (b"", b"csi.v1.Identity"):
+                asked = bytes([0x0a, len(service)]) + service if service else b""
+                answer = channel.unary_unary("/grpc.health.v1.Health/Check")(asked, timeout=10)
+                self.assertEqual(answer, b"\x08\x01")  # SERVING

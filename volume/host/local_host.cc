@@ -173,8 +173,8 @@ absl::Status LocalHost::StartMonitor() {
   catalog_looks_ = std::make_unique<WorkQueue>("weir-look", /*threads=*/1, /*waiting_max=*/1);
   monitor::MonitorServer::Options options;
   options.listen = options_.metrics_listen;
-  options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
   options.insecure = options_.insecure || options_.insecure_metrics;
+  options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
   options.ready = [this] { return Ready(); };
   ASSIGN_OR_RETURN(monitor_, monitor::MonitorServer::Start(std::move(options)));
   metrics_port_ = monitor_->port();
@@ -269,12 +269,12 @@ absl::Status LocalHost::DeleteHeld(const std::string& name, v1::ParentRecord* pa
         "volume ", name, " is attached; detach it first, then delete it"));
   }
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
+  RETURN_IF_ERROR(CheckOwnGrant(volume.record));
   RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   for (const v1::SnapshotRecord& snapshot : volume.record.snapshots()) {
     ASSIGN_OR_RETURN(const std::vector<std::string> clones, LiveClones(snapshot));
     if (!clones.empty()) {
       return absl::FailedPreconditionError(absl::StrCat(
-  RETURN_IF_ERROR(CheckOwnGrant(volume.record));
           "volume ", name, " has clones: ", absl::StrJoin(clones, ", "),
           "; delete or flatten them first"));
     }
