@@ -34,8 +34,8 @@ const prometheus::Histogram::BucketBoundaries& AttachBuckets() {
   return *buckets;
 }
 
-constexpr const char* kStates[] = {"active", "suspending", "suspended",
-                                   "committing", "fenced"};
+constexpr const char* kStates[] = {"active",    "suspending", "suspended",
+                                   "restoring", "committing", "fenced"};
 
 // By CloneStage.
 constexpr const char* kCloneStageNames[kCloneStages] = {"send", "store", "wire"};
