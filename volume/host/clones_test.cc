@@ -85,7 +85,10 @@ class SuspendedRestoreTest : public RestoreTest {
     return errors_;
   }
   std::vector<int> AwaitAnswered(size_t count) {
-    const auto all = [this, count] { return errors_.size() == count; };
+    const auto all = [this, count] {
+      mu_.AssertHeld();
+      return errors_.size() == count;
+    };
     absl::MutexLock lock(&mu_, absl::Condition(&all));
     return errors_;
   }
@@ -164,8 +167,10 @@ TEST_F(SuspendedRestoreTest, MeanwhileNothingElseIsDoneWithIt) {
   for (auto& replica : replicas_) replica->HoldWrites();
   absl::Status restored;
   std::thread restoring([&] { restored = Restore("monday").status(); });
+  // The record says so, so the engine has begun.
   const auto is_under_way = [this] {
-    return absl::StrContains(host_->CreateSnapshot("demo", "tuesday").status().message(), "is being restored");
+    const auto explained = host_->Explain("demo");
+    return explained.ok() && absl::StrContains(explained->DebugString(), "being given the content of demo@monday");
   };
   while (!is_under_way()) std::this_thread::yield();
   for (const absl::Status& refused : TryAll()) {
