@@ -171,7 +171,7 @@ void AddFlatten(CLI::App* group, Context& context) {
 }
 
 void AddRestore(CLI::App* group, Context& context) {
-  AddNamed(group, context, "restore", "give a detached volume its content of then, exactly",
+  AddNamed(group, context, "restore", "give a suspended or detached volume its content of then, exactly",
            Context::Purpose::kUse, [&context](Client& client, const SnapshotName& name) -> absl::Status {
              ASSIGN_OR_RETURN(const uint64_t bytes,
                               client.RestoreVolume(name.volume, name.snapshot));

@@ -147,7 +147,7 @@ class Client {
   // Copies some; to be called with the reply's next_bytes until it is done.
   virtual absl::StatusOr<v1::FlattenVolumeResponse> FlattenVolume(const std::string& name,
                                                                   uint64_t from_bytes) = 0;
-  // Answers how much had been written since. Takes as long as that does.
+  // Of a detached volume, or a suspended one, which stays so. Answers how much had been written since. Takes as long as that does.
   virtual absl::StatusOr<uint64_t> RestoreVolume(const std::string& name,
                                                  const std::string& snapshot) = 0;
   // --- snapshots; proto/weir/v1/volume.proto has what they mean ---

@@ -178,6 +178,27 @@ TEST_F(ClusterCloneTest, ARestoreIsExactAndOtherSnapshotsStay) {
   EXPECT_EQ(client().GetVolume("demo")->snapshots_size(), 2);
 }
 
+TEST_F(ClusterCloneTest, ASuspendedVolumeIsRestoredUnderItsClients) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 100);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  WriteAll(*volume_, 'b', 300, 50);
+  ASSERT_TRUE(volume_->Discard(0, 20 * 4096).ok());
+  ASSERT_TRUE(client().Suspend("demo", /*noflush=*/false).ok());
+  auto restored = client().RestoreVolume("demo", "monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(*restored, 270u * 4096);
+  // Suspended still: another restore copies the same again.
+  ASSERT_TRUE(client().RestoreVolume("demo", "monday").ok());
+  ASSERT_TRUE(client().Resume("demo").ok());
+  ExpectAll(*volume_, 'a', 100);
+  EXPECT_TRUE(*volume_->Read(100 * 4096, 200 * 4096) == Blocks('\0', 200));
+  // As any writes: a replica that was away has them once it is back.
+  cluster_->StopReplica(1);
+  ExpectAll(*volume_, 'a', 100);
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+}
+
 TEST_F(ClusterCloneTest, ACloneIsRestoredToWhatItReadFromItsParent) {
   Start(QuietOptions());
   WriteAll(*volume_, 'a', 40);

@@ -37,7 +37,7 @@ bool Engine::State::AdvanceFlush() {
   }
   bool barrier_flush = barrier_ && (barrier_->stage == BarrierStage::kPreFlush ||
                                     barrier_->stage == BarrierStage::kPostFlush);
-  bool active = phase_ == Phase::kActive;
+  bool active = IsRunning();
   bool draining = phase_ == Phase::kSuspending && !noflush_;
   if ((!active && !draining) || now_ < run_not_before_) return false;
   if (Held()) return HeldTooLong() && FailHeldFlushes();

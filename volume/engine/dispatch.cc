@@ -39,6 +39,7 @@ bool Engine::State::LockedOut(const Request& request) const {
 void Engine::State::LockRange(ControlId id, BlockRange range) {
   if (fenced_) return Emit(CompleteControl{id, Result(ESTALE), "the volume was taken over", {}});
   if (locked_) return Emit(CompleteControl{id, Result(EBUSY), "another range is locked", {}});
+  if (phase_ == Phase::kRestoring) return RefuseNow(id);
   locked_ = range;
   lock_awaited_ = id;
 }
@@ -58,15 +59,19 @@ bool Engine::State::stopped() const {
   return phase_ != Phase::kActive || barrier_.has_value();
 }
 
+bool Engine::State::Restores(const Request& request) const {
+  return phase_ == Phase::kRestoring && may_restore_ && !control_ && request.in_lock;
+}
+
 bool Engine::State::Dispatch() {
   bool progressed = false;
-  while (!queue_.empty() && !stopped()) {
+  while (!queue_.empty() && (!stopped() || Restores(queue_.front()))) {
     auto next = queue_.begin();
     const bool plugged = !IsReadLike(next->kind) && next->kind != RequestKind::kFlush &&
                          next->kind != RequestKind::kBarrier && !CanStartWrite();
     if (plugged || LockedOut(*next)) {
       // Plugged. Reads need not wait for busy targets, except behind a barrier.
-      if (queued_reads_ == 0) break;
+      if (queued_reads_ == 0 || stopped()) break;
       next = std::find_if(queue_.begin(), queue_.end(), [](const Request& r) {
         return IsReadLike(r.kind) || r.kind == RequestKind::kBarrier;
       });

@@ -128,8 +128,10 @@ void Engine::State::CheckAllDeadlines() {
   if (pins_waiting_ > 0) FailLatePins();
   if (phase_ == Phase::kSuspending && now_ >= suspend_deadline_) {
     UndoSuspend(Result(ETIMEDOUT),
-                "the suspend did not finish in time and was undone; clones are still in "
-                "flight, see explain");
+                suspended_from_ == Phase::kRestoring
+                    ? "what was restored could not be flushed in time, see explain"
+                    : "the suspend did not finish in time and was undone; clones are still in "
+                      "flight, see explain");
   }
 }
 
@@ -140,7 +142,7 @@ Time Engine::State::NextTimer() const {
   auto at = [&](Time time) {
     if (time > now_) next = std::min(next, time);
   };
-  if (phase_ == Phase::kSuspending) at(suspend_deadline_);
+  if (phase_ == Phase::kSuspending || phase_ == Phase::kRestoring) at(suspend_deadline_);
   if (growth_) at(growth_->deadline);
   if (barrier_ && barrier_->stage == BarrierStage::kPin) at(barrier_->deadline);
   if (pins_waiting_ > 0) at(next_late_pin_);
@@ -201,6 +203,7 @@ void Engine::State::Settle() {
     progressed |= AdvanceFlush();
     progressed |= AdvanceBarrier();
     progressed |= AdvanceSuspend();
+    progressed |= AdvanceRestore();
     progressed |= Dispatch();
   }
 }
@@ -217,7 +220,8 @@ uint64_t Engine::State::inflight_clones() const {
 
 EngineView Engine::State::View() const {
   EngineView view;
-  view.state = phase_;
+  const bool ends_restore = phase_ == Phase::kSuspending && suspended_from_ == Phase::kRestoring;
+  view.state = ends_restore ? Phase::kRestoring : phase_;
   view.held = Held();
   view.barrier_running = barrier_.has_value();
   view.flush_running = run_.has_value();
@@ -370,6 +374,18 @@ void Engine::Resume(ControlId id, Time now, Effects& effects) {
 void Engine::LoadTable(ControlId id, Table table, Time now, Effects& effects) {
   state_->Begin(now, effects);
   state_->LoadTable(id, std::move(table));
+  state_->Settle();
+}
+
+void Engine::StartRestore(ControlId id, absl::Duration deadline, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->StartRestore(id, deadline);
+  state_->Settle();
+}
+
+void Engine::EndRestore(ControlId id, absl::Duration deadline, Time now, Effects& effects) {
+  state_->Begin(now, effects);
+  state_->EndRestore(id, deadline);
   state_->Settle();
 }
 

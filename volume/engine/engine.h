@@ -135,6 +135,14 @@ class Engine {
   // (`replaces`), or beside the one that leaves once they are in sync (`succeeds`). Where members
   // leave at least min_in_sync must remain, where their place is taken at least one. EINVAL otherwise.
   void LoadTable(ControlId id, Table table, Time now, Effects& effects);
+  // From suspended (else EBUSY) to restoring: requests wait as before, but those that are `in_lock` are carried out, and
+  // members leave and come back. Answered once all that was begun before has ended and is durable on every member: it takes
+  // effect before what restores, what waits comes after. Else (ETIMEDOUT, or a failed member's errno) nothing is
+  // restored, and it is suspended as by noflush. EBUSY too if a table was loaded, or a range is locked. While it is
+  // restoring: the same again. Suspend, Resume and LoadTable are EBUSY until it is suspended again.
+  void StartRestore(ControlId id, absl::Duration deadline, Time now, Effects& effects);
+  // Flushes what was restored; then the volume is suspended as if by Suspend. On an error, ETIMEDOUT too, it goes on restoring.
+  void EndRestore(ControlId id, absl::Duration deadline, Time now, Effects& effects);
   // Sets a pin at a barrier: what was submitted before is in it, what comes after is not, and every member
   // has it durably, or none keeps it. `pin` is not 0, and never used again. `deadline`: for its turn among
   // the requests; then it is ETIMEDOUT. The answer says where it is.

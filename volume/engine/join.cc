@@ -51,7 +51,7 @@ std::optional<Position> NewestCommon(const SealedState::Lane& a, const SealedSta
 }  // namespace
 
 bool Engine::State::AdvanceJoin() {
-  if (phase_ != Phase::kActive) return false;
+  if (!IsRunning()) return false;
   if (!join_) return StartJoin();
   Target& joiner = *Find(join_->target);
   if (HoldsUpClients(joiner)) {

@@ -43,7 +43,7 @@ void Judge::Violated(std::string what) {
 void Judge::Submitted(const Request& request) {
   Tracked t;
   t.request = request;
-  t.turn = ++turns_;
+  t.turn = request.in_lock ? 0 : ++turns_;  // it goes ahead of what waits
   t.covered = acked_;
   for (uint64_t i = 0; i < request.range.count; ++i) {
     t.floor.push_back(block_floor_[request.range.first + i]);

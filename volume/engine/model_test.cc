@@ -85,6 +85,7 @@ class World {
   void SubmitSome();
   Request RandomRequest();
   void ControlSome();
+  void RestoreSome();
   void ControlDone(const CompleteControl& done);
   Table RandomTable(const EngineView& view);
 
@@ -122,10 +123,13 @@ class World {
 
   uint64_t submitted_ = 0;
   uint64_t next_control_ = 1;
-  enum class Control { kNone, kSuspend, kLoad, kResume } control_ = Control::kNone;
+  enum class Control { kNone, kSuspend, kLoad, kResume, kRestore, kRestored } control_ = Control::kNone;
   // Nothing may be sent: from where a noflush suspend is asked for, else from the
   // suspend's answer, until the resume is answered.
   bool quiet_ = false;
+  bool restores_ = false;  // only what restores the volume may be answered
+  RequestId restoring_request_{};
+  bool given_up_ = false;
 };
 
 World::World(uint64_t seed, bool tracing) : dice_(seed), tracing_(tracing) {
@@ -177,6 +181,7 @@ std::string World::Run() {
   while (judge_->violation().empty()) {
     const bool healed = now_ >= heal_at_;
     if (healed && judge_->open_requests() == 0 && submitted_ == kRequests) return "";
+    if (given_up_) return "";
     if (agenda_.empty()) return "nothing is due and requests are open";
     if (agenda_.begin()->first.first > heal_at_ + kDoneWithin) {
       return absl::StrCat(judge_->open_requests(), " requests are open long after the faults");
@@ -232,6 +237,9 @@ void World::CarryOut(Effect& effect, const EngineView& view) {
     Trace(absl::StrCat("  complete ", static_cast<uint64_t>(done->id), " ", done->result.error(),
                        " ", done->message));
     judge_->Completed(*done, view);
+    if (!restores_ || view.state == EngineView::State::kFenced) return;
+    if (done->id != restoring_request_) judge_->Violated("a client was answered while the volume is restored");
+    At(now_ + dice_.Micros(0, 2000), [this] { RestoreSome(); });
   } else if (auto* connect = std::get_if<ConnectTarget>(&effect)) {
     Trace(absl::StrCat("  connect ", static_cast<uint32_t>(connect->target)));
     Connect(static_cast<uint32_t>(connect->target), connect->delay);
@@ -328,12 +336,44 @@ void World::ControlSome() {
   });
 }
 
+// A few writes that restore, one after the other, then the end; or the beginning anew.
+void World::RestoreSome() {
+  if (dice_.Percent(60) && submitted_ < kRequests) {
+    Request request = RandomRequest();
+    // The judge finds zeroes by the order of the queue, which these do not keep to.
+    while (request.kind != RequestKind::kWrite && request.kind != RequestKind::kFlush) request = RandomRequest();
+    request.in_lock = true;
+    ++submitted_;
+    judge_->Submitted(request);
+    restoring_request_ = request.id;
+    Feed(absl::StrCat("submit to restore ", static_cast<uint64_t>(request.id), " kind ",
+                      static_cast<int>(request.kind), " ", request.range.first, "+", request.range.count),
+         [&](Effects& e) { engine_->Submit(request, now_, e); });
+    return;
+  }
+  const bool ends = dice_.Percent(80);
+  control_ = ends ? Control::kRestored : Control::kRestore;
+  const absl::Duration deadline = dice_.Micros(1000, 1500000);
+  Feed(ends ? "restored" : "restore anew", [&](Effects& e) {
+    const ControlId id{next_control_++};
+    ends ? engine_->EndRestore(id, deadline, now_, e) : engine_->StartRestore(id, deadline, now_, e);
+  });
+}
+
 void World::ControlDone(const CompleteControl& done) {
   const Control was = std::exchange(control_, Control::kNone);
   const absl::Duration pause = dice_.Micros(0, faults_.on ? 600000 : 1000);
   const bool is_suspended = engine_->View().state == EngineView::State::kSuspended;
   if (was == Control::kSuspend) quiet_ = done.result.ok();
   if (was == Control::kResume && done.result.ok()) quiet_ = false;
+  if (was == Control::kRestore || was == Control::kRestored) quiet_ = is_suspended;
+  restores_ = engine_->View().state == EngineView::State::kRestoring;
+  if (restores_) {
+    // A member has failed for good: there is no way but to detach the volume.
+    given_up_ = !faults_.on && !done.result.ok() && done.result != Result(ETIMEDOUT);
+    At(now_ + pause, [this] { RestoreSome(); });
+    return;
+  }
   if (was == Control::kSuspend && done.result.ok()) {
     for (const Session& session : sessions_) {
       if (!session.inflight.empty()) judge_->Violated("suspended with a clone in flight");
@@ -349,6 +389,19 @@ void World::ControlDone(const CompleteControl& done) {
       Table table = RandomTable(engine_->View());
       Feed("load", [&](Effects& e) {
         engine_->LoadTable(ControlId{next_control_++}, std::move(table), now_, e);
+      });
+    });
+    return;
+  }
+  // Whoever cannot flush would never let it end.
+  const bool all_flush = std::find(can_flush_.begin(), can_flush_.end(), false) == can_flush_.end();
+  if (was == Control::kSuspend && all_flush && dice_.Percent(50)) {
+    At(now_ + pause, [this] {
+      control_ = Control::kRestore;
+      quiet_ = false;
+      const absl::Duration deadline = dice_.Micros(1000, 1500000);
+      Feed("restore", [&](Effects& e) {
+        engine_->StartRestore(ControlId{next_control_++}, deadline, now_, e);
       });
     });
     return;

@@ -17,6 +17,7 @@ ENGINE_SRCS = [
     "op.h",
     "pins.cc",
     "repair.cc",
+    "restore.cc",
     "result.cc",
     "scrub.cc",
     "scrub.h",

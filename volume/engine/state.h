@@ -2,6 +2,7 @@
 //   dispatch.cc    the queue; writes, zeroes and discards; reads
 //   barrier.cc     flushes, barriers, the engine's own flushing
 //   suspend.cc     suspend, resume, table load and swap
+//   restore.cc     what goes on while a suspended volume is restored
 //   membership.cc  targets that connect, are lost, requeue, fail; fencing
 //   leave.cc       members that leave by a catalog change; leases
 //   join.cc        members that are brought back
@@ -75,6 +76,9 @@ class Engine::State : private StateData {
   void Suspend(ControlId id, bool noflush, absl::Duration deadline);
   void Resume(ControlId id);
   void LoadTable(ControlId id, Table table);
+  // restore.cc
+  void StartRestore(ControlId id, absl::Duration deadline);
+  void EndRestore(ControlId id, absl::Duration deadline);
 
   // pins.cc
   void SetPin(ControlId id, uint64_t pin, absl::Duration deadline);
@@ -94,6 +98,7 @@ class Engine::State : private StateData {
   // --- dispatch.cc ---
   // The queue is stopped: by a suspend (any but kActive) or by a barrier.
   bool stopped() const;
+  bool Restores(const Request& request) const;  // so it may go all the same
   bool Dispatch();
   bool CanStartWrite() const;
   // It would write where somebody has locked.
@@ -184,7 +189,7 @@ class Engine::State : private StateData {
   bool OthersAreAllThere(const Target& target) const;
   // Not while the volume is suspended, nor from when a noflush suspend begins.
   bool LeavesAreDecided() const {
-    return phase_ == Phase::kActive || (phase_ == Phase::kSuspending && !noflush_);
+    return IsRunning() || (phase_ == Phase::kSuspending && !noflush_);
   }
   void StayAfterAll(Target& target);
   bool IsSucceeded(const Target& target) const;  // by somebody who is a member
@@ -277,14 +282,22 @@ class Engine::State : private StateData {
 
   // --- suspend.cc ---
   using Phase = EngineView::State;
+  bool IsRunning() const { return phase_ == Phase::kActive || phase_ == Phase::kRestoring; }
+  void BeginSuspend(ControlId id, bool noflush, absl::Duration deadline);
   bool AdvanceSuspend();
   void UndoSuspend(Result result, std::string message);
+  void RefuseNow(ControlId id);  // says what is under way instead
   void SuspendFlushed(Result result, std::string why);
   void FinishResume();
   std::string WhyNotAdd(const TargetConfig& config) const;  // empty: it can be
   void Reactivate();
+  void GoOn(Phase phase);  // from where nothing is sent
   void AnswerControl(Result result, std::string message);
   bool MayGoOnSending() const;
+
+  // --- restore.cc ---
+  bool AdvanceRestore();
+  void GiveUpRestore(Result result, std::string message);
 
   // --- stats.cc ---
   // The run has ended; `told`: what those who awaited it get.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -57,9 +58,13 @@ struct StateData {
   EngineView::State phase_ = EngineView::State::kActive;
   bool noflush_ = false;
   bool suspend_flushed_ = false;
-  Time suspend_deadline_{};
+  EngineView::State suspended_from_ = EngineView::State::kActive;  // where it goes back to if it comes to nothing
+  Result suspend_answer_;               // of a suspend that succeeds: what it was for may have failed
+  std::string suspend_message_;
+  bool may_restore_ = false;            // kRestoring: StartRestore has been answered with OK
+  Time suspend_deadline_{};             // kRestoring: of StartRestore
   Time phase_since_{};                  // while it is kSuspending or kSuspended
-  std::optional<ControlId> control_;    // awaited suspend or resume
+  std::optional<ControlId> control_;    // awaited suspend or resume, or begin or end of a restore
   std::optional<Table> next_table_;    // loaded, for the next resume
 
   std::optional<Join> join_;  // at most one at a time

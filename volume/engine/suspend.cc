@@ -17,7 +17,7 @@ constexpr size_t kTargetsMax = 64;
 // Whether clones may go out: not once a suspend has stopped the targets.
 bool Engine::State::MayGoOnSending() const {
   if (fenced_) return false;
-  return phase_ == Phase::kActive || (phase_ == Phase::kSuspending && !noflush_);
+  return IsRunning() || (phase_ == Phase::kSuspending && !noflush_);
 }
 
 void Engine::State::Suspend(ControlId id, bool noflush, absl::Duration deadline) {
@@ -29,14 +29,26 @@ void Engine::State::Suspend(ControlId id, bool noflush, absl::Duration deadline)
     return Emit(CompleteControl{id, Result(EBUSY),
                                 "the volume is suspended without a flush; resume it first"});
   }
-  if (phase_ != Phase::kActive) {
-    return Emit(CompleteControl{id, Result(EBUSY), "another suspend or resume is under way"});
-  }
+  if (phase_ != Phase::kActive) return RefuseNow(id);
+  BeginSuspend(id, noflush, deadline);
+}
+
+void Engine::State::RefuseNow(ControlId id) {
+  const bool restoring = phase_ == Phase::kRestoring ||
+                         (phase_ == Phase::kSuspending && suspended_from_ == Phase::kRestoring);
+  Emit(CompleteControl{id, Result(EBUSY), restoring ? "the volume is being restored"
+                                                    : "another suspend or resume is under way"});
+}
+
+void Engine::State::BeginSuspend(ControlId id, bool noflush, absl::Duration deadline) {
+  suspended_from_ = phase_;
   phase_ = Phase::kSuspending;  // (1) from here on new requests wait
   phase_since_ = now_;
   control_ = id;
   noflush_ = noflush;
   suspend_flushed_ = false;
+  suspend_answer_ = Result::Ok();
+  suspend_message_.clear();
   suspend_deadline_ = now_ + deadline;
   // (2) The flush worker finishes what it runs, and begins nothing more:
   // see AdvanceFlush. In this order, or a flush could start after the suspend.
@@ -65,7 +77,7 @@ bool Engine::State::AdvanceSuspend() {
   phase_ = Phase::kSuspended;
   counters_.suspending.Add(now_ - phase_since_);
   phase_since_ = now_;
-  AnswerControl(Result::Ok(), "");  // (5)
+  AnswerControl(suspend_answer_, std::move(suspend_message_));  // (5)
   return true;
 }
 
@@ -75,12 +87,15 @@ void Engine::State::SuspendFlushed(Result result, std::string why) {
     suspend_flushed_ = true;
     return;
   }
+  if (suspended_from_ == Phase::kRestoring) {
+    return UndoSuspend(result, absl::StrCat("the flush of what was restored failed: ", why));
+  }
   UndoSuspend(result, absl::StrCat("the suspend's flush failed, the volume goes on: ", why,
                                    "; to suspend without a flush use noflush"));
 }
 
 void Engine::State::UndoSuspend(Result result, std::string message) {
-  phase_ = Phase::kActive;
+  phase_ = suspended_from_;
   counters_.suspending.Add(now_ - phase_since_);
   noflush_ = false;
   suspend_flushed_ = false;
@@ -100,6 +115,7 @@ void Engine::State::LoadTable(ControlId id, Table table) {
   auto refuse = [&](int error, std::string why) {
     Emit(CompleteControl{id, Result(error), std::move(why)});
   };
+  if (phase_ == Phase::kRestoring) return RefuseNow(id);
   if (phase_ != Phase::kSuspended) {
     return refuse(EBUSY, "a table is loaded while the volume is suspended; suspend it first");
   }
@@ -204,9 +220,7 @@ void Engine::State::Resume(ControlId id) {
   if (phase_ == Phase::kActive) {
     return Emit(CompleteControl{id, Result::Ok(), ""});
   }
-  if (phase_ != Phase::kSuspended) {
-    return Emit(CompleteControl{id, Result(EBUSY), "another suspend or resume is under way"});
-  }
+  if (phase_ != Phase::kSuspended) return RefuseNow(id);
   control_ = id;
   if (next_table_) {
     if (join_) FailJoin("another table was loaded");
@@ -277,7 +291,12 @@ void Engine::State::FinishResume() {
 }
 
 void Engine::State::Reactivate() {
-  phase_ = Phase::kActive;
+  GoOn(Phase::kActive);
+  AnswerControl(Result::Ok(), "");
+}
+
+void Engine::State::GoOn(Phase phase) {
+  phase_ = phase;
   counters_.suspended.Add(now_ - phase_since_);
   noflush_ = false;
   suspend_flushed_ = false;
@@ -290,7 +309,6 @@ void Engine::State::Reactivate() {
   }
   AdvanceAllLanes();
   TrimReplay();
-  AnswerControl(Result::Ok(), "");
 }
 
 }  // namespace weir::engine

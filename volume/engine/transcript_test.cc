@@ -15,7 +15,7 @@
 //   ok NAME CLONE [newest=E.N] [durable=LANE:[E.]N,...]   durable: else what it has applied, in this epoch
 //   ok all           every clone in flight, in the order of sending; ok NAME all: of one target
 //   err NAME CLONE ERRNO
-//   suspend ID [noflush] [deadline=MS] | resume ID
+//   suspend ID [noflush] [deadline=MS] | resume ID | restore|restored ID [deadline=MS]
 //   load ID NAME[:out][@ADDRESS] ...
 //   committed [fail|lost]   fail: the outcome is unknown; lost: somebody else has changed the record
 //   checked [fail|lost]     what the catalog says of the epoch; fail: it does not answer; lost: it is another's
@@ -225,6 +225,11 @@ class Player {
                               now_, effects);
     }
     if (verb == "resume") return engine_->Resume(ControlId{Number(words[1])}, now_, effects);
+    if (verb == "restore" || verb == "restored") {
+      const auto event = verb == "restore" ? &Engine::StartRestore : &Engine::EndRestore;
+      return (*engine_.*event)(ControlId{Number(words[1])}, absl::Milliseconds(Number(command.Named("deadline", "500"))),
+                               now_, effects);
+    }
     if (verb == "pin") {
       return engine_->SetPin(ControlId{Number(words[1])}, Number(words[2]),
                              absl::Milliseconds(Number(command.Named("deadline", "5000"))), now_,
@@ -562,7 +567,7 @@ class Player {
   }
 
   std::string Show(const EngineView& view) const {
-    static const char* kStates[] = {"active", "suspending", "suspended", "committing", "fenced"};
+    static const char* kStates[] = {"active", "suspending", "suspended", "restoring", "committing", "fenced"};
     static const char* kHealth[] = {"connecting", "connected", "failed", "out"};
     std::string out = absl::StrCat(
         kStates[static_cast<int>(view.state)], view.flush_supported ? "" : " flush-unsupported",

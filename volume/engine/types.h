@@ -46,7 +46,7 @@ struct Request {
   bool fua = false;
   Payload data;
   std::vector<uint32_t> crcs;
-  bool in_lock = false;     // by whoever has locked its range: goes ahead of what waits for that
+  bool in_lock = false;     // by whoever has locked its range, or restores the volume: goes ahead of what waits for that
   uint64_t pin = 0;         // the engine's own: a barrier that sets this pin where others write
   ControlId pin_control{};  // answered instead of the request
   Time pin_deadline{};      // for its turn

@@ -63,7 +63,8 @@ struct ScrubView {
 };
 
 struct EngineView {
-  enum class State { kActive, kSuspending, kSuspended, kCommitting, kFenced } state = State::kActive;
+  // kRestoring: to its clients as kSuspended; see Engine::StartRestore.
+  enum class State { kActive, kSuspending, kSuspended, kRestoring, kCommitting, kFenced } state = State::kActive;
   bool flush_supported = true;
   bool held = false;               // fewer than min_in_sync members: requests wait
   bool barrier_running = false;

@@ -72,11 +72,15 @@ absl::StatusOr<LocalHost::Exclusive> LocalHost::Exclusive::Take(
   Entry* entry = &host->entries_[name];
   const auto free = [host, entry] {
     host->mu_.AssertHeld();
-    return !entry->busy || host->stopping_;
+    return !entry->busy || !entry->restoring.empty() || host->stopping_;
   };
   host->mu_.Await(absl::Condition(&free));
   if (host->stopping_) {
     return absl::UnavailableError("this frontend is shutting down");
+  }
+  if (!entry->restoring.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("volume ", name, " is being restored from snapshot ",
+                                                      entry->restoring, "; try again once that is done"));
   }
   entry->busy = true;
   return Exclusive(host, entry);
@@ -109,6 +113,7 @@ absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::Attach(const std::strin
   if (attached == nullptr || attached->runner->fenced() || attached->detach_in_doubt || !IsStillOurs(*attached)) {
     ASSIGN_OR_RETURN(attached, AttachAnew(name, mode));
   }
+  RETURN_IF_ERROR(RefuseRestoringHere(*attached));
   return std::static_pointer_cast<HostedVolume>(attached->runner);
 }
 
@@ -247,7 +252,10 @@ absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
   if (!volume.record.restoring().empty() && mode != AttachMode::kRestore) {
     return RefuseRestoring(volume.record);
   }
-  if (mode != AttachMode::kTakeOver) {
+  if (volume.record.restoring().empty() && mode == AttachMode::kRestore) {
+    return absl::AbortedError(absl::StrCat("the restore of volume ", name, " has come to its end meanwhile"));
+  }
+  if (mode == AttachMode::kUnlessElsewhere) {
     RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   } else if (IsElsewhere(volume.record, self_)) {
     LOG(WARNING) << "volume=" << name << " is taken over from " << WhereItIs(volume.record);
@@ -388,7 +396,7 @@ absl::Status LocalHost::Detach(const std::string& name, bool force) {
   RETURN_IF_ERROR(catalog_->GetVolume(name).status());
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
-                   FindAttached(name));
+                   FindAttachedToDetach(name));
   RETURN_IF_ERROR(DetachHeld(*attached, Clients::kEnd, force,
                              force ? kForcedDetachDeadline : kDetachDeadline));
   Drop(name);
@@ -418,7 +426,7 @@ absl::Status LocalHost::DetachHeld(Attached& attached, Clients clients, bool for
   VolumeRunner& runner = *attached.runner;
   runner.set_detaching(true);
   // In doubt it is suspended, and has been flushed.
-  absl::Status flushed = attached.detach_in_doubt ? absl::OkStatus() : SuspendToDetach(runner, deadline);
+  absl::Status flushed = attached.detach_in_doubt ? absl::OkStatus() : SuspendToDetach(attached, deadline);
   const bool asked = flushed.ok();
   if (asked) {
     // So that a disk that is put back from an older copy meanwhile is found out, whoever else is there.
@@ -472,21 +480,27 @@ absl::Status LocalHost::StayAttached(Attached& attached) {
     attached.detach_in_doubt = false;
   }
   absl::Status resumed;
-  if (runner.View().state == engine::EngineView::State::kSuspended) {
+  const bool was_restored = attached.Record().restoring().empty();
+  if (was_restored && runner.View().state == engine::EngineView::State::kSuspended) {
     resumed = runner.Resume(VolumeRunner::Caller::kDetach);
   }
   runner.set_detaching(false);
   return resumed;
 }
 
-absl::Status LocalHost::SuspendToDetach(VolumeRunner& runner,
-                                        absl::Duration deadline) {
+absl::Status LocalHost::SuspendToDetach(Attached& attached, absl::Duration deadline) {
+  VolumeRunner& runner = *attached.runner;
   if (runner.fenced()) {
     return absl::FailedPreconditionError(
         "it was taken over by another frontend");
   }
+  // A restore that was cut short: no client may get at what there is of it.
+  if (runner.View().state == engine::EngineView::State::kRestoring) {
+    return runner.EndRestore(deadline, VolumeRunner::Caller::kDetach);
+  }
   // A suspend with noflush has not flushed, so it does not do.
-  if (runner.View().state == engine::EngineView::State::kSuspended) {
+  const bool was_restored = attached.Record().restoring().empty();
+  if (was_restored && runner.View().state == engine::EngineView::State::kSuspended) {
     RETURN_IF_ERROR(runner.Resume(VolumeRunner::Caller::kDetach));
   }
   return runner.Suspend(/*noflush=*/false, deadline,

@@ -1,8 +1,14 @@
 // Restores through the host. Clones are tried against real replicas, in tests/system: FakeReplica holds one
 // volume at a time.
+#include <cerrno>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
+#include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
 #include "volume/host/testing/fixture.h"
 
@@ -48,6 +54,200 @@ TEST_F(RestoreTest, OneThatWasCutShortKeepsClientsAwayUntilItIsDone) {
   Attach();
   EXPECT_EQ(Read(0), std::string(4096, 'a'));
   EXPECT_EQ(Read(4096), std::string(4096, '\0'));
+}
+
+// Snapshot "monday" of a block of 'a'; since then there is 'b'. Suspended, with a write of 'c' that waits.
+class SuspendedRestoreTest : public RestoreTest {
+ protected:
+  void StartSuspended(bool noflush = false) {
+    StartAttached();
+    EXPECT_EQ(Write(0, 'a'), 0);
+    ASSERT_TRUE(host_->CreateSnapshot("demo", "monday").ok());
+    EXPECT_EQ(Write(0, 'b'), 0);
+    EXPECT_EQ(Write(8192, 'b'), 0);
+    Suspend(noflush);
+  }
+  void Suspend(bool noflush = false) {
+    v1::SuspendRequest suspend;
+    suspend.set_name("demo");
+    suspend.set_noflush(noflush);
+    const absl::Status suspended = host_->Suspend(suspend);
+    ASSERT_TRUE(suspended.ok()) << suspended;
+  }
+  void SubmitOfClient(IoRequest request) {
+    volume_->Submit(std::move(request), [this](IoOutcome outcome) {
+      absl::MutexLock lock(&mu_);
+      errors_.push_back(outcome.result.error());
+    });
+  }
+  std::vector<int> Answered() {
+    absl::MutexLock lock(&mu_);
+    return errors_;
+  }
+  std::vector<int> AwaitAnswered(size_t count) {
+    const auto all = [this, count] {
+      mu_.AssertHeld();
+      return errors_.size() == count;
+    };
+    absl::MutexLock lock(&mu_, absl::Condition(&all));
+    return errors_;
+  }
+  // What is there to be refused while it is being restored.
+  std::vector<absl::Status> TryAll() {
+    v1::SuspendRequest suspend;
+    suspend.set_name("demo");
+    v1::LoadTableRequest load;
+    load.set_name("demo");
+    v1::CloneVolumeRequest clone;
+    clone.set_source("demo");
+    clone.set_name("copy");
+    v1::ReplaceMemberRequest replace;
+    replace.set_name("demo");
+    replace.set_replica("r1");
+    return {host_->Resume("demo"),
+            host_->Suspend(suspend),
+            host_->LoadTable(load),
+            host_->CloneVolume(clone).status(),
+            host_->ReplaceMember(replace).status(),
+            host_->CreateSnapshot("demo", "tuesday").status(),
+            host_->DeleteSnapshot("demo", "monday"),
+            host_->ExpandVolume("demo", 2 * kSize).status(),
+            host_->Attach("demo").status(),
+            host_->GetAttached("demo").status()};
+  }
+
+  absl::Mutex mu_;
+  std::vector<int> errors_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST_F(SuspendedRestoreTest, ItsClientsStayAndReadTheSnapshotOnceItIsResumed) {
+  StartSuspended();
+  SubmitOfClient(WriteRequest(4096, std::string(4096, 'c')));
+  const auto restored = Restore("monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->restored_bytes(), 8192u);
+  EXPECT_TRUE(Answered().empty());
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "SUSPENDED");
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(AwaitAnswered(1), std::vector<int>{0});
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  EXPECT_EQ(Read(4096), std::string(4096, 'c'));
+  EXPECT_EQ(Read(8192), std::string(4096, '\0'));
+  // It is on the replicas, too.
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  Attach();
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
+// Requests that wait beyond what the engine takes do not keep the restore's own from it.
+TEST_F(SuspendedRestoreTest, HoweverMuchWaits) {
+  StartSuspended(/*noflush=*/true);
+  const size_t kMany = 5000;
+  for (size_t i = 0; i < kMany; ++i) SubmitOfClient(Request(engine::RequestKind::kRead, 0, 4096));
+  const auto restored = Restore("monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(AwaitAnswered(kMany), std::vector<int>(kMany, 0));
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
+TEST_F(SuspendedRestoreTest, OneThatIsNotSuspendedIsRefusedAndBothWaysAreNamed) {
+  StartSuspended();
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  const absl::Status refused = Restore("monday").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_TRUE(absl::StrContains(refused.message(), "suspend it") &&
+              absl::StrContains(refused.message(), "detach it"))
+      << refused;
+  EXPECT_EQ(Read(0), std::string(4096, 'b'));
+}
+
+TEST_F(SuspendedRestoreTest, MeanwhileNothingElseIsDoneWithIt) {
+  StartSuspended();
+  for (auto& replica : replicas_) replica->HoldWrites();
+  absl::Status restored;
+  std::thread restoring([&] { restored = Restore("monday").status(); });
+  // The record says so, so the engine has begun.
+  const auto is_under_way = [this] {
+    const auto explained = host_->Explain("demo");
+    return explained.ok() && absl::StrContains(explained->DebugString(), "being given the content of demo@monday");
+  };
+  while (!is_under_way()) std::this_thread::yield();
+  for (const absl::Status& refused : TryAll()) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), "restore")) << refused;
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(host_->Detach("demo", false)));
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "SUSPENDED");
+  EXPECT_TRUE(absl::StrContains(host_->Explain("demo")->summary(), "being restored"));
+  for (auto& replica : replicas_) replica->Release();
+  restoring.join();
+  EXPECT_TRUE(restored.ok()) << restored;
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
+TEST_F(SuspendedRestoreTest, OneThatWasCutShortStaysSuspendedAndIsDoneAgain) {
+  StartSuspended();
+  SubmitOfClient(Request(engine::RequestKind::kRead, 0, 4096));
+  for (auto& replica : replicas_) replica->RefuseChangedSince(true);
+  const absl::Status cut_short = Restore("monday").status();
+  EXPECT_TRUE(absl::StrContains(cut_short.message(), "weirctl volume restore demo@monday")) << cut_short;
+  for (const absl::Status& refused : TryAll()) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+    EXPECT_TRUE(absl::StrContains(refused.message(), "restore")) << refused;
+  }
+  EXPECT_EQ(host_->GetVolume("demo")->state(), "SUSPENDED");
+  EXPECT_TRUE(absl::StrContains(host_->Explain("demo")->actions(0), "demo@monday"));
+  for (auto& replica : replicas_) replica->RefuseChangedSince(false);
+  const absl::Status again = Restore("monday").status();
+  ASSERT_TRUE(again.ok()) << again;
+  EXPECT_TRUE(Answered().empty());
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(AwaitAnswered(1), std::vector<int>{0});
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
+TEST_F(SuspendedRestoreTest, OneThatWasCutShortIsDoneAgainAfterADetachToo) {
+  StartSuspended();
+  SubmitOfClient(WriteRequest(0, std::string(4096, 'c')));
+  for (auto& replica : replicas_) replica->RefuseChangedSince(true);
+  EXPECT_FALSE(Restore("monday").ok());
+  const absl::Status detached = host_->Detach("demo", false);
+  ASSERT_TRUE(detached.ok()) << detached;
+  EXPECT_EQ(AwaitAnswered(1), std::vector<int>{ESTALE});
+  EXPECT_TRUE(absl::IsFailedPrecondition(host_->Attach("demo").status()));
+  for (auto& replica : replicas_) replica->RefuseChangedSince(false);
+  ASSERT_TRUE(Restore("monday").ok());
+  Attach();
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
+// So it was never half of a restore that clients saw.
+TEST_F(SuspendedRestoreTest, OneThatWasCutShortByTheFrontendsEndKeepsClientsAway) {
+  StartSuspended();
+  for (auto& replica : replicas_) replica->RefuseChangedSince(true);
+  EXPECT_FALSE(Restore("monday").ok());
+  host_.reset();
+  StartHost();
+  EXPECT_TRUE(absl::IsFailedPrecondition(host_->Attach("demo").status()));
+  for (auto& replica : replicas_) replica->RefuseChangedSince(false);
+  ASSERT_TRUE(Restore("monday").ok());
+  Attach();
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
+TEST_F(SuspendedRestoreTest, AWriteThatTheSuspendHasCutShortIsAnsweredFirstAndRestoredOver) {
+  StartSuspended();
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  for (auto& replica : replicas_) replica->FailNext(v1::IO_KIND_WRITE, EAGAIN, 1);
+  SubmitOfClient(WriteRequest(16384, std::string(4096, 'c')));
+  Suspend(/*noflush=*/true);
+  const auto restored = Restore("monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(AwaitAnswered(1), std::vector<int>{0});
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(Read(16384), std::string(4096, '\0'));
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ const char* StateName(const v1::VolumeRecord& record, const engine::EngineView* 
       case State::kCommitting:
         return "ACTIVE";
       case State::kSuspended:
+      case State::kRestoring:
         return "SUSPENDED";
       case State::kFenced:
         return "FENCED";
@@ -262,6 +263,14 @@ const char* WhatIsAwaited(engine::HoldReason reason) {
   return "for a reason that has no name";
 }
 
+void ExplainRestoring(const v1::VolumeRecord& record, v1::ExplainResponse* out) {
+  if (record.restoring().empty()) return;
+  const std::string snapshot = absl::StrCat(record.name(), "@", record.restoring());
+  out->add_facts(absl::StrCat("it is being given the content of ", snapshot, ", and has some of it; clients are kept away "
+                              "until that is done"));
+  out->add_actions(absl::StrCat("if that was cut short, do it again, all of it: weirctl volume restore ", snapshot));
+}
+
 void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewhere,
                      v1::ExplainResponse* out) {
   const std::string& name = record.name();
@@ -276,6 +285,8 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewh
   if (elsewhere) {
     out->set_summary(absl::StrCat("volume ", name, " is attached at ", WhereItIs(record),
                                   ", not here"));
+    ExplainRestoring(record, out);
+    if (!record.restoring().empty()) return;
     out->add_actions("ask that frontend; or attach it here, which takes it over: every request there "
                      "fails with ESTALE from then on");
     return;
@@ -305,6 +316,8 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewh
       out->add_next("the next attach makes its replicas equal first");
       break;
   }
+  ExplainRestoring(record, out);
+  if (!record.restoring().empty()) return;
   out->add_actions("attach it; opening it over NBD does that too");
 }
 
@@ -403,7 +416,11 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
     case State::kSuspended:
       out.set_summary(absl::StrCat(name, " is suspended; ",
                                    view->queued_requests, " requests wait"));
-      out.add_actions("resume it");
+      if (record.restoring().empty()) out.add_actions("resume it");
+      break;
+    case State::kRestoring:
+      out.set_summary(absl::StrCat(name, " is suspended, and is being restored; ", view->queued_requests,
+                                   " requests wait until it is resumed"));
       break;
     case State::kSuspending:
       out.set_summary(absl::StrCat(name, " is being suspended: waiting for ",
@@ -443,6 +460,7 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
     out.add_actions("find the slowest replica in "
                     "weir_volume_clone_duration_seconds");
   }
+  ExplainRestoring(record, &out);
   ExplainScrub(view->scrub, now, &out);
   for (const v1::FormerMember& former : record.former()) {
     out.add_facts(absl::StrCat("replica ", former.replica(), " was a member, and its store ",

@@ -279,5 +279,30 @@ TEST_F(FrontendsTest, IsReadyWhileTheCatalogAnswers) {
   }
 }
 
+TEST_F(FrontendsTest, ARestoreThatWasCutShortIsDoneByAnotherFrontend) {
+  EXPECT_EQ(Write(0, 'a'), 0);
+  ASSERT_TRUE(host_->CreateSnapshot("demo", "monday").ok());
+  EXPECT_EQ(Write(0, 'b'), 0);
+  v1::SuspendRequest suspend;
+  suspend.set_name("demo");
+  ASSERT_TRUE(host_->Suspend(suspend).ok());
+  v1::RestoreVolumeRequest restore;
+  restore.set_name("demo");
+  restore.set_snapshot("monday");
+  // It has to be asked of the one that has the volume, unless that has begun it.
+  const absl::Status elsewhere = two_->RestoreVolume(restore).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(elsewhere) && Says(elsewhere, "frontend one")) << elsewhere;
+  for (auto& replica : replicas_) replica->RefuseChangedSince(true);
+  EXPECT_FALSE(host_->RestoreVolume(restore).ok());
+  for (auto& replica : replicas_) replica->RefuseChangedSince(false);
+  const absl::Status attached = two_->Attach("demo").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(attached) && Says(attached, "demo@monday")) << attached;
+  const auto restored = two_->RestoreVolume(restore);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  volume_ = TakeOverByTwo();
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  EXPECT_FALSE(host_->Resume("demo").ok());
+}
+
 }  // namespace
 }  // namespace weir::host

@@ -129,7 +129,7 @@ class HostedVolume {
 enum class AttachMode {
   kTakeOver,         // takes it over; the other one is fenced
   kUnlessElsewhere,  // FAILED_PRECONDITION: says where it is
-  kRestore,          // the same; only this one may while the volume is being restored
+  kRestore,          // takes it over; only this one may while the volume is being restored, and only then
 };
 
 class Host {

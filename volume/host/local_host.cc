@@ -228,6 +228,11 @@ LocalHost::~LocalHost() {
   background_.reset();
 }
 
+bool LocalHost::stopping() {
+  absl::MutexLock lock(&mu_);
+  return stopping_;
+}
+
 void LocalHost::RefreshMetrics() {
   std::vector<std::shared_ptr<Attached>> all;
   {
@@ -346,6 +351,9 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
     out.add_facts(absl::StrCat("the catalog has not taken the last change of members: ", error));
     out.add_next("it is tried again every moment; what needs the change is held until then");
   }
+  if (const absl::Status restoring = RefuseRestoringHere(*attached); record.restoring().empty() && !restoring.ok()) {
+    out.add_facts(std::string(restoring.message()));
+  }
   if (attached->detach_in_doubt) {
     out.add_facts("it was to be detached, and the catalog may have it so; nothing is served until that is known");
     out.add_actions(absl::StrCat("or detach it again: weirctl volume detach ", name, "; either once the catalog answers"));
@@ -430,12 +438,16 @@ absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::GetAttached(
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttached(
     const std::string& name) {
+  ASSIGN_OR_RETURN(std::shared_ptr<Attached> attached, FindAttachedToDetach(name));
+  RETURN_IF_ERROR(RefuseRestoringHere(*attached));
+  return attached;
+}
+
+absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttachedToDetach(
+    const std::string& name) {
   bool attaching = false;
   std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
-  if (attached != nullptr) {
-    RETURN_IF_ERROR(RefuseRestoring(attached->Record()));
-    return attached;
-  }
+  if (attached != nullptr) return attached;
   ASSIGN_OR_RETURN(const catalog::VersionedVolume volume, catalog_->GetVolume(name));
   RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
   return absl::FailedPreconditionError(absl::StrCat(
@@ -461,8 +473,7 @@ std::shared_ptr<LocalHost::Attached> LocalHost::ServedOrNull(const std::string& 
     if (found == entries_.end() || found->second.busy) return nullptr;
     attached = found->second.attached;
   }
-  const bool serves = attached != nullptr && !attached->runner->fenced() &&
-                      attached->Record().restoring().empty();
+  const bool serves = attached != nullptr && !attached->runner->fenced() && RefuseRestoringHere(*attached).ok();
   return serves ? attached : nullptr;
 }
 

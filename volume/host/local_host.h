@@ -138,13 +138,14 @@ class LocalHost final : public Host {
   };
   struct Entry {
     bool busy = false;
+    std::string restoring;  // busy with this snapshot being restored, which takes long: nobody waits for that
     Cancellation* attaching = nullptr;  // of the attach under way
     std::shared_ptr<Attached> attached;
   };
   // Makes a volume's entry busy while it lives; waits its turn.
   class Exclusive {
    public:
-    // UNAVAILABLE: the host is being destroyed.
+    // UNAVAILABLE: the host is being destroyed. FAILED_PRECONDITION: the volume is being restored.
     static absl::StatusOr<Exclusive> Take(LocalHost* host,
                                           const std::string& name);
     Exclusive(Exclusive&& other) noexcept
@@ -167,7 +168,15 @@ class LocalHost final : public Host {
   // The record as far as its frontend, if it is this one, knows that the catalog has it.
   absl::StatusOr<v1::VolumeRecord> SettledRecordOf(const std::string& volume);
   // restore.cc
+  // So long others are refused, not kept waiting. REQUIRES: the volume's entry is held.
+  class Restoring;
+  absl::Status RestoreSuspended(const std::shared_ptr<Attached>& attached, const std::string& snapshot,
+                                v1::RestoreVolumeResponse* response);
+  absl::Status RestoreDetached(const std::string& name, const std::string& snapshot,
+                               v1::RestoreVolumeResponse* response);
   absl::Status CopyBack(Attached& attached, v1::RestoreVolumeResponse* response);
+  // FAILED_PRECONDITION: a restore of it was begun, and has not come to its end.
+  static absl::Status RefuseRestoringHere(Attached& attached);
 
   // clones.cc
   absl::Status ChangeRecord(
@@ -213,6 +222,7 @@ class LocalHost final : public Host {
   // Whether it can serve now, for /readyz.
   absl::Status Ready();
   void RefreshMetrics();
+  bool stopping();
 
   absl::StatusOr<std::shared_ptr<Attached>> AttachAnew(const std::string& name, AttachMode mode);
   // The record, fit to be attached, with the replicas' present addresses.
@@ -243,10 +253,12 @@ class LocalHost final : public Host {
   bool IsStillOurs(const Attached& attached);
   // The catalog's record; if the catalog does not answer, as `asked` then says, the one of an attached volume.
   absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name, absl::Status* asked);
-  absl::Status SuspendToDetach(VolumeRunner& runner, absl::Duration deadline);
+  absl::Status SuspendToDetach(Attached& attached, absl::Duration deadline);
   // After a detach that came to nothing.
   static absl::Status StayAttached(Attached& attached);
+  // The first refuses one that is being restored.
   absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
+  absl::StatusOr<std::shared_ptr<Attached>> FindAttachedToDetach(const std::string& name);
   std::shared_ptr<Attached> AttachedOrNull(const std::string& name,
                                            bool* attaching);
   v1::Volume Describe(const v1::VolumeRecord& record);

@@ -47,8 +47,8 @@ const char* TargetStateName(const engine::TargetView& target) {
 
 constexpr const char* kTargetStates[] = {"in_sync", "away", "failed", "joining", "out"};
 
-constexpr const char* kStates[] = {"active", "suspending", "suspended",
-                                   "committing", "fenced"};
+constexpr const char* kStates[] = {"active",    "suspending", "suspended",
+                                   "restoring", "committing", "fenced"};
 
 // By CloneStage.
 constexpr const char* kCloneStageNames[kCloneStages] = {"send", "store", "wire"};

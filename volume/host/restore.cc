@@ -1,7 +1,8 @@
 // LocalHost's restoring of volumes: what was written after a snapshot is written once more, as it was in that.
 //
 // The record says so from before the first block until after the last one is durable, and as long as it does no
-// client gets at the volume. What was cut short is done again, all of it: it writes the same.
+// client gets at the volume: it is detached, or its clients wait, since it is suspended. What was cut short is done
+// again, all of it: it writes the same.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -21,10 +22,33 @@
 namespace weir::host {
 namespace {
 
-constexpr absl::Duration kDetachDeadline = absl::Seconds(30);
+// For what was under way before the suspend.
+constexpr absl::Duration kStartDeadline = absl::Seconds(30);
+constexpr absl::Duration kEndDeadline = absl::Seconds(30);
 constexpr uint64_t kStepBlocks = (1 << 20) / kBlockBytes;
 
+// The record once it is being restored. NOT_FOUND, FAILED_PRECONDITION: it cannot be.
+absl::StatusOr<v1::VolumeRecord> ToRestore(v1::VolumeRecord record, const std::string& snapshot) {
+  if (FindSnapshot(record, snapshot) == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("volume ", record.name(), " has no snapshot '", snapshot, "'"));
+  }
+  if (!record.restoring().empty() && record.restoring() != snapshot) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("volume ", record.name(), " is being restored from ", record.restoring(),
+                     ", which was cut short; finish that first"));
+  }
+  record.set_restoring(snapshot);
+  return record;
+}
+
+v1::VolumeRecord Restored(v1::VolumeRecord record) {
+  record.clear_restoring();
+  return record;
+}
+
 absl::Status Submit(VolumeRunner& runner, IoRequest request) {
+  request.in_lock = true;
   const IoOutcome outcome = runner.SubmitAndWait(std::move(request));
   if (outcome.result.ok()) return absl::OkStatus();
   return ErrnoToStatus(outcome.result.error(), outcome.message);
@@ -56,46 +80,110 @@ absl::Status WriteBack(VolumeRunner& runner, BlockRange range,
 
 }  // namespace
 
+class LocalHost::Restoring {
+ public:
+  Restoring(LocalHost* host, const std::string& name, const std::string& snapshot) : host_(host), name_(name) {
+    absl::MutexLock lock(&host_->mu_);
+    host_->entries_[name_].restoring = snapshot;
+  }
+  ~Restoring() {
+    absl::MutexLock lock(&host_->mu_);
+    host_->entries_[name_].restoring.clear();
+  }
+  Restoring(const Restoring&) = delete;
+  Restoring& operator=(const Restoring&) = delete;
+
+ private:
+  LocalHost* const host_;
+  const std::string name_;
+};
+
+absl::Status LocalHost::RefuseRestoringHere(Attached& attached) {
+  RETURN_IF_ERROR(RefuseRestoring(attached.Record()));
+  if (attached.runner->View().state != engine::EngineView::State::kRestoring) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "a restore of volume ", attached.runner->name(), " was begun, and perhaps the catalog has that; "
+      "restore it again, or detach it"));
+}
+
 absl::StatusOr<v1::RestoreVolumeResponse> LocalHost::RestoreVolume(
     const v1::RestoreVolumeRequest& request) {
   const std::string& name = request.name();
   RETURN_IF_ERROR(catalog_->GetVolume(name).status());
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
+  ASSIGN_OR_RETURN(const v1::VolumeRecord record, SettledRecordOf(name));
+  RETURN_IF_ERROR(ToRestore(record, request.snapshot()).status());
+  const Restoring restoring(this, name, request.snapshot());
   bool attaching = false;
-  if (AttachedOrNull(name, &attaching) != nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "volume ", name, " is attached; detach it first, then restore it"));
-  }
-  RETURN_IF_ERROR(ChangeRecord(name, [&](v1::VolumeRecord record) -> absl::StatusOr<v1::VolumeRecord> {
-    if (FindSnapshot(record, request.snapshot()) == nullptr) {
-      return absl::NotFoundError(
-          absl::StrCat("volume ", name, " has no snapshot '", request.snapshot(), "'"));
-    }
-    if (!record.restoring().empty() && record.restoring() != request.snapshot()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("volume ", name, " is being restored from ", record.restoring(),
-                       ", which was cut short; finish that first"));
-    }
-    record.set_restoring(request.snapshot());
-    return record;
-  }));
-  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
-                   AttachAnew(name, AttachMode::kRestore));
+  const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
   v1::RestoreVolumeResponse response;
-  absl::Status status = CopyBack(*attached, &response);
-  if (status.ok()) {
-    status = attached->Commit([](v1::VolumeRecord record) {
-      record.clear_restoring();
-      return record;
-    });
+  if (attached != nullptr && !attached->runner->fenced()) {
+    RETURN_IF_ERROR(RestoreSuspended(attached, request.snapshot(), &response));
+  } else {
+    RETURN_IF_ERROR(RestoreDetached(name, request.snapshot(), &response));
   }
-  const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kDetachDeadline);
-  if (detached.ok()) Drop(name);
-  RETURN_IF_ERROR(status);
-  RETURN_IF_ERROR(detached);
   LOG(INFO) << "volume=" << name << " was restored from snapshot=" << request.snapshot() << ", "
             << FormatSize(response.restored_bytes()) << " were written since";
   return response;
+}
+
+// The engine lets no client in from before the record says so until after it says so no more. So none is served whose
+// writes a restore that the record calls for would undo, not even while it is not known what the catalog has.
+absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attached, const std::string& snapshot,
+                                         v1::RestoreVolumeResponse* response) {
+  VolumeRunner& runner = *attached->runner;
+  if (attached->detach_in_doubt) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume ", runner.name(), " is suspended by a detach that is in doubt; detach it again, then restore it"));
+  }
+  {
+    // A member's place is given away under a suspend, too, which is nobody's to restore in.
+    const MembersTurn turn(attached);
+    const engine::EngineView::State state = runner.View().state;
+    if (state != engine::EngineView::State::kSuspended && state != engine::EngineView::State::kRestoring) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "volume ", runner.name(), " is attached and not suspended; suspend it, so that its clients wait, or "
+          "detach it, then restore it"));
+    }
+    const absl::Status started = runner.StartRestore(kStartDeadline);
+    if (!started.ok()) {
+      return absl::Status(started.code(), absl::StrCat("volume ", runner.name(), " stays as it is, suspended, and cannot be "
+                                                       "restored now: ", started.message()));
+    }
+  }
+  absl::Status status = attached->Commit([&](v1::VolumeRecord record) {
+    record.set_restoring(snapshot);
+    return record;
+  });
+  // Another frontend has it, and this one would find out by nothing else.
+  if (absl::IsAborted(status)) {
+    runner.Stop(std::string(status.message()));
+    return status;
+  }
+  if (status.ok()) status = CopyBack(*attached, response);
+  if (status.ok()) status = attached->Commit(Restored);
+  if (status.ok()) status = runner.EndRestore(kEndDeadline);
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(
+      status.message(), "; volume ", runner.name(), " stays suspended until it is restored: weirctl volume restore ",
+      runner.name(), "@", snapshot, " begins anew, also after a detach"));
+}
+
+absl::Status LocalHost::RestoreDetached(const std::string& name, const std::string& snapshot,
+                                        v1::RestoreVolumeResponse* response) {
+  ASSIGN_OR_RETURN(const catalog::VersionedVolume read, catalog_->GetVolume(name));
+  // Else it was cut short, by the end of another frontend perhaps.
+  if (read.record.restoring().empty()) {
+    RETURN_IF_ERROR(ChangeRecord(name, [&](v1::VolumeRecord record) { return ToRestore(std::move(record), snapshot); }));
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
+                   AttachAnew(name, AttachMode::kRestore));
+  absl::Status status = CopyBack(*attached, response);
+  if (status.ok()) status = attached->Commit(Restored);
+  const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kEndDeadline);
+  if (detached.ok()) Drop(name);
+  RETURN_IF_ERROR(status);
+  return detached;
 }
 
 absl::Status LocalHost::CopyBack(Attached& attached, v1::RestoreVolumeResponse* response) {
@@ -109,6 +197,7 @@ absl::Status LocalHost::CopyBack(Attached& attached, v1::RestoreVolumeResponse* 
   RETURN_IF_ERROR(changes.ForEachChange([&](BlockRange range) -> absl::Status {
     blocks += range.count;
     while (range.count > 0) {
+      if (stopping()) return absl::UnavailableError("this frontend is shutting down");
       const BlockRange part{range.first, std::min(range.count, kStepBlocks)};
       ASSIGN_OR_RETURN(const std::vector<PinnedReader::Block> was, content->Read(part));
       RETURN_IF_ERROR(WriteBack(*attached.runner, part, was));

@@ -70,7 +70,10 @@ absl::Status LocalHost::WithAttached(const std::string& volume,
                                      const std::function<absl::Status(Attached&)>& work) {
   bool attaching = false;
   std::shared_ptr<Attached> attached = AttachedOrNull(volume, &attaching);
-  if (attached != nullptr && !attached->runner->fenced()) return work(*attached);
+  if (attached != nullptr && !attached->runner->fenced()) {
+    RETURN_IF_ERROR(RefuseRestoringHere(*attached));
+    return work(*attached);
+  }
   ASSIGN_OR_RETURN(attached, AttachAnew(volume, AttachMode::kUnlessElsewhere));
   const absl::Status status = work(*attached);
   const absl::Status detached = DetachHeld(*attached, Clients::kGoOn, /*force=*/false, kDetachDeadline);

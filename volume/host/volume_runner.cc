@@ -132,7 +132,7 @@ void VolumeRunner::Submit(IoRequest request, IoCallback done) {
     ArmLookLocked(pending.submitted);
     if (engine_ == nullptr) {
       refusal = Refusal(ESTALE, stop_reason_);
-    } else if (held_.empty() && !engine_->full()) {
+    } else if (request.in_lock || (held_.empty() && !engine_->full())) {  // what is held may wait for just this
       SubmitLocked(std::move(submitted), std::move(pending), pending.submitted);
       dispatch = BecomeDispatcherLocked();
     } else if (held_.size() < kHeldRequestsMax) {
@@ -318,6 +318,18 @@ absl::Status VolumeRunner::Suspend(bool noflush, absl::Duration deadline,
 absl::Status VolumeRunner::Resume(Caller caller) {
   return RunControl(caller, [](auto& engine, auto id, auto now, auto& effects) {
     engine.Resume(id, now, effects);
+  });
+}
+
+absl::Status VolumeRunner::StartRestore(absl::Duration deadline) {
+  return RunControl(Caller::kOperator, [deadline](auto& engine, auto id, auto now, auto& effects) {
+    engine.StartRestore(id, deadline, now, effects);
+  });
+}
+
+absl::Status VolumeRunner::EndRestore(absl::Duration deadline, Caller caller) {
+  return RunControl(caller, [deadline](auto& engine, auto id, auto now, auto& effects) {
+    engine.EndRestore(id, deadline, now, effects);
   });
 }
 

@@ -98,7 +98,7 @@ class VolumeRunner final : public HostedVolume,
   bool AwaitRoom(const std::function<void()>& resume) override;
   std::shared_ptr<Tracer> tracer() override { return tracer_; }
 
-  // All three block. The errors of engine.h as statuses. An operator's are
+  // All of these block. The errors of engine.h as statuses. An operator's are
   // FAILED_PRECONDITION while the volume is being detached: a resume after the
   // detach's flush would let writes be acknowledged that nothing flushes.
   enum class Caller { kOperator, kDetach };
@@ -106,6 +106,9 @@ class VolumeRunner final : public HostedVolume,
                        Caller caller = Caller::kOperator);
   absl::Status Resume(Caller caller = Caller::kOperator);
   absl::Status LoadTable(engine::Table table);
+  // See engine.h. Between the two, requests that are `in_lock` are taken ahead of all that clients have sent.
+  absl::Status StartRestore(absl::Duration deadline);
+  absl::Status EndRestore(absl::Duration deadline, Caller caller = Caller::kOperator);
   // Blocks until no write to the range is under way; then only those that are `in_lock` begin.
   absl::Status LockRange(BlockRange range);
   void UnlockRange();
