@@ -15,6 +15,7 @@ ENGINE_SRCS = [
     "leave.cc",
     "membership.cc",
     "op.h",
+    "parent.cc",
     "pins.cc",
     "repair.cc",
     "result.cc",
@@ -33,6 +34,7 @@ ENGINE_SRCS = [
 
 ENGINE_HDRS = [
     "engine.h",
+    "parent.h",
     "result.h",
     "stats.h",
     "rebuild.h",

@@ -20,6 +20,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "volume/catalog/catalog.h"
+#include "volume/engine/parent.h"
 #include "volume/host/frontend.h"
 #include "volume/host/host.h"
 #include "volume/host/metrics.h"
@@ -182,7 +183,8 @@ class LocalHost final : public Host {
   absl::StatusOr<std::vector<std::string>> LiveClones(const v1::SnapshotRecord& snapshot);
   // The snapshot need not stay for its sake. Best effort. REQUIRES: the parent's entry is not held.
   void ForgetClone(const v1::ParentRecord& parent, const std::string& clone);
-  static absl::Status FlattenRange(VolumeRunner& runner, ParentReader& parent, BlockRange range);
+  // Does what `flatten` says, to its end or the first error. Blocks.
+  absl::Status Carry(engine::Flatten flatten, Attached& attached, ParentReader& parent);
   absl::Status EndClone(Attached& attached);
 
   absl::Status TakeSnapshot(Attached& attached, const std::string& name, bool of_clone);
