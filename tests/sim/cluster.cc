@@ -77,6 +77,8 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   MakeSnapshotJudge();
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
+        if (old_catalog_) return;
+        if (keeps_records_) records_.push_back(applied.volume);
         if (!applied.volume.recovering && applied.volume.epoch != active_epoch_) {
           active_epoch_ = applied.volume.epoch;
           Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
@@ -164,11 +166,13 @@ void Cluster::MakeFrontends() {
   parts.copies = &copies_;
   parts.engine = engine_options_;
   parts.give_up_after = absl::Milliseconds(dice_.Percent(50) ? 20 : 400);
+  // Longer than any answer takes once all is well: nobody who can tell is given up.
+  keeps_records_ = options_.survivable && seed_ % 7 == 3 && parts.give_up_after > absl::Milliseconds(100);
   if (options_.trace) parts.trace = [this](std::string line) { Trace(line); };
   for (uint32_t i = 0; i < 3; ++i) {
     Frontend::Events events;
     events.serving = [this, i] { Serving(i); };
-    events.refused = [this, i](const absl::Status&) { Refused(i); };
+    events.refused = [this](const absl::Status& why) { Refused(why); };
     events.completed = [this, i](engine::CompleteRequest& done) { Completed(i, done); };
     events.control = [this, i](const engine::CompleteControl& done) { ControlDone(i, done); };
     events.resumes = [this, i] { suspended_[i] = false; };
@@ -204,7 +208,8 @@ ClusterResult Cluster::Run() {
     });
   }
   agenda_.At(heal_at_, [this] { Heal(); });
-  while (result_.violation.empty() && !Finished()) {
+  bool finished = false;
+  while (result_.violation.empty() && !(finished = Finished())) {
     if (agenda_.empty()) {
       Violated("nothing is due and requests are open");
     } else if (agenda_.next() > heal_at_ + kHealedWithin) {
@@ -219,6 +224,7 @@ ClusterResult Cluster::Run() {
     if (result_.violation.empty()) result_.violation = judge_->violation();
   }
   CheckReplicas();
+  if (finished && keeps_records_ && result_.violation.empty()) RestoreOldCatalog();
   return result_;
 }
 
@@ -245,6 +251,7 @@ bool Cluster::AnybodyServes() const {
 // Somebody watches over the volume, as an orchestrator does: if nobody serves it, it is
 // attached somewhere.
 void Cluster::AttachSome() {
+  if (old_catalog_) return;
   if (healed_) EndHopelessSessions();
   if (!AnybodyServes()) AttachAt(AnyFrontend());
   agenda_.After(dice_.Micros(50000, 400000), [this] { AttachSome(); });
@@ -259,9 +266,10 @@ void Cluster::AttachAt(uint32_t frontend) {
   frontends_[frontend]->Attach();
 }
 
-void Cluster::Refused(uint32_t) {}
+void Cluster::Refused(const absl::Status& why) { refused_ = why; }
 
 void Cluster::Serving(uint32_t frontend) {
+  if (old_catalog_) Violated("an older catalog is served from, though a member by both knows better");
   const Epoch epoch = frontends_[frontend]->epoch();
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
@@ -408,7 +416,10 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   if (op.kind == RequestKind::kRead) read_[frontend] = std::max(read_[frontend], op.invoked);
   if (Writes(op.kind)) wrote_[frontend] = std::max(wrote_[frontend], op.invoked);
   if (flushes) flushed_at_[frontend] = std::max(flushed_at_[frontend], op.invoked);
-  if (BringsData(op.kind)) CheckAcked(frontend, op, id);
+  if (BringsData(op.kind)) {
+    acknowledged_in_ = std::max(acknowledged_in_, op.epoch);
+    CheckAcked(frontend, op, id);
+  }
   if (flushes) CheckFlushed(op);
 }
 

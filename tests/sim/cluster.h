@@ -95,7 +95,8 @@ struct ClusterResult {
   uint64_t requests_ok = 0;
   uint64_t requests_failed = 0;
   uint64_t attaches = 0;
-  uint64_t steps = 0;  // of the agenda
+  uint64_t steps = 0;         // of the agenda
+  uint64_t old_catalogs = 0;  // that were put back
   std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
   uint64_t trace_hash = 0;  // of all that the engines did
 };
@@ -166,7 +167,7 @@ class Cluster {
   // --- frontends ---
   void AttachSome();
   void AttachAt(uint32_t frontend);
-  void Refused(uint32_t frontend);
+  void Refused(const absl::Status& why);
   void Serving(uint32_t frontend);
   // A replica falls while it is brought back.
   void DisturbJoin(const engine::RunJoinStep& step);
@@ -186,11 +187,17 @@ class Cluster {
   void Misbehave(Fault fault, ReplicaFaults& faults, Time until);
   void Down(uint32_t replica, bool power_cut);
   void FailSync(uint32_t replica);
-  // False: it may not be now, as with the next two.
+  // False: it may not be now, as with the next.
   bool LoseSynced(uint32_t replica);
   bool RestoreOldDisk(uint32_t replica);
+
+  // --- the catalog: cluster_catalogs.cc ---
   bool LoseCatalog();
   absl::StatusOr<engine::Rebuilt> RebuildRecord() const;
+  // An older copy is put back, and nobody may serve from that: somebody can tell.
+  void RestoreOldCatalog();
+  bool IsFoundOut(const engine::TakeoverRecord& older) const;
+
   // A fault is final for a store: whether it may be this one's.
   bool MayLose(uint32_t replica) const;
   void SetFull(uint32_t replica, bool full);
@@ -279,6 +286,11 @@ class Cluster {
   std::vector<Position> told_;     // by lane: what replicas were told that all have synced
   absl::flat_hash_map<std::string, Epoch> promised_;  // by store: as last seen
   Epoch active_epoch_ = 0;
+  Epoch acknowledged_in_ = 0;  // the last epoch in which a client was told of a write
+  std::vector<engine::TakeoverRecord> records_;  // that were the catalog's, if it is to be put back
+  bool keeps_records_ = false;
+  bool old_catalog_ = false;  // it has been
+  absl::Status refused_;      // the last attach
   uint64_t next_control_ = 1;
   uint64_t faults_injected_ = 0;
   uint64_t faults_left_ = 0;

@@ -1,7 +1,6 @@
 // The faults of a simulated cluster, and how they end.
 #include <algorithm>
 #include <cerrno>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -358,62 +357,6 @@ bool Cluster::RestoreOldDisk(uint32_t r) {
   promised_.erase(replicas_[r]->store().identity().store_id);
   restored_[r] = active_epoch_;
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
-  return true;
-}
-
-// What the replicas' answers make of the record.
-absl::StatusOr<engine::Rebuilt> Cluster::RebuildRecord() const {
-  std::vector<engine::RebuildSource> sources;
-  for (const auto& replica : replicas_) {
-    const store::Store& store = replica->store();
-    const absl::StatusOr<store::VolumeState> state = store.GetVolume(kVolume);
-    CHECK_OK(state.status());
-    engine::RebuildSource source{.replica = replica->name(), .store_id = store.identity().store_id,
-                                 .promised = state->promised_epoch, .pins = state->pins,
-                                 .size_blocks = state->geometry.size_blocks};
-    source.lanes = LanesOf(*state);
-    const absl::StatusOr<store::RecordCopy> copy = store.GetRecord(kVolume);
-    CHECK_OK(copy.status());
-    if (!copy->record.empty()) source.copy = {copy->epoch, copy->revision, copies_[std::stoul(copy->record)]};
-    sources.push_back(std::move(source));
-  }
-  absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(sources, /*without=*/{});
-  if (rebuilt.ok() || !absl::StrContains(rebuilt.status().message(), "was being brought back from")) return rebuilt;
-  // What is said to be missing a power cut has taken, since all have answered: nothing is lost with who is on its way.
-  std::set<std::string> joiners;
-  for (const engine::RebuildSource& source : sources) {
-    const bool joins = std::any_of(source.lanes.begin(), source.lanes.end(),
-                                   [](const auto& lane) { return lane.join_to != Position(); });
-    if (joins) joiners.insert(source.replica);
-  }
-  return engine::Rebuild(sources, joiners);
-}
-
-// While all disks are well: who has lost a disk and the catalog cannot tell whether that disk had something newer.
-bool Cluster::LoseCatalog() {
-  if (!options_.survivable || store_failed_) return false;
-  const absl::StatusOr<engine::Rebuilt> plan = RebuildRecord();
-  if (!plan.ok()) {
-    // A spare that came in after the last copy that anybody was told is named by none.
-    const bool unnamed = drained_ && absl::StrContains(plan.status().message(), "no copy of the record accounts for");
-    if (active_epoch_ > 0 && !unnamed) Violated(absl::StrCat("the catalog cannot be rebuilt: ", plan.status().message()));
-    return false;
-  }
-  // No other loss besides: the record's members are not examined yet.
-  store_failed_ = true;
-  for (const auto& frontend : frontends_) frontend->Crash();
-  // As host/rebuild.cc: what calls under way still bring is refused, and then it is decided.
-  v1::Fence fence;
-  fence.set_cluster_id(kCluster);
-  for (const auto& replica : replicas_) fence.set_epoch(std::max<Epoch>(fence.epoch(), replica->disk().promised()));
-  fence.set_epoch(fence.epoch() + engine::kEpochsSkipped / 2);
-  for (const auto& replica : replicas_) {
-    fence.set_store_id(replica->store().identity().store_id);
-    CHECK_OK(replica->Seal(fence).status());
-  }
-  const absl::StatusOr<engine::Rebuilt> rebuilt = RebuildRecord();
-  CHECK_OK(rebuilt.status());
-  catalog_->Replace(rebuilt->record);
   return true;
 }
 

@@ -121,7 +121,8 @@ class Frontend {
   void Seal(const engine::SealMember& seal);
   void Copy(const engine::CopyLane& copy);
   void Adopt(const engine::CopyLane& copy, store::Tail tail);
-  void Wake(const std::string& owner);
+  void Wake(const std::string& attempt);
+  bool IsAttempt(const std::string& attempt) const;
   void TakeBase(const engine::TakeBaseOn& take);
   void BaseTaken(uint32_t member, absl::Status status);
   // A copy of the record, as replicas keep it.
@@ -178,6 +179,7 @@ class Frontend {
   bool reading_ = false;
   CatalogRecord record_;
   std::unique_ptr<engine::Takeover> takeover_;
+  std::string attempt_;  // the owner that it writes into the record
   std::vector<engine::SealedState> sealed_;
 
   std::unique_ptr<engine::Engine> engine_;

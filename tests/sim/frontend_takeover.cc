@@ -40,10 +40,10 @@ void Frontend::Attach() {
 void Frontend::TakeOver(CatalogRecord record) {
   record_ = std::move(record);
   sealed_.assign(record_.volume.members.size(), {});
-  const std::string owner = absl::StrCat("f", index_, ".", life_, ".", ++attempts_);
+  attempt_ = absl::StrCat("f", index_, ".", life_, ".", ++attempts_);
   engine::TakeoverOptions options;
   options.lanes = parts_.engine.lanes.lanes;
-  options.owner = owner;
+  options.owner = attempt_;
   options.deadline = parts_.attach_deadline;
   options.give_up_after = parts_.give_up_after;
   options.lease = parts_.engine.lease;
@@ -54,25 +54,31 @@ void Frontend::TakeOver(CatalogRecord record) {
   CarryOutTakeover(effects);
 }
 
+// What was asked for by one that has ended is answered to nobody.
+bool Frontend::IsAttempt(const std::string& owner) const { return takeover_ != nullptr && attempt_ == owner; }
+
 void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
   for (const engine::TakeoverEffect& effect : effects) {
     if (takeover_ == nullptr) return;
     if (const auto* commit = std::get_if<engine::CommitRecord>(&effect)) {
       Trace("takes epoch ", commit->record.epoch,
                          commit->record.recovering ? " RECOVERING" : " ACTIVE");
-      Commit(commit->record, [this](absl::Status status) {
+      Commit(commit->record, [this, attempt = attempt_](absl::Status status) {
+        if (!IsAttempt(attempt)) return;
         engine::TakeoverEffects next;
         takeover_->RecordCommitted(status, Clock(), next);
         CarryOutTakeover(next);
       });
     } else if (const auto* seal = std::get_if<engine::SealMember>(&effect)) {
-      Later(seal->delay, [this, seal = *seal] { Seal(seal); });
+      Later(seal->delay, [this, seal = *seal, attempt = attempt_] {
+        if (IsAttempt(attempt)) Seal(seal);
+      });
     } else if (const auto* copy = std::get_if<engine::CopyLane>(&effect)) {
       Copy(*copy);
     } else if (const auto* take = std::get_if<engine::TakeBaseOn>(&effect)) {
       TakeBase(*take);
     } else if (const auto* wait = std::get_if<engine::WaitFor>(&effect)) {
-      Later(wait->delay / clock_rate_, [this, owner = record_.volume.owner] { Wake(owner); });
+      Later(wait->delay / clock_rate_, [this, attempt = attempt_] { Wake(attempt); });
     } else if (const auto* given_up = std::get_if<engine::GiveUpMember>(&effect)) {
       Trace("gives up ", given_up->member, ": ", given_up->reason);
     } else if (const auto* failed = std::get_if<engine::TakeoverFailed>(&effect)) {
@@ -98,12 +104,11 @@ v1::Fence Frontend::FenceOf(uint32_t member, uint64_t incarnation) const {
 }
 
 void Frontend::Seal(const engine::SealMember& seal) {
-  if (takeover_ == nullptr) return;
   const uint32_t member = seal.member;
   Call<absl::StatusOr<engine::SealedState>>(
       member, [fence = FenceOf(member, 0)](ReplicaNode& node) { return node.Seal(fence); },
-      [this, member](absl::StatusOr<engine::SealedState> state) {
-        if (takeover_ == nullptr) return;
+      [this, member, attempt = attempt_](absl::StatusOr<engine::SealedState> state) {
+        if (!IsAttempt(attempt)) return;
         if (state.ok()) sealed_[member] = *state;
         engine::TakeoverEffects effects;
         takeover_->MemberSealed(member, state, Clock(), effects);
@@ -115,7 +120,6 @@ void Frontend::Copy(const engine::CopyLane& copy) {
   Trace(absl::StrCat("copies lane ", Index(copy.lane), " (", copy.from.ToString(), ", ",
                      copy.to.ToString(), "] from ", copy.source, " to ", copy.target));
   auto fail = [this, copy](const absl::Status& status) {
-    if (takeover_ == nullptr) return;
     engine::TakeoverEffects effects;
     takeover_->LaneCopied(copy, status, Clock(), effects);
     CarryOutTakeover(effects);
@@ -125,16 +129,16 @@ void Frontend::Copy(const engine::CopyLane& copy) {
       [copy, fence = FenceOf(copy.source, copy.source_incarnation)](ReplicaNode& node) {
         return node.ReadTail(fence, copy.lane, copy.from, copy.to);
       },
-      [this, copy, fail](absl::StatusOr<store::Tail> tail) {
-        if (takeover_ == nullptr) return;
+      [this, copy, fail, attempt = attempt_](absl::StatusOr<store::Tail> tail) {
+        if (!IsAttempt(attempt)) return;
         if (!tail.ok()) return fail(tail.status());
         Call<absl::Status>(
             copy.target,
             [fence = FenceOf(copy.target, copy.target_incarnation), kept = CopyOf(record_.volume)](ReplicaNode& node) {
               return node.KeepRecord(fence, kept);
             },
-            [this, copy, fail, tail = *std::move(tail)](absl::Status kept) mutable {
-              if (takeover_ == nullptr) return;
+            [this, copy, fail, attempt, tail = *std::move(tail)](absl::Status kept) mutable {
+              if (!IsAttempt(attempt)) return;
               if (!kept.ok()) return fail(kept);
               Adopt(copy, std::move(tail));
             });
@@ -148,8 +152,8 @@ void Frontend::Adopt(const engine::CopyLane& copy, store::Tail tail) {
       [tail = std::move(tail), fence = FenceOf(copy.target, copy.target_incarnation)](ReplicaNode& node) {
         return node.AdoptTail(fence, tail);
       },
-      [this, copy](absl::Status status) {
-        if (takeover_ == nullptr) return;
+      [this, copy, attempt = attempt_](absl::Status status) {
+        if (!IsAttempt(attempt)) return;
         engine::TakeoverEffects effects;
         takeover_->LaneCopied(copy, status, Clock(), effects);
         CarryOutTakeover(effects);
@@ -168,19 +172,21 @@ void Frontend::TakeBase(const engine::TakeBaseOn& take) {
                                               take.size_blocks, take.pins}](ReplicaNode& node) {
         return node.TakeBase(fence, act, expected, update);
       },
-      [this, take](absl::Status status) {
-        if (takeover_ == nullptr || !status.ok()) return BaseTaken(take.member, status);
+      [this, take, attempt = attempt_](absl::Status status) {
+        if (!IsAttempt(attempt)) return;
+        if (!status.ok()) return BaseTaken(take.member, status);
         Call<absl::Status>(
             take.member,
             [fence = FenceOf(take.member, 0), copy = CopyOf(take.next)](ReplicaNode& node) {
               return node.KeepRecord(fence, copy);
             },
-            [this, member = take.member](absl::Status kept) { BaseTaken(member, kept); });
+            [this, member = take.member, attempt](absl::Status kept) {
+              if (IsAttempt(attempt)) BaseTaken(member, kept);
+            });
       });
 }
 
 void Frontend::BaseTaken(uint32_t member, absl::Status status) {
-  if (takeover_ == nullptr) return;
   engine::TakeoverEffects effects;
   takeover_->BaseTaken(member, status, Clock(), effects);
   CarryOutTakeover(effects);
@@ -203,8 +209,8 @@ void Frontend::TellCopies() {
   }
 }
 
-void Frontend::Wake(const std::string& owner) {
-  if (takeover_ == nullptr || record_.volume.owner != owner) return;
+void Frontend::Wake(const std::string& attempt) {
+  if (!IsAttempt(attempt)) return;
   engine::TakeoverEffects effects;
   takeover_->Woken(Clock(), effects);
   CarryOutTakeover(effects);

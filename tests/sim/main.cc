@@ -45,6 +45,7 @@ struct Totals {
   uint64_t failed = 0;
   uint64_t attaches = 0;
   uint64_t steps = 0;
+  uint64_t old_catalogs = 0;
   std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
 
   void Add(const ClusterResult& result) {
@@ -53,6 +54,7 @@ struct Totals {
     failed += result.requests_failed;
     attaches += result.attaches;
     steps += result.steps;
+    old_catalogs += result.old_catalogs;
     for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
   }
 };
@@ -139,6 +141,7 @@ class Simulation {
       std::printf("  %-18s %lu\n", NameOf(static_cast<Fault>(i)),
                   static_cast<unsigned long>(totals_.faults[i]));
     }
+    std::printf("  %-18s %lu\n", "old catalog", static_cast<unsigned long>(totals_.old_catalogs));
   }
 
   const Flags flags_;

@@ -3,6 +3,7 @@
 SIM_SRCS = [
     "catalog_model.cc",
     "cluster.cc",
+    "cluster_catalogs.cc",
     "cluster_checks.cc",
     "cluster_faults.cc",
     "cluster_snapshots.cc",

@@ -12,6 +12,7 @@ from csi_driver import MIB, fio, loop_devices, mount, mounts, pb, processes
 from harness import run, wait_until
 from mounted import can_grow_mounted_ext4, checksums, why_no_block_device
 
+SECONDS = 15  # about; see run
 CAPABILITIES = {"ext4": SIZE, "xfs": 320 * MIB}
 LARGER_BY = 64 * MIB
 

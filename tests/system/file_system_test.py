@@ -14,6 +14,7 @@ import harness
 from harness import run, wait_until
 from mounted import MountedExport, why_no_block_device
 
+SECONDS = 40  # about; see run
 REPLACE_AFTER_SECONDS = 5
 
 

@@ -6,6 +6,7 @@ import unittest
 from etcd_case import LinkedEtcdCase, Writer
 from harness import wait_until
 
+SECONDS = 25  # about; see run
 # Keepalive finds a dead connection within 15 s, whether anything is asked on it or not.
 FOUND_DEAD_SECONDS = 20
 # Less than it takes until one that is asked on a dead connection is asked again.

@@ -12,6 +12,7 @@ import harness
 from harness import MIB, run, wait_until
 from mounted import MountedExport, why_no_block_device
 
+SECONDS = 60  # about; see run
 # What a replica's files take beside the data: logs, tables, the file system's own blocks. Up to 56 MiB were seen with nothing else there.
 OVERHEAD = 56 * MIB
 # 10 to 21 were seen on a busy machine, once more than 60 on one with far more to do than it could.

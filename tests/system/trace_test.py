@@ -109,9 +109,9 @@ class TraceTest(harness.ClusterTest):
         for block in range(3):
             handle.pwrite(BLOCK, block * 4096)
         took = time.monotonic() - begun
-        self.assertGreaterEqual(self.metric(stage, replica=SLOW, stage="store") - before[SLOW], 3 * DELAY_MS / 1000)
-        self.assertLess(self.metric(stage, replica="replica1", stage="store") - before["replica1"], 3 * DELAY_MS / 1000)
         # Nearly all the time; the delay itself is by another clock, which may be set meanwhile.
+        self.assertGreaterEqual(self.metric(stage, replica=SLOW, stage="store") - before[SLOW], 0.9 * took)
+        self.assertLess(self.metric(stage, replica="replica1", stage="store") - before["replica1"], 0.9 * took)
         self.assertGreaterEqual(self.metric("weir_volume_target_busy_seconds_total", replica=SLOW) - busy, 0.9 * took)
         self.assertGreater(self.metric(stage, replica=SLOW, stage="wire"), 0)
         self.assertEqual(self.metric("weir_volume_target_lag_seconds", replica=SLOW), 0)

@@ -27,6 +27,15 @@ bool EndsTheTakeover(const absl::Status& status) {
   return absl::IsCancelled(status) || StatusToErrno(status) == ESTALE;
 }
 
+// The last epoch of which the lane has a write; 0: it has none.
+Epoch LastWrittenIn(const SealedState::Lane& lane) {
+  if (lane.position.n() > 0) return lane.position.epoch();
+  for (auto entry = lane.lineage.rbegin(); entry != lane.lineage.rend(); ++entry) {
+    if (entry->n > 0) return entry->epoch;
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::optional<Position> EndIn(Epoch epoch, const SealedState::Lane& lane) {
@@ -87,13 +96,15 @@ void Takeover::RecordCommitted(const absl::Status& status, Time now,
 void Takeover::MemberSealed(uint32_t member,
                             const absl::StatusOr<SealedState>& state, Time now,
                             TakeoverEffects& effects) {
+  if (state_ < State::kSealing || state_ > State::kActivating) return;
+  const TakeoverMember& known = record_.members[member];
+  // Of the record, not of the member, which would be good by it; so also of one that was given up, as long as
+  // nobody serves by this record. That it may be ACTIVE by then changes nothing: nobody has written.
+  const absl::Status of_record = state.ok() ? CheckRecordIsNotOlder(known, *state) : state.status();
+  if (StatusToErrno(of_record) == ESTALE) return Fail(of_record, effects);
   Member& sealed = members_[member];
   if (state_ != State::kSealing || sealed.state != Member::State::kAwaited) return;
-  const TakeoverMember& known = record_.members[member];
   if (state.ok()) {
-    // Of the record, not of the member: who has nothing of that epoch would be good by it.
-    const absl::Status old = CheckRecordIsNotOlder(known, *state);
-    if (!old.ok()) return Fail(old, effects);
     sealed.sealed = *state;
     const absl::Status wrong = Examine(known, sealed);
     if (wrong.ok()) {
@@ -171,9 +182,10 @@ void Takeover::GiveUpOrFail(uint32_t member, const absl::Status& status, const s
 // Whoever writes is ACTIVE in the catalog first.
 absl::Status Takeover::CheckRecordIsNotOlder(const TakeoverMember& member, const SealedState& state) const {
   for (const SealedState::Lane& lane : state.lanes) {
-    if (lane.position.epoch() <= record_.act_epoch || lane.position.n() == 0) continue;
+    const Epoch written_in = LastWrittenIn(lane);
+    if (written_in <= record_.act_epoch) continue;
     return ErrnoToStatus(ESTALE, absl::StrCat(
-        "replica ", member.replica, " has been written to in epoch ", lane.position.epoch(),
+        "replica ", member.replica, " has been written to in epoch ", written_in,
         ", and by the catalog nobody has served since epoch ", record_.act_epoch));
   }
   return absl::OkStatus();

@@ -125,6 +125,7 @@ class Takeover {
   // OK: committed. ABORTED: somebody else changed the record: this takeover
   // has lost. Else: could not be known even by reading back.
   void RecordCommitted(const absl::Status& status, Time now, TakeoverEffects& effects);
+  // Also of a member that was given up meanwhile: it may know that the record is an old one.
   void MemberSealed(uint32_t member, const absl::StatusOr<SealedState>& state,
                     Time now, TakeoverEffects& effects);
   void LaneCopied(const CopyLane& copy, const absl::Status& status, Time now,

@@ -310,6 +310,51 @@ TEST(TakeoverTest, WritesOfAnEpochThatTheRecordDoesNotKnowMakeItTheOlderOne) {
   EXPECT_EQ(script.Take<TakeBaseOn>().size(), 2u);
 }
 
+TEST(TakeoverTest, LineageTellsOfWritesThatTheRecordDoesNotKnowToo) {
+  // Nothing was written after a second attach that the record lacks.
+  Script script(RecordOf(4, 4, 2));
+  script.SealedAt({LaneAt(Position(4, 9)), LaneAt(Position(6, 0), {{4, 9}, {5, 3}})});
+  EXPECT_TRUE(absl::StrContains(script.failure(), "replica b has been written to in epoch 5"));
+
+  Script attempts(RecordOf(6, 4, 2));
+  attempts.SealedAt({LaneAt(Position(4, 9)), LaneAt(Position(6, 0), {{4, 9}, {5, 0}})});
+  EXPECT_EQ(attempts.Take<TakeBaseOn>().size(), 2u);
+}
+
+TEST(TakeoverTest, WhoWasGivenUpAndKnowsBetterStopsItUntilItHasEnded) {
+  const auto begin = [](Script& script) {
+    script.Committed();
+    script.Sealed(0, StateOf("a", {LaneAt(Position(4, 9))}));
+    script.Woken(kStart + kGiveUpAfter);
+    ASSERT_EQ(script.Take<GiveUpMember>().size(), 1u);
+  };
+  TakeoverRecord record = RecordOf(4, 4, 2);
+  record.lease = kLease;
+  const SealedState wrote = StateOf("b", {LaneAt(Position(5, 1), {{4, 9}})});
+
+  Script writes(record);
+  begin(writes);
+  writes.Sealed(1, wrote, kStart + kGiveUpAfter);
+  EXPECT_TRUE(absl::StrContains(writes.failure(), "replica b has been written to in epoch 5"));
+
+  Script promised(record);
+  begin(promised);
+  promised.Based(0, absl::OkStatus(), kStart + 2 * kLease);
+  promised.Sealed(1, ErrnoToStatus(ESTALE, "promised 9"), kStart + 2 * kLease);
+  EXPECT_TRUE(absl::StrContains(promised.failure(), "promised 9"));
+  promised.Committed();
+  EXPECT_EQ(promised.pending(), 0u);
+
+  Script knows_no_better(record);
+  begin(knows_no_better);
+  knows_no_better.Sealed(1, StateOf("b", {LaneAt(Position(4, 9))}), kStart + kGiveUpAfter);
+  knows_no_better.Based(0, absl::OkStatus(), kStart + 2 * kLease);
+  knows_no_better.Committed();
+  EXPECT_EQ(knows_no_better.Take<TakeoverDone>().size(), 1u);
+  knows_no_better.Sealed(1, wrote, kStart + 2 * kLease);
+  EXPECT_EQ(knows_no_better.pending(), 0u);
+}
+
 TEST(TakeoverTest, WithoutAGoodMemberItHaltsAndSaysWhatIsWrongWithTheFirst) {
   TakeoverRecord record = RecordOf(5, 5, 2);
   record.floor = {Position(5, 4)};
