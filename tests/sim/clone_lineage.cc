@@ -22,8 +22,8 @@ constexpr uint64_t kOwn = uint64_t{1} << 40;
 
 }  // namespace
 
-const v1::SnapshotRecord* CloneWorld::Snapshot() const {
-  const auto& snapshots = sides_[kParent].record.volume->snapshots();
+const v1::SnapshotRecord* CloneWorld::SnapshotKnownTo(const Process& process) {
+  const auto& snapshots = AttachedOf(process).seen.snapshots();
   return snapshots.empty() ? nullptr : &snapshots[0];
 }
 
@@ -40,9 +40,7 @@ struct CloneWorld::ParentRead {
 void CloneWorld::ReadParent(const Process& process, BlockRange range,
                             std::function<void(absl::StatusOr<Blocks>)> done) {
   ++result_.fallen_through;
-  const v1::ParentRecord& parent = sides_[kClone].record.volume->parent();
-  // Its record may have lost it already, and who serves has not heard of that.
-  if (parent.pin() == 0) return done(absl::FailedPreconditionError("its parent is not there any more"));
+  const v1::ParentRecord& parent = AttachedOf(process).parent;
   AskNext(std::make_shared<ParentRead>(ParentRead{
       process, parent.pin(), engine::LineRead(range, {parent.size_bytes() / kBlockBytes}), false, std::move(done)}));
 }
@@ -99,39 +97,75 @@ void CloneWorld::FillRead(const Process& process, uint64_t id, engine::CompleteR
 
 // --- records ---
 
-// By compare-and-swap; only as long as no other frontend has begun to take the volume over, which changes the record too.
+// A change of a record, as it was asked for.
+struct CloneWorld::Put {
+  Process process;
+  Which which{};
+  uint64_t revision = 0;
+  v1::VolumeRecord base;
+  Change change;
+};
+
+// By compare-and-swap. Of the volume that it serves a process changes what it knows of it, as VolumeRecordHolder does: what it
+// was not answered it may undo. `done` is told within a time, whether or not it has come through or will.
 void CloneWorld::PutRecord(const Process& process, Which which, Change change, Done done) {
+  const bool own = process.side == which;
+  const Record& record = sides_[which].record;
+  const Put put{process, which, record.revision,
+                own ? AttachedOf(process).seen : record.volume.value_or(v1::VolumeRecord()), std::move(change)};
+  if (own) AttachedOf(process).putting = true;
   const Time there = dice_.Percent(10) ? dice_.Micros(100000, 900000) : dice_.Micros(50, 3000);
   const bool lost = dice_.Percent(healed_ ? 0 : 8);
   const bool answer_lost = dice_.Percent(healed_ ? 0 : 8);
-  auto result = std::make_shared<absl::Status>(absl::UnavailableError("the catalog did not answer"));
+  auto result = std::make_shared<absl::StatusOr<v1::VolumeRecord>>(absl::UnavailableError("the catalog did not answer"));
   if (!lost) {
-    agenda_.After(there, [this, process, which, revision = sides_[which].record.revision, change, result, answer_lost] {
-      absl::Status applied;
-      Apply(process, which, revision, change, &applied);
-      if (!answer_lost) *result = applied;
+    agenda_.After(there, [this, put, result, answer_lost] {
+      absl::StatusOr<v1::VolumeRecord> applied = absl::UnknownError("");
+      Apply(put, &applied);
+      if (!answer_lost) *result = std::move(applied);
     });
   }
   const absl::Duration back = lost || answer_lost ? absl::Milliseconds(300) : dice_.Micros(50, 3000);
-  agenda_.After(std::min<absl::Duration>(there, absl::Milliseconds(300)) + back, [this, process, result, done] {
-    if (Alive(process)) done(*result);
+  agenda_.After(std::min<absl::Duration>(there, absl::Milliseconds(300)) + back, [this, process, own, result, done] {
+    if (!Alive(process)) return;
+    if (own) AttachedOf(process).putting = false;
+    if (own && result->ok()) AttachedOf(process).seen = **result;
+    done(result->status());
   });
 }
 
-void CloneWorld::Apply(const Process& process, Which which, uint64_t revision, const Change& change,
-                       absl::Status* result) {
-  Side& side = sides_[which];
-  const bool of_another = process.side == which && side.catalog->record().volume.epoch != process.epoch;
-  if (side.record.revision != revision || of_another) {
+// Only as long as no other frontend has begun to take the volume over, which changes the record too.
+void CloneWorld::Apply(const Put& put, absl::StatusOr<v1::VolumeRecord>* result) {
+  Side& side = sides_[put.which];
+  const bool own = put.process.side == put.which;
+  const bool of_another = own && side.catalog->record().volume.epoch != put.process.epoch;
+  if (side.record.revision != put.revision || of_another) {
     *result = absl::AbortedError("the record has changed");
     return;
   }
-  v1::VolumeRecord next = side.record.volume.value_or(v1::VolumeRecord());
-  *result = change(&next);
-  if (!result->ok()) return;
-  side.record = {std::move(next), revision + 1};
+  v1::VolumeRecord next = put.base;
+  const absl::Status status = put.change(&next);
+  if (!status.ok()) {
+    *result = status;
+    return;
+  }
+  *result = next;
+  side.record = {std::move(next), put.revision + 1};
   Trace(absl::StrCat("the record of the ", side.name, " is now ", side.record.volume->ShortDebugString()));
   CheckRecords();
+}
+
+// Who serves has changed his other part of it, and so all of it.
+void CloneWorld::WriteAsKnown(Which which, Epoch epoch) {
+  Side& side = sides_[which];
+  for (const Attached& attached : side.attached) {
+    if (attached.epoch != epoch || attached.putting) continue;
+    v1::VolumeRecord known = attached.seen;
+    if (attached.parent.pin() != 0 && !attached.reads_parent) known.clear_parent();
+    if (known.SerializeAsString() == side.record.volume->SerializeAsString()) continue;
+    side.record = {std::move(known), side.record.revision + 1};
+    Trace(absl::StrCat("the record of the ", side.name, " is again ", side.record.volume->ShortDebugString()));
+  }
 }
 
 void CloneWorld::CutShort(const Process& process, const absl::Status& why, const char* what) {
@@ -149,12 +183,13 @@ void CloneWorld::CloneSome() {
   if (!at || SideOf(*at).busy[at->frontend]) return;
   SideOf(*at).busy[at->frontend] = true;
   // Whatever ends a call without a word, its process apart, ends it here.
-  Snapshot() == nullptr ? TakeSnapshot(*at) : MakeClone(*at);
+  SnapshotKnownTo(*at) == nullptr ? TakeSnapshot(*at) : MakeClone(*at);
 }
 
-// The frontend puts the pin into the record by itself; what it is the snapshot of follows.
+// The frontend puts the pin into the record by itself; what it is the snapshot of follows, once it knows that the pin is there:
+// one that is in doubt goes with the next change.
 void CloneWorld::TakeSnapshot(const Process& process) {
-  const std::vector<Pin>& pins = sides_[kParent].catalog->record().volume.pins;
+  const std::vector<Pin>& pins = FrontendOf(process).pins();
   const bool there = std::any_of(pins.begin(), pins.end(), [this](const Pin& pin) { return pin.id == asked_pin_; });
   if (!there) {
     asked_pin_ = next_pin_++;
@@ -180,7 +215,7 @@ void CloneWorld::TakeSnapshot(const Process& process) {
 
 // The snapshot names the clone ...
 void CloneWorld::MakeClone(const Process& process) {
-  const v1::SnapshotRecord snapshot = *Snapshot();
+  const v1::SnapshotRecord snapshot = *SnapshotKnownTo(process);
   auto id = std::make_shared<uint64_t>(0);
   PutRecord(
       process, kParent,
@@ -212,18 +247,17 @@ void CloneWorld::WriteClone(const Process& process, uint64_t id, const v1::Snaps
       [this, process, id, snapshot](const absl::Status& status) {
         if (!status.ok()) return CutShort(process, status, "the clone's record");
         // Its replicas are made meanwhile.
-        agenda_.After(dice_.Micros(100, 400000), [this, process, id, name = snapshot.name()] {
-          if (Alive(process)) FinishClone(process, id, name);
+        agenda_.After(dice_.Micros(100, 400000), [this, process, id, snapshot] {
+          if (Alive(process)) FinishClone(process, id, snapshot.name(), snapshot.pin().id());
         });
       });
 }
 
 // ... and it is one if the snapshot names it still: who deletes the snapshot has looked for it before, or will see it.
-void CloneWorld::FinishClone(const Process& process, uint64_t id, const std::string& snapshot) {
+void CloneWorld::FinishClone(const Process& process, uint64_t id, const std::string& snapshot, uint64_t pin) {
   if (!host::NamesClone(*sides_[kParent].record.volume, snapshot, kName, id)) {
     return CutShort(process, absl::AbortedError("the snapshot was deleted meanwhile"), "a clone");
   }
-  const uint64_t pin = Snapshot()->pin().id();
   PutRecord(
       process, kClone,
       [this, pin, id](v1::VolumeRecord* record) -> absl::Status {
@@ -267,10 +301,10 @@ bool CloneWorld::SeeSnapshot(uint64_t pin, uint64_t blocks) {
 void CloneWorld::DeleteSome() {
   agenda_.After(dice_.Micros(200000, 1500000), [this] { DeleteSome(); });
   const std::optional<Process> at = Serving(kParent);
-  if (!at || SideOf(*at).busy[at->frontend] || Snapshot() == nullptr) return;
+  if (!at || SideOf(*at).busy[at->frontend] || SnapshotKnownTo(*at) == nullptr) return;
+  const v1::SnapshotRecord snapshot = *SnapshotKnownTo(*at);
   // What is healed is to have a clone in the end.
-  if (healed_ && judge_ == nullptr && !Snapshot()->deleting()) return;
-  const v1::SnapshotRecord snapshot = *Snapshot();
+  if (healed_ && judge_ == nullptr && !snapshot.deleting()) return;
   SideOf(*at).busy[at->frontend] = true;
   if (snapshot.clones().empty()) return DropSnapshot(*at, snapshot.name());
   // No clone is made of it from now on, so who is not there by then will not be.
@@ -289,7 +323,7 @@ void CloneWorld::DeleteSome() {
 }
 
 void CloneWorld::DeleteIfUnread(const Process& process, const std::string& name) {
-  const v1::SnapshotRecord& snapshot = *Snapshot();
+  const v1::SnapshotRecord& snapshot = *SnapshotKnownTo(process);
   const auto& clone = sides_[kClone].record.volume;
   const bool read = clone && std::any_of(snapshot.clones().begin(), snapshot.clones().end(),
                                          [&](const auto& one) { return host::ReadsFrom(*clone, one, snapshot); });
@@ -308,7 +342,7 @@ void CloneWorld::DeleteIfUnread(const Process& process, const std::string& name)
 }
 
 void CloneWorld::DropSnapshot(const Process& process, const std::string& name) {
-  const uint64_t pin = Snapshot()->pin().id();
+  const uint64_t pin = SnapshotKnownTo(process)->pin().id();
   PutRecord(
       process, kParent,
       [name](v1::VolumeRecord* record) {
@@ -330,9 +364,17 @@ void CloneWorld::DropSnapshot(const Process& process, const std::string& name) {
 void CloneWorld::FlattenSome() {
   agenda_.After(dice_.Micros(50000, 500000), [this] { FlattenSome(); });
   const std::optional<Process> at = Serving(kClone);
-  if (judge_ == nullptr || flattening_ || !at || !has_parent_[at->frontend]) return;
+  if (flattening_ && !Alive(flattening_->at)) {  // it was taken over
+    flattening_.reset();
+    ++result_.cut_short;
+  }
+  if (judge_ == nullptr || flattening_ || !at || !AttachedOf(*at).seen.has_parent()) return;
+  // Else all is copied, and it was only not known to be in the catalog.
+  const uint64_t first = AttachedOf(*at).reads_parent ? 0 : clone_blocks_;
   flattening_.emplace(Flattening{
-      .at = *at, .decides = engine::Flatten({0, clone_blocks_}, kFlattenStepBlocks, /*last=*/true), .step = {}});
+      .at = *at,
+      .decides = engine::Flatten({first, clone_blocks_ - first}, kFlattenStepBlocks, /*last=*/true),
+      .step = {}});
   FlattenNext();
 }
 
@@ -401,19 +443,20 @@ void CloneWorld::FlattenDid(const absl::Status& status) {
   if (locked && Alive(at)) FrontendOf(at).UnlockRange();
 }
 
+// It is asked no more, whatever the catalog says.
 void CloneWorld::DropParent() {
   const Process at = flattening_->at;
-  const v1::ParentRecord parent = sides_[kClone].record.volume->parent();
+  const v1::ParentRecord parent = AttachedOf(at).parent;
+  AttachedOf(at).reads_parent = false;
   PutRecord(
       at, kClone,
       [](v1::VolumeRecord* record) {
         record->clear_parent();
         return absl::OkStatus();
       },
-      [this, at, parent, id = flattening_->awaited](const absl::Status& status) {
+      [this, parent, id = flattening_->awaited](const absl::Status& status) {
         if (!flattening_ || flattening_->awaited != id) return;
         if (status.ok()) {
-          has_parent_[at.frontend] = false;
           ++result_.flattened;
           ForgetClone(parent);
         }

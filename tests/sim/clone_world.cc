@@ -60,7 +60,6 @@ CloneWorld::CloneWorld(uint64_t seed, CloneWorldOptions options)
   flattens_ = dice_.Percent(75);
   MakeSide(kParent, {.size_blocks = parent_blocks_, .lanes = lanes_});
   MakeSide(kClone, {.size_blocks = clone_blocks_, .lanes = lanes_});
-  has_parent_.assign(kFrontends, false);
   sides_[kParent].record.volume.emplace().set_state(v1::VolumeRecord::DETACHED);
   sides_[kParent].record.volume->set_name("parent");
   sides_[kParent].watched = true;
@@ -107,6 +106,7 @@ void CloneWorld::MakeSide(Which which, const store::VolumeGeometry& geometry) {
   side.network->set_duplicate_per_mille(dice_.Percent(20) ? 100 : 0);
   side.catalog = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this, which](const CatalogRecord& applied) {
+        WriteAsKnown(which, applied.volume.epoch);
         CheckRecords();
         if (which == kParent || applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
         active_epoch_ = applied.volume.epoch;
@@ -127,6 +127,7 @@ void CloneWorld::MakeFrontends(Which which) {
   parts.engine = engine_options_;
   side.lives.assign(kFrontends, 0);
   side.busy.assign(kFrontends, false);
+  side.attached.resize(kFrontends);
   for (uint32_t f = 0; f < kFrontends; ++f) {
     if (options_.trace) {
       parts.trace = [this, name = side.name](const std::string& line) { Trace(absl::StrCat(name, " ", line)); };
@@ -213,6 +214,7 @@ void CloneWorld::Crash(Which which, uint32_t frontend) {
   Trace(absl::StrCat(side.name, " f", frontend, " ends"));
   ++side.lives[frontend];
   side.busy[frontend] = false;
+  side.attached[frontend] = Attached();
   side.frontends[frontend]->Crash();
   if (which != kClone || !flattening_ || flattening_->at.frontend != frontend) return;
   flattening_.reset();
@@ -222,8 +224,10 @@ void CloneWorld::Crash(Which which, uint32_t frontend) {
 void CloneWorld::Serves(Which which, uint32_t frontend) {
   Side& side = sides_[which];
   const Process process{which, frontend, side.lives[frontend], side.frontends[frontend]->epoch()};
+  const v1::VolumeRecord& record = *side.record.volume;
+  side.attached[frontend] = {.epoch = process.epoch, .seen = record, .parent = record.parent(),
+                             .reads_parent = record.has_parent()};
   if (which == kParent) return agenda_.After(dice_.Micros(0, 5000), [this, process] { WriteToParent(process); });
-  has_parent_[frontend] = side.record.volume->has_parent();
   agenda_.After(dice_.Micros(0, 5000), [this, process] { SubmitSome(process); });
 }
 
@@ -291,7 +295,8 @@ void CloneWorld::Invoke(const engine::Request& request, const Process& process) 
   const auto id = static_cast<uint64_t>(request.id);
   const OpId op{id};
   const SessionId session{process.epoch};
-  ops_[id] = {.kind = request.kind, .range = request.range, .at = process};
+  ops_[id] = {.kind = request.kind, .range = request.range, .at = process,
+              .falls_through = request.kind == RequestKind::kRead && AttachedOf(process).reads_parent};
   ContractJudge& judge = judge_->clients();
   if (request.kind == RequestKind::kRead) return judge.ReadInvoked(op, session, request.range);
   if (request.kind == RequestKind::kFlush) return judge.FlushInvoked(op, session);
@@ -305,9 +310,9 @@ void CloneWorld::Completed(const Process& process, engine::CompleteRequest& done
   const auto op = ops_.find(id);
   if (op == ops_.end()) return;  // of a flattening that was given up
   // As host/volume_runner_parent.cc.
-  const bool falls_through = op->second.kind == RequestKind::kRead && done.result.ok() && !done.absent.empty() &&
-                             has_parent_[process.frontend];
-  if (falls_through) return FillRead(process, id, std::move(done));
+  if (op->second.falls_through && done.result.ok() && !done.absent.empty()) {
+    return FillRead(process, id, std::move(done));
+  }
   Returned(id, done);
 }
 
@@ -418,7 +423,7 @@ bool CloneWorld::Finished() {
   if (judge_ == nullptr) return not_yet("there is no clone");
   if (submitted_ < options_.requests) return not_yet("the clone's clients ask on");
   if (flattens_ && sides_[kClone].record.volume->has_parent()) return not_yet("the clone is to be flattened");
-  if (flattens_ && Snapshot() != nullptr) return not_yet("the snapshot is to be deleted");
+  if (flattens_ && !sides_[kParent].record.volume->snapshots().empty()) return not_yet("the snapshot is to be deleted");
   const std::optional<Process> serving = Serving(kClone);
   if (!serving) return not_yet("nobody serves the clone");
   for (const auto& [id, op] : ops_) {
@@ -445,7 +450,7 @@ void CloneWorld::ReadBack(const Process& process) {
   FrontendOf(process).Submit(std::move(request));
 }
 
-// The catalog has the pins in another record than the rest of the snapshot: in the real one it is one.
+// The pins are in the CatalogModel's part.
 void CloneWorld::CheckRecords() {
   const Side& clone = sides_[kClone];
   const std::string wrong = CheckParentIsThere(clone.record.volume, *sides_[kParent].record.volume);

@@ -64,10 +64,19 @@ class CloneWorld {
  private:
   enum Which : size_t { kParent, kClone };
 
-  // A record in the catalog, beside the CatalogModel's, which has the part of it that takeovers change.
+  // A record in the catalog, beside the CatalogModel's, which has the part of it that takeovers change. In the real catalog
+  // the two are one.
   struct Record {
     std::optional<v1::VolumeRecord> volume;
     uint64_t revision = 0;
+  };
+  // What a frontend knows of the volume that it serves, as host/local_host.h's Attached does.
+  struct Attached {
+    Epoch epoch = 0;            // 0: it does not serve
+    v1::VolumeRecord seen;      // as of the last change of its own that is known to have come through
+    bool putting = false;       // one is under way: others wait
+    v1::ParentRecord parent;    // of a clone: whom reads fall through to
+    bool reads_parent = false;  // they do
   };
   struct Side {
     std::string name;
@@ -78,6 +87,7 @@ class CloneWorld {
     std::vector<std::unique_ptr<Frontend>> frontends;
     std::vector<uint64_t> lives;  // by frontend: raised by each attach and crash
     std::vector<bool> busy;       // by frontend: an operator's call is under way, others wait
+    std::vector<Attached> attached;  // by frontend
     Record record;
     bool watched = false;  // somebody sees to it that it is attached
   };
@@ -92,6 +102,7 @@ class CloneWorld {
     engine::RequestKind kind{};
     BlockRange range;
     Process at;
+    bool falls_through = false;
     bool done = false;
     bool ok = false;
   };
@@ -107,6 +118,7 @@ class CloneWorld {
   // --- frontends ---
   Side& SideOf(const Process& process) { return sides_[process.side]; }
   Frontend& FrontendOf(const Process& process) { return *SideOf(process).frontends[process.frontend]; }
+  Attached& AttachedOf(const Process& process) { return SideOf(process).attached[process.frontend]; }
   bool Alive(const Process& process);
   // Who serves, and is not fenced, as far as it knows; none: nobody.
   std::optional<Process> Serving(Which which);
@@ -134,13 +146,15 @@ class CloneWorld {
 
   // --- an operator's calls: clone_lineage.cc ---
   void PutRecord(const Process& process, Which which, Change change, Done done);
-  void Apply(const Process& process, Which which, uint64_t revision, const Change& change, absl::Status* result);
+  struct Put;
+  void Apply(const Put& put, absl::StatusOr<v1::VolumeRecord>* result);
+  void WriteAsKnown(Which which, Epoch epoch);
   void CutShort(const Process& process, const absl::Status& why, const char* what);
   void CloneSome();
   void TakeSnapshot(const Process& process);
   void MakeClone(const Process& process);
   void WriteClone(const Process& process, uint64_t id, const v1::SnapshotRecord& snapshot);
-  void FinishClone(const Process& process, uint64_t id, const std::string& snapshot);
+  void FinishClone(const Process& process, uint64_t id, const std::string& snapshot, uint64_t pin);
   bool SeeSnapshot(uint64_t pin, uint64_t blocks);
   void DeleteSome();
   void DeleteIfUnread(const Process& process, const std::string& snapshot);
@@ -151,7 +165,8 @@ class CloneWorld {
   void FlattenWrote(const engine::CompleteRequest& done);
   void DropParent();
   void ForgetClone(const v1::ParentRecord& parent);
-  const v1::SnapshotRecord* Snapshot() const;  // of the parent; null: none
+  // As the one who serves the parent knows it; null: none.
+  const v1::SnapshotRecord* SnapshotKnownTo(const Process& process);
 
   // --- faults and the end ---
   void FaultSome();
@@ -185,7 +200,6 @@ class CloneWorld {
 
   std::unique_ptr<CloneJudge> judge_;  // once there is a clone
   Epoch active_epoch_ = 0;             // the clone's
-  std::vector<bool> has_parent_;       // by the clone's frontends: as far as they know
   absl::flat_hash_map<uint64_t, Op> ops_;
   uint64_t next_op_ = 0;
   uint64_t submitted_ = 0;

@@ -83,6 +83,7 @@ class Frontend {
   }
   // As its record says.
   uint64_t size_blocks() const { return record_.volume.size_blocks; }
+  const std::vector<Pin>& pins() const { return record_.volume.pins; }
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 

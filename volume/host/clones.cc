@@ -203,24 +203,38 @@ absl::StatusOr<v1::FlattenVolumeResponse> LocalHost::FlattenVolume(
   const uint64_t size_blocks = runner.size_bytes() / kBlockBytes;
   v1::FlattenVolumeResponse response;
   response.set_size_bytes(runner.size_bytes());
-  const std::shared_ptr<ParentReader> parent = runner.parent();
-  uint64_t at = std::min(request.from_bytes() / kBlockBytes, size_blocks);
-  if (parent != nullptr) {
-    if (attached->Record().snapshots_size() > 0) {
+  const v1::VolumeRecord record = attached->Record();
+  uint64_t at = size_blocks;
+  if (record.has_parent()) {
+    if (record.snapshots_size() > 0) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", request.name(), " has snapshots, which read from its parent; delete them first"));
     }
+    // None: all is copied, and only the catalog has not taken it.
+    const std::shared_ptr<ParentReader> parent = runner.parent();
+    if (parent != nullptr) at = std::min({at, request.from_bytes() / kBlockBytes, attached->CopiedTo()});
     const uint64_t end = std::min(size_blocks, at + kFlattenCallBlocks);
     RETURN_IF_ERROR(Carry(engine::Flatten({at, end - at}, kFlattenStepBlocks, /*last=*/end == size_blocks),
-                          *attached, *parent));
+                          *attached, parent.get()));
+    attached->HasCopied({at, end - at});
     at = end;
   }
-  response.set_done(parent == nullptr || at == size_blocks);
+  response.set_done(at == size_blocks);
   response.set_next_bytes(response.done() ? runner.size_bytes() : at * kBlockBytes);
   return response;
 }
 
-absl::Status LocalHost::Carry(engine::Flatten flatten, Attached& attached, ParentReader& parent) {
+uint64_t LocalHost::Attached::CopiedTo() {
+  absl::MutexLock lock(&seen_mu);
+  return copied_to;
+}
+
+void LocalHost::Attached::HasCopied(BlockRange range) {
+  absl::MutexLock lock(&seen_mu);
+  if (range.first <= copied_to) copied_to = std::max(copied_to, range.end());
+}
+
+absl::Status LocalHost::Carry(engine::Flatten flatten, Attached& attached, ParentReader* parent) {
   using Act = engine::Flatten::Act;
   VolumeRunner& runner = *attached.runner;
   bool locked = false;
@@ -233,7 +247,7 @@ absl::Status LocalHost::Carry(engine::Flatten flatten, Attached& attached, Paren
     request.length_bytes = step.range.count * kBlockBytes;
     switch (step.act) {
       case Act::kReadParent: {
-        ASSIGN_OR_RETURN(std::vector<engine::ParentBlock> blocks, parent.Read(step.range));
+        ASSIGN_OR_RETURN(std::vector<engine::ParentBlock> blocks, parent->Read(step.range));
         flatten.ParentHas(std::move(blocks));
         break;
       }
@@ -273,26 +287,32 @@ absl::Status LocalHost::Carry(engine::Flatten flatten, Attached& attached, Paren
   return absl::OkStatus();
 }
 
-// It has all that its parent has, durably.
+// It has all that its parent has, durably, so it need not be asked any more, whatever the catalog says.
 absl::Status LocalHost::EndClone(Attached& attached) {
   VolumeRunner& runner = *attached.runner;
-  const v1::ParentRecord parent = attached.Record().parent();
+  v1::ParentRecord parent;
   {
     // So that no snapshot comes in between.
     ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, runner.name()));
-    if (attached.Record().snapshots_size() > 0) {
+    const v1::VolumeRecord record = attached.Record();
+    if (!record.has_parent()) return absl::OkStatus();  // another call was faster
+    parent = record.parent();
+    if (record.snapshots_size() > 0) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", runner.name(), " has snapshots by now; delete them, then flatten it again"));
     }
-    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) {
-      record.clear_parent();
-      return record;
-    }));
     runner.DropParent();
+    attached.IsFlat();
+    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) { return record; }));
   }
   LOG(INFO) << "volume=" << runner.name() << " is no clone of " << parent.volume() << " any more";
   ForgetClone(parent, runner.name());
   return absl::OkStatus();
+}
+
+void LocalHost::Attached::IsFlat() {
+  absl::MutexLock lock(&mu);
+  flat = true;
 }
 
 }  // namespace weir::host
