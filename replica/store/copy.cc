@@ -214,6 +214,8 @@ class DiskStore::Copying {
   // Gives the lane's state after Write.
   const Lane::State& state() const { return state_; }
   bool empty() const { return batch_.empty(); }
+  // Blocks that held data and read as zeros now.
+  uint64_t freed() const { return freed_; }
   absl::Status Write() { return batch_.Write(store_.DomainOf(lane_)); }
 
   absl::Status Prepare() {
@@ -359,6 +361,7 @@ class DiskStore::Copying {
       }
     }
     if (live) return absl::OkStatus();
+    if (current.kind == BlockKind::kData && best.kind != BlockKind::kData) ++freed_;
     if (best.position != Position()) {
       batch_.PutNewest(address, best);
     } else if (any) {
@@ -401,6 +404,7 @@ class DiskStore::Copying {
   DomainBatch batch_;
   std::map<uint64_t, std::vector<const BlockVersion*>> given_;
   std::map<uint64_t, StripeBits> left_;  // marks after this copy, of stripes it touches
+  uint64_t freed_ = 0;
 };
 
 namespace {
@@ -505,6 +509,7 @@ absl::Status DiskStore::Copy(VolumeId id, const CopyPart& part, bool repair) {
   if (copying.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(copying.Write());
   lane->Replaced(copying.state());
+  if (copying.freed() > 0) lane->Discarded(copying.freed(), part.to);
   for (const BlockRange& range : part.ranges) volume->allocation.Changed(range);
   return absl::OkStatus();
 }

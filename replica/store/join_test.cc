@@ -285,6 +285,48 @@ TEST_F(JoinTest, CopiesAndLiveWritesMayComeInAnyOrderWhileTheSourceReclaims) {
   }
 }
 
+// 1 MiB, so that it shows; each write fills one stripe.
+class JoinSpaceTest : public JoinTest {
+ protected:
+  void SetUp() override {
+    JoinTest::SetUp();
+    for (uint64_t block = 0; block < 256; block += 8) WriteBoth(writer_.Data(block, 8, 100 + block));
+    FlushAndNote(target());
+    ASSERT_OK(writer_.Attach(source(), 2));
+    ASSERT_OK(target()->Promise(kVolume, 2));
+    ASSERT_GT(target_->fs->BytesUsed(), 1u << 20);
+  }
+  // Compaction comes in time; the test's time limit is the deadline.
+  void AwaitSpace() {
+    FlushAndNote(target());
+    while (target_->fs->BytesUsed() > (1u << 19)) std::this_thread::yield();
+  }
+};
+
+TEST_F(JoinSpaceTest, WhatIsDiscardedMeanwhileGivesItsSpaceBackBeforeItEnds) {
+  Write(source(), writer_.Data(0, 1, 200));
+  ASSERT_OK(testing::BeginJoin(source(), target(), kVolume, 1));
+  for (uint64_t block = 0; block < 256; block += 8) {
+    WriteBoth(writer_.Zeroes(WriteKind::kDiscard, block, 8));
+  }
+  AwaitSpace();
+  EXPECT_EQ(Invalid(), (Ranges{{0, 1}}));
+  ASSERT_TRUE(CopyAll(source(), target(), kVolume).ok());
+  ASSERT_OK(target()->FinishJoin(kVolume, 1));
+  EXPECT_TRUE(target()->Read(kVolume, {0, 256})->zeroes);
+}
+
+TEST_F(JoinSpaceTest, WhatWasDiscardedWithoutItGoesOnceItsBlocksAreCopied) {
+  for (uint64_t block = 0; block < 256; block += 8) {
+    Write(source(), writer_.Zeroes(WriteKind::kDiscard, block, 8));
+  }
+  ASSERT_OK(testing::BeginJoin(source(), target(), kVolume, 1));
+  ASSERT_TRUE(CopyAll(source(), target(), kVolume).ok());
+  AwaitSpace();
+  EXPECT_EQ(LaneOf(target()).join_id, 1u);
+  EXPECT_TRUE(target()->Read(kVolume, {0, 256})->zeroes);
+}
+
 // --- changes ---
 
 TEST_F(JoinTest, ChangesAreTrimmedByTheDurablePointUnlessSomebodyNeedsThem) {

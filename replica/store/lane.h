@@ -6,6 +6,7 @@
 #ifndef WEIR_REPLICA_STORE_LANE_H_
 #define WEIR_REPLICA_STORE_LANE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -105,7 +106,7 @@ class Lane {
   void Discarded(uint64_t blocks, Position position) {
     absl::MutexLock lock(&mutex_);
     discarded_ += blocks;
-    discarded_to_ = position;
+    discarded_to_ = std::max(discarded_to_, position);
   }
   // Whether more than `blocks` have been discarded since this last said so, and what is known to be
   // synced everywhere covers that; or so many that it does not matter what the last of them are.

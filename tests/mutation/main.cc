@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "proto/base/check.h"
+#include "tests/mutation/copy/tests/sim/clone_world.h"
 #include "tests/mutation/copy/tests/sim/cluster.h"
 #include "tests/mutation/mark.h"
 #include "tests/mutation/mutant.h"
@@ -34,12 +35,15 @@ namespace {
 struct Mutant {
   const char* name;
   const char* rule;
-  const char* script;  // that finds it; empty: any may
+  const char* script;  // that finds it; empty: any may; kClones: no cluster, but a CloneWorld
   uint64_t seed;       // tried first; 0: there is none
 };
 constexpr Mutant kMutants[] = {
 #include "tests/mutation/mutants.inc"
 };
+
+constexpr char kClones[] = "clones";
+bool OfClones(const Mutant& mutant) { return std::strcmp(mutant.script, kClones) == 0; }
 
 constexpr unsigned kClusterSecondsMax = 20;  // one takes a few ms; a mutant may never end
 constexpr rlim_t kMemoryBytesMax = rlim_t{4} << 30;
@@ -83,18 +87,19 @@ struct Finding {
 
 // Null: of whichever script its seed says, or none.
 const Script* ScriptFor(const Mutant& mutant, const Flags& flags) {
-  if (flags.script != nullptr || *mutant.script == '\0') return flags.script;
+  if (flags.script != nullptr || *mutant.script == '\0' || OfClones(mutant)) return flags.script;
   const Script* script = FindScript(mutant.script);
   CHECK(script != nullptr);
   return script;
 }
 
-void TrySeed(uint64_t seed, const Script* script, Progress* progress) {
+void TrySeed(uint64_t seed, const Mutant& mutant, const Script* script, Progress* progress) {
   progress->seed = seed;
   alarm(kClusterSecondsMax);
-  const ClusterResult result = Cluster(seed, OptionsOf(seed, script)).Run();
-  if (result.violation.empty()) return;
-  std::snprintf(progress->violation, sizeof(progress->violation), "%s", result.violation.c_str());
+  const std::string violation = OfClones(mutant) ? CloneWorld(seed, CloneWorldOptions()).Run().violation
+                                                 : Cluster(seed, OptionsOf(seed, script)).Run().violation;
+  if (violation.empty()) return;
+  std::snprintf(progress->violation, sizeof(progress->violation), "%s", violation.c_str());
   _exit(1);
 }
 
@@ -105,8 +110,8 @@ void Try(size_t index, const Flags& flags, Progress* progress) {
   setrlimit(RLIMIT_AS, &limit);
   const Mutant& mutant = kMutants[index];
   const Script* script = ScriptFor(mutant, flags);
-  if (mutant.seed > 0 && flags.script == nullptr) TrySeed(mutant.seed, script, progress);
-  for (uint64_t seed = 1; seed <= flags.seeds; ++seed) TrySeed(seed, script, progress);
+  if (mutant.seed > 0 && flags.script == nullptr) TrySeed(mutant.seed, mutant, script, progress);
+  for (uint64_t seed = 1; seed <= flags.seeds; ++seed) TrySeed(seed, mutant, script, progress);
   _exit(0);
 }
 
@@ -192,7 +197,9 @@ class Check {
     for (size_t i = 0; i < std::size(kMutants); ++i) {
       const Finding& finding = findings_[i];
       const Script* script = ScriptFor(kMutants[i], flags_);
-      const std::string of = script == nullptr ? "" : absl::StrCat(" of `--script=", script->name, "`");
+      const std::string of = OfClones(kMutants[i]) ? " of `--clones`"
+                             : script == nullptr   ? ""
+                                                   : absl::StrCat(" of `--script=", script->name, "`");
       out << "| " << kMutants[i].rule << " | `" << kMutants[i].name << "` | "
           << (finding.found ? absl::StrCat(finding.seed, of) : "-") << " | "
           << (finding.found ? finding.violation : "**survived**") << " |\n";
@@ -240,17 +247,23 @@ int IndexOf(const std::string& name) {
   return 0;
 }
 
+template <typename World>
+int Show(uint64_t seed, World world) {
+  const std::string violation = world.Run().violation;
+  for (const std::string& line : world.trace()) std::printf("%s\n", line.c_str());
+  std::printf("seed %lu: %s\n", seed, violation.empty() ? "nothing is wrong" : violation.c_str());
+  return violation.empty() ? 0 : 1;
+}
+
 int Replay(const Flags& flags) {
   if (!flags.only.empty()) active_mutant = IndexOf(flags.only[0]);
+  if (active_mutant != 0 && OfClones(kMutants[active_mutant - 1])) {
+    return Show(flags.seed, CloneWorld(flags.seed, {.trace = true}));
+  }
   const Script* script = active_mutant == 0 ? flags.script : ScriptFor(kMutants[active_mutant - 1], flags);
   ClusterOptions options = OptionsOf(flags.seed, script);
   options.trace = true;
-  Cluster cluster(flags.seed, options);
-  const ClusterResult result = cluster.Run();
-  for (const std::string& line : cluster.trace()) std::printf("%s\n", line.c_str());
-  std::printf("seed %lu: %s\n", flags.seed,
-              result.violation.empty() ? "nothing is wrong" : result.violation.c_str());
-  return result.violation.empty() ? 0 : 1;
+  return Show(flags.seed, Cluster(flags.seed, options));
 }
 
 int Main(int argc, char** argv) {

@@ -70,6 +70,7 @@ void Frontend::Serve() {
   options.epoch = record_.volume.epoch;
   options.pins = record_.volume.pins;
   options.size_blocks = record_.volume.size_blocks;
+  if (parts_.overlay) options.overlay = parts_.overlay();
   engine::Table table;
   for (const engine::TakeoverMember& member : record_.volume.members) {
     engine::TargetConfig target;
@@ -387,6 +388,18 @@ void Frontend::Grow(engine::ControlId id, uint64_t size_blocks) {
     Feed("grow", [&](auto& engine, auto& effects) {
       engine.Grow(id, size_blocks, Clock(), effects);
     });
+  });
+}
+
+void Frontend::LockRange(engine::ControlId id, BlockRange range) {
+  Enter(life_, [this, id, range] {
+    Feed("lock", [&](auto& engine, auto& effects) { engine.LockRange(id, range, Clock(), effects); });
+  });
+}
+
+void Frontend::UnlockRange() {
+  Enter(life_, [this] {
+    Feed("unlock", [&](auto& engine, auto& effects) { engine.UnlockRange(Clock(), effects); });
   });
 }
 

@@ -48,6 +48,7 @@ class Frontend {
     absl::Duration attach_deadline = absl::Seconds(5);
     absl::Duration give_up_after = absl::Milliseconds(400);
     std::function<void(std::string)> trace;  // empty: none
+    std::function<bool()> overlay;           // whether the volume that it serves from now on is a clone; empty: it is none
   };
 
   Frontend(uint32_t index, Parts parts, Events events);
@@ -74,12 +75,15 @@ class Frontend {
   void DropSnapshot(uint64_t pin);
   // As host/expand.cc.
   void Grow(engine::ControlId id, uint64_t size_blocks);
+  void LockRange(engine::ControlId id, BlockRange range);
+  void UnlockRange();
   // EIO, to anything, since it was last connected.
   bool HasAnsweredError(uint32_t target) const {
     return target < sessions_.size() && sessions_[target].answered_error;
   }
   // As its record says.
   uint64_t size_blocks() const { return record_.volume.size_blocks; }
+  const std::vector<Pin>& pins() const { return record_.volume.pins; }
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 

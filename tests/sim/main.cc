@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "tests/sim/clone_world.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/rocks_store.h"
 #include "tests/sim/shrink.h"
@@ -152,6 +153,69 @@ class Simulation {
   absl::Time shown_ ABSL_GUARDED_BY(mutex_) = absl::Now();
 };
 
+// Each seed a parent and its clone, instead of a cluster.
+class CloneSimulation {
+ public:
+  explicit CloneSimulation(const Flags& flags)
+      : first_(flags.first), last_(flags.first + flags.seeds), jobs_(flags.jobs),
+        options_{.requests = std::min<uint64_t>(flags.cluster.requests, 150), .faults = flags.cluster.faults} {}
+
+  int Run() {
+    next_ = first_;
+    std::vector<std::thread> threads;
+    for (int i = 1; i < jobs_; ++i) threads.emplace_back([this] { Work(); });
+    Work();
+    for (std::thread& thread : threads) thread.join();
+    absl::MutexLock lock(&mutex_);
+    std::printf("%lu clones in %.1f s, seeds from %lu; requests: %lu OK, %lu failed; %lu were read from the parent, %lu blocks "
+                "copied, %lu flattened; %lu calls cut short, %lu deletions refused, %lu snapshots deleted; %lu steps\n",
+                worlds_, absl::ToDoubleSeconds(absl::Now() - start_), first_, totals_.requests_ok,
+                totals_.requests_failed, totals_.fallen_through, totals_.copied, totals_.flattened, totals_.cut_short,
+                totals_.refused, totals_.deleted, totals_.steps);
+    return failed_ ? 1 : 0;
+  }
+
+  int Replay() {
+    CloneWorldOptions options = options_;
+    options.trace = true;
+    CloneWorld world(first_, options);
+    const std::string violation = world.Run().violation;
+    for (const std::string& line : world.trace()) std::printf("%s\n", line.c_str());
+    std::printf("seed %lu: %s\n", first_, violation.empty() ? "nothing is wrong" : violation.c_str());
+    return violation.empty() ? 0 : 1;
+  }
+
+ private:
+  void Work() {
+    for (uint64_t seed = next_++; seed < last_ && !failed_; seed = next_++) {
+      seed_under_way = seed;
+      CloneWorldResult result = CloneWorld(seed, options_).Run();
+      const bool twice = result.violation.empty() && seed % kTwiceEvery == 0;
+      if (twice && CloneWorld(seed, options_).Run().trace_hash != result.trace_hash) {
+        result.violation = "the same seed did something else";
+      }
+      absl::MutexLock lock(&mutex_);
+      ++worlds_;
+      totals_.Add(result);
+      if (result.violation.empty()) continue;
+      failed_ = true;
+      std::printf("seed %lu: %s\n  replay: ops/simulate --clones --requests=%lu --faults=%lu --seed=%lu\n", seed,
+                  result.violation.c_str(), options_.requests, options_.faults, seed);
+    }
+  }
+
+  const uint64_t first_;
+  const uint64_t last_;
+  const int jobs_;
+  const CloneWorldOptions options_;
+  const absl::Time start_ = absl::Now();
+  std::atomic<uint64_t> next_{0};
+  std::atomic<bool> failed_{false};
+  absl::Mutex mutex_;
+  uint64_t worlds_ ABSL_GUARDED_BY(mutex_) = 0;
+  CloneWorldResult totals_ ABSL_GUARDED_BY(mutex_);
+};
+
 int Replay(const Flags& flags) {
   ClusterOptions options = flags.cluster;
   options.trace = true;
@@ -185,6 +249,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember(ScriptNames()));
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
+  bool clones = false;
+  app.add_flag("--clones", clones, "of each seed not a cluster but a volume and its clone; --requests: at most 150")
+      ->excludes("--hours")->excludes("--skip-fault")->excludes("--script")->excludes("--anything-goes");
   app.add_flag("--rocksdb", flags.rocksdb,
                "replicas keep their data in the real store, on disks in memory: slower, and a seed "
                "need not do the same again");
@@ -195,8 +262,9 @@ int Main(int argc, char** argv) {
   flags.cluster.script = FindScript(script);
   for (uint64_t fault : skipped) flags.cluster.skipped_faults |= uint64_t{1} << fault;
   for (int signal : {SIGABRT, SIGSEGV}) std::signal(signal, TellSeed);
-  if (seed == 0) return Simulation(flags).Run();
+  if (seed == 0) return clones ? CloneSimulation(flags).Run() : Simulation(flags).Run();
   flags.first = seed_under_way = seed;
+  if (clones) return CloneSimulation(flags).Replay();
   return Replay(flags);
 }
 

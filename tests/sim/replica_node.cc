@@ -327,6 +327,7 @@ void ReplicaNode::Read(const engine::Clone& clone, engine::CloneReply* reply) {
   if (!read.ok()) return SetError(read.status(), reply);
   NoteUsed({clone.range});
   reply->position = read->newest;
+  if (clone.overlay) reply->absent = std::move(read->absent);
   reply->zeroes = read->zeroes;
   if (read->zeroes) return;
   auto data = std::make_shared<const std::string>(std::move(read->data));

@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "gtest/gtest.h"
+#include "tests/sim/clone_world.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/rocks_store.h"
 
@@ -52,10 +53,26 @@ TEST(SimTest, ClustersOnTheRealStoreKeepTheContractAndHeal) {
   }
 }
 
+TEST(SimTest, AClonesClientsSeeItsSnapshotAndWhatTheyWriteAlsoOnceItIsFlattened) {
+  CloneWorldResult all;
+  for (uint64_t seed = 1; seed <= kSeeds / 3; ++seed) {
+    const CloneWorldResult result = CloneWorld(seed, CloneWorldOptions()).Run();
+    ASSERT_EQ(result.violation, "") << "replay: ops/simulate --clones --seed=" << seed;
+    all.Add(result);
+  }
+  // All that is to be judged does happen.
+  EXPECT_GT(all.requests_ok, all.requests_failed * 5);
+  for (const uint64_t happened : {all.fallen_through, all.copied, all.flattened, all.cut_short, all.refused, all.deleted}) {
+    EXPECT_GT(happened, kSeeds / 10);
+  }
+}
+
 TEST(SimTest, ASeedGivesTheSameRunEachTime) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     const uint64_t first = Cluster(seed, ClusterOptions()).Run().trace_hash;
     EXPECT_EQ(Cluster(seed, ClusterOptions()).Run().trace_hash, first) << seed;
+    const uint64_t first_clone = CloneWorld(seed, CloneWorldOptions()).Run().trace_hash;
+    EXPECT_EQ(CloneWorld(seed, CloneWorldOptions()).Run().trace_hash, first_clone) << seed;
   }
 }
 

@@ -20,6 +20,18 @@ SIM_SRCS = [
     "snapshot_judge.cc",
 ]
 
+# A parent and its clone.
+CLONE_SRCS = [
+    "clone_judge.cc",
+    "clone_lineage.cc",
+    "clone_world.cc",
+]
+
+CLONE_HDRS = [
+    "clone_judge.h",
+    "clone_world.h",
+]
+
 SIM_HDRS = [
     "agenda.h",
     "catalog_model.h",

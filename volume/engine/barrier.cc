@@ -226,15 +226,11 @@ void Engine::State::RequeueRun(std::vector<FlushWaiter> waiters) {
 }
 
 void Engine::State::TrimReplay() {
-  std::vector<std::pair<LaneId, Position>> points;
   bool news = false;
-  for (uint32_t i = 0; i < lanes_.size(); ++i) {
-    Lane& lane = lanes_[i];
-    uint64_t needed = lane.last();   // by targets that may have to be refilled
-    uint64_t durable = lane.last();  // on every member, failed ones too
+  for (Lane& lane : lanes_) {
+    uint64_t needed = lane.last();  // by targets that may have to be refilled
     for (const Target& target : targets_) {
       const Cursor& cursor = lane.cursor(target.id);
-      if (target.member()) durable = std::min(durable, cursor.durable);
       if (!target.counts() && !target.joining) continue;
       // A target that cannot flush could never be trimmed for otherwise; what it
       // loses it has lost, and its next hello says so. One that says it can may
@@ -246,15 +242,34 @@ void Engine::State::TrimReplay() {
     uint64_t closed = lane.trimmed();
     while (closed < needed && !lane.At(closed + 1).open) ++closed;
     replay_bytes_ -= lane.Trim(closed);
+    const uint64_t durable = SyncedByMembers(lane);
     news |= durable > lane.told;
     lane.told = std::max(lane.told, durable);
-    points.emplace_back(LaneId{i}, Position(options_.epoch, durable));
   }
   NoteDurablePoint(nullptr);
   if (!news) return;
-  for (Target& target : targets_) {
-    if (target.connected()) Emit(SendDurablePoints{target.id, points, KeepAfter()});
+  for (const Target& target : targets_) {
+    if (target.connected()) TellDurablePoints(target);
   }
+}
+
+uint64_t Engine::State::SyncedByMembers(const Lane& lane) const {
+  uint64_t durable = lane.last();
+  for (const Target& target : targets_) {
+    if (target.member()) durable = std::min(durable, lane.cursor(target.id).durable);
+  }
+  return durable;
+}
+
+// Never above what it has synced itself, which a replica refuses: a joiner, whose flushes are its own, is behind
+// the members at most times, and would reclaim nothing as long as it joins. What is behind is a durable point too.
+void Engine::State::TellDurablePoints(const Target& target) {
+  std::vector<std::pair<LaneId, Position>> points;
+  for (uint32_t i = 0; i < lanes_.size(); ++i) {
+    const uint64_t durable = std::min(SyncedByMembers(lanes_[i]), lanes_[i].cursor(target.id).durable);
+    points.emplace_back(LaneId{i}, Position(options_.epoch, durable));
+  }
+  Emit(SendDurablePoints{target.id, std::move(points), KeepAfter()});
 }
 
 // By the replay buffer and not by Lane::synced, which goes by who is waited for: a target

@@ -453,6 +453,8 @@ bool Engine::State::JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply&
   NoteDurable(joiner, reply);
   if (flush_nr < join_->synced.size()) join_->synced[flush_nr] = true;
   TrimReplay();
+  // What it has synced since it was told last: nobody may flush again.
+  if (!FlushInFlight(joiner)) TellDurablePoints(joiner);
   return joiner.joint;
 }
 

@@ -15,6 +15,7 @@ ENGINE_SRCS = [
     "leave.cc",
     "membership.cc",
     "op.h",
+    "parent.cc",
     "pins.cc",
     "repair.cc",
     "restore.cc",
@@ -34,6 +35,7 @@ ENGINE_SRCS = [
 
 ENGINE_HDRS = [
     "engine.h",
+    "parent.h",
     "result.h",
     "stats.h",
     "rebuild.h",

@@ -145,6 +145,9 @@ class Engine::State : private StateData {
   bool HasTail() const;
   bool AutoFlushDue() const;
   void TrimReplay();
+  // Failed members too.
+  uint64_t SyncedByMembers(const Lane& lane) const;
+  void TellDurablePoints(const Target& target);
 
   // --- membership.cc ---
   void TakeHello(Target& target, const TargetHello& hello);

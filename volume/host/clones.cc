@@ -4,7 +4,7 @@
 //   delete:  the clone is gone -> the snapshot names it no more
 //   flatten: the clone has all of it -> its record has no parent -> the snapshot names it no more
 //
-// So a snapshot may name a clone that is none, which is looked into when it is to be deleted, but never the other way
+// So a snapshot may name a clone that is none, or reads from it no more, which is looked into when it is to be deleted, but never the other way
 // round. The snapshot is changed only by the frontend that has its volume, or by any if none has.
 #include <algorithm>
 #include <string>
@@ -18,6 +18,8 @@
 #include "proto/base/log.h"
 #include "proto/base/position.h"
 #include "proto/base/status_macros.h"
+#include "volume/engine/parent.h"
+#include "volume/host/clone_record.h"
 #include "volume/host/host.h"
 #include "volume/host/local_host.h"
 #include "volume/host/parent_reader.h"
@@ -31,28 +33,6 @@ constexpr uint64_t kFlattenCallBlocks = (64 << 20) / kBlockBytes;
 constexpr uint64_t kFlattenStepBlocks = (1 << 20) / kBlockBytes;
 // No name that a user could give.
 constexpr char kOfClone[] = "~clone-";
-
-v1::SnapshotRecord* Find(v1::VolumeRecord* record, const std::string& snapshot) {
-  for (v1::SnapshotRecord& one : *record->mutable_snapshots()) {
-    if (one.name() == snapshot) return &one;
-  }
-  return nullptr;
-}
-
-// The id of the clone of that name; 0: it is not named.
-uint64_t CloneIdIn(const v1::SnapshotRecord& snapshot, const std::string& clone) {
-  for (const v1::CloneRecord& one : snapshot.clones()) {
-    if (one.volume() == clone) return one.volume_id();
-  }
-  return 0;
-}
-
-void RemoveClone(v1::SnapshotRecord* snapshot, const std::string& clone) {
-  auto* clones = snapshot->mutable_clones();
-  clones->erase(std::remove_if(clones->begin(), clones->end(),
-                               [&](const v1::CloneRecord& one) { return one.volume() == clone; }),
-                clones->end());
-}
 
 absl::Status Outcome(const IoOutcome& outcome) {
   if (outcome.result.ok()) return absl::OkStatus();
@@ -134,18 +114,7 @@ absl::StatusOr<uint64_t> LocalHost::NameClone(const v1::CloneVolumeRequest& requ
   uint64_t id = NewVolumeId();
   RETURN_IF_ERROR(ChangeRecord(
       request.source(), [&](v1::VolumeRecord record) -> absl::StatusOr<v1::VolumeRecord> {
-        v1::SnapshotRecord* found = Find(&record, snapshot);
-        if (found == nullptr || found->deleting()) {
-          return absl::NotFoundError(absl::StrCat("volume ", request.source(),
-                                                  " has no snapshot ", snapshot));
-        }
-        if (const uint64_t before = CloneIdIn(*found, request.name())) {
-          id = before;  // of an attempt that was cut short
-          return record;
-        }
-        v1::CloneRecord* clone = found->add_clones();
-        clone->set_volume(request.name());
-        clone->set_volume_id(id);
+        ASSIGN_OR_RETURN(id, host::NameClone(&record, snapshot, request.name(), id));
         return record;
       }));
   return id;
@@ -185,23 +154,19 @@ absl::Status LocalHost::MakeClone(const v1::CloneVolumeRequest& request,
                        .still_wanted = [&]() -> absl::Status {
                          ASSIGN_OR_RETURN(const catalog::VersionedVolume now,
                                           catalog_->GetVolume(request.source()));
-                         const v1::SnapshotRecord* found = FindSnapshot(now.record, snapshot_name);
-                         if (found != nullptr && !found->deleting() &&
-                             CloneIdIn(*found, request.name()) == id) {
-                           return absl::OkStatus();
-                         }
+                         if (NamesClone(now.record, snapshot_name, request.name(), id)) return absl::OkStatus();
                          return absl::AbortedError("the snapshot was deleted meanwhile");
                        }})
       .status();
 }
 
-// Whose record is there; others were never made, or are gone.
+// Who reads from it; others were never made, are gone, or have all of it themselves.
 absl::StatusOr<std::vector<std::string>> LocalHost::LiveClones(
     const v1::SnapshotRecord& snapshot) {
   std::vector<std::string> live;
   for (const v1::CloneRecord& clone : snapshot.clones()) {
     const auto record = catalog_->GetVolume(clone.volume());
-    if (record.ok() && record->record.id() == clone.volume_id()) live.push_back(clone.volume());
+    if (record.ok() && ReadsFrom(record->record, clone, snapshot)) live.push_back(clone.volume());
     if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
   }
   return live;
@@ -214,10 +179,8 @@ void LocalHost::ForgetClone(const v1::ParentRecord& parent, const std::string& c
   if (status.ok()) {
     status = ChangeRecord(
         parent.volume(), [&](v1::VolumeRecord record) -> absl::StatusOr<v1::VolumeRecord> {
-          v1::SnapshotRecord* found = Find(&record, parent.snapshot());
-          if (found == nullptr || record.id() != parent.volume_id()) return record;
-          RemoveClone(found, clone);
-          last = found->of_clone() && found->clones().empty();
+          if (record.id() != parent.volume_id()) return record;
+          last = host::ForgetClone(&record, parent.snapshot(), clone);
           return record;
         });
   }
@@ -240,88 +203,116 @@ absl::StatusOr<v1::FlattenVolumeResponse> LocalHost::FlattenVolume(
   const uint64_t size_blocks = runner.size_bytes() / kBlockBytes;
   v1::FlattenVolumeResponse response;
   response.set_size_bytes(runner.size_bytes());
-  const std::shared_ptr<ParentReader> parent = runner.parent();
-  uint64_t at = std::min(request.from_bytes() / kBlockBytes, size_blocks);
-  if (parent != nullptr) {
-    if (attached->Record().snapshots_size() > 0) {
+  const v1::VolumeRecord record = attached->Record();
+  uint64_t at = size_blocks;
+  if (record.has_parent()) {
+    if (record.snapshots_size() > 0) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", request.name(), " has snapshots, which read from its parent; delete them first"));
     }
+    // None: all is copied, and only the catalog has not taken it.
+    const std::shared_ptr<ParentReader> parent = runner.parent();
+    if (parent != nullptr) at = std::min({at, request.from_bytes() / kBlockBytes, attached->CopiedTo()});
     const uint64_t end = std::min(size_blocks, at + kFlattenCallBlocks);
-    for (; at < end; at += std::min(kFlattenStepBlocks, end - at)) {
-      RETURN_IF_ERROR(
-          FlattenRange(runner, *parent, {at, std::min(kFlattenStepBlocks, end - at)}));
-    }
-    if (at == size_blocks) RETURN_IF_ERROR(EndClone(*attached));
+    RETURN_IF_ERROR(Carry(engine::Flatten({at, end - at}, kFlattenStepBlocks, /*last=*/end == size_blocks),
+                          *attached, parent.get()));
+    attached->HasCopied({at, end - at});
+    at = end;
   }
-  response.set_done(parent == nullptr || at == size_blocks);
+  response.set_done(at == size_blocks);
   response.set_next_bytes(response.done() ? runner.size_bytes() : at * kBlockBytes);
   return response;
 }
 
-// Nobody else writes to the range meanwhile, so nothing newer is overwritten.
-absl::Status LocalHost::FlattenRange(VolumeRunner& runner, ParentReader& parent,
-                                     BlockRange range) {
-  ASSIGN_OR_RETURN(const std::vector<PinnedReader::Block> above, parent.Read(range));
-  if (above.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(runner.LockRange(range));
-  const absl::Cleanup unlock = [&runner] { runner.UnlockRange(); };
-  IoRequest read;
-  read.kind = engine::RequestKind::kRead;
-  read.offset_bytes = range.first * kBlockBytes;
-  read.length_bytes = range.count * kBlockBytes;
-  read.own_only = true;
-  const IoOutcome own = runner.SubmitAndWait(read);
-  RETURN_IF_ERROR(Outcome(own));
-  const auto is_absent = [&own](uint64_t block) {
-    return std::any_of(own.absent.begin(), own.absent.end(), [block](const BlockRange& one) {
-      return block >= one.first && block < one.end();
-    });
+uint64_t LocalHost::Attached::CopiedTo() {
+  absl::MutexLock lock(&seen_mu);
+  return copied_to;
+}
+
+void LocalHost::Attached::HasCopied(BlockRange range) {
+  absl::MutexLock lock(&seen_mu);
+  if (range.first <= copied_to) copied_to = std::max(copied_to, range.end());
+}
+
+absl::Status LocalHost::Carry(engine::Flatten flatten, Attached& attached, ParentReader* parent) {
+  using Act = engine::Flatten::Act;
+  VolumeRunner& runner = *attached.runner;
+  bool locked = false;
+  const absl::Cleanup unlock = [&runner, &locked] {
+    if (locked) runner.UnlockRange();
   };
-  for (size_t i = 0; i < above.size();) {
-    if (!is_absent(above[i].block)) {
-      ++i;
-      continue;
+  for (engine::Flatten::Step step = flatten.Next(); step.act != Act::kDone; step = flatten.Next()) {
+    IoRequest request;
+    request.offset_bytes = step.range.first * kBlockBytes;
+    request.length_bytes = step.range.count * kBlockBytes;
+    switch (step.act) {
+      case Act::kReadParent: {
+        ASSIGN_OR_RETURN(std::vector<engine::ParentBlock> blocks, parent->Read(step.range));
+        flatten.ParentHas(std::move(blocks));
+        break;
+      }
+      case Act::kLock:
+        RETURN_IF_ERROR(runner.LockRange(step.range));
+        locked = true;
+        break;
+      case Act::kReadOwn: {
+        request.kind = engine::RequestKind::kRead;
+        request.own_only = true;
+        const IoOutcome own = runner.SubmitAndWait(std::move(request));
+        RETURN_IF_ERROR(Outcome(own));
+        flatten.OwnLacks(own.absent);
+        break;
+      }
+      case Act::kWrite:
+        request.kind = engine::RequestKind::kWrite;
+        request.in_lock = true;
+        request.data = Payload::CopyOf(std::move(step.data));
+        RETURN_IF_ERROR(Outcome(runner.SubmitAndWait(std::move(request))));
+        break;
+      case Act::kUnlock:
+        runner.UnlockRange();
+        locked = false;
+        break;
+      case Act::kFlush:
+        request.kind = engine::RequestKind::kFlush;
+        RETURN_IF_ERROR(Outcome(runner.SubmitAndWait(std::move(request))));
+        break;
+      case Act::kDropParent:
+        RETURN_IF_ERROR(EndClone(attached));
+        break;
+      case Act::kDone:
+        break;
     }
-    IoRequest write;
-    write.kind = engine::RequestKind::kWrite;
-    write.offset_bytes = above[i].block * kBlockBytes;
-    write.in_lock = true;
-    std::string data;
-    for (uint64_t block = above[i].block;
-         i < above.size() && above[i].block == block && is_absent(block); ++i, ++block) {
-      data += above[i].data;
-    }
-    write.length_bytes = data.size();
-    write.data = Payload::CopyOf(std::move(data));
-    RETURN_IF_ERROR(Outcome(runner.SubmitAndWait(std::move(write))));
   }
   return absl::OkStatus();
 }
 
-// It has all that its parent has.
+// It has all that its parent has, durably, so it need not be asked any more, whatever the catalog says.
 absl::Status LocalHost::EndClone(Attached& attached) {
   VolumeRunner& runner = *attached.runner;
-  IoRequest flush;
-  flush.kind = engine::RequestKind::kFlush;
-  RETURN_IF_ERROR(Outcome(runner.SubmitAndWait(flush)));
-  const v1::ParentRecord parent = attached.Record().parent();
+  v1::ParentRecord parent;
   {
     // So that no snapshot comes in between.
     ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, runner.name()));
-    if (attached.Record().snapshots_size() > 0) {
+    const v1::VolumeRecord record = attached.Record();
+    if (!record.has_parent()) return absl::OkStatus();  // another call was faster
+    parent = record.parent();
+    if (record.snapshots_size() > 0) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", runner.name(), " has snapshots by now; delete them, then flatten it again"));
     }
-    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) {
-      record.clear_parent();
-      return record;
-    }));
     runner.DropParent();
+    attached.IsFlat();
+    RETURN_IF_ERROR(attached.Commit([](v1::VolumeRecord record) { return record; }));
   }
   LOG(INFO) << "volume=" << runner.name() << " is no clone of " << parent.volume() << " any more";
   ForgetClone(parent, runner.name());
   return absl::OkStatus();
+}
+
+void LocalHost::Attached::IsFlat() {
+  absl::MutexLock lock(&mu);
+  flat = true;
 }
 
 }  // namespace weir::host

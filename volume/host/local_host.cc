@@ -482,7 +482,9 @@ std::shared_ptr<LocalHost::Attached> LocalHost::ServedOrNull(const std::string& 
 absl::Status LocalHost::Attached::Commit(
     const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change) {
   absl::MutexLock lock(&mu);
-  const absl::Status status = holder.Commit(change(holder.record()));
+  v1::VolumeRecord record = holder.record();
+  if (flat) record.clear_parent();
+  const absl::Status status = holder.Commit(change(std::move(record)));
   if (status.ok()) teller->Tell(holder.record(), holder.revision());
   absl::MutexLock seen_lock(&seen_mu);
   seen = holder.record();

@@ -20,6 +20,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "volume/catalog/catalog.h"
+#include "volume/engine/parent.h"
 #include "volume/host/frontend.h"
 #include "volume/host/host.h"
 #include "volume/host/metrics.h"
@@ -106,6 +107,10 @@ class LocalHost final : public Host {
     std::string CatalogError();
     // The catalog has just taken a change, so it is known to lack these.
     void DropDoubtfulPins();
+    // Flattening a clone; clones.cc.
+    uint64_t CopiedTo();
+    void HasCopied(BlockRange range);
+    void IsFlat();
 
     std::shared_ptr<VolumeRunner> runner;  // set before it is shared
     const std::shared_ptr<RecordTeller> teller;  // of each change that the catalog has taken
@@ -119,6 +124,11 @@ class LocalHost final : public Host {
     // The catalog may have it as detached, so that whoever attaches it waits for no lease: it is suspended until
     // that is known not to be so.
     std::atomic<bool> detach_in_doubt{false};
+    // How far a clone has all that its parent has, from block 0 without a gap, by calls of Flatten since it was attached.
+    uint64_t copied_to ABSL_GUARDED_BY(seen_mu) = 0;
+    // It has all of it, durably, so whatever is committed from now on has no parent: the catalog may have been told so
+    // though no answer came, and then its snapshot may be gone.
+    bool flat ABSL_GUARDED_BY(mu) = false;
     // One at a time gives a member's place away, or deletes what those who had one have: else a store
     // might be emptied that has just become a member again.
     absl::Mutex turn_mu;
@@ -191,7 +201,8 @@ class LocalHost final : public Host {
   absl::StatusOr<std::vector<std::string>> LiveClones(const v1::SnapshotRecord& snapshot);
   // The snapshot need not stay for its sake. Best effort. REQUIRES: the parent's entry is not held.
   void ForgetClone(const v1::ParentRecord& parent, const std::string& clone);
-  static absl::Status FlattenRange(VolumeRunner& runner, ParentReader& parent, BlockRange range);
+  // Does what `flatten` says, to its end or the first error. Blocks. `parent`: null if nothing is to be copied.
+  absl::Status Carry(engine::Flatten flatten, Attached& attached, ParentReader* parent);
   absl::Status EndClone(Attached& attached);
 
   absl::Status TakeSnapshot(Attached& attached, const std::string& name, bool of_clone);

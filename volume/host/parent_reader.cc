@@ -1,11 +1,14 @@
 #include "volume/host/parent_reader.h"
 
 #include <algorithm>
-#include <map>
+#include <iterator>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "proto/base/payload.h"
 #include "proto/base/status_macros.h"
+#include "volume/engine/parent.h"
 #include "volume/host/volume_record.h"
 
 namespace weir::host {
@@ -53,28 +56,14 @@ std::vector<uint64_t> ParentReader::volume_ids() const {
 
 absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::ReadFrom(
     const std::vector<Level>& levels, BlockRange range) {
-  std::map<uint64_t, std::string> found;  // zeros are found too
-  for (const Level& level : levels) {
-    const uint64_t end = std::min(range.end(), level.size_blocks);
-    // Runs that nobody nearer has anything of.
-    for (uint64_t at = range.first; at < end;) {
-      if (found.count(at) > 0) {
-        ++at;
-        continue;
-      }
-      const auto next = found.upper_bound(at);
-      const uint64_t run_end = next == found.end() ? end : std::min(end, next->first);
-      ASSIGN_OR_RETURN(std::vector<PinnedReader::Block> read,
-                       level.reader->Read({at, run_end - at}));
-      for (PinnedReader::Block& block : read) found[block.block] = std::move(block.data);
-      at = run_end;
-    }
+  std::vector<uint64_t> sizes;
+  for (const Level& level : levels) sizes.push_back(level.size_blocks);
+  engine::LineRead read(range, std::move(sizes));
+  while (const std::optional<engine::LineRead::Ask> ask = read.Next()) {
+    ASSIGN_OR_RETURN(std::vector<PinnedReader::Block> blocks, levels[ask->level].reader->Read(ask->range));
+    read.Came(std::move(blocks));
   }
-  std::vector<PinnedReader::Block> blocks;
-  for (auto& [block, data] : found) {
-    if (!data.empty()) blocks.push_back({block, std::move(data)});
-  }
-  return blocks;
+  return read.Take();
 }
 
 absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::Read(BlockRange range) {
@@ -87,26 +76,12 @@ absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::Read(BlockRange r
 
 absl::Status ParentReader::Fill(uint64_t first, const std::vector<BlockRange>& absent,
                                 std::vector<engine::ReadPart>* parts) {
-  std::map<uint64_t, std::string> filled;
+  std::vector<PinnedReader::Block> filled;
   for (const BlockRange& range : absent) {
     ASSIGN_OR_RETURN(std::vector<PinnedReader::Block> read, Read(range));
-    for (PinnedReader::Block& block : read) filled[block.block] = std::move(block.data);
+    std::move(read.begin(), read.end(), std::back_inserter(filled));
   }
-  if (filled.empty()) return absl::OkStatus();
-  std::string data;
-  for (const engine::ReadPart& part : *parts) {
-    if (part.data.empty()) {
-      data.append(part.blocks * kBlockBytes, '\0');
-    } else {
-      data.append(part.data.bytes().data(), part.data.size());
-    }
-  }
-  const uint64_t blocks = data.size() / kBlockBytes;
-  for (const auto& [block, content] : filled) {
-    if (block < first || block - first >= blocks) continue;
-    data.replace((block - first) * kBlockBytes, kBlockBytes, content);
-  }
-  *parts = {engine::ReadPart{blocks, Payload::CopyOf(std::move(data))}};
+  engine::FillParts(first, filled, parts);
   return absl::OkStatus();
 }
 

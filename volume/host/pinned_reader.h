@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "proto/base/position.h"
 #include "volume/catalog/catalog.h"
+#include "volume/engine/parent.h"
 #include "volume/host/replica_client.h"
 #include "weir/v1/catalog.pb.h"
 
@@ -29,11 +30,7 @@ class PinnedReader {
   PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& record, uint64_t pin,
                Cancellation* cancellation = nullptr);
 
-  // One block of the volume as of the pin: `data` is kBlockBytes, or empty and zeros.
-  struct Block {
-    uint64_t block = 0;
-    std::string data;
-  };
+  using Block = engine::ParentBlock;
   // Those blocks of `range` that the volume itself has something of, ascending. Checksums are
   // verified. UNAVAILABLE: no replica can be asked; else the last one's error.
   absl::StatusOr<std::vector<Block>> Read(BlockRange range);

@@ -18,6 +18,7 @@
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
+#include "volume/host/clone_record.h"
 #include "volume/host/explain.h"
 #include "volume/host/host.h"
 #include "volume/host/local_host.h"
@@ -195,9 +196,7 @@ absl::Status LocalHost::MarkDeleting(Attached& attached, const std::string& name
   if (snapshot.clones().empty()) return absl::OkStatus();
   const auto mark = [&](bool deleting) {
     return attached.Commit([&](v1::VolumeRecord record) {
-      for (v1::SnapshotRecord& one : *record.mutable_snapshots()) {
-        if (one.name() == name) one.set_deleting(deleting);
-      }
+      SetDeleting(&record, name, deleting);
       return record;
     });
   };

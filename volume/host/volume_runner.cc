@@ -119,7 +119,7 @@ void VolumeRunner::Submit(IoRequest request, IoCallback done) {
   engine::Request submitted = RequestInBlocks(request);
   PendingRequest pending{std::move(done),    request.kind,
                          request.length_bytes, MonotonicNow(),
-                         submitted.range.first, request.own_only};
+                         submitted.range.first, FallsThroughTo(request)};
   if (tracer_->active()) {
     pending.sample = tracer_->Submitted(pending.kind, submitted.range, pending.submitted);
   }

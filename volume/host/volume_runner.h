@@ -146,7 +146,7 @@ class VolumeRunner final : public HostedVolume,
     uint64_t bytes = 0;
     engine::Time submitted{};
     uint64_t first_block = 0;
-    bool own_only = false;  // see IoRequest
+    std::shared_ptr<ParentReader> parent;  // whom it falls through to; null: nobody
     engine::Time admitted{};  // the engine took it
     uint64_t sample = 0;    // see Tracer::Submitted
   };
@@ -214,6 +214,8 @@ class VolumeRunner final : public HostedVolume,
   // Tells whoever watches.
   void Observe(const PendingRequest& request, const engine::Result& result, engine::Time now);
   void Complete(engine::CompleteRequest& done, PendingRequest request);
+  // As of when it is submitted: a read that is overtaken by the end of a flattening may have found nothing before the copy came.
+  std::shared_ptr<ParentReader> FallsThroughTo(const IoRequest& request) const;
   // What a clone has nothing of, from its parent, which takes a while. False: nothing is to be done.
   bool CompleteFromParent(IoOutcome& outcome, PendingRequest& request);
   void LogScrub(const engine::ReportScrub& report) const;

@@ -9,9 +9,13 @@
 
 namespace weir::host {
 
+std::shared_ptr<ParentReader> VolumeRunner::FallsThroughTo(const IoRequest& request) const {
+  return config_.engine.overlay && !request.own_only ? parent() : nullptr;
+}
+
 bool VolumeRunner::CompleteFromParent(IoOutcome& outcome, PendingRequest& request) {
-  const std::shared_ptr<ParentReader> parent = this->parent();
-  if (parent == nullptr || !outcome.result.ok() || request.own_only) return false;
+  const std::shared_ptr<ParentReader> parent = request.parent;
+  if (parent == nullptr || !outcome.result.ok()) return false;
   if (request.kind == engine::RequestKind::kExtents) {
     // Who does not ask the parent cannot say that there is nothing.
     uint64_t blocks = 0;
