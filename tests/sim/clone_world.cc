@@ -17,6 +17,8 @@ constexpr uint64_t kRequestBlocksMax = 6;
 constexpr uint32_t kReplicas = 2;
 constexpr uint32_t kFrontends = 2;
 constexpr absl::Duration kHealedWithin = absl::Seconds(60);
+// A volume whose last good copy was silent for its hold deadline has failed until it is attached anew, as people then do.
+constexpr absl::Duration kAttachedAnewAfter = absl::Seconds(20);
 
 Payload DataOf(uint64_t request, BlockRange range) {
   std::string data(range.count * kBlockBytes, '\0');
@@ -410,6 +412,11 @@ void CloneWorld::Heal() {
       replica->Start();
     }
   }
+  agenda_.After(kAttachedAnewAfter, [this] {
+    for (const Which which : {kParent, kClone}) {
+      for (uint32_t f = 0; f < kFrontends; ++f) Crash(which, f);
+    }
+  });
 }
 
 // Once the clone is what it is to be, its clients have been answered and a read of all of it is right: if it was

@@ -139,6 +139,31 @@ TEST_F(ClusterCloneTest, ASnapshotWithClonesIsNotDeletedUntilTheyAreFlat) {
   ASSERT_TRUE(Flatten("copy").ok());
 }
 
+TEST_F(ClusterCloneTest, WhoeverBeginsAFlatteningElsewhereThanAtTheStartLosesNothing) {
+  constexpr uint64_t kStep = 64 << 20;  // of a call
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 100);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  ASSERT_TRUE(Clone("copy", "demo", "monday", 3 * kStep).ok());
+  auto copy = Open("copy");
+  for (const uint64_t copied : {kStep, 2 * kStep}) {
+    auto step = client().FlattenVolume("copy", 3 * kStep);
+    ASSERT_TRUE(step.ok()) << step.status();
+    EXPECT_FALSE(step->done());
+    EXPECT_EQ(step->next_bytes(), copied);
+  }
+  // What was copied before an attach nobody knows of after it.
+  copy.reset();
+  ASSERT_TRUE(client().Detach("copy").ok());
+  copy = Open("copy");
+  EXPECT_EQ(client().FlattenVolume("copy", 2 * kStep)->next_bytes(), kStep);
+  EXPECT_EQ(client().GetVolume("copy")->parent(), "demo@monday");
+  ASSERT_TRUE(Flatten("copy").ok());
+  EXPECT_EQ(client().GetVolume("copy")->parent(), "");
+  ASSERT_TRUE(client().DeleteSnapshot("demo", "monday").ok());
+  ExpectAll(*copy, 'a', 100);
+}
+
 TEST_F(ClusterCloneTest, AReplicaThatIsAwayIsNotMissed) {
   Start(QuietOptions());
   WriteAll(*volume_, 'a', 40);
