@@ -185,6 +185,7 @@ void Cluster::MakeFrontends() {
   wrote_.assign(frontends_.size(), Time());
   read_ = flushed_at_ = wrote_;
   suspended_.assign(frontends_.size(), false);
+  restores_.resize(frontends_.size());
 }
 
 void Cluster::Trace(const std::string& line) {
@@ -274,6 +275,7 @@ void Cluster::Serving(uint32_t frontend) {
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
   suspended_[frontend] = false;
+  restores_[frontend] = {};
   read_[frontend] = wrote_[frontend] = flushed_at_[frontend] = agenda_.now();
   asked_[frontend].clear();
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
@@ -397,6 +399,7 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
     return Violated(absl::StrCat("request ", id, " was completed with REQUEUE"));
   }
   if (!done.result.ok()) CheckError(frontend, op, done);
+  RestoringCompleted(frontend, id, done.result.ok());
   if (op.kind == RequestKind::kExtents) return;
   Outcome outcome;
   outcome.ok = done.result.ok();

@@ -18,6 +18,7 @@
 #include "tests/sim/catalog_model.h"
 #include "tests/sim/contract_judge.h"
 #include "tests/sim/dice.h"
+#include "tests/sim/fault.h"
 #include "tests/sim/frontend.h"
 #include "tests/sim/model_store.h"
 #include "tests/sim/network.h"
@@ -28,56 +29,6 @@
 
 namespace weir::sim {
 
-enum class Fault {
-  kKillReplica,
-  kPowerCut,       // of one replica's host
-  kPowerCutAll,
-  kCutToReplica,   // one direction of one link
-  kCutToFrontend,
-  kCutBoth,
-  kSlowReplica,
-  kRequeues,
-  kDrops,
-  kBadBlocks,
-  kMisdirected,    // a write lands on another block
-  kErrors,         // EIO once or twice: final for the target, until the next attach
-  kSyncFails,      // final for the store
-  kFull,
-  kCatalogOutage,
-  kCatalogLoss,
-  kCatalogCut,     // from one frontend
-  kCrashFrontend,
-  kPauseFrontend,
-  kAttachElsewhere,
-  kSplit,
-  kLateAnswers,    // and then a split: the last answers come when the next frontend is there
-  kDoubt,          // a leave is committed, and who asked for it does not hear of it
-  kSuspend,
-  kReclaim,
-  kReplaceDisk,
-  kOldDisk,        // a copy from before the epoch that serves takes the disk's place
-  kLostSynced,     // found at the next start; final for the store
-  kLoseCatalog,    // and rebuild it from the replicas' copies
-  kFreezeReplica,  // its process stands still, and goes on
-  kSyncHangs,      // nothing fails, and nothing is synced
-  kCatalogSlow,
-  kDetach,
-  kFaultKinds,
-};
-const char* NameOf(Fault fault);
-
-// A schedule that chance seldom comes to: these faults, one after the other, and they befall whoever serves.
-struct Script {
-  const char* name;
-  std::vector<Fault> faults;
-  bool spare = false;  // two members, none of which may leave before a third replica has come in
-};
-// In a script: by the seed, so that each fault has its turn there, beside each of another such place.
-inline constexpr Fault kAnyFault = Fault::kFaultKinds;
-const std::vector<Script>& Scripts();
-std::vector<std::string> ScriptNames();
-const Script* FindScript(const std::string& name);  // null: there is none
-
 struct ClusterOptions {
   uint64_t requests = 200;
   uint64_t faults = 10;
@@ -87,6 +38,7 @@ struct ClusterOptions {
   // By number of the fault: it does not happen, and the others are as they were. Of the first 64.
   uint64_t skipped_faults = 0;
   const Script* script = nullptr;  // none: any fault
+  bool restores = false;           // a volume that is suspended is restored, every other time
   MakeReplicaStore make_store = MakeModelStore;
 };
 
@@ -97,6 +49,7 @@ struct ClusterResult {
   uint64_t attaches = 0;
   uint64_t steps = 0;         // of the agenda
   uint64_t old_catalogs = 0;  // that were put back
+  uint64_t restores = 0;      // that came to their end
   std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
   uint64_t trace_hash = 0;  // of all that the engines did
 };
@@ -163,6 +116,16 @@ class Cluster {
   void CheckSnapshots();
   class Holder;
   void MakeSnapshotJudge();
+
+  // --- restores: cluster_restores.cc ---
+  void StartRestore(uint32_t frontend);
+  bool IsRestoring(uint32_t frontend) const;
+  // Whether the control was one of a restore's.
+  bool RestoreDone(uint32_t frontend, const engine::CompleteControl& done);
+  void RestoreMore(uint32_t frontend);
+  void RestoringCompleted(uint32_t frontend, uint64_t id, bool ok);
+  void TakeStock(uint32_t frontend);
+  void CheckRestored(uint32_t frontend, const char* when);
 
   // --- frontends ---
   void AttachSome();
@@ -267,6 +230,14 @@ class Cluster {
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
+  static constexpr uint64_t kUnknown = ~uint64_t{0};
+  struct Restore {
+    Epoch epoch = 0;               // that is restored; 0: none
+    uint64_t control = 0;          // awaited; 0: none
+    uint64_t request = 0;          // awaited; 0: none
+    std::vector<uint64_t> values;  // by block: what each member has to have at the end; empty: it may not write now
+  };
+  std::vector<Restore> restores_;                   // by frontend
   std::vector<Time> read_, wrote_, flushed_at_;     // by frontend: when it began to serve, or was asked for the last one that it acknowledged
   std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
   std::vector<Epoch> restored_;  // by replica: the epoch that served when it got an older copy of its disk, until that has caught up; else 0

@@ -467,6 +467,7 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
     judge_->Returned(OpId{flush->second}, {.ok = done.result.ok()}, {});
     if (done.result.ok()) CheckFlushed(op);
   }
+  if (RestoreDone(f, done)) return;
   // The table with a new disk was refused: no member is good any more in this session.
   if (healed_ && done.result == engine::Result(EINVAL)) {
     agenda_.After(absl::Microseconds(1), [this, f] { frontends_[f]->Crash(); });
@@ -482,6 +483,10 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
   }
   if (frontends_[f]->DetachesBy(done.id)) return;
+  if (options_.restores && dice_.Percent(50)) {
+    agenda_.After(dice_.Micros(1, 100000), [this, f] { StartRestore(f); });
+    return;
+  }
   if (TableWithSpare(view)) {
     agenda_.After(absl::Microseconds(1), [this, f] {
       if (!frontends_[f]->healthy()) return;

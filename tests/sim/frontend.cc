@@ -135,6 +135,18 @@ void Frontend::Resume(engine::ControlId id) {
   });
 }
 
+void Frontend::StartRestore(engine::ControlId id, absl::Duration deadline) {
+  Enter(life_, [this, id, deadline] {
+    Feed("restore", [&](auto& engine, auto& effects) { engine.StartRestore(id, deadline, Clock(), effects); });
+  });
+}
+
+void Frontend::EndRestore(engine::ControlId id, absl::Duration deadline) {
+  Enter(life_, [this, id, deadline] {
+    Feed("restored", [&](auto& engine, auto& effects) { engine.EndRestore(id, deadline, Clock(), effects); });
+  });
+}
+
 void Frontend::Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline) {
   detaching_ = {suspend, resume};
   Enter(life_, [this, suspend, deadline] {

@@ -63,6 +63,9 @@ class Frontend {
   void Submit(engine::Request request);
   void Suspend(engine::ControlId id, bool noflush, absl::Duration deadline);
   void Resume(engine::ControlId id);
+  // As host/restore.cc. Between the two what is `in_lock` is to be submitted.
+  void StartRestore(engine::ControlId id, absl::Duration deadline);
+  void EndRestore(engine::ControlId id, absl::Duration deadline);
   // As host/attach.cc: suspended, then the record says so, then it is gone; or it goes on, with `resume`.
   // REQUIRES: !detaching().
   void Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline);

@@ -46,6 +46,7 @@ struct Totals {
   uint64_t attaches = 0;
   uint64_t steps = 0;
   uint64_t old_catalogs = 0;
+  uint64_t restores = 0;
   std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
 
   void Add(const ClusterResult& result) {
@@ -55,6 +56,7 @@ struct Totals {
     attaches += result.attaches;
     steps += result.steps;
     old_catalogs += result.old_catalogs;
+    restores += result.restores;
     for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
   }
 };
@@ -142,6 +144,7 @@ class Simulation {
                   static_cast<unsigned long>(totals_.faults[i]));
     }
     std::printf("  %-18s %lu\n", "old catalog", static_cast<unsigned long>(totals_.old_catalogs));
+    std::printf("  %-18s %lu\n", "restored", static_cast<unsigned long>(totals_.restores));
   }
 
   const Flags flags_;
@@ -247,6 +250,7 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(0, 63));
   app.add_option("--script", script, "not any fault, but those of this schedule")
       ->check(CLI::IsMember(ScriptNames()));
+  app.add_flag("--restores", flags.cluster.restores, "a volume that is suspended is restored, every other time");
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
   bool clones = false;

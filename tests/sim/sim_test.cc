@@ -43,6 +43,18 @@ TEST(SimTest, ScriptedClustersToo) {
   }
 }
 
+TEST(SimTest, ClustersThatAreRestoredToo) {
+  ClusterOptions options;
+  options.restores = true;
+  uint64_t restores = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const ClusterResult result = Cluster(seed, options).Run();
+    ASSERT_EQ(result.violation, "") << "replay: ops/simulate --restores --seed=" << seed;
+    restores += result.restores;
+  }
+  EXPECT_GT(restores, kSeeds / 20);
+}
+
 // RocksDB's background threads make runs differ, and 3,000 would take a quarter of an hour.
 TEST(SimTest, ClustersOnTheRealStoreKeepTheContractAndHeal) {
   ClusterOptions options;

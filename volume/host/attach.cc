@@ -65,20 +65,24 @@ void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after,
 
 }  // namespace
 
-absl::StatusOr<LocalHost::Exclusive> LocalHost::Exclusive::Take(
-    LocalHost* host, const std::string& name) {
+absl::StatusOr<LocalHost::Exclusive> LocalHost::Exclusive::Take(LocalHost* host, const std::string& name,
+                                                                bool awaits_restore) {
   absl::MutexLock lock(&host->mu_);
   // std::map keeps the entry in place; it is never erased.
   Entry* entry = &host->entries_[name];
-  const auto free = [host, entry] {
+  const auto refused = [host, entry, awaits_restore] {
     host->mu_.AssertHeld();
-    return !entry->busy || !entry->restoring.empty() || host->stopping_;
+    return !awaits_restore && !entry->restoring.empty();
+  };
+  const auto free = [host, entry, &refused] {
+    host->mu_.AssertHeld();
+    return !entry->busy || refused() || host->stopping_;
   };
   host->mu_.Await(absl::Condition(&free));
   if (host->stopping_) {
     return absl::UnavailableError("this frontend is shutting down");
   }
-  if (!entry->restoring.empty()) {
+  if (refused()) {
     return absl::FailedPreconditionError(absl::StrCat("volume ", name, " is being restored from snapshot ",
                                                       entry->restoring, "; try again once that is done"));
   }
@@ -403,17 +407,26 @@ absl::Status LocalHost::Detach(const std::string& name, bool force) {
   return absl::OkStatus();
 }
 
-// Waits for what is under way with the volume: an attach was cancelled, all
+// Waits for what is under way with the volume: an attach was cancelled, a restore ends before its next write, all
 // else is short.
 absl::Status LocalHost::DetachAtExit(const std::string& name) {
-  std::shared_ptr<Attached> attached;
+  std::shared_ptr<Attached> attached, held_up;
+  Entry* entry = nullptr;
   {
     absl::MutexLock lock(&mu_);
-    Entry& entry = entries_[name];
-    const auto free = [&entry] { return !entry.busy; };
-    mu_.Await(absl::Condition(&free));
-    attached = std::move(entry.attached);
+    entry = &entries_[name];
+    const auto free = [entry] { return !entry->busy; };
+    const bool is_free = mu_.AwaitWithTimeout(absl::Condition(&free), kExitDetachDeadline);
+    if (!is_free && !entry->restoring.empty()) held_up = entry->attached;
   }
+  // The write may wait for a replica.
+  if (held_up != nullptr) held_up->runner->Stop("this frontend was stopped");
+  {
+    const auto free = [entry] { return !entry->busy; };
+    absl::MutexLock lock(&mu_, absl::Condition(&free));
+    attached = std::move(entry->attached);
+  }
+  if (held_up != nullptr) return absl::UnavailableError("a restore of it is cut short, and is to be done again");
   if (attached == nullptr) return absl::OkStatus();
   const absl::Status clean =
       DetachHeld(*attached, Clients::kGoOn, /*force=*/false, kExitDetachDeadline);
@@ -469,6 +482,12 @@ absl::Status LocalHost::DetachHeld(Attached& attached, Clients clients, bool for
   return absl::OkStatus();
 }
 
+// It is suspended, and not as what a restore that was cut short has left: no client may get at that.
+bool LocalHost::MayGoOn(Attached& attached) {
+  return attached.runner->View().state == engine::EngineView::State::kSuspended &&
+         attached.Record().restoring().empty();
+}
+
 absl::Status LocalHost::StayAttached(Attached& attached) {
   VolumeRunner& runner = *attached.runner;
   if (attached.detach_in_doubt) {
@@ -480,10 +499,7 @@ absl::Status LocalHost::StayAttached(Attached& attached) {
     attached.detach_in_doubt = false;
   }
   absl::Status resumed;
-  const bool was_restored = attached.Record().restoring().empty();
-  if (was_restored && runner.View().state == engine::EngineView::State::kSuspended) {
-    resumed = runner.Resume(VolumeRunner::Caller::kDetach);
-  }
+  if (MayGoOn(attached)) resumed = runner.Resume(VolumeRunner::Caller::kDetach);
   runner.set_detaching(false);
   return resumed;
 }
@@ -494,15 +510,11 @@ absl::Status LocalHost::SuspendToDetach(Attached& attached, absl::Duration deadl
     return absl::FailedPreconditionError(
         "it was taken over by another frontend");
   }
-  // A restore that was cut short: no client may get at what there is of it.
   if (runner.View().state == engine::EngineView::State::kRestoring) {
     return runner.EndRestore(deadline, VolumeRunner::Caller::kDetach);
   }
   // A suspend with noflush has not flushed, so it does not do.
-  const bool was_restored = attached.Record().restoring().empty();
-  if (was_restored && runner.View().state == engine::EngineView::State::kSuspended) {
-    RETURN_IF_ERROR(runner.Resume(VolumeRunner::Caller::kDetach));
-  }
+  if (MayGoOn(attached)) RETURN_IF_ERROR(runner.Resume(VolumeRunner::Caller::kDetach));
   return runner.Suspend(/*noflush=*/false, deadline,
                         VolumeRunner::Caller::kDetach);
 }

@@ -173,7 +173,7 @@ absl::StatusOr<std::vector<std::string>> LocalHost::LiveClones(
 }
 
 void LocalHost::ForgetClone(const v1::ParentRecord& parent, const std::string& clone) {
-  absl::StatusOr<Exclusive> held = Exclusive::Take(this, parent.volume());
+  absl::StatusOr<Exclusive> held = Exclusive::Take(this, parent.volume(), /*awaits_restore=*/true);
   absl::Status status = held.status();
   bool last = false;
   if (status.ok()) {

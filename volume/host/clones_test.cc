@@ -237,6 +237,24 @@ TEST_F(SuspendedRestoreTest, OneThatWasCutShortByTheFrontendsEndKeepsClientsAway
   EXPECT_EQ(Read(0), std::string(4096, 'a'));
 }
 
+// Nor is the frontend's end kept waiting by a restore whose write a replica does not answer.
+TEST_F(SuspendedRestoreTest, OneThatIsUnderWayDoesNotHoldTheFrontendsEndUp) {
+  StartSuspended();
+  for (auto& replica : replicas_) replica->HoldWrites();
+  absl::Status restored;
+  std::thread restoring([&] { restored = Restore("monday").status(); });
+  while (!absl::StrContains(host_->Explain("demo")->DebugString(), "being given the content of")) std::this_thread::yield();
+  host_.reset();
+  restoring.join();
+  EXPECT_FALSE(restored.ok());
+  for (auto& replica : replicas_) replica->Release();
+  StartHost();
+  EXPECT_TRUE(absl::IsFailedPrecondition(host_->Attach("demo").status()));
+  ASSERT_TRUE(Restore("monday").ok());
+  Attach();
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+}
+
 TEST_F(SuspendedRestoreTest, AWriteThatTheSuspendHasCutShortIsAnsweredFirstAndRestoredOver) {
   StartSuspended();
   ASSERT_TRUE(host_->Resume("demo").ok());

@@ -72,7 +72,7 @@ EngineFamilies::EngineFamilies()
       barrier_seconds_(MakeFamily(MetricType::Histogram, "weir_volume_barrier_duration_seconds",
                             "How long barriers took, by phase; a snapshot has pin instead of write and post_flush.")),
       suspend_seconds_(MakeFamily(MetricType::Histogram, "weir_volume_suspend_duration_seconds",
-                            "How long suspends took: until nothing was in flight (draining), then until the resume (suspended).")) {}
+                            "How long suspends took: until nothing was in flight (draining), then until the resume, or a restore (suspended).")) {}
 
 void EngineFamilies::Add(const std::string& volume, const engine::EngineView& view, const engine::Stats& stats,
                          engine::Time now) {

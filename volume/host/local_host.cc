@@ -351,8 +351,10 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
     out.add_facts(absl::StrCat("the catalog has not taken the last change of members: ", error));
     out.add_next("it is tried again every moment; what needs the change is held until then");
   }
-  if (const absl::Status restoring = RefuseRestoringHere(*attached); record.restoring().empty() && !restoring.ok()) {
-    out.add_facts(std::string(restoring.message()));
+  if (IsBeingRestored(name)) {
+    out.add_next("once it is restored it stays suspended, to be resumed");
+  } else if (const absl::Status cut_short = RefuseRestoringHere(*attached); !cut_short.ok() && record.restoring().empty()) {
+    out.add_facts(std::string(cut_short.message()));
   }
   if (attached->detach_in_doubt) {
     out.add_facts("it was to be detached, and the catalog may have it so; nothing is served until that is known");
@@ -395,6 +397,12 @@ absl::StatusOr<std::vector<v1::ReplicaSummary>> LocalHost::ListReplicas() {
     replica.set_available_bytes(available);
   }
   return replicas;
+}
+
+bool LocalHost::IsBeingRestored(const std::string& name) {
+  absl::MutexLock lock(&mu_);
+  const auto found = entries_.find(name);
+  return found != entries_.end() && !found->second.restoring.empty();
 }
 
 // --- control of attached volumes ---

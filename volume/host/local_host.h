@@ -155,9 +155,9 @@ class LocalHost final : public Host {
   // Makes a volume's entry busy while it lives; waits its turn.
   class Exclusive {
    public:
-    // UNAVAILABLE: the host is being destroyed. FAILED_PRECONDITION: the volume is being restored.
-    static absl::StatusOr<Exclusive> Take(LocalHost* host,
-                                          const std::string& name);
+    // UNAVAILABLE: the host is being destroyed. FAILED_PRECONDITION: the volume is being restored, and that is not
+    // to be waited for.
+    static absl::StatusOr<Exclusive> Take(LocalHost* host, const std::string& name, bool awaits_restore = false);
     Exclusive(Exclusive&& other) noexcept
         : host_(std::exchange(other.host_, nullptr)), entry_(other.entry_) {}
     ~Exclusive();
@@ -178,6 +178,7 @@ class LocalHost final : public Host {
   // The record as far as its frontend, if it is this one, knows that the catalog has it.
   absl::StatusOr<v1::VolumeRecord> SettledRecordOf(const std::string& volume);
   // restore.cc
+  bool IsBeingRestored(const std::string& name);
   // So long others are refused, not kept waiting. REQUIRES: the volume's entry is held.
   class Restoring;
   absl::Status RestoreSuspended(const std::shared_ptr<Attached>& attached, const std::string& snapshot,
@@ -265,6 +266,7 @@ class LocalHost final : public Host {
   // The catalog's record; if the catalog does not answer, as `asked` then says, the one of an attached volume.
   absl::StatusOr<v1::VolumeRecord> RecordOf(const std::string& name, absl::Status* asked);
   absl::Status SuspendToDetach(Attached& attached, absl::Duration deadline);
+  static bool MayGoOn(Attached& attached);
   // After a detach that came to nothing.
   static absl::Status StayAttached(Attached& attached);
   // The first refuses one that is being restored.

@@ -4,6 +4,7 @@
 // client gets at the volume: it is detached, or its clients wait, since it is suspended. What was cut short is done
 // again, all of it: it writes the same.
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -147,23 +148,23 @@ absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attach
     }
     const absl::Status started = runner.StartRestore(kStartDeadline);
     if (!started.ok()) {
-      return absl::Status(started.code(), absl::StrCat("volume ", runner.name(), " stays as it is, suspended, and cannot be "
-                                                       "restored now: ", started.message()));
+      return absl::Status(started.code(), absl::StrCat("volume ", runner.name(), " cannot be restored now: ", started.message()));
     }
   }
-  absl::Status status = attached->Commit([&](v1::VolumeRecord record) {
+  const auto commit = [&](const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change) {
+    const absl::Status committed = attached->Commit(change);
+    // Another frontend has it, which this one may find out by nothing else.
+    if (absl::IsAborted(committed)) runner.Stop(std::string(committed.message()));
+    return committed;
+  };
+  absl::Status status = commit([&](v1::VolumeRecord record) {
     record.set_restoring(snapshot);
     return record;
   });
-  // Another frontend has it, and this one would find out by nothing else.
-  if (absl::IsAborted(status)) {
-    runner.Stop(std::string(status.message()));
-    return status;
-  }
   if (status.ok()) status = CopyBack(*attached, response);
-  if (status.ok()) status = attached->Commit(Restored);
+  if (status.ok()) status = commit(Restored);
   if (status.ok()) status = runner.EndRestore(kEndDeadline);
-  if (status.ok()) return status;
+  if (status.ok() || runner.fenced()) return status;
   return absl::Status(status.code(), absl::StrCat(
       status.message(), "; volume ", runner.name(), " stays suspended until it is restored: weirctl volume restore ",
       runner.name(), "@", snapshot, " begins anew, also after a detach"));
