@@ -16,11 +16,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "client/csi/chosen_attach.h"
+#include "client/csi/command.h"
 #include "client/csi/controller.h"
 #include "client/csi/frontends.h"
 #include "client/csi/fuse_loop.h"
 #include "client/csi/identity.h"
+#include "client/csi/kernel_nbd.h"
 #include "client/csi/node.h"
+#include "client/nbd_device/netlink.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -29,6 +33,7 @@
 #include "proto/base/config_file.h"
 #include "proto/base/log.h"
 #include "proto/base/signals.h"
+#include "proto/base/status_macros.h"
 #include "proto/base/tls_files.h"
 #include "proto/metrics/call_metrics.h"
 #include "proto/metrics/process.h"
@@ -58,6 +63,7 @@ constexpr size_t kMessageBytesMax = 1 << 20;
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
 // For a frontend to take a connection, before /readyz says that none does.
 constexpr absl::Duration kReadyDeadline = absl::Seconds(2);
+constexpr absl::Duration kModprobeMax = absl::Seconds(10);
 
 struct Flags {
   std::string mode = "all";
@@ -69,6 +75,7 @@ struct Flags {
   std::string state_dir = "/run/weir-csi";
   std::string attach = "auto";
   std::string fuse_program;
+  std::string nbd_program;
   int64_t volumes_max = 0;
   std::string log_level = "info";
   std::string log_format = "text";
@@ -99,7 +106,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->required();
   app.add_option("--tls_cert,--tls-cert", flags.tls.cert,
                  "the driver's certificate (PEM) for frontends, with the URI weir://csi among its names, and on a node weir://client "
-                 "too: weir-fuse, which reads and writes, shows it as well; empty: plain text")
+                 "too: weir-nbd and weir-fuse, which read and write, show it as well; empty: plain text")
       ->type_name("FILE");
   app.add_option("--tls_key,--tls-key", flags.tls.key, "its key (PEM)")->type_name("FILE");
   app.add_option("--tls_ca,--tls-ca", flags.tls.ca, "the certificates (PEM) that signed the frontends'")->type_name("FILE");
@@ -107,9 +114,12 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("DIR")
       ->capture_default_str();
   app.add_option("--attach", flags.attach,
-                 "how a volume becomes a block device: fuse-loop, or auto, which takes what this node can do")
-      ->check(CLI::IsMember({"auto", "fuse-loop"}))
+                 "how a volume becomes a block device: nbd, by the kernel's NBD client; fuse-loop, by FUSE and a loop device; or auto: nbd "
+                 "where the node has that module")
+      ->check(CLI::IsMember({"auto", "nbd", "fuse-loop"}))
       ->capture_default_str();
+  app.add_option("--nbd-program,--nbd_program", flags.nbd_program, "weir-nbd; empty: the one beside this program")
+      ->type_name("PATH");
   app.add_option("--fuse-program,--fuse_program", flags.fuse_program, "weir-fuse; empty: the one beside this program")
       ->type_name("PATH");
   app.add_option("--max-volumes,--max_volumes", flags.volumes_max, "how many volumes a node may have; 0: no limit")
@@ -174,6 +184,36 @@ std::string FuseProgram(const Flags& flags) {
   return flags.fuse_program.empty() ? ProgramBeside("weir-fuse") : flags.fuse_program;
 }
 
+std::string NbdProgram(const Flags& flags) {
+  return flags.nbd_program.empty() ? ProgramBeside("weir-nbd") : flags.nbd_program;
+}
+
+// To load the module is the node's business, but a driver that may does it.
+absl::Status NbdAvailable(nbd_device::NbdKernel& kernel) {
+  absl::Status available = kernel.Available();
+  if (available.ok()) return available;
+  const absl::StatusOr<std::string> loaded = RunOrFail({"modprobe", "nbd"}, absl::Now() + kModprobeMax);
+  return loaded.ok() ? kernel.Available() : available;
+}
+
+// Both ways to attach, and which one new devices take.
+struct Attaches {
+  Attaches(const Flags& flags, Frontends* frontends)
+      : nbd({flags.state_dir, NbdProgram(flags), flags.tls,
+             [frontends](const std::string& volume, absl::Time deadline) -> absl::StatusOr<uint64_t> {
+               ASSIGN_OR_RETURN(const v1::Volume found, frontends->GetVolume(volume, deadline));
+               return found.size_bytes();
+             }},
+            &kernel),
+        fuse_loop(flags.state_dir, FuseProgram(flags), flags.tls),
+        chosen(*ParseChoice(flags.attach), &nbd, &fuse_loop, [this] { return NbdAvailable(kernel); }) {}
+
+  nbd_device::NetlinkKernel kernel;
+  KernelNbd nbd;
+  FuseLoop fuse_loop;
+  ChosenAttach chosen;
+};
+
 int CheckConfig(const Flags& flags, const std::string& socket) {
   ConfigCheck check;
   check.Listen("endpoint", "unix:" + socket);
@@ -183,7 +223,9 @@ int CheckConfig(const Flags& flags, const std::string& socket) {
   check.Note(wire::UseTls(flags.tls));
   if (flags.mode != "controller") {
     check.Folder("state_dir", flags.state_dir);
-    check.Program("fuse_program", FuseProgram(flags));
+    if (flags.attach != "nbd") check.Program("fuse_program", FuseProgram(flags));
+    if (flags.attach != "fuse-loop") check.Program("nbd_program", NbdProgram(flags));
+    if (flags.attach == "nbd") check.Note(nbd_device::NetlinkKernel().Available());
   }
   return check.Report("weir-csi");
 }
@@ -192,10 +234,10 @@ int Serve(const Flags& flags, const std::string& socket, const Signals& signals)
   const absl::Status secured = wire::UseTls(flags.tls);
   if (!secured.ok()) return Fail(2, std::string(secured.message()));
   Frontends frontends(flags.frontends);
-  FuseLoop attach(flags.state_dir, FuseProgram(flags), flags.tls);
+  Attaches attaches(flags, &frontends);
   Identity identity(&frontends);
   Controller controller(&frontends, flags.volumes_max);
-  Node node(flags.node_id, flags.volumes_max, &frontends, &attach);
+  Node node(flags.node_id, flags.volumes_max, &frontends, &attaches.chosen);
   const auto calls = std::make_shared<metrics::CallMetrics>("csi");
 
   grpc::EnableDefaultHealthCheckService(true);
@@ -214,6 +256,10 @@ int Serve(const Flags& flags, const std::string& socket, const Signals& signals)
   const ino_t inode = InodeOf(socket);
   const auto monitor = StartMonitor(flags, calls, &frontends);
   if (!monitor.ok()) return Fail(1, std::string(monitor.status().message()));
+  if (flags.mode != "controller" && flags.attach != "fuse-loop") {
+    const absl::Status available = NbdAvailable(attaches.kernel);
+    LOG(INFO) << "--attach=" << flags.attach << ": " << (available.ok() ? "by the kernel's NBD client" : available.message());
+  }
   LOG(INFO) << "weir-csi serves " << flags.mode << " on " << socket << " as node '" << flags.node_id << "', metrics on "
             << (*monitor == nullptr ? "no port" : absl::StrCat("port ", (*monitor)->port()));
   const int signal_number = signals.AwaitStop([&flags] { wire::Reload(flags.config); });
@@ -240,7 +286,7 @@ int Run(int argc, char** argv) {
   if (socket.empty()) return Fail(2, "--endpoint: give unix:/PATH that ends in .sock");
   if (flags.mode != "controller" && flags.node_id.empty()) return Fail(2, "--node-id is missing");
   if (flags.state_dir.empty() || flags.state_dir[0] != '/') return Fail(2, "--state-dir: give an absolute path");
-  flags.tls = Absolute(flags.tls);  // weir-fuse reads them in another folder
+  flags.tls = Absolute(flags.tls);  // weir-nbd and weir-fuse read them in another folder
   if (flags.check_config) return CheckConfig(flags, socket);
   // Sockets and folders are for this user alone.
   ::umask(077);

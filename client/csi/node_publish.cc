@@ -1,14 +1,14 @@
 // Node's publishing: a staged volume is shown where its users want it, grows and is measured there.
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -62,13 +62,15 @@ void AddUsage(v1csi::VolumeUsage::Unit unit, uint64_t total, uint64_t available,
   usage->set_used(static_cast<int64_t>(used));
 }
 
+// Without opening it: the kernel may look for partitions then, and wait for whoever serves the device.
 absl::StatusOr<uint64_t> BytesOfDevice(const std::string& device) {
-  const int fd = ::open(device.c_str(), O_RDONLY | O_CLOEXEC);
-  uint64_t bytes = 0;
-  const bool known = fd >= 0 && ::ioctl(fd, BLKGETSIZE64, &bytes) == 0;
-  if (fd >= 0) ::close(fd);
-  if (known) return bytes;
-  return absl::InternalError(absl::StrCat("cannot ask ", device, " for its size"));
+  struct stat info;
+  uint64_t sectors = 0;
+  if (::stat(device.c_str(), &info) == 0) {
+    std::ifstream file(absl::StrCat("/sys/dev/block/", major(info.st_rdev), ":", minor(info.st_rdev), "/size"));
+    if (file >> sectors) return sectors * 512;
+  }
+  return absl::InternalError(absl::StrCat("cannot ask the kernel for the size of ", device));
 }
 
 absl::Status FileSystemUsage(const std::string& path, v1csi::NodeGetVolumeStatsResponse* response) {

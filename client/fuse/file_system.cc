@@ -99,7 +99,7 @@ void Read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_i
 }
 
 void Write(fuse_req_t request, fuse_ino_t, const char* data, size_t size, off_t offset, fuse_file_info*) {
-  FileOf(request).Write(static_cast<uint64_t>(offset), std::string(data, size), [request, size](int error) {
+  FileOf(request).Write(static_cast<uint64_t>(offset), std::string(data, size), /*fua=*/false, [request, size](int error) {
     if (error != 0) {
       fuse_reply_err(request, error);
     } else {

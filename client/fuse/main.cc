@@ -1,8 +1,5 @@
 // weir-fuse: one volume as a file, MOUNT_POINT/volume. See --help.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <memory>
@@ -16,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "client/fuse/background.h"
 #include "client/fuse/file_system.h"
 #include "client/fuse/volume_file.h"
 #include "client/weir/client.h"
@@ -87,38 +85,6 @@ absl::StatusOr<std::unique_ptr<VolumeFile>> OpenFile(const TlsFiles& tls) {
                                       absl::GetFlag(FLAGS_read_only));
 }
 
-// In the background the parent waits for one line, empty if all is well, and says what it says. gRPC does not
-// survive a fork, so it comes first. -1: nobody waits.
-int GoIntoBackground(const std::string& log) {
-  const int log_fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-  int ready[2];
-  if (log_fd < 0 || ::pipe2(ready, O_CLOEXEC) != 0) ::_exit(Fail(1, absl::StrCat("cannot write the log ", log)));
-  if (::fork() != 0) {
-    ::close(ready[1]);
-    std::string said;
-    char c;
-    while (::read(ready[0], &c, 1) == 1) said += c;
-    // No word at all: it died.
-    if (said == "\n") ::_exit(0);
-    ::_exit(Fail(1, said.empty() ? "ended before it was mounted" : said));
-  }
-  ::setsid();
-  ::dup2(::open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
-  ::dup2(log_fd, 1);
-  ::dup2(log_fd, 2);
-  // The other programs read files anew when they get it, and no terminal hangs up here: a device is not to end by it.
-  ::signal(SIGHUP, SIG_IGN);
-  if (::chdir("/") != 0) return Fail(1, "cannot change to /");
-  return ready[1];
-}
-
-void Tell(int ready, const std::string& line) {
-  if (ready < 0) return;
-  const std::string text = line + "\n";
-  if (::write(ready, text.data(), text.size()) < 0) LOG(WARNING) << "who started this is gone";
-  ::close(ready);
-}
-
 int Serve(const std::string& mount_point, const TlsFiles& tls, int ready) {
   std::string source = absl::GetFlag(FLAGS_source);
   if (source.empty()) source = absl::StrCat("weir:", absl::GetFlag(FLAGS_volume));
@@ -129,12 +95,12 @@ int Serve(const std::string& mount_point, const TlsFiles& tls, int ready) {
     status = system.status();
     if (status.ok()) {
       LOG(INFO) << "volume=" << absl::GetFlag(FLAGS_volume) << " is mounted on " << mount_point;
-      Tell(std::exchange(ready, -1), "");
+      if (!Tell(std::exchange(ready, -1), true, "")) LOG(WARNING) << "who started this is gone";
       status = (*system)->Serve();
     }
   }
   if (status.ok()) return 0;
-  Tell(ready, std::string(status.message()));
+  Tell(ready, false, status.message());
   return Fail(1, status.message());
 }
 
@@ -153,7 +119,7 @@ int Main(const std::vector<std::string>& arguments) {
   if (mount_point == nullptr) return Fail(1, absl::StrCat("there is no directory ", arguments.front()));
   ::signal(SIGPIPE, SIG_IGN);
   const std::string log = absl::GetFlag(FLAGS_log);
-  return Serve(mount_point, tls, log.empty() ? -1 : GoIntoBackground(log));
+  return Serve(mount_point, tls, log.empty() ? -1 : GoIntoBackground("weir-fuse", log));
 }
 
 }  // namespace

@@ -56,13 +56,13 @@ void VolumeFile::Read(uint64_t offset, uint64_t length, DoneReading done) {
   });
 }
 
-void VolumeFile::Write(uint64_t offset, std::string data, Done done) {
+void VolumeFile::Write(uint64_t offset, std::string data, bool fua, Done done) {
   if (read_only_) return done(EROFS);
   const uint64_t size = size_bytes_;
   if (offset > size || data.size() > size - offset) return done(ENOSPC);
   if (!IsAligned(offset, data.size()) || data.size() > volume_->length_bytes_max()) return done(EINVAL);
   if (data.empty()) return done(0);
-  volume_->WriteAsync(offset, std::move(data), /*fua=*/false, [done = std::move(done)](const IoResult& result) {
+  volume_->WriteAsync(offset, std::move(data), fua, [done = std::move(done)](const IoResult& result) {
     done(StatusToErrno(result.status));
   });
 }

@@ -1,4 +1,4 @@
-// A volume as the one file of a FUSE file system, for a loop device to stand on.
+// A volume as what a block device stands on: the one file of weir-fuse, or what weir-nbd serves to the kernel.
 //
 // Why not nbdfuse: it fails requests when its server is restarted, and its file never grows. This one goes
 // through the C++ library, so requests are held while the frontend is away and go on if nothing was lost.
@@ -33,13 +33,15 @@ class VolumeFile {
 
   // Offsets and lengths that are no multiples of 4096 are EINVAL. Past the end a read is short, a write ENOSPC.
   void Read(uint64_t offset, uint64_t length, DoneReading done);
-  void Write(uint64_t offset, std::string data, Done done);
+  void Write(uint64_t offset, std::string data, bool fua, Done done);
   void Flush(Done done);
   // `mode`: of fallocate(2). A hole is discarded, a zeroed range keeps nothing either; both within the
   // file, which never grows by them: EOPNOTSUPP for all else.
   void Allocate(int mode, uint64_t offset, uint64_t length, Done done);
 
   uint64_t size_bytes() const { return size_bytes_; }
+  // Of one read or write.
+  uint32_t length_bytes_max() const { return volume_->length_bytes_max(); }
   bool read_only() const { return read_only_; }
   // Asks; blocks for the control client's timeout at most. After an error the size that was known stays.
   uint64_t RefreshSize();

@@ -36,8 +36,8 @@ class VolumeFileTest : public ::testing::Test {
     answered.WaitForNotification();
     return result;
   }
-  int Write(uint64_t offset, std::string data) {
-    return Wait([&](auto done) { file_->Write(offset, std::move(data), done); });
+  int Write(uint64_t offset, std::string data, bool fua = false) {
+    return Wait([&](auto done) { file_->Write(offset, std::move(data), fua, done); });
   }
   int Allocate(int mode, uint64_t offset, uint64_t length) {
     return Wait([&](auto done) { file_->Allocate(mode, offset, length, done); });

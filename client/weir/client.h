@@ -26,6 +26,19 @@
 
 namespace weir {
 
+// For a process that goes on with a volume where another one, which has died, stopped. Whoever has that one's unanswered
+// requests (the kernel, for a block device) sends them again; their first copies may still be on their way, and
+// must not take effect after what comes next.
+struct Succession {
+  // Made up at random by the first, the same for all of them. Empty: nobody goes on with this handle.
+  std::string client;
+  // Of each one higher than of the one before.
+  uint32_t generation = 0;
+  // Volume::epoch() of the first one, just opened; 0: this is the first. OpenVolume is ABORTED where something
+  // may be lost that was answered since.
+  uint32_t epoch = 0;
+};
+
 struct ClientOptions {
   // This process's certificate, with the URI weir://client (or another role, see proto/wire/access.h)
   // among its names. A process has one: all its clients give the same. Empty: plain text.
@@ -39,6 +52,8 @@ struct ClientOptions {
   // Between two attempts to reconnect; doubles from the first to the second.
   absl::Duration reconnect_delay_min = absl::Milliseconds(50);
   absl::Duration reconnect_delay_max = absl::Seconds(1);
+  // If it is given, the client opens one volume.
+  Succession succession;
 };
 
 // One request's answer with what single targets said.

@@ -58,6 +58,49 @@ TEST_F(ReconnectTest, SendsAWriteAgainWhoseReplyWasLost) {
   EXPECT_TRUE(*volume_->Read(0, 4096) == Block('a'));
 }
 
+TEST_F(ReconnectTest, ASuccessorsSessionIsHigherThanAllOfTheOneThatDied) {
+  options_.succession = {"heirloom", 1, 0};
+  Open();
+  const uint32_t epoch = volume_->epoch();
+  frontend_.Script({Act::kBreakBefore});
+  ASSERT_TRUE(volume_->Flush().ok());
+  volume_.reset();
+  options_.succession = {"heirloom", 2, epoch};
+  Open();
+  const auto sessions = frontend_.sessions();
+  ASSERT_EQ(sessions.size(), 3u);
+  for (const auto& [client, session] : sessions) EXPECT_EQ(client, "heirloom");
+  EXPECT_LT(sessions[0].second, sessions[1].second);
+  EXPECT_LT(sessions[1].second, sessions[2].second);
+}
+
+TEST_F(ReconnectTest, ASuccessorGoesOnAfterATakeoverThatLostNothing) {
+  options_.succession = {"heirloom", 1, 0};
+  Open();
+  const uint32_t epoch = volume_->epoch();
+  volume_.reset();
+  frontend_.Restart(epoch + 2, /*intact_since=*/epoch);
+  options_.succession = {"heirloom", 2, epoch};
+  Open();
+  EXPECT_TRUE(volume_->Flush().ok());
+}
+
+TEST_F(ReconnectTest, ASuccessorIsRefusedWhereWritesMayBeLost) {
+  options_.succession = {"heirloom", 1, 0};
+  Open();
+  const uint32_t epoch = volume_->epoch();
+  volume_.reset();
+  frontend_.Restart(epoch + 2, /*intact_since=*/epoch + 1);
+  options_.succession = {"heirloom", 2, epoch};
+  auto client = Client::Connect(frontend_.address(), options_);
+  ASSERT_TRUE(client.ok());
+  const absl::Status refused = (*client)->OpenVolume("demo").status();
+  EXPECT_TRUE(absl::IsAborted(refused)) << refused;
+  // Whoever succeeds nobody may have it.
+  options_.succession = {};
+  Open();
+}
+
 TEST_F(ReconnectTest, SendsFlushesAndReadsAgain) {
   Open();
   ASSERT_TRUE(volume_->Write(0, Block('a')).ok());

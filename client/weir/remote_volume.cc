@@ -85,10 +85,12 @@ RemoteVolume::RemoteVolume(std::shared_ptr<grpc::Channel> channel, const std::st
                            const ClientOptions& options)
     : channel_(std::move(channel)),
       name_(name),
-      client_id_(RandomId()),
+      client_id_(options.succession.client.empty() ? RandomId() : options.succession.client),
       options_(options),
       stub_(v1::VolumeService::NewStub(channel_)),
       budget_(options.inflight_bytes_max),
+      session_(uint64_t{options.succession.generation} << 32),
+      accepted_epoch_(options.succession.epoch),
       delay_(options.reconnect_delay_min) {
   attach_request_.set_name(name);
   attach_request_.set_unless_elsewhere(true);

@@ -1,4 +1,4 @@
-# bash completion for weir-replica, weir-volume, weir-csi and weir-fuse: their flags, by what each says itself.
+# bash completion for weir-replica, weir-volume, weir-csi, weir-nbd and weir-fuse: their flags, by what each says itself.
 # ops/install puts it where bash-completion looks, once for each of them; or: source ops/completion/weir.bash
 
 _weir() {
@@ -25,4 +25,4 @@ _weir() {
   mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _weir weir-replica weir-volume weir-csi weir-fuse
+complete -F _weir weir-replica weir-volume weir-csi weir-nbd weir-fuse

@@ -198,7 +198,7 @@ class Cluster:
         return [f"--{flag}={path}" for flag, path in zip(("tls_cert", "tls_key", "tls_ca"), self.tls_files(name))]
 
     def certificate_roles(self):
-        """name -> roles of each certificate. A driver has two: its weir-fuse reads and writes with the same one."""
+        """name -> roles of each certificate. A driver has two: its weir-nbd and weir-fuse read and write with the same one."""
         return {**dict.fromkeys(self.replica_names(), ["replica"]), **dict.fromkeys(self.frontend_names(), ["frontend"]),
                 **dict.fromkeys(self.csi_names(), ["csi", "client"]), "admin": ["admin"]}
 

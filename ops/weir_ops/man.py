@@ -16,6 +16,7 @@ PROGRAMS = {
     "weir-volume": "serve Weir volumes over gRPC and NBD",
     "weirctl": "create, use, watch and repair Weir volumes",
     "weir-csi": "Weir's driver for the Container Storage Interface",
+    "weir-nbd": "make a Weir volume a block device",
     "weir-fuse": "show a Weir volume as a file",
 }
 # Commands of programs whose help is Abseil's, which has no section for them.

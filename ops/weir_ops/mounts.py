@@ -1,10 +1,13 @@
 """What a CSI driver has mounted, taken apart from the system's own tables.
 
-    STATE/VOLUME/fuse/volume    a file of weir-fuse; a loop device stands on it, and perhaps another
-                                one, read-only, on that; their file systems, or their nodes, are
-                                mounted anywhere
+    STATE/VOLUME/fuse/volume    a file of weir-fuse; a loop device stands on it
+    STATE/VOLUME/nbd.log        of weir-nbd; the volume is a device of the kernel's NBD client
+
+Perhaps another loop device, read-only, stands on either; their file systems, or their nodes, are mounted anywhere.
 """
 
+import contextlib
+import fcntl
 import glob
 import os
 import re
@@ -13,6 +16,8 @@ import subprocess
 import time
 
 GONE_SECONDS = 10
+# linux/nbd.h: the two ioctls that the kernel takes for a device that was connected over netlink.
+NBD_DISCONNECT, NBD_CLEAR_SOCK = 0xab08, 0xab04
 
 
 def _unescape(text):
@@ -47,11 +52,32 @@ def _loop_devices():
     return found
 
 
+def _nbd_devices(state):
+    """Those of its volumes."""
+    found = []
+    for path in glob.glob("/sys/block/nbd*/backend"):
+        with contextlib.suppress(OSError):  # It has just gone.
+            with open(path) as f:
+                words = f.read().strip().split(":")
+            if words[0] == "weir" and len(words) == 3 and os.path.exists(os.path.join(state, words[1], "nbd.log")):
+                found.append("/dev/" + path.split("/")[3])
+    return found
+
+
 def _devices_below(state):
     """Those that stand on others first."""
     all_of_them = _loop_devices()
-    ours = [d for d, file in all_of_them.items() if file.startswith(state + "/")]
+    ours = [d for d, file in all_of_them.items() if file.startswith(state + "/")] + _nbd_devices(state)
     return [d for d, file in all_of_them.items() if file in ours] + ours
+
+
+def _end(device):
+    if not device.startswith("/dev/nbd"):
+        _call("losetup", "-d", device)
+        return
+    with contextlib.suppress(OSError), open(device, "rb") as f:
+        fcntl.ioctl(f, NBD_DISCONNECT)
+        fcntl.ioctl(f, NBD_CLEAR_SOCK)
 
 
 def _call(*argv):
@@ -73,7 +99,7 @@ def remove_below(state, say=print):
             say(f"unmounting {path}")
             _unmount(path)
     for device in devices:
-        _call("losetup", "-d", device)
+        _end(device)
     deadline = time.monotonic() + GONE_SECONDS
     while _devices_below(state) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -9,9 +9,9 @@ import unittest
 from harness import ROOT, run
 
 BIN = os.path.join(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "out"), "bin")
-PROGRAMS = ("weir-replica", "weir-volume", "weirctl", "weir-csi", "weir-fuse")
+PROGRAMS = ("weir-replica", "weir-volume", "weirctl", "weir-csi", "weir-nbd", "weir-fuse")
 PLUGIN = "nbdkit-weir-plugin.so"
-UNFORTIFIED = ("weirctl", "weir-csi", "weir-fuse", PLUGIN)
+UNFORTIFIED = ("weirctl", "weir-csi", "weir-nbd", "weir-fuse", PLUGIN)
 
 
 def readelf(flags, path):

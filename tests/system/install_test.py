@@ -150,14 +150,15 @@ class CompletionTest(unittest.TestCase):
                 (("weir-volume", "--catalog", "=", "/dev/sh"), ["/dev/shm"]),
                 (("weir-csi", "--node"), ["--node-id"]),
                 (("weir-csi", "--mode", "=", "n"), ["node"]),
-                (("weir-csi", "--attach", "="), ["auto", "fuse-loop"]),
+                (("weir-csi", "--attach", "="), ["auto", "nbd", "fuse-loop"]),
+                (("weir-nbd", "--read"), ["--read_only"]),
                 (("weir-fuse", "--read"), ["--read_only"]),
                 (("weir-fuse", "--read_only", "/dev/sh"), ["/dev/shm"])):
             with self.subTest(words=words):
                 self.assertEqual(self.complete(*words), offered)
 
     def test_every_flag_is_offered(self):
-        for name in ("weir-replica", "weir-volume", "weir-csi", "weir-fuse"):
+        for name in ("weir-replica", "weir-volume", "weir-csi", "weir-nbd", "weir-fuse"):
             with self.subTest(program=name):
                 self.assertEqual(set(self.complete(name, "--")) - {"--help"}, set(flags_of(man.help_of(os.path.join(BIN, name)))))
 

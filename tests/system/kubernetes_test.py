@@ -143,7 +143,7 @@ class ChartTest(ChartCase):
                 {"frontend": {"port": 0}}, {"frontend": {"leaveAfter": "soon"}},
                 {"etcd": {"members": 2}}, {"etcd": {"tlsSecretName": "s"}}, {"etcd": {"clientCertificate": True}},
                 {"etcd": {"endpoints": ["http://a:2379/"]}},
-                {"storageClasses": [{"name": "x"}]}, {"node": {"fuseScope": "yes"}}, {"monitoring": {"interval": "soon"}}):
+                {"storageClasses": [{"name": "x"}]}, {"node": {"fuseScope": "yes"}}, {"node": {"attach": "iscsi"}}, {"monitoring": {"interval": "soon"}}):
             with self.subTest(wrong=wrong):
                 self.assertFalse(validator.is_valid(merged(own, wrong)))
 
@@ -242,7 +242,7 @@ class ImageTest(unittest.TestCase):
         text = read(FOLDER, "Dockerfile")
         stage = text[text.rindex("FROM "):]
         wanted = set(re.search(r"--no-install-recommends \\\n(.*?)&&", stage, re.DOTALL)[1].replace("\\", "").split())
-        self.assertIn("systemd", wanted, "weir-fuse-scope runs systemd-run")
+        self.assertIn("systemd", wanted, "device-scope runs systemd-run")
         depends = {}
         for line in run("dpkg-query", "-W", "-f", "${Package}\t${Pre-Depends}, ${Depends}\t${Essential}\n").stdout.splitlines():
             package, needs, essential = line.split("\t")
@@ -254,7 +254,7 @@ class ImageTest(unittest.TestCase):
             have |= new
             new = {need for package in new for need in depends.get(package, ())} - have
         programs = re.findall(r"/opt/weir/bin/([\w-]+)", re.search(r"COPY --from=build (.*?)\n[A-Z]", stage, re.DOTALL)[1])
-        self.assertEqual(set(programs), {"weir-replica", "weir-volume", "weirctl", "weir-csi", "weir-fuse"})
+        self.assertEqual(set(programs), {"weir-replica", "weir-volume", "weirctl", "weir-csi", "weir-nbd", "weir-fuse"})
         files = {os.path.realpath(shutil.which(tool) or self.fail(tool)) for tool in TOOLS}
         for program in programs:
             linked = run("ldd", os.path.join(BIN, program)).stdout
@@ -271,18 +271,23 @@ class ImageTest(unittest.TestCase):
 
     def test_a_device_is_served_in_a_scope_of_its_own(self):
         with tempfile.TemporaryDirectory(prefix="weir-scope-") as folder:
-            shutil.copy(os.path.join(FOLDER, "weir-fuse-scope"), folder)
             for name, text in (("systemd-run", '#!/bin/sh\nfor a; do echo "[$a]"; shift; test "$a" = -- && break; done\nexec "$@"\n'),
-                               ("weir-fuse", '#!/bin/sh\necho "fuse $*"\nexit 3\n')):
+                               ("weir-fuse", '#!/bin/sh\necho "fuse $*"\nexit 3\n'),
+                               ("weir-nbd", '#!/bin/sh\necho "nbd $*"\nexit 3\n')):
                 path = os.path.join(folder, name)
                 with open(path, "w") as f:
                     f.write(text)
                 os.chmod(path, 0o755)
-            done = run(os.path.join(folder, "weir-fuse-scope"), "--volume=a b", "/m", check=False,
-                       env=dict(os.environ, PATH=folder + ":" + os.environ["PATH"]))
-            self.assertEqual(done.returncode, 3)
-            self.assertIn("[--scope]\n", done.stdout)
-            self.assertIn("fuse --volume=a b /m\n", done.stdout)
+            for name in ("fuse", "nbd"):
+                with self.subTest(name):
+                    scope = os.path.join(folder, f"weir-{name}-scope")
+                    shutil.copy(os.path.join(FOLDER, "device-scope"), scope)
+                    done = run(scope, "--volume=a b", "/m", check=False,
+                               env=dict(os.environ, PATH=folder + ":" + os.environ["PATH"]))
+                    self.assertEqual(done.returncode, 3)
+                    self.assertIn("[--scope]\n", done.stdout)
+                    self.assertIn(f"[--description=weir-{name} --volume=a b /m]\n", done.stdout)
+                    self.assertIn(f"{name} --volume=a b /m\n", done.stdout)
 
 
 class CommandLineTest(ChartCase):

@@ -97,6 +97,7 @@ class ConfigTest(unittest.TestCase):
                        "nbd_socket=FOLDER/nbd.sock\nmetrics_listen=0.0.0.0:9700\ninsecure_metrics=true\n",
         "weir-csi": "mode=controller\nendpoint=unix:FOLDER/csi.sock\nfrontends=127.0.0.1:7700,127.0.0.1:7800\n"
                     "metrics_listen=0.0.0.0:9702\ninsecure_metrics=true\n",
+        "weir-nbd": "frontend=127.0.0.1:7700\nvolume=demo\n",
         "weir-fuse": "frontend=127.0.0.1:7700\nvolume=demo\n",
     }
 
@@ -127,6 +128,7 @@ class ConfigTest(unittest.TestCase):
                 ("weir-volume", "catalog=embedded:FOLDER/catalog\nnbd_socket=/nowhere/s\nnbdkit=no-such-nbdkit\nnbd_plugin=/no.so",
                  ("--nbd_socket=", "--nbdkit=no-such-nbdkit", "/no.so")),
                 ("weir-csi", self.GOOD["weir-csi"] + "metrics_listen=7700" + tls, ("--metrics_listen=7700", "say insecure_metrics", "is not the key of")),
+                ("weir-nbd", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of")),
                 ("weir-fuse", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of"))):
             with self.subTest(program=program, text=text):
                 code, said = self.check(program, self.file("c", text))

@@ -1,0 +1,56 @@
+// The attach where the kernel has its nbd module: weir-nbd makes a device of the volume.
+//
+//   STATE_DIR/VOLUME/nbd.log   of weir-nbd, which has it locked while it serves
+//
+// What is attached the kernel tells: a device's backend is "weir:VOLUME:NOTE".
+#ifndef WEIR_CLIENT_CSI_KERNEL_NBD_H_
+#define WEIR_CLIENT_CSI_KERNEL_NBD_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "client/csi/attach.h"
+#include "client/nbd_device/kernel.h"
+#include "proto/base/tls_files.h"
+
+namespace weir::csi {
+
+// Thread-safety: as BlockAttach. Owns nothing but what is on disk.
+class KernelNbd final : public BlockAttach {
+ public:
+  struct Options {
+    std::string state_dir;
+    // weir-nbd. It goes into the background and is nobody's child then.
+    std::string program;
+    // Absolute paths; the certificate that each weir-nbd shows, and reads anew for as long as it lives.
+    TlsFiles tls;
+    // How many bytes the volume has.
+    std::function<absl::StatusOr<uint64_t>(const std::string& volume, absl::Time deadline)> size_of;
+    // How long what was told to end may take.
+    absl::Duration gone_max = absl::Seconds(2);
+  };
+
+  // `kernel` outlives it.
+  KernelNbd(Options options, nbd_device::NbdKernel* kernel) : options_(std::move(options)), kernel_(kernel) {}
+
+  absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) override;
+  absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
+  absl::Status Detach(const std::string& volume, absl::Time deadline) override;
+  absl::Status Resize(const std::string& volume, absl::Time deadline) override;
+
+ private:
+  std::string Folder(const std::string& volume) const { return options_.state_dir + "/" + volume; }
+  std::string Log(const std::string& volume) const { return Folder(volume) + "/nbd.log"; }
+  absl::Status End(const std::string& volume, const nbd_device::NbdDevice& device);
+  // False: some are still there.
+  bool AwaitGone(const std::string& volume);
+
+  const Options options_;
+  nbd_device::NbdKernel* const kernel_;
+};
+
+}  // namespace weir::csi
+
+#endif  // WEIR_CLIENT_CSI_KERNEL_NBD_H_

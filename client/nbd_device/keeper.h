@@ -1,0 +1,87 @@
+// What keeps a volume's device connected to a process that serves it.
+#ifndef WEIR_CLIENT_NBD_DEVICE_KEEPER_H_
+#define WEIR_CLIENT_NBD_DEVICE_KEEPER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/nbd_device/kernel.h"
+#include "client/weir/client.h"
+
+namespace weir::nbd_device {
+
+// The process that serves, one at a time. It is one of its own because the keeper must not die of what it may die of, and
+// since gRPC survives no fork.
+class ServerProcess {
+ public:
+  struct Started {
+    int kernel_socket = -1;  // the kernel's end; ServerProcess's, which closes it in Connected, Kill and Start
+    uint64_t size_bytes = 0;
+    uint32_t epoch = 0;  // of the volume
+  };
+  enum class Event {
+    kDisconnected,  // it has ended: the kernel has ended the device
+    kDied,          // it has ended otherwise
+    kTold,          // the keeper was told to end
+  };
+
+  virtual ~ServerProcess() = default;
+
+  // Starts one, and waits until it has the volume; its error otherwise, with its code.
+  virtual absl::StatusOr<Started> Start(const Succession& succession) = 0;
+  // The kernel has the socket.
+  virtual void Connected() = 0;
+  virtual Event Await() = 0;
+  virtual void Kill() = 0;
+  // Before the next Start; ends early, with true, if the keeper was told to end.
+  virtual bool Pause(absl::Duration duration) = 0;
+};
+
+// Connects a device, and connects it anew to another server whenever the one that serves it has died, until somebody
+// ends the device.
+//
+// Requests wait in the kernel meanwhile. What the dead server had read of them, and perhaps sent to the frontend, the kernel
+// sends again; so its successor goes on with its session (Succession), and none goes on where the volume was taken
+// over and something may be lost: then the device fails, as it would have had the first server lived.
+//
+// Thread-compatible.
+class Keeper {
+ public:
+  struct Options {
+    std::string backend;
+    uint64_t server_flags = 0;  // ServerFlags
+    // How long requests wait for a server before the kernel fails them; whole seconds.
+    absl::Duration hold = absl::Minutes(5);
+    // Of the device's servers, made up at random.
+    std::string client;
+  };
+
+  Keeper(Options options, NbdKernel* kernel, ServerProcess* server)
+      : options_(std::move(options)), kernel_(kernel), server_(server) {}
+
+  // Until the device has ended. `attached` is called once it is connected, and answers whether whoever wanted it is
+  // still there. An error: it was never connected, and nothing is left; or it is not served any more (ABORTED), and
+  // whoever uses it gets errors.
+  absl::Status Run(const std::function<bool(const NbdDevice&)>& attached);
+
+ private:
+  absl::StatusOr<NbdDevice> Connect();
+  absl::Status KeepServed(const NbdDevice& device);
+  // A server in place of one that has died, unless the device ends meanwhile.
+  absl::Status Replace(const NbdDevice& device);
+  bool IsThere(const NbdDevice& device);
+
+  const Options options_;
+  NbdKernel* const kernel_;
+  ServerProcess* const server_;
+  Succession succession_;
+};
+
+}  // namespace weir::nbd_device
+
+#endif  // WEIR_CLIENT_NBD_DEVICE_KEEPER_H_

@@ -1,0 +1,227 @@
+"""Run by nbd_kernel_test in a virtual machine, as root, with a kernel that has modules: the CSI driver attaches volumes by the kernel's NBD client.
+
+    nbd_guest.py MODULES    a folder with the modules of fuse-loop's kernel and of nbd, insmod beside them
+"""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+import grpc
+
+from csi_case import SIZE, CsiCase, size_range
+from csi_driver import MIB, block, fio, loop_devices, mount, processes
+from harness import run, wait_until
+
+MODULES = sys.argv[1]
+
+
+def load_module(name):
+    run(os.path.join(MODULES, "busybox"), "insmod", os.path.join(MODULES, name + ".ko"))
+
+
+def backends():
+    """device -> what it is, of those that are connected."""
+    found = {}
+    for path in glob.glob("/sys/block/nbd*/backend"):
+        try:
+            with open(path) as f:
+                found[path.split("/")[3]] = f.read().strip()
+        except OSError:
+            pass
+    return found
+
+
+def queue(device, name):
+    with open(f"/sys/block/{device}/queue/{name}") as f:
+        return f.read().strip()
+
+
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        return int(f.read().rsplit(")", 1)[1].split()[1])
+
+
+class NbdCase(CsiCase):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.nothing_is_left)
+
+    def nothing_is_left(self):
+        state = os.path.join(self.cluster.dir, "csi")
+        wait_until(lambda: not backends() and not self.weir_nbd(), 20, "no device and no weir-nbd is left")
+        files = [os.path.join(root, name) for root, folders, names in os.walk(state) for name in folders + names
+                 if not name.endswith(".sock")]
+        self.assertEqual(files, [])
+
+    def weir_nbd(self):
+        """(keeper, server) of the one device, or some of them; a server's parent is its keeper."""
+        pids = [pid for pid in processes("--log=" + os.path.join(self.cluster.dir, "csi"))]
+        return sorted(pids, key=lambda pid: parent_of(pid) in pids)
+
+    def device_of(self, volume):
+        (device,) = [name for name, backend in backends().items() if backend.startswith(f"weir:{volume}:")]
+        return device
+
+    def finished(self, load):
+        out, err = load.communicate(timeout=240)
+        self.assertEqual(load.returncode, 0, out + err)
+        job = json.loads(out)["jobs"][0]
+        self.assertEqual(job["error"], 0, out)
+        return max(job["write"]["clat_ns"]["max"], job["sync"]["lat_ns"]["max"]) / 1e9, job["write"]["iops"]
+
+    def begin(self, target, seconds):
+        load = fio(target, seconds, "--size=32M")
+        self.addCleanup(load.wait)
+        self.addCleanup(load.kill)
+        device = next(iter(backends()))
+        begun = self.written(device)
+        wait_until(lambda: self.written(device) > begun + 400, 60, "fio writes")
+        return load
+
+    def written(self, device):
+        with open(f"/sys/block/{device}/stat") as f:
+            return int(f.read().split()[6])
+
+
+# Names decide the order.
+class BeforeTheModuleTest(CsiCase):
+    def test_a_without_the_module_auto_takes_a_loop_device(self):
+        said = run(os.path.join(self.cluster.env["BIN"], "weir-nbd"), f"--frontend={self.cluster.env['VOLUME_ADDR']}", "--volume=demo",
+                   check=False)
+        self.assertEqual(said.returncode, 1)
+        self.assertIn("modprobe nbd", said.stderr)
+        volume, _ = self.use("loop", block())
+        self.assertEqual(len(loop_devices(self.cluster.dir)), 1)
+        # The module comes while it is in use: it stays what it is, and ends as it was made.
+        load_module("nbd")
+        self.restart_driver()
+        self.end_use(volume)
+
+
+class KernelNbdTest(NbdCase):
+    def test_b_a_file_systems_life(self):
+        begun = time.monotonic()
+        volume, target = self.use("life", mount())
+        print(f"staged and published in {time.monotonic() - begun:.1f} s", flush=True)
+        device = self.device_of(volume)
+        self.assertEqual(run("findmnt", "-n", "-o", "SOURCE", target).stdout.strip().split("[")[0], f"/dev/{device}")
+        self.assertEqual([queue(device, n) for n in ("logical_block_size", "write_cache", "fua", "rotational")],
+                         ["4096", "write back", "1", "0"])
+        with open(os.path.join(target, "kept"), "w") as f:
+            f.write("kept" * 100000)
+            f.flush()
+            os.fsync(f.fileno())
+
+        load = self.begin(os.path.join(target, "file"), 12)
+        for _ in range(2):
+            self.restart_driver()
+            fields = dict(volume_id=volume, volume_capability=mount(), staging_target_path=self.path("staging"),
+                          publish_context=self.publish_to_node(volume, mount()))
+            self.driver.NodeStageVolume(**fields)
+            self.driver.NodePublishVolume(target_path=target, **fields)
+        longest, iops = self.finished(load)
+        print(f"driver killed twice: 0 errors, longest request {longest:.2f} s, {iops:.0f} writes/s", flush=True)
+
+        load = self.begin(os.path.join(target, "file"), 15)
+        self.cluster.kill9("volume")
+        self.cluster.ops("start", "volume")
+        longest, iops = self.finished(load)
+        print(f"frontend killed: 0 errors, longest request {longest:.2f} s, {iops:.0f} writes/s", flush=True)
+
+        self.driver.ControllerExpandVolume(volume_id=volume, capacity_range=size_range(2 * SIZE))
+        grown = self.driver.NodeExpandVolume(volume_id=volume, volume_path=target, capacity_range=size_range(2 * SIZE)).capacity_bytes
+        self.assertEqual(grown, 2 * SIZE)
+        stats = self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target)
+        self.assertFalse(stats.volume_condition.abnormal, stats.volume_condition.message)
+        self.assertGreater(stats.usage[0].total, SIZE)
+        run("fstrim", target)
+        with open(os.path.join(target, "past-the-old-end"), "wb") as f:
+            f.write(b"x" * (SIZE + 8 * MIB))
+            f.flush()
+            os.fsync(f.fileno())
+        with open(os.path.join(target, "kept")) as f:
+            self.assertEqual(f.read(), "kept" * 100000)
+        self.driver.NodeUnpublishVolume(volume_id=volume, target_path=target)
+        self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
+        self.nothing_is_left()
+        # Anew, from the replicas.
+        self.stage(volume, mount(), self.publish_to_node(volume, mount()))
+        with open(os.path.join(self.path("staging"), "kept")) as f:
+            self.assertEqual(f.read(), "kept" * 100000)
+
+    def test_c_what_serves_dies_and_no_request_fails(self):
+        volume, target = self.use("server", mount())
+        load = self.begin(os.path.join(target, "file"), 20)
+        keeper, server = self.weir_nbd()
+        os.kill(server, signal.SIGKILL)
+        wait_until(lambda: len(self.weir_nbd()) == 2 and server not in self.weir_nbd(), 60, "another one serves")
+        longest, iops = self.finished(load)
+        print(f"what serves the device killed: 0 errors, longest request {longest:.2f} s, {iops:.0f} writes/s", flush=True)
+        # Together with its frontend.
+        load = self.begin(os.path.join(target, "file"), 20)
+        keeper, server = self.weir_nbd()
+        os.kill(server, signal.SIGKILL)
+        self.cluster.kill9("volume")
+        self.cluster.ops("start", "volume")
+        longest, iops = self.finished(load)
+        print(f"and its frontend with it: 0 errors, longest request {longest:.2f} s, {iops:.0f} writes/s", flush=True)
+        self.end_use(volume)
+
+    def test_d_a_device_in_use_is_not_taken_away(self):
+        volume, target = self.use("busy", block())
+        device = self.device_of(volume)
+        user = os.open(f"/dev/{device}", os.O_RDWR | os.O_DIRECT)
+        try:
+            self.driver.NodeUnpublishVolume(volume_id=volume, target_path=target)
+            said = self.assert_code(grpc.StatusCode.FAILED_PRECONDITION, "NodeUnstageVolume", volume_id=volume,
+                                    staging_target_path=self.path("staging"))
+            self.assertIn("in use", said)
+        finally:
+            os.close(user)
+        self.assertEqual(self.device_of(volume), device, "it did not end behind the driver's back")
+        self.driver.NodeUnstageVolume(volume_id=volume, staging_target_path=self.path("staging"))
+        self.assertEqual(backends(), {})
+
+    def test_e_a_device_that_nobody_serves_any_more_is_staged_anew(self):
+        volume, target = self.use("lost", block())
+        for pid in self.weir_nbd():
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self.weir_nbd(), 10, "nobody serves it")
+        condition = self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).volume_condition
+        self.assertTrue(condition.abnormal)
+        self.assertIn("is gone", condition.message)
+        self.end_use(volume)
+        self.nothing_is_left()
+        self.use("lost", block())
+        # A driver that fails in the middle leaves nothing either: there is no such volume.
+        said = run(os.path.join(self.cluster.env["BIN"], "weir-nbd"), f"--frontend={self.cluster.env['VOLUME_ADDR']}", "--volume=absent",
+                   "--log=" + self.path("log"), check=False)
+        self.assertEqual(said.returncode, 1)
+        self.assertIn("absent", said.stderr)
+        self.assertEqual(len(backends()), 1)
+
+    def test_f_read_only_and_by_hand(self):
+        self.cluster.weirctl("volume", "create", "hand", "--size=64MiB")
+        program = os.path.join(self.cluster.env["BIN"], "weir-nbd")
+        flags = (f"--frontend={self.cluster.env['VOLUME_ADDR']}", "--volume=hand", "--note=by-hand")
+        by_hand = subprocess.Popen([program, *flags, "--read_only"], stdout=subprocess.PIPE, text=True)
+        device = by_hand.stdout.readline().strip()
+        self.assertEqual(backends(), {os.path.basename(device): "weir:hand:by-hand"})
+        self.assertEqual(run("blockdev", "--getro", device).stdout.strip(), "1")
+        user = os.open(device, os.O_RDONLY)
+        by_hand.terminate()
+        time.sleep(1)
+        self.assertIsNone(by_hand.poll(), "not while somebody has it open")
+        os.close(user)
+        self.assertEqual(by_hand.wait(20), 0)
+        self.assertEqual(backends(), {})
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], "-v"], warnings="ignore")
