@@ -141,12 +141,10 @@ class Engine::State : private StateData {
   void RequeueRun(std::vector<FlushWaiter> waiters);
   void BarrierFlushed(Result result, std::vector<TargetError> errors);
   void EndBarrier(Result result, std::string message);
-  // Something is kept in the replay buffer that a flush could let go.
-  bool HasTail() const;
+  bool HasTail() const;  // in the replay buffer, which a flush could let go
   bool AutoFlushDue() const;
   void TrimReplay();
-  // Failed members too.
-  uint64_t SyncedByMembers(const Lane& lane) const;
+  uint64_t SyncedByMembers(const Lane& lane) const;  // failed ones too
   void TellDurablePoints(const Target& target);
 
   // --- membership.cc ---
@@ -303,8 +301,7 @@ class Engine::State : private StateData {
   void GiveUpRestore(Result result, std::string message);
 
   // --- stats.cc ---
-  // The run has ended; `told`: what those who awaited it get.
-  void CountRun(const FlushRun& run, Result told);
+  void CountRun(const FlushRun& run, Result told);  // which has ended; `told`: what those who awaited it get
   // The barrier's; LeaveStage when it ends.
   void EnterStage(BarrierStage stage);
   void LeaveStage();
