@@ -131,7 +131,7 @@ def fuzz_and_system(fuzzes, systems, full, count):
         child = start("tests/system/run", f"--jobs={min(os.cpu_count() + 1, 4)}", *(["--full"] if full else []))
         children.append((show_system, child))
     if fuzzes:
-        seconds = 60 if full else 2
+        seconds = 60 if full else 15
         print(f"ops/test: fuzz targets, {seconds} s each", flush=True)
         children.append((show_fuzz, start("ops/fuzz", f"--seconds={seconds}")))
     threads = [threading.Thread(target=show_one, args=(child, count))
