@@ -127,7 +127,8 @@ class ConfigTest(unittest.TestCase):
                 ("weir-volume", "catalog=embedded:FOLDER/catalog", ("nothing to serve",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog\nnbd_socket=/nowhere/s\nnbdkit=no-such-nbdkit\nnbd_plugin=/no.so",
                  ("--nbd_socket=", "--nbdkit=no-such-nbdkit", "/no.so")),
-                ("weir-csi", self.GOOD["weir-csi"] + "metrics_listen=7700" + tls, ("--metrics_listen=7700", "say insecure_metrics", "is not the key of")),
+                ("weir-csi", self.GOOD["weir-csi"].replace("0.0.0.0:9702", "7700") + tls, ("--metrics_listen=7700", "is not the key of")),
+                ("weir-csi", self.GOOD["weir-csi"].replace("insecure_metrics=true\n", ""), ("say insecure_metrics",)),
                 ("weir-nbd", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of")),
                 ("weir-fuse", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of"))):
             with self.subTest(program=program, text=text):
