@@ -203,10 +203,7 @@ ClusterResult Cluster::Run() {
   agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
   agenda_.After(dice_.Micros(0, 600000), [this] { SnapshotSome(); });
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    agenda_.After(dice_.Micros(0, 2000000), [this, r] {
-      replicas_[r]->CopyDisks();
-      copied_in_[r] = catalog_->record().volume.epoch;
-    });
+    agenda_.After(dice_.Micros(0, 2000000), [this, r] { CopyDisk(r); });
   }
   agenda_.At(heal_at_, [this] { Heal(); });
   bool finished = false;

@@ -152,6 +152,7 @@ class Cluster {
   void FailSync(uint32_t replica);
   // False: it may not be now, as with the next.
   bool LoseSynced(uint32_t replica);
+  void CopyDisk(uint32_t replica);
   bool RestoreOldDisk(uint32_t replica);
 
   // --- the catalog: cluster_catalogs.cc ---
@@ -183,6 +184,7 @@ class Cluster {
   void Split(uint32_t frontend, uint32_t replica, Time until);
   void LateAnswers(uint32_t frontend, uint32_t replica);
   void Doubt(uint32_t frontend, uint32_t replica);
+  void ForgetSeal(uint32_t frontend, uint32_t replica);
   void Heal();
   void EndHopelessSessions();
   uint32_t AnyReplica() { return static_cast<uint32_t>(dice_.Below(replicas_.size())); }

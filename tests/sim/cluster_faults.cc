@@ -20,7 +20,8 @@ const char* NameOf(Fault fault) {
       "I/O errors",    "sync failure",    "full disk",        "catalog outage", "catalog losses",
       "catalog cut",   "kill frontend",   "pause frontend",   "attach elsewhere", "split", "late answers",
       "leave in doubt", "suspend",        "reclaim",          "replace disk",   "old disk",
-      "lost what it had synced", "lost catalog", "frozen replica", "hanging sync", "slow catalog", "detach"};
+      "lost what it had synced", "lost catalog", "frozen replica", "hanging sync", "slow catalog", "detach",
+      "forgotten seal"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
@@ -50,6 +51,8 @@ const std::vector<Script>& Scripts() {
       {"detach-in-doubt", {Fault::kCatalogLoss, Fault::kDetach, Fault::kSplit}},
       // Who was out at the attach comes in, then the others leave; of neither there is a copy of the record.
       {"catalog-lost-after-a-join", {Fault::kDoubt, Fault::kCutBoth, Fault::kLoseCatalog}},
+      // Whoever was taken over has its members again: one that nobody has told, one that has forgotten.
+      {"forgotten-seal", {Fault::kForgetSeal}},
   };
   return *scripts;
 }
@@ -87,7 +90,7 @@ uint32_t Cluster::ServingFrontend() {
 }
 
 Fault Cluster::ScriptedFault(uint64_t number) const {
-  constexpr auto kKinds = static_cast<uint64_t>(Fault::kFaultKinds);
+  constexpr auto kKinds = static_cast<uint64_t>(kChanceKinds);
   const std::vector<Fault>& faults = options_.script->faults;
   if (faults[number] != kAnyFault) return faults[number];
   const auto before = std::count(faults.begin(), faults.begin() + number, kAnyFault);
@@ -102,7 +105,7 @@ Fault Cluster::NextFault(uint64_t number) {
   static constexpr Fault kRare[] = {Fault::kSyncFails, Fault::kErrors, Fault::kPowerCutAll,
                                     Fault::kReplaceDisk, Fault::kLostSynced, Fault::kLoseCatalog};
   // The last kinds in every other cluster; the others are what they were without them.
-  const Fault kinds = seed_ % 2 == 0 ? Fault::kFaultKinds : Fault::kFreezeReplica;
+  const Fault kinds = seed_ % 2 == 0 ? kChanceKinds : Fault::kFreezeReplica;
   const auto fault = static_cast<Fault>(dice_.Below(static_cast<uint64_t>(kinds)));
   const bool rare = std::find(std::begin(kRare), std::end(kRare), fault) != std::end(kRare);
   return rare && dice_.Percent(70) ? Fault::kReclaim : fault;
@@ -228,6 +231,9 @@ void Cluster::InjectOnFrontend(Fault fault, uint32_t f, uint32_t r, Time until) 
     case Fault::kDoubt:
       Doubt(f, r);
       break;
+    case Fault::kForgetSeal:
+      ForgetSeal(f, r);
+      break;
     case Fault::kSuspend:
       SuspendSome(f);
       break;
@@ -294,6 +300,34 @@ void Cluster::Doubt(uint32_t f, uint32_t r) {
   });
 }
 
+// A third of the members leaves. Then another frontend takes over: without the second, which is cut off from it, and by the first,
+// whose disk is put back from before. The old frontend reaches those two again, and the catalog not.
+void Cluster::ForgetSeal(uint32_t f, uint32_t r) {
+  if (replicas_.size() < 3) return;
+  const auto forgets = static_cast<uint32_t>((r + 1) % replicas_.size());
+  const auto elsewhere = static_cast<uint32_t>((f + 1) % frontends_.size());
+  auto cut = [this](uint32_t frontend, uint32_t replica, Time until) {
+    network_->CutToReplica(frontend, replica, until);
+    network_->CutToFrontend(frontend, replica, until);
+  };
+  for (uint32_t other = 0; other < replicas_.size(); ++other) {
+    if (other != r && other != forgets) cut(f, other, heal_at_);
+  }
+  const Time gone = agenda_.now() + engine_options_.leave_after + dice_.Micros(50000, 200000);
+  const Time back = gone + dice_.Micros(800000, 2000000);
+  agenda_.At(gone, [this, f, r, forgets, elsewhere, back, cut] {
+    if (healed_) return;
+    CopyDisk(forgets);
+    catalog_->CutUntil(f, heal_at_);
+    cut(f, forgets, back);
+    cut(elsewhere, r, heal_at_);
+    AttachAt(elsewhere);
+  });
+  agenda_.At(back, [this, forgets] {
+    if (!healed_) RestoreOldDisk(forgets);
+  });
+}
+
 // The replica answers some clones wrongly for a while.
 void Cluster::Misbehave(Fault fault, ReplicaFaults& faults, Time until) {
   uint32_t* chance = &faults.error_per_mille;
@@ -345,6 +379,11 @@ bool Cluster::LoseSynced(uint32_t r) {
   replicas_[r]->disk().LoseSynced();
   Down(r, /*power_cut=*/true);
   return true;
+}
+
+void Cluster::CopyDisk(uint32_t r) {
+  replicas_[r]->CopyDisks();
+  copied_in_[r] = catalog_->record().volume.epoch;
 }
 
 // One from the epoch that serves could pass for a disk that lost nothing: if it were the only one to be reached,

@@ -41,8 +41,10 @@ enum class Fault {
   kSyncHangs,      // nothing fails, and nothing is synced
   kCatalogSlow,
   kDetach,
+  kForgetSeal,     // by script only: from here on chance draws none
   kFaultKinds,
 };
+inline constexpr Fault kChanceKinds = Fault::kForgetSeal;
 const char* NameOf(Fault fault);
 
 // A schedule that chance seldom comes to: these faults, one after the other, and they befall whoever serves.
