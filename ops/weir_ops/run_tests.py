@@ -14,6 +14,8 @@ import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
+FUZZ_SECONDS = 60
+
 
 class Count:
     def __init__(self):
@@ -131,9 +133,9 @@ def fuzz_and_system(fuzzes, systems, full, count):
         child = start("tests/system/run", f"--jobs={min(os.cpu_count() + 1, 4)}", *(["--full"] if full else []))
         children.append((show_system, child))
     if fuzzes:
-        seconds = 60 if full else 15
-        print(f"ops/test: fuzz targets, {seconds} s each", flush=True)
-        children.append((show_fuzz, start("ops/fuzz", f"--seconds={seconds}")))
+        print(f"ops/test: fuzz targets, {FUZZ_SECONDS} s each", flush=True)
+        # They take what the others leave, and enough to end no input for being slow.
+        children.append((show_fuzz, start("ops/fuzz", f"--seconds={FUZZ_SECONDS}", "--nice=10")))
     threads = [threading.Thread(target=show_one, args=(child, count))
                for show_one, child in children]
     for thread in threads:

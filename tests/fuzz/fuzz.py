@@ -124,15 +124,19 @@ def main():
     parser.add_argument("--work", default=os.path.expanduser("~/.weir/fuzz"),
                         help="where inputs that reach new code, findings and logs are kept")
     parser.add_argument("--replay", metavar="FILE", help="run one target on one input, and show what happens")
+    parser.add_argument("--nice", type=int, default=0, help="how much other processes go first, 0 to 19")
     arguments = parser.parse_args()
     names = arguments.target or targets()
     if arguments.seconds < 1 or arguments.jobs < 1:
         parser.error("--seconds and --jobs must be at least 1")
+    if not 0 <= arguments.nice <= 19:
+        parser.error("--nice must be 0 to 19")
     if arguments.replay and len(names) != 1:
         parser.error("--replay needs --target")
     binaries = build(names)
     if arguments.replay:
         return subprocess.run([os.path.join(binaries, names[0]), *LIMITS, arguments.replay]).returncode
+    os.nice(arguments.nice)
     ended = fuzz(names, binaries, arguments.work, arguments.seconds, arguments.jobs)
     table(ended, arguments.seconds)
     findings = sum(run.failed() for run in ended)
