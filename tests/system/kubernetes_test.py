@@ -143,6 +143,8 @@ class ChartTest(ChartCase):
                 {"frontend": {"port": 0}}, {"frontend": {"leaveAfter": "soon"}},
                 {"etcd": {"members": 2}}, {"etcd": {"tlsSecretName": "s"}}, {"etcd": {"clientCertificate": True}},
                 {"etcd": {"endpoints": ["http://a:2379/"]}},
+                {"etcd": {"serverSecretName": "s"}}, {"etcd": {"serverSecretName": "s", "tlsSecretName": "t"}}, {"tls": {"enabled": True}},
+                {"tls": {"nodeDir": "tls"}},
                 {"storageClasses": [{"name": "x"}]}, {"node": {"fuseScope": "yes"}}, {"node": {"attach": "iscsi"}}, {"monitoring": {"interval": "soon"}}):
             with self.subTest(wrong=wrong):
                 self.assertFalse(validator.is_valid(merged(own, wrong)))
@@ -293,12 +295,15 @@ class ImageTest(unittest.TestCase):
 class CommandLineTest(ChartCase):
     """The chart's command lines on this machine, where names become ports: a cluster, and the driver on it."""
 
+    values = "the chart's own"
+    environment = {}  # of weirctl
+
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="weir-kube-")
         self.addCleanup(shutil.rmtree, self.dir)
         self.next_port = settings.free_port_base(40)
         self.ports = {}
-        self.by_name = {d["metadata"]["name"]: d for d in self.sets["the chart's own"] if "template" in d.get("spec", {})}
+        self.by_name = {d["metadata"]["name"]: d for d in self.sets[self.values] if "template" in d.get("spec", {})}
 
     def address(self, host, port):
         """Of a pod; what runs on the network of a node is at the node's."""
@@ -316,15 +321,19 @@ class CommandLineTest(ChartCase):
             word = word.replace("$(POD_NAME)", pod).replace("$(NODE_NAME)", "node").replace("$(HOST_IP)", "0.0.0.0")
             word = re.sub(r"([\w-]+)(?:\.[\w-]+)?\.weir\.svc\.cluster\.local:(\d+)", lambda m: self.address(m[1], m[2]), word)
             word = re.sub(r"0\.0\.0\.0:(\d+)", lambda m: self.address(host, m[1]), word)
-            argv.append(re.sub(r"(?<![\w.])/(?=(data|csi|run)/)", f"{self.dir}/{pod}/", word))
+            argv.append(re.sub(r"(?<![\w.])/(?=(data|csi|run|etc)/)", f"{self.dir}/{pod}/", word))
         for folder in ("data", "csi", "run"):
             os.makedirs(os.path.join(self.dir, pod, folder))
+        self.mount_certificates(self.by_name[workload]["spec"]["template"]["spec"], os.path.join(self.dir, pod))
         if argv[0] != "etcd":
             argv[0] = os.path.join(BIN, argv[0])
         with open(os.path.join(self.dir, pod, "log"), "w") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
         self.addCleanup(self.end, process)
         return container, host
+
+    def mount_certificates(self, spec, root):
+        """What Secrets and the node's folder have, where the pod looks for it."""
 
     def end(self, process):
         process.terminate()
@@ -360,7 +369,7 @@ class CommandLineTest(ChartCase):
         probed.append(self.start("weir-frontend-main", "frontend"))
         wait_until(lambda: all(self.probes(*one) for one in probed), 60, "every probe is answered well")
         listed = json.loads(run(os.path.join(BIN, "weirctl"), f"--volume_addr={self.address('node', '7700')}", "--output=json",
-                                "replica", "list").stdout)
+                                "replica", "list", env={**os.environ, **self.environment}).stdout)
         self.assertEqual([(r["name"], r["state"], r["labels"]) for r in listed["replicas"]],
                          [(f"weir-replica-main-{i}", "SERVING", {"zone": "main"}) for i in range(3)])
         for workload, pod in (("weir-csi-controller", "controller"), ("weir-csi-node", "driver")):
@@ -375,7 +384,7 @@ class CommandLineTest(ChartCase):
             with urllib.request.urlopen(f"http://{self.address(host, '9702')}/metrics", timeout=3) as answer:
                 self.assertIn(b"weir_csi_running_calls", answer.read())
         # What the sidecar takes for itself does not reach the driver.
-        for d in self.sets["the chart's own"]:
+        for d in self.sets[self.values]:
             if d["kind"] != "StorageClass":
                 continue
             with self.subTest(storage_class=d["metadata"]["name"]):
@@ -384,6 +393,47 @@ class CommandLineTest(ChartCase):
                     name="of-" + d["metadata"]["name"], capacity_range={"required_bytes": 320 * MIB}, parameters=parameters,
                     volume_capabilities=[mount(d["parameters"]["csi.storage.k8s.io/fstype"], flags=d.get("mountOptions", []))])
                 controller.DeleteVolume(volume_id=made.volume.volume_id)
+
+
+class CommandLineTlsTest(CommandLineTest):
+    """The same with certificates: as the values of the example say."""
+
+    values = "values-tls.yaml"
+
+    def setUp(self):
+        super().setUp()
+        self.made = os.path.join(self.dir, "made")
+        here = "--host=127.0.0.1"
+        for authority, name, *words in (
+                ("weir", "replica", "--role=replica", here), ("weir", "frontend", "--role=frontend", here),
+                ("weir", "csi", "--role=csi", "--role=client"), ("weir", "controller", "--role=csi"), ("weir", "admin", "--role=admin"),
+                ("etcd", "server", "--role=viewer", here), ("etcd", "client", "--role=viewer")):
+            run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.made}/{authority}", f"--name={name}", *words)
+        self.environment = {f"WEIR_TLS_{what}": f"{self.made}/weir/{file}"
+                            for what, file in (("CERT", "admin.pem"), ("KEY", "admin.key"), ("CA", "ca.pem"))}
+
+    def mount_certificates(self, spec, root):
+        secret = lambda authority, name: {"ca.crt": f"{authority}/ca.pem", "tls.crt": f"{authority}/{name}.pem",
+                                          "tls.key": f"{authority}/{name}.key"}
+        secrets = {"weir-replica-tls": secret("weir", "replica"), "weir-controller-tls": secret("weir", "controller"),
+                   "weir-etcd-tls": secret("etcd", "server"), "weir-etcd-client-tls": secret("etcd", "client")}
+        node = {name: f"weir/{name}" for name in ("ca.pem", "frontend.pem", "frontend.key", "csi.pem", "csi.key")}
+        mounts = {m["name"]: m["mountPath"] for m in spec["containers"][0]["volumeMounts"]}
+        for volume in spec.get("volumes", []):
+            files = secrets[volume["secret"]["secretName"]] if "secret" in volume else node if volume["name"] == "tls" else {}
+            for name, source in files.items():
+                os.makedirs(root + mounts[volume["name"]], exist_ok=True)
+                shutil.copy(os.path.join(self.made, source), root + mounts[volume["name"]] + "/" + name)
+
+    def test_who_has_no_certificate_gets_nothing(self):
+        for number in range(3):
+            self.start("weir-etcd", f"weir-etcd-{number}")
+        probed = self.start("weir-replica-main", "weir-replica-main-0")
+        wait_until(lambda: self.probes(*probed), 60, "the replica serves")
+        for host, port in (("weir-replica-main-0", "7701"), ("weir-etcd-0", "2379")):
+            with self.subTest(host), socket.create_connection(self.address(host, port).split(":"), timeout=10) as plain:
+                plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5))
+                self.assertNotIn(b"\0\0\0\4", plain.recv(64), "it speaks HTTP/2 in plain text")
 
 
 if __name__ == "__main__":

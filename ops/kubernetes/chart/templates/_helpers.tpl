@@ -96,6 +96,28 @@ securityContext:
 etcd:{{ if $etcd.endpoints }}{{ join "," $etcd.endpoints }}{{ else }}{{ include "weir.etcdEndpoints" . }}{{ end }}?{{ join "&" $options }}
 {{- end }}
 
+{{/* What a process shows, and whom it lets in. Called with (list $ certificate key authority), files of /etc/weir/tls. */}}
+{{- define "weir.tlsFlags" -}}
+- --tls_cert=/etc/weir/tls/{{ index . 1 }}
+- --tls_key=/etc/weir/tls/{{ index . 2 }}
+- --tls_ca=/etc/weir/tls/{{ index . 3 }}
+{{- end }}
+
+{{/* Of a server: without certificates it is said that the network is trusted, see SECURITY.md. Called as weir.tlsFlags. */}}
+{{- define "weir.serverFlags" -}}
+{{- if (index . 0).Values.tls.enabled -}}
+{{ include "weir.tlsFlags" . }}
+- --insecure_metrics  # for Prometheus and probes
+{{- else -}}
+- --insecure  # the pods' network is trusted
+{{- end }}
+{{- end }}
+
+{{/* http or https: as the chart's own etcd speaks. */}}
+{{- define "weir.etcdScheme" -}}
+{{ if .Values.etcd.serverSecretName }}https{{ else }}http{{ end }}
+{{- end }}
+
 {{/* Not two of a component on one node. Called with (list $ "component"). */}}
 {{- define "weir.apart" -}}
 affinity:
