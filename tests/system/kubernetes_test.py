@@ -33,6 +33,7 @@ SIDECAR_FLAGS = {
     "attacher": {"csi-address", "leader-election", "timeout", "http-endpoint"},
     "resizer": {"csi-address", "leader-election", "timeout", "handle-volume-inuse-error", "http-endpoint"},
     "snapshotter": {"csi-address", "leader-election", "timeout", "extra-create-metadata", "http-endpoint"},
+    "health-monitor": {"csi-address", "leader-election", "timeout", "http-endpoint"},
     "registrar": {"csi-address", "kubelet-registration-path"},
     "livenessprobe": {"csi-address", "health-port", "probe-timeout"},
 }

@@ -133,7 +133,7 @@ affinity:
 {{- define "weir.sidecar" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
-name: {{ $name }}
+name: {{ kebabcase $name }}
 image: {{ index $root.Values.sidecars $name }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 {{ include "weir.unprivileged" $root }}
