@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
@@ -289,7 +290,8 @@ class NbdTlsPortTest(HostileCase):
 
     def test_strangers(self):
         address = f"127.0.0.1:{self.port.port}"
-        for how, arguments in (("random_bytes", ()), ("silent_connections", (30,)), ("half_open_nbd_handshakes", ())):
+        for how, arguments in (("random_bytes", ()), ("silent_connections", (30,)), ("half_open_nbd_handshakes", ()),
+                               ("random_bytes_for_an_nbd_handshake", ()), ("a_byte_a_second", (struct.pack(">I", 3),))):
             self.attack("the NBD port", address, how, *arguments)
         mine = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         mine.check_hostname, mine.verify_mode = False, ssl.CERT_NONE

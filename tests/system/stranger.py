@@ -251,6 +251,12 @@ class Attack:
             self._nbd_option(peer, NBD_STARTTLS)
             peer.send(hello[:len(hello) // (1 + i % 2)])
 
+    def random_bytes_for_an_nbd_handshake(self, count=30):
+        for _ in range(count):
+            peer = self._nbd()
+            self._nbd_option(peer, NBD_STARTTLS)
+            peer.send(os.urandom(65536))
+
     def nbd_requests_of_a_gib(self, export):
         """To write 1 GiB, of which 64 MiB are sent, and to read as much."""
         for kind, data in ((NBD_WRITE, bytes(MIB)), (NBD_READ, b"")):
