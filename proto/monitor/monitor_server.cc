@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "prometheus/collectable.h"
@@ -101,7 +102,9 @@ class MonitorServer::Health final : public Page {
 };
 
 absl::Status CheckMetricsListen(const std::string& listen, bool insecure) {
-  if (insecure || listen.empty() || wire::IsThisMachine(listen)) return absl::OkStatus();
+  // A list has other addresses too.
+  const bool list = absl::StrContains(listen, ',');
+  if (insecure || listen.empty() || (!list && wire::IsThisMachine(listen))) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("metrics_listen=", listen, " would tell other machines the names and numbers of volumes in plain "
                    "text; say insecure_metrics if the network is trusted"));
@@ -110,7 +113,7 @@ absl::Status CheckMetricsListen(const std::string& listen, bool insecure) {
 absl::StatusOr<std::unique_ptr<MonitorServer>> MonitorServer::Start(Options options) {
   RETURN_IF_ERROR(CheckMetricsListen(options.listen, options.insecure));
   std::unique_ptr<MonitorServer> server(new MonitorServer);
-  options.metrics.push_back(std::make_shared<TlsMetrics>(wire::IdentityFiles()));
+  options.metrics.push_back(std::make_shared<TlsMetrics>(wire::IdentityFiles(), options.etcd));
   server->metrics_ = std::make_unique<Metrics>(std::move(options.metrics));
   server->healthy_ = std::make_unique<Health>(std::move(options.healthy));
   server->ready_ = std::make_unique<Health>(std::move(options.ready));

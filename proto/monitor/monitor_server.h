@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/base/tls_files.h"
 
 class CivetServer;
 namespace prometheus {
@@ -38,6 +39,7 @@ class MonitorServer {
     std::string listen;  // HOST:PORT; port 0: any free one
     bool insecure = false;  // `listen` may be for other machines
     std::vector<std::shared_ptr<prometheus::Collectable>> metrics;
+    TlsFiles etcd;  // of the catalog, for their expiry; may be empty
     Check healthy = [] { return absl::OkStatus(); };
     Check ready;
   };

@@ -57,7 +57,7 @@ TEST(MonitorServerTest, OtherMachinesReachItOnlyIfSomebodySaysSo) {
     EXPECT_TRUE(CheckMetricsListen(listen, /*insecure=*/false).ok()) << listen;
   }
   // Civetweb takes lists and bare ports too, for every address.
-  for (const char* listen : {"0.0.0.0:0", "10.0.0.1:1", "[::]:1", "node7:1", "127.0.0.1:1,0.0.0.0:2", "9700"}) {
+  for (const char* listen : {"0.0.0.0:0", "10.0.0.1:1", "[::]:1", "node7:1", "127.0.0.1:1,0.0.0.0:2", "127.0.0.1:1,2", "9700"}) {
     EXPECT_THAT(CheckMetricsListen(listen, /*insecure=*/false).message(), HasSubstr("insecure_metrics")) << listen;
     EXPECT_TRUE(CheckMetricsListen(listen, /*insecure=*/true).ok()) << listen;
   }

@@ -17,17 +17,30 @@ prometheus::ClientMetric Gauge(const char* which, absl::Time end) {
 
 }  // namespace
 
+TlsMetrics::TlsMetrics(TlsFiles files, const TlsFiles& etcd) : files_(std::move(files)) {
+  for (const auto& [which, path] : {std::pair("etcd", etcd.cert), std::pair("etcd_authority", etcd.ca)}) {
+    if (path.empty()) continue;
+    const absl::StatusOr<absl::Time> end = wire::CertificateEnd(path);
+    if (end.ok()) etcd_.push_back(Gauge(which, *end));
+  }
+}
+
 std::vector<prometheus::MetricFamily> TlsMetrics::Collect() const {
-  if (!files_.given()) return {};
-  const absl::StatusOr<wire::CertificateEnds> now = wire::CheckCertificates(files_);
-  absl::MutexLock lock(&mutex_);
-  if (now.ok()) ends_ = *now;
-  if (!ends_.has_value()) return {};
   prometheus::MetricFamily family;
   family.name = "weir_tls_certificate_expiry_timestamp_seconds";
-  family.help = "When the process's own certificate, and the authority's that signed its peers', expire.";
+  family.help = "When the process's own certificate, the authority's that signed its peers', and the same towards etcd expire.";
   family.type = prometheus::MetricType::Gauge;
-  family.metric = {Gauge("own", ends_->certificate), Gauge("authority", ends_->authority)};
+  family.metric = etcd_;
+  if (files_.given()) {
+    const absl::StatusOr<wire::CertificateEnds> now = wire::CheckCertificates(files_);
+    absl::MutexLock lock(&mutex_);
+    if (now.ok()) ends_ = *now;
+    if (ends_.has_value()) {
+      family.metric.push_back(Gauge("own", ends_->certificate));
+      family.metric.push_back(Gauge("authority", ends_->authority));
+    }
+  }
+  if (family.metric.empty()) return {};
   return {std::move(family)};
 }
 

@@ -15,15 +15,16 @@
 
 namespace weir::monitor {
 
-// Thread-safety: safe. Reads the files at each scrape.
+// Thread-safety: safe. Reads the process's own files at each scrape, those for etcd once, as its client does.
 class TlsMetrics : public prometheus::Collectable {
  public:
-  // Not given: there is nothing to tell.
-  explicit TlsMetrics(TlsFiles files) : files_(std::move(files)) {}
+  // Not given: there is nothing to tell. `etcd`: what a catalog's client shows and trusts; `cert` may be empty.
+  explicit TlsMetrics(TlsFiles files, const TlsFiles& etcd = {});
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const TlsFiles files_;
+  std::vector<prometheus::ClientMetric> etcd_;
   mutable absl::Mutex mutex_;
   // Of the last files that were good: gRPC goes on with those, too, while the present ones are not.
   mutable std::optional<wire::CertificateEnds> ends_ ABSL_GUARDED_BY(mutex_);

@@ -67,6 +67,16 @@ TEST_F(TlsMetricsTest, FilesThatCannotBeUsedDoNotHideWhatIsUsed) {
   EXPECT_THAT(HoursLeft(metrics), UnorderedElementsAre(Pair("own", 72), Pair("authority", 216)));
 }
 
+TEST_F(TlsMetricsTest, TellsOfEtcdsAsTheyWereAtTheStart) {
+  const TlsFiles etcd{dir_ + "/own.pem", dir_ + "/own.key", dir_ + "/ca.pem"};
+  const TlsMetrics metrics({}, etcd), authority_alone({}, TlsFiles{.ca = etcd.ca}), both(Files(), etcd);
+  Make("own", 30);
+  EXPECT_THAT(HoursLeft(metrics), UnorderedElementsAre(Pair("etcd", 72), Pair("etcd_authority", 216)));
+  EXPECT_THAT(HoursLeft(authority_alone), UnorderedElementsAre(Pair("etcd_authority", 216)));
+  EXPECT_THAT(HoursLeft(both), UnorderedElementsAre(Pair("own", 720), Pair("authority", 216), Pair("etcd", 72),
+                                                    Pair("etcd_authority", 216)));
+}
+
 TEST_F(TlsMetricsTest, WithoutTlsThereIsNothingToTell) { EXPECT_THAT(HoursLeft(TlsMetrics({})), IsEmpty()); }
 
 }  // namespace

@@ -43,11 +43,13 @@ auto ReadPem(absl::string_view flag, const std::string& path, const char* what, 
   return std::unique_ptr<std::remove_pointer_t<decltype(found)>, Closer>(found);
 }
 
+absl::StatusOr<std::unique_ptr<X509, Closer>> ReadAnyCertificate(absl::string_view flag, const std::string& path) {
+  return ReadPem(flag, path, "certificate", [](FILE* file) { return PEM_read_X509(file, nullptr, nullptr, nullptr); });
+}
+
 absl::StatusOr<std::unique_ptr<X509, Closer>> ReadCertificate(absl::string_view flag,
                                                               const std::string& path) {
-  ASSIGN_OR_RETURN(auto cert, ReadPem(flag, path, "certificate", [](FILE* file) {
-                     return PEM_read_X509(file, nullptr, nullptr, nullptr);
-                   }));
+  ASSIGN_OR_RETURN(auto cert, ReadAnyCertificate(flag, path));
   if (X509_cmp_current_time(X509_get0_notAfter(cert.get())) < 0) {
     return absl::InvalidArgumentError(absl::StrCat(flag, "=", path, ": the certificate has expired"));
   }
@@ -77,6 +79,11 @@ absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files) {
                                                    files.cert));
   }
   return CertificateEnds{EndOf(cert.get()), EndOf(ca.get())};
+}
+
+absl::StatusOr<absl::Time> CertificateEnd(const std::string& path) {
+  ASSIGN_OR_RETURN(const auto cert, ReadAnyCertificate("certificate", path));
+  return EndOf(cert.get());
 }
 
 absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files) {

@@ -22,6 +22,9 @@ struct CertificateEnds {
 // expired; names it.
 absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files);
 
+// When the first certificate of a PEM file expires, which may be past. INVALID_ARGUMENT: there is none; names the file.
+absl::StatusOr<absl::Time> CertificateEnd(const std::string& path);
+
 // The URIs among the names of the process's own certificate. INVALID_ARGUMENT: it cannot be read, or has expired.
 absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files);
 

@@ -398,6 +398,7 @@ void CloneWorld::FlattenNext() {
     case Act::kLock:
       return FrontendOf(at).LockRange(engine::ControlId{flattening.awaited}, step.range);
     case Act::kReadOwn:
+      request.in_lock = true;
       break;
     case Act::kWrite:
       request.kind = engine::RequestKind::kWrite;

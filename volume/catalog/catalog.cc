@@ -69,6 +69,12 @@ absl::Status Catalog::CheckPlainText(const std::string& spec) {
   return absl::OkStatus();
 }
 
+TlsFiles Catalog::EtcdFiles(absl::string_view spec) {
+  if (!absl::ConsumePrefix(&spec, "etcd:")) return {};
+  const absl::StatusOr<EtcdConfig> config = EtcdConfig::Parse(spec);
+  return config.ok() ? TlsFiles{config->cert, config->key, config->ca} : TlsFiles{};
+}
+
 std::string Catalog::EmbeddedDirectory(absl::string_view spec) {
   const absl::StatusOr<EmbeddedSpec> embedded = ParseEmbedded(spec);
   return embedded.ok() ? embedded->directory : "";

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "proto/base/tls_files.h"
 #include "weir/v1/catalog.pb.h"
 
 namespace weir::catalog {
@@ -44,6 +45,9 @@ class Catalog {
   // INVALID_ARGUMENT if `spec` is an etcd that would be spoken to in plain text over a network: without ca, and not all of
   // its endpoints are on this machine. OK for what Check refuses.
   static absl::Status CheckPlainText(const std::string& spec);
+
+  // What etcd is shown and how it is checked; none: there is no TLS, or no etcd.
+  static TlsFiles EtcdFiles(absl::string_view spec);
 
   // The DIR of an embedded one; empty: it is none.
   static std::string EmbeddedDirectory(absl::string_view spec);

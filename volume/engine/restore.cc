@@ -50,6 +50,12 @@ bool Engine::State::AdvanceRestore() {
                                             : "what was under way before the suspend did not end in time, see explain");
     return true;
   }
+  // Nobody leaves while the volume is suspended, so who has forgotten what it had may be a member still; and any member
+  // of the catalog's is asked what has changed. So each is there, or gone from the catalog.
+  const bool amiss = change_ || std::any_of(targets_.begin(), targets_.end(), [](const Target& t) {
+    return t.member() && (t.leaving || t.in_doubt || !t.connected());
+  });
+  if (amiss) return false;
   if (Held() || !ops_.empty() || barrier_ || !flushes_.empty() || !run_flushes_.empty()) return false;
   bool applied = true, durable = true;
   for (const Lane& lane : lanes_) {

@@ -249,10 +249,24 @@ absl::Status LocalHost::CheckOwnGrant(const v1::VolumeRecord& record) {
   return absl::OkStatus();
 }
 
+absl::Status LocalHost::RefuseToAttach(const v1::VolumeRecord& record) {
+  RETURN_IF_ERROR(CheckOwnGrant(record));
+  RETURN_IF_ERROR(RefuseBehind(record));
+  if (record.state() == v1::VolumeRecord::CREATING) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the creation of volume ", record.name(),
+        " was interrupted; create it again with the same size, or delete it"));
+  }
+  if (record.state() == v1::VolumeRecord::DELETING) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume ", record.name(), " is being deleted; delete it again to finish that"));
+  }
+  return CheckRecord(record);
+}
+
 absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
     const std::string& name, AttachMode mode) {
   ASSIGN_OR_RETURN(catalog::VersionedVolume volume, catalog_->GetVolume(name));
-  RETURN_IF_ERROR(CheckOwnGrant(volume.record));
   if (!volume.record.restoring().empty() && mode != AttachMode::kRestore) {
     return RefuseRestoring(volume.record);
   }
@@ -261,20 +275,11 @@ absl::StatusOr<catalog::VersionedVolume> LocalHost::ReadToAttach(
   }
   if (mode == AttachMode::kUnlessElsewhere) {
     RETURN_IF_ERROR(RefuseElsewhere(volume.record, self_));
-  } else if (IsElsewhere(volume.record, self_)) {
+  }
+  RETURN_IF_ERROR(RefuseToAttach(volume.record));
+  if (IsElsewhere(volume.record, self_)) {
     LOG(WARNING) << "volume=" << name << " is taken over from " << WhereItIs(volume.record);
   }
-  RETURN_IF_ERROR(RefuseBehind(volume.record));
-  if (volume.record.state() == v1::VolumeRecord::CREATING) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the creation of volume ", name,
-        " was interrupted; create it again with the same size, or delete it"));
-  }
-  if (volume.record.state() == v1::VolumeRecord::DELETING) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "volume ", name, " is being deleted; delete it again to finish that"));
-  }
-  RETURN_IF_ERROR(CheckRecord(volume.record));
   // A replica may have moved; its store id shows that it is the same one.
   for (v1::Member& member : *volume.record.mutable_members()) {
     absl::StatusOr<catalog::VersionedReplica> replica =

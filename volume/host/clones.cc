@@ -258,6 +258,7 @@ absl::Status LocalHost::Carry(engine::Flatten flatten, Attached& attached, Paren
       case Act::kReadOwn: {
         request.kind = engine::RequestKind::kRead;
         request.own_only = true;
+        request.in_lock = true;  // or it waits behind a barrier that waits for the unlock
         const IoOutcome own = runner.SubmitAndWait(std::move(request));
         RETURN_IF_ERROR(Outcome(own));
         flatten.OwnLacks(own.absent);

@@ -185,7 +185,7 @@ class LocalHost final : public Host {
                                 v1::RestoreVolumeResponse* response);
   absl::Status RestoreDetached(const std::string& name, const std::string& snapshot,
                                v1::RestoreVolumeResponse* response);
-  absl::Status CopyBack(Attached& attached, v1::RestoreVolumeResponse* response);
+  absl::Status CopyBack(Attached& attached, const std::string& snapshot, v1::RestoreVolumeResponse* response);
   // FAILED_PRECONDITION: a restore of it was begun, and has not come to its end.
   static absl::Status RefuseRestoringHere(Attached& attached);
 
@@ -248,6 +248,8 @@ class LocalHost final : public Host {
   // PERMISSION_DENIED: this frontend's certificate is not for `record`'s volume, or for one that it reads from as a clone.
   // The replicas look at that too, but only once the epoch, and with it the volume, has been taken from who serves it.
   absl::Status CheckOwnGrant(const v1::VolumeRecord& record);
+  // That, and whatever else keeps this frontend from attaching it by any mode.
+  absl::Status RefuseToAttach(const v1::VolumeRecord& record);
   // For a takeover that a replica has refused as `stale`.
   absl::Status HaltIfBehind(VolumeRecordHolder& holder, const absl::Status& stale);
   absl::Status StartRunner(const std::shared_ptr<Attached>& attached);

@@ -161,7 +161,7 @@ absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attach
     record.set_restoring(snapshot);
     return record;
   });
-  if (status.ok()) status = CopyBack(*attached, response);
+  if (status.ok()) status = CopyBack(*attached, snapshot, response);
   if (status.ok()) status = commit(Restored);
   if (status.ok()) status = runner.EndRestore(kEndDeadline);
   if (status.ok() || runner.fenced()) return status;
@@ -173,13 +173,16 @@ absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attach
 absl::Status LocalHost::RestoreDetached(const std::string& name, const std::string& snapshot,
                                         v1::RestoreVolumeResponse* response) {
   ASSIGN_OR_RETURN(const catalog::VersionedVolume read, catalog_->GetVolume(name));
+  RETURN_IF_ERROR(ToRestore(read.record, snapshot).status());
+  // Once it is marked nothing else can be done with it: not by a frontend that cannot restore it.
+  RETURN_IF_ERROR(RefuseToAttach(read.record));
   // Else it was cut short, by the end of another frontend perhaps.
   if (read.record.restoring().empty()) {
     RETURN_IF_ERROR(ChangeRecord(name, [&](v1::VolumeRecord record) { return ToRestore(std::move(record), snapshot); }));
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    AttachAnew(name, AttachMode::kRestore));
-  absl::Status status = CopyBack(*attached, response);
+  absl::Status status = CopyBack(*attached, snapshot, response);
   if (status.ok()) status = attached->Commit(Restored);
   const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kEndDeadline);
   if (detached.ok()) Drop(name);
@@ -187,9 +190,10 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
   return detached;
 }
 
-absl::Status LocalHost::CopyBack(Attached& attached, v1::RestoreVolumeResponse* response) {
+absl::Status LocalHost::CopyBack(Attached& attached, const std::string& name, v1::RestoreVolumeResponse* response) {
   const v1::VolumeRecord record = attached.Record();
-  const v1::SnapshotRecord* snapshot = FindSnapshot(record, record.restoring());
+  if (record.restoring() != name) return absl::AbortedError("another frontend has begun another restore meanwhile");
+  const v1::SnapshotRecord* snapshot = FindSnapshot(record, name);
   if (snapshot == nullptr) return absl::AbortedError("the snapshot was deleted meanwhile");
   ASSIGN_OR_RETURN(const auto content,
                    ParentReader::Open(catalog_.get(), AsParent(record, *snapshot)));

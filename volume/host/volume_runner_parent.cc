@@ -26,10 +26,17 @@ bool VolumeRunner::CompleteFromParent(IoOutcome& outcome, PendingRequest& reques
   if (outcome.absent.empty()) return false;
   auto shared = std::make_shared<std::pair<IoOutcome, PendingRequest>>(std::move(outcome),
                                                                        std::move(request));
-  const bool queued = config_.parents->Run([parent, shared] {
+  const bool queued = config_.parents->Run([self = shared_from_this(), parent, shared] {
     IoOutcome& filled = shared->first;
     const absl::Status status =
         parent->Fill(shared->second.first_block, filled.absent, &filled.parts);
+    if (!status.ok() && self->parent() == nullptr) {
+      // Flat meanwhile, and the snapshot gone: all that it had is the volume's own.
+      IoRequest again;
+      again.offset_bytes = shared->second.first_block * kBlockBytes;
+      again.length_bytes = shared->second.bytes;
+      return self->Submit(std::move(again), std::move(shared->second.done));
+    }
     if (!status.ok()) {
       filled.result = engine::Result(EIO);
       filled.message = std::string(status.message());
