@@ -1,6 +1,7 @@
 // Restores through the host. Clones are tried against real replicas, in tests/system: FakeReplica holds one
 // volume at a time.
 #include <cerrno>
+#include <functional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
+#include "volume/catalog/catalog.h"
 #include "volume/host/testing/fixture.h"
 
 namespace weir::host {
@@ -54,6 +56,28 @@ TEST_F(RestoreTest, OneThatWasCutShortKeepsClientsAwayUntilItIsDone) {
   Attach();
   EXPECT_EQ(Read(0), std::string(4096, 'a'));
   EXPECT_EQ(Read(4096), std::string(4096, '\0'));
+}
+
+// A mark that nobody may act on would keep everybody away.
+TEST_F(RestoreTest, OneThatIsRefusedLeavesNoMark) {
+  StartAttached();
+  ASSERT_TRUE(host_->CreateSnapshot("demo", "monday").ok());
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  volume_.reset();
+  host_.reset();
+  const auto with_record = [&](const std::function<void(v1::VolumeRecord&)>& look) {
+    auto opened = catalog::Catalog::Open(Options().catalog);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    auto read = (*opened)->GetVolume("demo");
+    ASSERT_TRUE(read.ok()) << read.status();
+    look(read->record);
+    ASSERT_TRUE((*opened)->PutVolume(read->record, read->revision).ok());
+  };
+  with_record([](v1::VolumeRecord& record) { record.set_behind(true); });
+  StartHost();
+  EXPECT_TRUE(absl::IsDataLoss(Restore("monday").status()));
+  host_.reset();
+  with_record([](v1::VolumeRecord& record) { EXPECT_EQ(record.restoring(), ""); });
 }
 
 // Snapshot "monday" of a block of 'a'; since then there is 'b'. Suspended, with a write of 'c' that waits.
