@@ -186,6 +186,7 @@ class LocalHost final : public Host {
   absl::Status RestoreDetached(const std::string& name, const std::string& snapshot,
                                v1::RestoreVolumeResponse* response);
   absl::Status CopyBack(Attached& attached, const std::string& snapshot, v1::RestoreVolumeResponse* response);
+  absl::Status CopyBackOnce(Attached& attached, const std::string& snapshot, v1::RestoreVolumeResponse* response);
   // FAILED_PRECONDITION: a restore of it was begun, and has not come to its end.
   static absl::Status RefuseRestoringHere(Attached& attached);
 

@@ -27,6 +27,7 @@ namespace {
 constexpr absl::Duration kStartDeadline = absl::Seconds(30);
 constexpr absl::Duration kEndDeadline = absl::Seconds(30);
 constexpr uint64_t kStepBlocks = (1 << 20) / kBlockBytes;
+constexpr int kCopyTimesMax = 5;
 
 // The record once it is being restored. NOT_FOUND, FAILED_PRECONDITION: it cannot be.
 absl::StatusOr<v1::VolumeRecord> ToRestore(v1::VolumeRecord record, const std::string& snapshot) {
@@ -53,6 +54,13 @@ absl::Status Submit(VolumeRunner& runner, IoRequest request) {
   const IoOutcome outcome = runner.SubmitAndWait(std::move(request));
   if (outcome.result.ok()) return absl::OkStatus();
   return ErrnoToStatus(outcome.result.error(), outcome.message);
+}
+
+// When each target came, or went, last.
+std::vector<engine::Time> SessionsBegun(const VolumeRunner& runner) {
+  std::vector<engine::Time> begun;
+  for (const engine::TargetView& target : runner.View().targets) begun.push_back(target.since);
+  return begun;
 }
 
 // Blocks `range`: `blocks` of it have data, all others are zeros.
@@ -190,7 +198,18 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
   return detached;
 }
 
+// A replica that starts again with an older copy of its disk cannot say what has changed, and does not know that. The flush
+// at the end is answered by each member's session of then, so the engine knows by then of any that has begun meanwhile.
 absl::Status LocalHost::CopyBack(Attached& attached, const std::string& name, v1::RestoreVolumeResponse* response) {
+  for (int times = 0; times < kCopyTimesMax; ++times) {
+    const std::vector<engine::Time> before = SessionsBegun(*attached.runner);
+    RETURN_IF_ERROR(CopyBackOnce(attached, name, response));
+    if (SessionsBegun(*attached.runner) == before) return absl::OkStatus();
+  }
+  return absl::UnavailableError("its replicas come and go; restore it again once they stay");
+}
+
+absl::Status LocalHost::CopyBackOnce(Attached& attached, const std::string& name, v1::RestoreVolumeResponse* response) {
   const v1::VolumeRecord record = attached.Record();
   if (record.restoring() != name) return absl::AbortedError("another frontend has begun another restore meanwhile");
   const v1::SnapshotRecord* snapshot = FindSnapshot(record, name);
