@@ -175,6 +175,21 @@ TEST_F(SuspendedRestoreTest, HoweverMuchWaits) {
   EXPECT_EQ(Read(0), std::string(4096, 'a'));
 }
 
+// One that began anew with an older disk would say that less has changed. Here another one begins anew, which is no less of a hint.
+TEST_F(SuspendedRestoreTest, WhatHasChangedIsAskedAgainIfAReplicaBeganAnewMeanwhile) {
+  StartSuspended();
+  replicas_[0]->ForgetWhatChanged([this] {
+    replicas_[1]->Stop();
+    replicas_[1]->Start();
+  });
+  const auto restored = Restore("monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->restored_bytes(), 2 * 4096u);
+  ASSERT_TRUE(host_->Resume("demo").ok());
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  EXPECT_EQ(Read(8192), std::string(4096, '\0'));
+}
+
 TEST_F(SuspendedRestoreTest, OneThatIsNotSuspendedIsRefusedAndBothWaysAreNamed) {
   StartSuspended();
   ASSERT_TRUE(host_->Resume("demo").ok());

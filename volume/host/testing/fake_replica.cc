@@ -495,16 +495,27 @@ void FakeReplica::RefuseChangedSince(bool refuse) {
   refuse_changed_since_ = refuse;
 }
 
+void FakeReplica::ForgetWhatChanged(std::function<void()> meanwhile) {
+  absl::MutexLock lock(&mu_);
+  forgets_what_changed_ = std::move(meanwhile);
+}
+
 grpc::Status FakeReplica::GetChangedSince(grpc::ServerContext*,
                                           const v1::GetChangedSinceRequest* request,
                                           v1::GetChangedSinceResponse* response) {
+  std::function<void()> meanwhile;
+  {
+    absl::MutexLock lock(&mu_);
+    meanwhile = std::exchange(forgets_what_changed_, nullptr);
+  }
+  if (meanwhile != nullptr) meanwhile();
   absl::MutexLock lock(&mu_);
   if (refuse_changed_since_ || volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
     return grpc::Status(grpc::StatusCode::INTERNAL, "it does not say");
   }
   // All in lane 0's page, wherever they lie.
   response->set_next_block(volume_->size_bytes / kBlockBytes);
-  if (request->lane() != 0) return grpc::Status::OK;
+  if (request->lane() != 0 || meanwhile != nullptr) return grpc::Status::OK;
   const std::map<uint64_t, std::string>& before = volume_->pinned[request->pin()];
   for (const auto& [block, data] : volume_->blocks) {
     const auto old = before.find(block);

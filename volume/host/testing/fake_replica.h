@@ -7,6 +7,7 @@
 #define WEIR_VOLUME_HOST_TESTING_FAKE_REPLICA_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -62,6 +63,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   void FailUpdates(int count, grpc::Status status);
   // It does not say what has changed since a pin.
   void RefuseChangedSince(bool refuse);
+  // The next time that it is asked what has changed it runs `meanwhile`, and says that nothing has: as with an older disk.
+  void ForgetWhatChanged(std::function<void()> meanwhile);
   // As it was told last.
   std::vector<v1::Pin> pins() const;
   uint64_t size_bytes() const;
@@ -163,6 +166,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
   grpc::Status next_administration_ ABSL_GUARDED_BY(mu_);
   int fail_updates_ ABSL_GUARDED_BY(mu_) = 0;
   bool refuse_changed_since_ ABSL_GUARDED_BY(mu_) = false;
+  std::function<void()> forgets_what_changed_ ABSL_GUARDED_BY(mu_);
   grpc::Status update_refusal_ ABSL_GUARDED_BY(mu_);
   uint64_t blocks_read_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t flushes_ ABSL_GUARDED_BY(mu_) = 0;
