@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,10 +44,10 @@ class Run:
             self.report()
         finally:
             self.world.unmount(keep=bool(self.problems))
-        if self.problems:
-            print(f"kept: {directory}")
-        else:
-            shutil.rmtree(directory)
+            if self.problems:
+                print(f"kept: {directory}")
+            else:
+                shutil.rmtree(directory)
         return 1 if self.problems else 0
 
     def run(self):
@@ -182,6 +183,8 @@ def main():
     if arguments.list:
         print("\n".join(faults.name_of(fault) for fault in faults.CATALOGS[arguments.catalog]))
         return 0
+    # What was started is stopped, as for Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return Run(arguments).main()
 
 
