@@ -155,8 +155,10 @@ absl::Status Server::Start(const Request& request) {
     absl::MutexLock lock(&mutex_);
     ++unanswered_;
   }
-  // The kernel keeps to the size that it was told, and it may have been told a new one.
-  if (request.type != NBD_CMD_FLUSH && request.offset + request.length > file_->size_bytes()) file_->RefreshSize();
+  // The kernel keeps to the size that it was told, and it may have been told a new one. Where nobody says which, the request
+  // waits for its frontend like any other, which knows.
+  const uint64_t end = request.offset + request.length;
+  if (request.type != NBD_CMD_FLUSH && end > file_->size_bytes() && !file_->RefreshSize()) file_->AssumeSize(end);
   const auto done = [this, request](int error) { Done(request, error); };
   switch (request.type) {
     case NBD_CMD_READ:
