@@ -2,7 +2,7 @@
 //
 // What is attached lives apart from the driver: it survives the driver's end, and a driver that is started again
 // finds it by asking the system. The note that was given with it comes back then; it says for what it was
-// attached.
+// attached. A device that somebody else has made of the volume is never found, nor changed.
 #ifndef WEIR_CLIENT_CSI_ATTACH_H_
 #define WEIR_CLIENT_CSI_ATTACH_H_
 
@@ -35,6 +35,7 @@ class BlockAttach {
   virtual ~BlockAttach() = default;
 
   // A block device with blocks of 4096 bytes. REQUIRES: it is not attached. After an error nothing is left.
+  // FAILED_PRECONDITION: somebody else has made a device of the volume.
   virtual absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) = 0;
   // What is attached for the volume; none: nothing, or remains, which Detach removes.
   virtual absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) = 0;

@@ -41,7 +41,7 @@
 
 ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
 ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
-ABSL_FLAG(std::string, note, "", "What /sys/block/nbd*/backend shows behind weir:VOLUME:");
+ABSL_FLAG(std::string, note, "", "What /sys/block/nbd*/backend shows between weir:VOLUME: and a number of the device's own.");
 ABSL_FLAG(bool, read_only, false, "Make the device read-only.");
 ABSL_FLAG(absl::Duration, hold, absl::Minutes(5),
           "How long requests wait for a frontend that is away before they fail. At least 1s.");
@@ -242,6 +242,9 @@ class ForkedServer final : public ServerProcess {
   int kernel_socket_ = -1;
 };
 
+// Of a device: enough that no two on one machine have the same.
+constexpr size_t kInstanceDigits = 12;
+
 std::string RandomId() {
   std::random_device chance;
   return absl::StrFormat("%08x%08x%08x%08x", chance(), chance(), chance(), chance());
@@ -254,7 +257,7 @@ int Keep(const TlsFiles& tls, int ready) {
     return 1;
   }
   Keeper::Options options;
-  options.backend = BackendOf(absl::GetFlag(FLAGS_volume), absl::GetFlag(FLAGS_note));
+  options.backend = BackendOf(absl::GetFlag(FLAGS_volume), absl::GetFlag(FLAGS_note), RandomId().substr(0, kInstanceDigits));
   options.server_flags = ServerFlags(absl::GetFlag(FLAGS_read_only));
   options.hold = absl::GetFlag(FLAGS_hold);
   options.client = RandomId();
