@@ -32,6 +32,9 @@ class ServerTest : public ::testing::Test {
     ASSERT_TRUE(control.ok()) << control.status();
     file_ = std::make_unique<fuse::VolumeFile>("demo", *std::move(control), *std::move(volume), false);
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets_), 0);
+    Begin();
+  }
+  virtual void Begin() {
     thread_ = std::thread([this] { served_ = Server(file_.get(), sockets_[1]).Serve(); });
   }
   // As weir-nbd has them.
@@ -185,6 +188,26 @@ TEST_F(ServerTest, WhatLiesPastTheEndThatIsKnownIsTheFrontendsToJudgeWhereNobody
   EXPECT_EQ(Write(FakeFrontend::kSizeBytes, std::string(4096, 'a')), 0u);
   EXPECT_EQ(frontend_.requests().back().offset_bytes(), FakeFrontend::kSizeBytes);
   EXPECT_EQ(Read(FakeFrontend::kSizeBytes, 4096), std::string(4096, 'a'));
+}
+
+class RefusingServerTest : public ServerTest {
+ protected:
+  void Begin() override {
+    thread_ = std::thread([this] { served_ = Server(sockets_[1]).Serve(); });
+  }
+};
+
+TEST_F(RefusingServerTest, AnswersEveryRequestWithAnErrorUntilTheKernelDisconnects) {
+  EXPECT_EQ(Write(0, std::string(8192, 'a'), kFua), static_cast<uint32_t>(ESHUTDOWN));
+  Send(NBD_CMD_READ, 0, 'r', 0, 4096);
+  EXPECT_EQ(Reply('r'), static_cast<uint32_t>(ESHUTDOWN));
+  for (const uint16_t type : {uint16_t{NBD_CMD_FLUSH}, uint16_t{NBD_CMD_TRIM}, kWriteZeroes}) {
+    Send(type, 0, 't', 0, 4096);
+    EXPECT_EQ(Reply('t'), static_cast<uint32_t>(ESHUTDOWN));
+  }
+  EXPECT_TRUE(frontend_.requests().empty());
+  Send(NBD_CMD_DISC, 0, 'd', 0, 0);
+  EXPECT_TRUE(HangUp().ok());
 }
 
 }  // namespace
