@@ -73,6 +73,7 @@ class KernelNbdTest : public ::testing::Test {
     lock_ = ::open((folder + "/nbd.log").c_str(), O_RDONLY | O_CLOEXEC);
     ASSERT_EQ(::flock(lock_, LOCK_EX | LOCK_NB), 0);
   }
+  nbd_device::NbdDevice Device(uint32_t index) { return {index, kernel_.devices[index].backend}; }
   // It has ended.
   void Unlock() { ::close(std::exchange(lock_, -1)); }
 
@@ -128,6 +129,7 @@ TEST_F(KernelNbdTest, ADeviceThatItHasNotMadeIsNeitherFoundNorChanged) {
   const uint32_t devices[] = {ConnectByHand("pvc-1", ""), ConnectByHand("pvc-1", Sha256Hex("/elsewhere").substr(0, 8) + "m0")};
   KernelNbd attach = Make();
   EXPECT_FALSE(attach.Find("pvc-1")->has_value());
+  EXPECT_TRUE(attach.Fail("pvc-1").ok());
   EXPECT_TRUE(attach.Resize("pvc-1", absl::InfiniteFuture()).ok());
   EXPECT_TRUE(attach.Detach("pvc-1", absl::InfiniteFuture()).ok());
   for (const uint32_t index : devices) {
@@ -166,6 +168,18 @@ TEST_F(KernelNbdTest, ADeviceInUseStaysAndDoesNotEndLaterEither) {
   EXPECT_EQ(kernel_.devices.size(), 1u);
 }
 
+TEST_F(KernelNbdTest, KeepTakesBackWhatADetachThatWasCutOffHasLeft) {
+  Connect("pvc-1", "m0", /*served=*/true);
+  kernel_.devices[0].open = true;
+  kernel_.devices[0].ends_once_unused = true;
+  EXPECT_TRUE(Make().Keep("pvc-1").ok());
+  kernel_.Close(0);
+  ASSERT_EQ(kernel_.devices.size(), 1u);
+  kernel_.devices[0].open = true;
+  EXPECT_TRUE(kernel_.Disconnect(Device(0)).ok());
+  EXPECT_FALSE(Make().Keep("pvc-1").ok()) << "it is too late";
+}
+
 TEST_F(KernelNbdTest, RemainsThatNobodyServesEndAtOnce) {
   Connect("pvc-1", "m0", /*served=*/false);
   EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
@@ -183,6 +197,19 @@ TEST_F(KernelNbdTest, RemainsInUseEndOnceTheyAreClosedAndTheirRequestsAtOnce) {
   kernel_.Close(0);
   EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
   EXPECT_TRUE(StateIsEmpty());
+}
+
+TEST_F(KernelNbdTest, FailEndsTheRequestsOfADeviceThatNobodyServes) {
+  Connect("pvc-1", "m0", /*served=*/true);
+  kernel_.devices[0].open = true;
+  EXPECT_TRUE(Make().Fail("pvc-1").ok());
+  EXPECT_FALSE(kernel_.devices[0].dead) << "it is served";
+  Unlock();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(Make().Fail("pvc-1").ok());
+    EXPECT_TRUE(kernel_.devices[0].dead);
+  }
+  EXPECT_FALSE((*Make().Find("pvc-1"))->serves) << "it is found until it is closed";
 }
 
 TEST_F(KernelNbdTest, ResizeTellsTheKernelTheVolumesSize) {
@@ -203,6 +230,11 @@ class FakeAttach final : public BlockAttach {
     return *device;
   }
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string&) override { return device; }
+  absl::Status Keep(const std::string&) override { return absl::OkStatus(); }
+  absl::Status Fail(const std::string&) override {
+    ++fails;
+    return absl::OkStatus();
+  }
   absl::Status Detach(const std::string&, absl::Time) override {
     device.reset();
     return absl::OkStatus();
@@ -214,6 +246,7 @@ class FakeAttach final : public BlockAttach {
 
   std::optional<AttachedDevice> device;
   int resizes = 0;
+  int fails = 0;
 
  private:
   const std::string path_;
@@ -251,6 +284,8 @@ TEST_F(ChosenAttachTest, WhatIsAttachedTheOtherWayIsFoundGrownAndDetached) {
   EXPECT_TRUE(chosen.Resize("v", absl::InfiniteFuture()).ok());
   EXPECT_EQ(loop_.resizes, 1);
   EXPECT_EQ(nbd_.resizes, 0);
+  EXPECT_TRUE(chosen.Fail("v").ok());
+  EXPECT_EQ(loop_.fails, 1);
   EXPECT_TRUE(chosen.Detach("v", absl::InfiniteFuture()).ok());
   EXPECT_FALSE(loop_.device.has_value());
 }

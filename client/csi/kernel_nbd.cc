@@ -91,6 +91,19 @@ absl::StatusOr<std::optional<AttachedDevice>> KernelNbd::Find(const std::string&
       AttachedDevice{devices[0].path(), nbd_device::NoteBehind(devices[0], volume, tag_), IsLocked(Log(volume))});
 }
 
+absl::Status KernelNbd::Keep(const std::string& volume) {
+  for (const nbd_device::NbdDevice& device : DevicesOf(volume)) RETURN_IF_ERROR(kernel_->Keep(device));
+  return absl::OkStatus();
+}
+
+absl::Status KernelNbd::Fail(const std::string& volume) {
+  // In this order: while a device is there whoever serves it has the lock, so this is none that has just been made.
+  const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
+  if (IsLocked(Log(volume))) return absl::OkStatus();
+  for (const nbd_device::NbdDevice& device : devices) RETURN_IF_ERROR(kernel_->Disconnect(device));
+  return absl::OkStatus();
+}
+
 bool KernelNbd::AwaitGone(const std::string& volume) {
   const absl::Time until = absl::Now() + options_.gone_max;
   while (!DevicesOf(volume).empty()) {
