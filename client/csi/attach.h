@@ -2,7 +2,7 @@
 //
 // What is attached lives apart from the driver: it survives the driver's end, and a driver that is started again
 // finds it by asking the system. The note that was given with it comes back then; it says for what it was
-// attached.
+// attached. A device that somebody else has made of the volume is never found, nor changed.
 #ifndef WEIR_CLIENT_CSI_ATTACH_H_
 #define WEIR_CLIENT_CSI_ATTACH_H_
 
@@ -35,9 +35,15 @@ class BlockAttach {
   virtual ~BlockAttach() = default;
 
   // A block device with blocks of 4096 bytes. REQUIRES: it is not attached. After an error nothing is left.
+  // FAILED_PRECONDITION: somebody else has made a device of the volume.
   virtual absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) = 0;
   // What is attached for the volume; none: nothing, or remains, which Detach removes.
   virtual absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) = 0;
+  // Has what is attached stay so, which an earlier Detach, cut off, may have told to end. An error: it is ending.
+  virtual absl::Status Keep(const std::string& volume) = 0;
+  // Where requests of a device that does not serve would wait for ever, ends them, with errors. The device may be gone then,
+  // and its path another volume's: not while the device's node is published. May be called at any time.
+  virtual absl::Status Fail(const std::string& volume) = 0;
   // Ends what there is, remains too; OK if there is nothing. FAILED_PRECONDITION: the device is in use.
   virtual absl::Status Detach(const std::string& volume, absl::Time deadline) = 0;
   // Lets the device have the size that the volume has by now.

@@ -7,12 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/csi/chosen_attach.h"
 #include "client/csi/kernel_nbd.h"
+#include "client/csi/names.h"
 #include "client/nbd_device/fake_kernel.h"
 #include "gtest/gtest.h"
 
@@ -31,7 +33,7 @@ class KernelNbdTest : public ::testing::Test {
   }
 
   static std::string MakeFolder() {
-    std::string name = ::testing::TempDir() + "/attachXXXXXX";
+    std::string name = std::filesystem::path(::testing::TempDir()) / "attachXXXXXX";
     return ::mkdtemp(name.data());
   }
 
@@ -49,13 +51,21 @@ class KernelNbdTest : public ::testing::Test {
   KernelNbd Make(TlsFiles tls = {}) {
     return KernelNbd({dir_ + "/state", dir_ + "/weir-nbd", tls,
                       [](const std::string&, absl::Time) -> absl::StatusOr<uint64_t> { return 8 << 20; },
-                      absl::Milliseconds(50)},
+                      absl::Milliseconds(50), absl::Milliseconds(50)},
                      &kernel_);
   }
 
-  // As a weir-nbd that lives.
+  // What begins the notes of this state directory's devices.
+  std::string Tag() { return Sha256Hex(dir_ + "/state").substr(0, 8); }
+
+  // As weir-nbd does, run by whomever.
+  uint32_t ConnectByHand(const std::string& volume, const std::string& note) {
+    const std::string backend = nbd_device::BackendOf(volume, note, absl::StrCat("i", ++instances_));
+    return kernel_.Connect({-1, 4 << 20, 0, absl::Seconds(1), backend})->index;
+  }
+  // As the driver's weir-nbd; `served`: it lives.
   void Connect(const std::string& volume, const std::string& note, bool served) {
-    ASSERT_TRUE(kernel_.Connect({-1, 4 << 20, 0, absl::Seconds(1), nbd_device::BackendOf(volume, note)}).ok());
+    ConnectByHand(volume, Tag() + note);
     const std::string folder = dir_ + "/state/" + volume;
     std::filesystem::create_directories(folder);
     std::ofstream(folder + "/nbd.log") << "hello\n";
@@ -63,6 +73,9 @@ class KernelNbdTest : public ::testing::Test {
     lock_ = ::open((folder + "/nbd.log").c_str(), O_RDONLY | O_CLOEXEC);
     ASSERT_EQ(::flock(lock_, LOCK_EX | LOCK_NB), 0);
   }
+  nbd_device::NbdDevice Device(uint32_t index) { return {index, kernel_.devices[index].backend}; }
+  // It has ended.
+  void Unlock() { ::close(std::exchange(lock_, -1)); }
 
   bool StateIsEmpty() {
     std::filesystem::create_directories(dir_ + "/state");
@@ -72,6 +85,7 @@ class KernelNbdTest : public ::testing::Test {
   const std::string dir_;
   FakeKernel kernel_;
   int lock_ = -1;
+  int instances_ = 0;
 };
 
 TEST_F(KernelNbdTest, AttachesByWeirNbd) {
@@ -80,7 +94,7 @@ TEST_F(KernelNbdTest, AttachesByWeirNbd) {
   ASSERT_TRUE(device.ok()) << device.status();
   EXPECT_EQ(device->path, "/dev/nbd0");
   EXPECT_EQ(device->note, "m0123");
-  EXPECT_EQ(Words(), absl::StrCat("--frontend=10.0.0.1:7700 --volume=pvc-1 --note=m0123 --log=", dir_,
+  EXPECT_EQ(Words(), absl::StrCat("--frontend=10.0.0.1:7700 --volume=pvc-1 --note=", Tag(), "m0123 --log=", dir_,
                                   "/state/pvc-1/nbd.log --read_only --tls_cert=/c.pem --tls_key=/c.key --tls_ca=/ca.pem"));
 }
 
@@ -110,10 +124,38 @@ TEST_F(KernelNbdTest, FindsByTheBackendsNameWhatItWasAttachedFor) {
   EXPECT_FALSE(attach.Find("pvc")->has_value());
 }
 
+TEST_F(KernelNbdTest, ADeviceThatItHasNotMadeIsNeitherFoundNorChanged) {
+  // By hand, and by a driver with another state directory.
+  const uint32_t devices[] = {ConnectByHand("pvc-1", ""), ConnectByHand("pvc-1", Sha256Hex("/elsewhere").substr(0, 8) + "m0")};
+  KernelNbd attach = Make();
+  EXPECT_FALSE(attach.Find("pvc-1")->has_value());
+  EXPECT_TRUE(attach.Fail("pvc-1").ok());
+  EXPECT_TRUE(attach.Resize("pvc-1", absl::InfiniteFuture()).ok());
+  EXPECT_TRUE(attach.Detach("pvc-1", absl::InfiniteFuture()).ok());
+  for (const uint32_t index : devices) {
+    ASSERT_EQ(kernel_.devices.count(index), 1u);
+    EXPECT_EQ(kernel_.devices[index].size_bytes, 4u << 20);
+  }
+  const absl::Status refused = attach.Attach({"pvc-1", "10.0.0.1:7700", "m0", false}, absl::Now() + absl::Seconds(60)).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_NE(refused.message().find("/dev/nbd0"), std::string::npos) << refused;
+  EXPECT_EQ(Words(), "") << "no weir-nbd was started";
+  EXPECT_TRUE(attach.Attach({"pvc", "10.0.0.1:7700", "m0", false}, absl::Now() + absl::Seconds(60)).ok()) << "another volume";
+}
+
+TEST_F(KernelNbdTest, ItsDevicesAreItsOwnHoweverTheFolderIsSpelt) {
+  Connect("pvc-1", "m0", /*served=*/false);
+  KernelNbd attach({dir_ + "//state/", dir_ + "/weir-nbd", {}, nullptr, absl::Milliseconds(50)}, &kernel_);
+  EXPECT_TRUE(attach.Find("pvc-1")->has_value());
+}
+
 TEST_F(KernelNbdTest, DetachEndsADeviceThatNobodyUses) {
   Connect("pvc-1", "m0", /*served=*/true);
-  EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
+  EXPECT_TRUE(absl::IsUnavailable(Make().Detach("pvc-1", absl::InfiniteFuture()))) << "its weir-nbd is still there";
   EXPECT_TRUE(kernel_.devices.empty());
+  EXPECT_FALSE(StateIsEmpty()) << "the lock keeps the next one away";
+  Unlock();
+  EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
   EXPECT_TRUE(StateIsEmpty());
   EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok()) << "there is nothing any more";
 }
@@ -124,14 +166,50 @@ TEST_F(KernelNbdTest, ADeviceInUseStaysAndDoesNotEndLaterEither) {
   EXPECT_EQ(Make().Detach("pvc-1", absl::InfiniteFuture()).code(), absl::StatusCode::kFailedPrecondition);
   kernel_.Close(0);
   EXPECT_EQ(kernel_.devices.size(), 1u);
-  EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
+}
+
+TEST_F(KernelNbdTest, KeepTakesBackWhatADetachThatWasCutOffHasLeft) {
+  Connect("pvc-1", "m0", /*served=*/true);
+  kernel_.devices[0].open = true;
+  kernel_.devices[0].ends_once_unused = true;
+  EXPECT_TRUE(Make().Keep("pvc-1").ok());
+  kernel_.Close(0);
+  ASSERT_EQ(kernel_.devices.size(), 1u);
+  kernel_.devices[0].open = true;
+  EXPECT_TRUE(kernel_.Disconnect(Device(0)).ok());
+  EXPECT_FALSE(Make().Keep("pvc-1").ok()) << "it is too late";
 }
 
 TEST_F(KernelNbdTest, RemainsThatNobodyServesEndAtOnce) {
   Connect("pvc-1", "m0", /*served=*/false);
-  kernel_.devices[0].open = true;  // by somebody whose requests would wait
   EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
   EXPECT_TRUE(kernel_.devices.empty());
+}
+
+TEST_F(KernelNbdTest, RemainsInUseEndOnceTheyAreClosedAndTheirRequestsAtOnce) {
+  Connect("pvc-1", "m0", /*served=*/false);
+  kernel_.devices[0].open = true;  // by somebody whose requests would wait
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status refused = Make().Detach("pvc-1", absl::InfiniteFuture());
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+    EXPECT_TRUE(kernel_.devices[0].dead);
+  }
+  kernel_.Close(0);
+  EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
+  EXPECT_TRUE(StateIsEmpty());
+}
+
+TEST_F(KernelNbdTest, FailEndsTheRequestsOfADeviceThatNobodyServes) {
+  Connect("pvc-1", "m0", /*served=*/true);
+  kernel_.devices[0].open = true;
+  EXPECT_TRUE(Make().Fail("pvc-1").ok());
+  EXPECT_FALSE(kernel_.devices[0].dead) << "it is served";
+  Unlock();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(Make().Fail("pvc-1").ok());
+    EXPECT_TRUE(kernel_.devices[0].dead);
+  }
+  EXPECT_FALSE((*Make().Find("pvc-1"))->serves) << "it is found until it is closed";
 }
 
 TEST_F(KernelNbdTest, ResizeTellsTheKernelTheVolumesSize) {
@@ -152,6 +230,11 @@ class FakeAttach final : public BlockAttach {
     return *device;
   }
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string&) override { return device; }
+  absl::Status Keep(const std::string&) override { return absl::OkStatus(); }
+  absl::Status Fail(const std::string&) override {
+    ++fails;
+    return absl::OkStatus();
+  }
   absl::Status Detach(const std::string&, absl::Time) override {
     device.reset();
     return absl::OkStatus();
@@ -163,6 +246,7 @@ class FakeAttach final : public BlockAttach {
 
   std::optional<AttachedDevice> device;
   int resizes = 0;
+  int fails = 0;
 
  private:
   const std::string path_;
@@ -200,6 +284,8 @@ TEST_F(ChosenAttachTest, WhatIsAttachedTheOtherWayIsFoundGrownAndDetached) {
   EXPECT_TRUE(chosen.Resize("v", absl::InfiniteFuture()).ok());
   EXPECT_EQ(loop_.resizes, 1);
   EXPECT_EQ(nbd_.resizes, 0);
+  EXPECT_TRUE(chosen.Fail("v").ok());
+  EXPECT_EQ(loop_.fails, 1);
   EXPECT_TRUE(chosen.Detach("v", absl::InfiniteFuture()).ok());
   EXPECT_FALSE(loop_.device.has_value());
 }

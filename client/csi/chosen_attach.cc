@@ -18,6 +18,16 @@ absl::StatusOr<std::optional<AttachedDevice>> ChosenAttach::Find(const std::stri
   return fuse_loop_->Find(volume);
 }
 
+absl::Status ChosenAttach::Keep(const std::string& volume) {
+  RETURN_IF_ERROR(nbd_->Keep(volume));
+  return fuse_loop_->Keep(volume);
+}
+
+absl::Status ChosenAttach::Fail(const std::string& volume) {
+  RETURN_IF_ERROR(nbd_->Fail(volume));
+  return fuse_loop_->Fail(volume);
+}
+
 absl::Status ChosenAttach::Detach(const std::string& volume, absl::Time deadline) {
   RETURN_IF_ERROR(nbd_->Detach(volume, deadline));
   return fuse_loop_->Detach(volume, deadline);

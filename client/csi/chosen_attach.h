@@ -26,6 +26,8 @@ class ChosenAttach final : public BlockAttach {
 
   absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) override;
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
+  absl::Status Keep(const std::string& volume) override;
+  absl::Status Fail(const std::string& volume) override;
   absl::Status Detach(const std::string& volume, absl::Time deadline) override;
   absl::Status Resize(const std::string& volume, absl::Time deadline) override;
 

@@ -24,6 +24,9 @@ class FuseLoop final : public BlockAttach {
 
   absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) override;
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
+  // Nothing of it waits for longer than weir-fuse lives.
+  absl::Status Keep(const std::string&) override { return absl::OkStatus(); }
+  absl::Status Fail(const std::string&) override { return absl::OkStatus(); }
   absl::Status Detach(const std::string& volume, absl::Time deadline) override;
   absl::Status Resize(const std::string& volume, absl::Time deadline) override;
 

@@ -12,10 +12,11 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/csi/command.h"
-#include "client/csi/mounts.h"
+#include "client/csi/names.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 
@@ -23,6 +24,7 @@ namespace weir::csi {
 namespace {
 
 constexpr absl::Duration kGonePause = absl::Milliseconds(20);
+constexpr size_t kTagDigits = 8;
 
 // Whether somebody has it locked.
 bool IsLocked(const std::string& path) {
@@ -33,15 +35,38 @@ bool IsLocked(const std::string& path) {
   return locked;
 }
 
+absl::Status InUse(const std::string& device) {
+  return absl::FailedPreconditionError(absl::StrCat(device, " is in use: something is mounted from it or has it open"));
+}
+
+// However the folder is spelt.
+std::string TagOf(const std::string& state_dir) {
+  const std::filesystem::path plain = std::filesystem::path(state_dir).lexically_normal();
+  return Sha256Hex((plain.has_filename() ? plain : plain.parent_path()).string()).substr(0, kTagDigits);
+}
+
 }  // namespace
 
+KernelNbd::KernelNbd(Options options, nbd_device::NbdKernel* kernel)
+    : options_(std::move(options)), tag_(TagOf(options_.state_dir)), kernel_(kernel) {}
+
+absl::Status KernelNbd::CheckNobodyElses(const std::string& volume) {
+  for (const nbd_device::NbdDevice& device : nbd_device::DevicesOf(*kernel_, volume)) {
+    if (absl::StartsWith(device.backend, nbd_device::BackendPrefix(volume, tag_))) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(device.path(), " is volume ", volume, " already, made by hand or by another driver: end its weir-nbd (kill PID) when it is done with"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<AttachedDevice> KernelNbd::Attach(const Request& request, absl::Time deadline) {
+  RETURN_IF_ERROR(CheckNobodyElses(request.volume));
   const auto begin = [&]() -> absl::StatusOr<std::string> {
     std::error_code error;
     std::filesystem::create_directories(Folder(request.volume), error);
     if (error) return absl::InternalError(absl::StrCat("cannot make ", Folder(request.volume), ": ", error.message()));
     std::vector<std::string> nbd = {options_.program, "--frontend=" + request.frontend, "--volume=" + request.volume,
-                                    "--note=" + request.note, "--log=" + Log(request.volume)};
+                                    "--note=" + tag_ + request.note, "--log=" + Log(request.volume)};
     if (request.read_only) nbd.push_back("--read_only");
     if (options_.tls.given()) {
       nbd.insert(nbd.end(), {"--tls_cert=" + options_.tls.cert, "--tls_key=" + options_.tls.key,
@@ -60,40 +85,63 @@ absl::StatusOr<AttachedDevice> KernelNbd::Attach(const Request& request, absl::T
 }
 
 absl::StatusOr<std::optional<AttachedDevice>> KernelNbd::Find(const std::string& volume) {
-  const std::vector<nbd_device::NbdDevice> devices = nbd_device::DevicesOf(*kernel_, volume);
+  const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
   if (devices.empty()) return std::optional<AttachedDevice>();
-  const std::string note = devices[0].backend.substr(nbd_device::BackendOf(volume, "").size());
-  return std::optional<AttachedDevice>(AttachedDevice{devices[0].path(), note, IsLocked(Log(volume))});
+  return std::optional<AttachedDevice>(
+      AttachedDevice{devices[0].path(), nbd_device::NoteBehind(devices[0], volume, tag_), IsLocked(Log(volume))});
+}
+
+absl::Status KernelNbd::Keep(const std::string& volume) {
+  for (const nbd_device::NbdDevice& device : DevicesOf(volume)) RETURN_IF_ERROR(kernel_->Keep(device));
+  return absl::OkStatus();
+}
+
+absl::Status KernelNbd::Fail(const std::string& volume) {
+  // In this order: while a device is there whoever serves it has the lock, so this is none that has just been made.
+  const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
+  if (IsLocked(Log(volume))) return absl::OkStatus();
+  for (const nbd_device::NbdDevice& device : devices) RETURN_IF_ERROR(kernel_->Disconnect(device));
+  return absl::OkStatus();
 }
 
 bool KernelNbd::AwaitGone(const std::string& volume) {
   const absl::Time until = absl::Now() + options_.gone_max;
-  while (!nbd_device::DevicesOf(*kernel_, volume).empty()) {
+  while (!DevicesOf(volume).empty()) {
     if (absl::Now() > until) return false;
     absl::SleepFor(kGonePause);
   }
-  // Its process is about to end, and nothing waits for it; but nothing is left once it has.
-  while (IsLocked(Log(volume)) && absl::Now() < until) absl::SleepFor(kGonePause);
+  return true;
+}
+
+bool KernelNbd::AwaitEnded(const std::string& volume, absl::Time deadline) {
+  const absl::Time until = std::min(deadline, absl::Now() + options_.ended_max);
+  while (IsLocked(Log(volume))) {
+    if (absl::Now() > until) return false;
+    absl::SleepFor(kGonePause);
+  }
   return true;
 }
 
 absl::Status KernelNbd::End(const std::string& volume, const nbd_device::NbdDevice& device) {
   // Nobody serves it: its requests are not to wait until they fail by themselves.
   if (!IsLocked(Log(volume))) return kernel_->Disconnect(device);
-  RETURN_IF_ERROR(kernel_->EndOnceUnused(device));
-  if (AwaitGone(volume)) return absl::OkStatus();
+  const absl::Status told = kernel_->EndOnceUnused(device);
+  if (told.ok() && AwaitGone(volume)) return absl::OkStatus();
   // It stays what it was, also for the next who asks for it.
   const absl::Status kept = kernel_->Keep(device);
   if (!kept.ok()) LOG(WARNING) << "volume=" << volume << " " << device.path() << " will end by itself: " << kept;
-  return absl::FailedPreconditionError(
-      absl::StrCat(device.path(), " is in use: something is mounted from it or has it open"));
+  return told.ok() ? InUse(device.path()) : told;
 }
 
-absl::Status KernelNbd::Detach(const std::string& volume, absl::Time) {
-  for (const nbd_device::NbdDevice& device : nbd_device::DevicesOf(*kernel_, volume)) {
-    RETURN_IF_ERROR(End(volume, device));
+absl::Status KernelNbd::Detach(const std::string& volume, absl::Time deadline) {
+  const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
+  for (const nbd_device::NbdDevice& device : devices) RETURN_IF_ERROR(End(volume, device));
+  // What was disconnected is there until its last user closes it.
+  if (!AwaitGone(volume)) return InUse(devices.empty() ? "its device" : devices[0].path());
+  // Another one that took this log would not hear of it, and there would be two.
+  if (!AwaitEnded(volume, deadline)) {
+    return absl::UnavailableError(absl::StrCat("the weir-nbd of volume ", volume, " has not ended yet"));
   }
-  if (!AwaitGone(volume)) return absl::InternalError(absl::StrCat("the device of volume ", volume, " does not end"));
   if (::unlink(Log(volume).c_str()) != 0 && errno != ENOENT && errno != ENOTDIR) {
     return absl::InternalError(absl::StrCat("cannot remove ", Log(volume)));
   }
@@ -106,9 +154,7 @@ absl::Status KernelNbd::Detach(const std::string& volume, absl::Time) {
 
 absl::Status KernelNbd::Resize(const std::string& volume, absl::Time deadline) {
   ASSIGN_OR_RETURN(const uint64_t size_bytes, options_.size_of(volume, deadline));
-  for (const nbd_device::NbdDevice& device : nbd_device::DevicesOf(*kernel_, volume)) {
-    RETURN_IF_ERROR(kernel_->Resize(device, size_bytes));
-  }
+  for (const nbd_device::NbdDevice& device : DevicesOf(volume)) RETURN_IF_ERROR(kernel_->Resize(device, size_bytes));
   return absl::OkStatus();
 }
 

@@ -2,7 +2,8 @@
 //
 //   STATE_DIR/VOLUME/nbd.log   of weir-nbd, which has it locked while it serves
 //
-// What is attached the kernel tells: a device's backend is "weir:VOLUME:NOTE".
+// What is attached the kernel tells: a device's backend is "weir:VOLUME:TAG NOTE:INSTANCE", without the space. The tag says
+// that it is this state directory's: somebody may run weir-nbd by hand, and a machine have two drivers.
 #ifndef WEIR_CLIENT_CSI_KERNEL_NBD_H_
 #define WEIR_CLIENT_CSI_KERNEL_NBD_H_
 
@@ -10,6 +11,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "client/csi/attach.h"
 #include "client/nbd_device/kernel.h"
@@ -28,26 +30,38 @@ class KernelNbd final : public BlockAttach {
     TlsFiles tls;
     // How many bytes the volume has.
     std::function<absl::StatusOr<uint64_t>(const std::string& volume, absl::Time deadline)> size_of;
-    // How long what was told to end may take.
+    // How long a device that was told to end may take: one that takes longer is in use.
     absl::Duration gone_max = absl::Seconds(2);
+    // And then its weir-nbd.
+    absl::Duration ended_max = absl::Seconds(10);
   };
 
   // `kernel` outlives it.
-  KernelNbd(Options options, nbd_device::NbdKernel* kernel) : options_(std::move(options)), kernel_(kernel) {}
+  KernelNbd(Options options, nbd_device::NbdKernel* kernel);
 
   absl::StatusOr<AttachedDevice> Attach(const Request& request, absl::Time deadline) override;
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
+  absl::Status Keep(const std::string& volume) override;
+  absl::Status Fail(const std::string& volume) override;
   absl::Status Detach(const std::string& volume, absl::Time deadline) override;
   absl::Status Resize(const std::string& volume, absl::Time deadline) override;
 
  private:
   std::string Folder(const std::string& volume) const { return options_.state_dir + "/" + volume; }
   std::string Log(const std::string& volume) const { return Folder(volume) + "/nbd.log"; }
+  std::vector<nbd_device::NbdDevice> DevicesOf(const std::string& volume) {
+    return nbd_device::DevicesOf(*kernel_, volume, tag_);
+  }
+  // FAILED_PRECONDITION: there is a device that is not ours.
+  absl::Status CheckNobodyElses(const std::string& volume);
   absl::Status End(const std::string& volume, const nbd_device::NbdDevice& device);
   // False: some are still there.
   bool AwaitGone(const std::string& volume);
+  // False: its weir-nbd is still there.
+  bool AwaitEnded(const std::string& volume, absl::Time deadline);
 
   const Options options_;
+  const std::string tag_;
   nbd_device::NbdKernel* const kernel_;
 };
 

@@ -87,6 +87,8 @@ class Node final : public v1csi::Node::Service {
   absl::StatusOr<AttachedDevice> AttachFor(const Wanted& wanted, absl::Time deadline);
   absl::Status StageFileSystem(const Wanted& wanted, const std::string& device, absl::Time deadline);
   absl::Status Unstage(const std::string& id, const std::string& staging, absl::Time deadline);
+  // The file system.
+  absl::Status UnmountStaged(const std::string& id, const std::string& staging);
 
   // node_publish.cc
   absl::Status Publish(const v1csi::NodePublishVolumeRequest& request, absl::Time deadline);

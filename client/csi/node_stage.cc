@@ -80,7 +80,7 @@ absl::Status Node::Stage(const v1csi::NodeStageVolumeRequest& request, absl::Tim
   const absl::Status staged = StageFileSystem(wanted, device.path, deadline);
   if (staged.ok()) return absl::OkStatus();
   // Nothing half-made stays: the caller may come again with other words, or not at all.
-  absl::Status undone = UnmountAll(wanted.staging);
+  absl::Status undone = UnmountStaged(id, wanted.staging);
   if (undone.ok()) undone = attach_->Detach(id, absl::InfiniteFuture());
   if (!undone.ok()) LOG(WARNING) << "volume=" << id << " remains of a failed NodeStageVolume: " << undone;
   return staged;
@@ -91,7 +91,12 @@ absl::StatusOr<AttachedDevice> Node::AttachFor(const Wanted& wanted, absl::Time 
   ASSIGN_OR_RETURN(const std::optional<Staged> staged, FindStaged(id));
   if (staged.has_value()) {
     const AttachedDevice& device = staged->device;
-    if (device.note == wanted.note && device.serves) return device;
+    if (device.note == wanted.note && device.serves) {
+      // A driver that was killed in the middle of NodeUnstageVolume may have told it to end.
+      const absl::Status kept = attach_->Keep(id);
+      if (kept.ok()) return device;
+      LOG(WARNING) << "volume=" << id << " " << device.path << " is attached anew: " << kept;
+    }
     ASSIGN_OR_RETURN(const std::optional<Mount> mount, AnyMountOf(device, staged->number));
     if (device.note != wanted.note && (staged->block() || mount.has_value())) {
       return absl::AlreadyExistsError(absl::StrCat("volume ", id, " is staged at another path, or with another capability"));
@@ -100,7 +105,7 @@ absl::StatusOr<AttachedDevice> Node::AttachFor(const Wanted& wanted, absl::Time 
       return absl::FailedPreconditionError(absl::StrCat(
           "what served volume ", id, " on this node is gone, and ", mount->mount_point, " still shows it: unpublish it first"));
     }
-    RETURN_IF_ERROR(UnmountAll(wanted.staging));
+    RETURN_IF_ERROR(UnmountStaged(id, wanted.staging));
   }
   // Remains of a call that was cut off, if there are any.
   RETURN_IF_ERROR(attach_->Detach(id, deadline));
@@ -170,12 +175,18 @@ absl::Status Node::Unstage(const std::string& id, const std::string& path, absl:
             absl::StrCat("volume ", id, " is still published at ", mount.mount_point));
       }
     }
-    if (!staged->block()) RETURN_IF_ERROR(UnmountAll(staging));
-    for (const std::string& twin : LoopDevicesOn(staged->device.path)) {
-      RETURN_IF_ERROR(RemoveLoopDevice(twin, deadline));
-    }
+    if (!staged->block()) RETURN_IF_ERROR(UnmountStaged(id, staging));
+    // Only block volumes have such; of what has failed the number may be another volume's by now.
+    const std::vector<std::string> twins = staged->block() ? LoopDevicesOn(staged->device.path) : std::vector<std::string>();
+    for (const std::string& twin : twins) RETURN_IF_ERROR(RemoveLoopDevice(twin, deadline));
   }
   return attach_->Detach(id, deadline);
+}
+
+absl::Status Node::UnmountStaged(const std::string& id, const std::string& staging) {
+  // Unmounting writes, and would wait for ever where nobody answers.
+  RETURN_IF_ERROR(attach_->Fail(id));
+  return UnmountAll(staging);
 }
 
 }  // namespace weir::csi

@@ -92,10 +92,16 @@ void VolumeFile::Allocate(int mode, uint64_t offset, uint64_t length, Done done)
   }
 }
 
-uint64_t VolumeFile::RefreshSize() {
+bool VolumeFile::RefreshSize() {
   const absl::StatusOr<v1::Volume> volume = control_->GetVolume(name_);
   if (volume.ok()) size_bytes_ = volume->size_bytes();
-  return size_bytes_;
+  return volume.ok();
+}
+
+void VolumeFile::AssumeSize(uint64_t size_bytes) {
+  uint64_t known = size_bytes_;
+  while (known < size_bytes && !size_bytes_.compare_exchange_weak(known, size_bytes)) {
+  }
 }
 
 }  // namespace weir::fuse

@@ -43,8 +43,10 @@ class VolumeFile {
   // Of one read or write.
   uint32_t length_bytes_max() const { return volume_->length_bytes_max(); }
   bool read_only() const { return read_only_; }
-  // Asks; blocks for the control client's timeout at most. After an error the size that was known stays.
-  uint64_t RefreshSize();
+  // Asks; blocks for the control client's timeout at most. False: there was no answer, and the size that was known stays.
+  bool RefreshSize();
+  // That it has this many bytes, if more than was known: until the next answer the frontend is to judge what lies beyond.
+  void AssumeSize(uint64_t size_bytes);
 
  private:
   const std::string name_;

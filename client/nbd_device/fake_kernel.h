@@ -23,6 +23,7 @@ class FakeKernel final : public NbdKernel {
     int reconnects = 0;
     bool open = false;  // by somebody
     bool ends_once_unused = false;
+    bool dead = false;  // disconnected, and there because it is open
   };
 
   std::map<uint32_t, Device> devices;
@@ -32,8 +33,9 @@ class FakeKernel final : public NbdKernel {
 
   // Whoever has it open closes it.
   void Close(uint32_t index) {
-    devices[index].open = false;
-    if (devices[index].ends_once_unused) devices.erase(index);
+    Device& device = devices[index];
+    device.open = false;
+    if (device.ends_once_unused || device.dead) devices.erase(index);
   }
 
   absl::Status Available() override { return available; }
@@ -68,16 +70,23 @@ class FakeKernel final : public NbdKernel {
     return Change(device, [](Device& found) { found.ends_once_unused = false; });
   }
   absl::Status Disconnect(const NbdDevice& device) override {
-    absl::Status changed = Change(device, [](Device&) {});
-    if (changed.ok()) devices.erase(device.index);
-    return changed;
+    const auto found = Find(device);
+    if (found == devices.end()) return absl::InternalError("another backend");
+    found->second.dead = true;
+    if (!found->second.open) devices.erase(found);
+    return absl::OkStatus();
   }
 
  private:
+  std::map<uint32_t, Device>::iterator Find(const NbdDevice& device) {
+    const auto found = devices.find(device.index);
+    return found != devices.end() && found->second.backend == device.backend ? found : devices.end();
+  }
   template <typename F>
   absl::Status Change(const NbdDevice& device, F change) {
-    const auto found = devices.find(device.index);
-    if (found == devices.end() || found->second.backend != device.backend) return absl::InternalError("another backend");
+    const auto found = Find(device);
+    if (found == devices.end()) return absl::InternalError("another backend");
+    if (found->second.dead) return absl::InternalError("not configured");
     change(found->second);
     return absl::OkStatus();
   }

@@ -46,46 +46,61 @@ absl::Status Keeper::KeepServed(const NbdDevice& device) {
   while (true) {
     switch (server_->Await()) {
       case ServerProcess::Event::kDisconnected:
-        return absl::OkStatus();
-      case ServerProcess::Event::kTold: {
-        const absl::Status told = kernel_->EndOnceUnused(device);
-        if (!told.ok()) LOG(WARNING) << device.path() << " cannot be told to end: " << told;
+        return lost_;
+      case ServerProcess::Event::kTold:
+        EndOnceUnused(device);
         break;
-      }
       case ServerProcess::Event::kDied:
-        if (!IsThere(device)) return absl::OkStatus();
         LOG(WARNING) << device.path() << ": what served it has died";
-        RETURN_IF_ERROR(Replace(device));
-        if (!IsThere(device)) return absl::OkStatus();
+        // Not at once: servers may die as fast as they are started.
+        if (server_->Pause(kPauseMin)) EndOnceUnused(device);
+        if (!Replace(device)) return lost_;
         break;
     }
   }
 }
 
-absl::Status Keeper::Replace(const NbdDevice& device) {
+void Keeper::EndOnceUnused(const NbdDevice& device) {
+  const absl::Status told = kernel_->EndOnceUnused(device);
+  if (!told.ok()) LOG(WARNING) << device.path() << " cannot be told to end: " << told;
+}
+
+bool Keeper::Replace(const NbdDevice& device) {
   for (absl::Duration pause = kPauseMin; IsThere(device); pause = std::min(pause * 2, kPauseMax)) {
-    ++succession_.generation;
-    const absl::StatusOr<ServerProcess::Started> started = server_->Start(succession_);
-    absl::Status status = started.status();
-    // Whatever comes later, what was answered is gone.
-    if (absl::IsAborted(status)) return status;
-    if (status.ok()) {
-      status = kernel_->Reconnect(device, started->kernel_socket);
-      if (status.ok()) {
-        server_->Connected();
-        LOG(INFO) << device.path() << " is served again";
-        return absl::OkStatus();
-      }
-      server_->Kill();
-    }
-    LOG(WARNING) << device.path() << " is not served yet: " << status;
-    if (server_->Pause(pause)) {
-      // Nobody can use it as it is.
-      const absl::Status ended = kernel_->Disconnect(device);
-      if (!ended.ok()) LOG(WARNING) << device.path() << " cannot be ended: " << ended;
-    }
+    const absl::Status connected = Reconnect(device);
+    if (connected.ok()) return true;
+    LOG(WARNING) << device.path() << " is not served yet: " << connected;
+    if (!server_->Pause(pause)) continue;
+    // Nobody can use it as it is.
+    const absl::Status ended = kernel_->Disconnect(device);
+    if (ended.ok()) return false;
+    LOG(WARNING) << device.path() << " cannot be ended: " << ended;
   }
-  return absl::OkStatus();
+  return false;
+}
+
+absl::Status Keeper::Reconnect(const NbdDevice& device) {
+  ASSIGN_OR_RETURN(const ServerProcess::Started started, StartNext(device));
+  absl::Status connected = kernel_->Reconnect(device, started.kernel_socket);
+  if (!connected.ok()) {
+    server_->Kill();
+    return connected;
+  }
+  server_->Connected();
+  if (lost_.ok()) LOG(INFO) << device.path() << " is served again";
+  return connected;
+}
+
+absl::StatusOr<ServerProcess::Started> Keeper::StartNext(const NbdDevice& device) {
+  if (lost_.ok()) {
+    ++succession_.generation;
+    absl::StatusOr<ServerProcess::Started> started = server_->Start(succession_);
+    if (!absl::IsAborted(started.status())) return started;
+    // Whatever comes later, what was answered is gone.
+    lost_ = started.status();
+    LOG(ERROR) << device.path() << " is not served any more, every request fails from now on: " << lost_;
+  }
+  return server_->StartRefusing();
 }
 
 bool Keeper::IsThere(const NbdDevice& device) {

@@ -34,6 +34,9 @@ class ServerProcess {
 
   // Starts one, and waits until it has the volume; its error otherwise, with its code.
   virtual absl::StatusOr<Started> Start(const Succession& succession) = 0;
+  // Starts one that has no volume, and answers every request with an error. From then on whoever looks sees that the device
+  // is not served.
+  virtual absl::StatusOr<Started> StartRefusing() = 0;
   // The kernel has the socket.
   virtual void Connected() = 0;
   virtual Event Await() = 0;
@@ -47,13 +50,15 @@ class ServerProcess {
 //
 // Requests wait in the kernel meanwhile. What the dead server had read of them, and perhaps sent to the frontend, the kernel
 // sends again; so its successor goes on with its session (Succession), and none goes on where the volume was taken
-// over and something may be lost: then the device fails, as it would have had the first server lived.
+// over and something may be lost: then the device fails, as it would have had the first server lived. For that it has a server
+// too, one that refuses: without one its requests would wait for ever, and disconnected it would give its number to the next
+// volume, which would then be seen where this one is published.
 //
 // Thread-compatible.
 class Keeper {
  public:
   struct Options {
-    std::string backend;
+    std::string backend;        // no other device's, ever: BackendOf
     uint64_t server_flags = 0;  // ServerFlags
     // How long requests wait for a server before the kernel fails them; whole seconds.
     absl::Duration hold = absl::Minutes(5);
@@ -65,21 +70,26 @@ class Keeper {
       : options_(std::move(options)), kernel_(kernel), server_(server) {}
 
   // Until the device has ended. `attached` is called once it is connected, and answers whether whoever wanted it is
-  // still there. An error: it was never connected, and nothing is left; or it is not served any more (ABORTED), and
-  // whoever uses it gets errors.
+  // still there. An error: it was never connected, and nothing is left; or all its requests have failed since its server
+  // died (ABORTED).
   absl::Status Run(const std::function<bool(const NbdDevice&)>& attached);
 
  private:
   absl::StatusOr<NbdDevice> Connect();
   absl::Status KeepServed(const NbdDevice& device);
-  // A server in place of one that has died, unless the device ends meanwhile.
-  absl::Status Replace(const NbdDevice& device);
+  // A server in place of one that has died. False: the device has ended meanwhile.
+  bool Replace(const NbdDevice& device);
+  // Tries it once.
+  absl::Status Reconnect(const NbdDevice& device);
+  absl::StatusOr<ServerProcess::Started> StartNext(const NbdDevice& device);
+  void EndOnceUnused(const NbdDevice& device);
   bool IsThere(const NbdDevice& device);
 
   const Options options_;
   NbdKernel* const kernel_;
   ServerProcess* const server_;
   Succession succession_;
+  absl::Status lost_;  // why no server goes on with the volume any more
 };
 
 }  // namespace weir::nbd_device

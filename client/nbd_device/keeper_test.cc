@@ -24,6 +24,7 @@ class FakeServer final : public ServerProcess {
 
   std::vector<Succession> successions;
   int living = 0;
+  int refusing = 0;  // were started
   int pauses = 0;
 
   absl::StatusOr<Started> Start(const Succession& succession) override {
@@ -35,6 +36,10 @@ class FakeServer final : public ServerProcess {
     }
     ++living;
     return Started{100 + static_cast<int>(successions.size()), 1 << 20, 7};
+  }
+  absl::StatusOr<Started> StartRefusing() override {
+    ++living;
+    return Started{200 + ++refusing};
   }
   void Connected() override {}
   Event Await() override {
@@ -59,7 +64,7 @@ class FakeServer final : public ServerProcess {
 class KeeperTest : public ::testing::Test {
  protected:
   absl::Status Run(bool wanted = true) {
-    Keeper keeper({"weir:v:m0", /*server_flags=*/5, absl::Seconds(300), "keeper"}, &kernel_, &server_);
+    Keeper keeper({"weir:v:m0:1", /*server_flags=*/5, absl::Seconds(300), "keeper"}, &kernel_, &server_);
     return keeper.Run([&](const NbdDevice& device) {
       attached_.push_back(device.path());
       return wanted;
@@ -76,7 +81,7 @@ TEST_F(KeeperTest, ConnectsOnceTheServerHasTheVolumeAndEndsWithTheDevice) {
   server_.at_await = [&] { seen = kernel_.devices[0]; };
   EXPECT_TRUE(Run().ok());
   EXPECT_EQ(attached_, std::vector<std::string>{"/dev/nbd0"});
-  EXPECT_EQ(seen.backend, "weir:v:m0");
+  EXPECT_EQ(seen.backend, "weir:v:m0:1");
   EXPECT_EQ(seen.size_bytes, 1u << 20);
   EXPECT_EQ(seen.server_flags, 5u);
   EXPECT_EQ(seen.dead_connection, absl::Seconds(300));
@@ -126,7 +131,7 @@ TEST_F(KeeperTest, AFrontendThatIsAwayIsAskedAgainUntilItIsBack) {
   server_.events = {ServerProcess::Event::kDied};
   server_.starts = {absl::OkStatus(), absl::UnavailableError("away"), absl::UnavailableError("away"), absl::OkStatus()};
   EXPECT_TRUE(Run().ok());
-  EXPECT_EQ(server_.pauses, 2);
+  EXPECT_EQ(server_.pauses, 3) << "one before the first, for servers that die as fast as they are started";
   EXPECT_EQ(kernel_.devices[0].reconnects, 1);
   EXPECT_EQ(server_.successions.back().generation, 4u) << "also a server that did not come up may have sent something";
 }
@@ -142,12 +147,14 @@ TEST_F(KeeperTest, AReconnectThatTheKernelRefusesIsTriedAgain) {
 }
 
 TEST_F(KeeperTest, NobodyGoesOnWhereWritesMayBeLost) {
-  server_.events = {ServerProcess::Event::kDied};
+  server_.events = {ServerProcess::Event::kDied, ServerProcess::Event::kDied};
   server_.starts = {absl::OkStatus(), absl::AbortedError("taken over")};
   EXPECT_TRUE(absl::IsAborted(Run()));
-  EXPECT_EQ(server_.successions.size(), 2u);
-  EXPECT_EQ(kernel_.devices[0].reconnects, 0);
-  EXPECT_EQ(kernel_.devices.size(), 1u) << "its users get errors, and see that it is there";
+  EXPECT_EQ(server_.successions.size(), 2u) << "whatever comes later";
+  EXPECT_EQ(server_.refusing, 2) << "its users get errors, also once what gives them has died";
+  EXPECT_EQ(kernel_.devices[0].socket, 202);
+  EXPECT_EQ(kernel_.devices.size(), 1u) << "nobody else gets its number while it may be published";
+  EXPECT_EQ(server_.living, 0);
 }
 
 TEST_F(KeeperTest, ADeviceThatEndedWithoutItsServerIsNotServedAgain) {
@@ -161,6 +168,7 @@ TEST_F(KeeperTest, ADeviceThatEndsWhileItIsNotServedIsLeftAlone) {
   server_.events = {ServerProcess::Event::kDied};
   server_.starts = {absl::OkStatus(), absl::UnavailableError("away")};
   server_.at_pause = [&] {
+    if (server_.pauses == 1) return;
     kernel_.devices.clear();
     kernel_.devices[0].backend = "weir:other:m0";  // which has got its number
   };
@@ -187,10 +195,25 @@ TEST_F(KeeperTest, ToldToEndItWaitsForTheDevicesUsers) {
 
 TEST_F(KeeperTest, ToldToEndWhileNobodyServesTheDeviceEndsAtOnce) {
   server_.events = {ServerProcess::Event::kDied};
-  server_.starts = {absl::OkStatus(), absl::UnavailableError("away")};
-  server_.told_in_pause = true;
+  server_.starts = {absl::OkStatus(), absl::UnavailableError("away"), absl::UnavailableError("away")};
+  server_.at_pause = [&] {
+    kernel_.devices[0].open = true;
+    server_.told_in_pause = server_.pauses == 2;
+  };
   EXPECT_TRUE(Run().ok());
-  EXPECT_TRUE(kernel_.devices.empty());
+  EXPECT_EQ(server_.successions.size(), 2u);
+  EXPECT_TRUE(kernel_.devices[0].dead) << "its users get errors, and it is there until they close it";
+}
+
+TEST_F(KeeperTest, ToldToEndBeforeTheNextServerIsTriedItWaitsForTheDevicesUsers) {
+  server_.events = {ServerProcess::Event::kDied};
+  server_.at_pause = [&] {
+    kernel_.devices[0].open = true;
+    server_.told_in_pause = true;
+  };
+  EXPECT_TRUE(Run().ok());
+  EXPECT_TRUE(kernel_.devices[0].ends_once_unused);
+  EXPECT_EQ(kernel_.devices[0].reconnects, 1);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@
 
 namespace weir::nbd_device {
 
-// One that is connected.
+// One that is connected, or was disconnected and is still open.
 struct NbdDevice {
   uint32_t index = 0;
   // The name that it was connected with. The kernel keeps it, and changes only what is called by it.
@@ -25,9 +25,21 @@ struct NbdDevice {
   std::string path() const { return absl::StrCat("/dev/nbd", index); }
 };
 
-// The backend of a volume's device: "weir:VOLUME:NOTE". Volumes' names have no colon.
-inline std::string BackendOf(absl::string_view volume, absl::string_view note) {
-  return absl::StrCat("weir:", volume, ":", note);
+// What the backend of a volume's device begins with: "weir:VOLUME:", and then how its note begins. Volumes' names have no colon.
+inline std::string BackendPrefix(absl::string_view volume, absl::string_view note_prefix) {
+  return absl::StrCat("weir:", volume, ":", note_prefix);
+}
+
+// The backend of a volume's device: "weir:VOLUME:NOTE:INSTANCE". `instance`: made up at random, without a colon, so that of
+// two devices none is taken for the other, whatever number the kernel gives them.
+inline std::string BackendOf(absl::string_view volume, absl::string_view note, absl::string_view instance) {
+  return absl::StrCat(BackendPrefix(volume, note), ":", instance);
+}
+
+// What follows `note_prefix` in the note of a device whose backend begins with BackendPrefix(volume, note_prefix).
+inline std::string NoteBehind(const NbdDevice& device, absl::string_view volume, absl::string_view note_prefix) {
+  const std::string behind = device.backend.substr(BackendPrefix(volume, note_prefix).size());
+  return behind.substr(0, behind.rfind(':'));
 }
 
 // Thread-safety: safe.
@@ -55,19 +67,19 @@ class NbdKernel {
   // when the kernel next looks at it, up to 30 s after it was first sent.
   virtual absl::Status Reconnect(const NbdDevice& device, int socket) = 0;
   virtual absl::Status Resize(const NbdDevice& device, uint64_t size_bytes) = 0;
-  // Ends it once nobody has it open (at once, if nobody has).
+  // Ends it once nobody has it open (at once, if nobody has). UNAVAILABLE: it did not answer in time; it may end all the same.
   virtual absl::Status EndOnceUnused(const NbdDevice& device) = 0;
-  // Takes that back.
+  // Takes that back. An error also where it has been ended.
   virtual absl::Status Keep(const NbdDevice& device) = 0;
-  // Ends it at once; its users get errors.
+  // Ends it at once, and again: its users get errors, for what waits too. Those who have it open keep its number and its name.
   virtual absl::Status Disconnect(const NbdDevice& device) = 0;
 };
 
-// Those of a volume, whatever they were connected for.
-inline std::vector<NbdDevice> DevicesOf(NbdKernel& kernel, absl::string_view volume) {
+// Those of a volume, whatever they were connected for, or whose notes begin so.
+inline std::vector<NbdDevice> DevicesOf(NbdKernel& kernel, absl::string_view volume, absl::string_view note_prefix = "") {
   std::vector<NbdDevice> found;
   for (NbdDevice& device : kernel.Devices()) {
-    if (absl::StartsWith(device.backend, BackendOf(volume, ""))) found.push_back(std::move(device));
+    if (absl::StartsWith(device.backend, BackendPrefix(volume, note_prefix))) found.push_back(std::move(device));
   }
   return found;
 }

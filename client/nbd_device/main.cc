@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -41,7 +42,7 @@
 
 ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
 ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
-ABSL_FLAG(std::string, note, "", "What /sys/block/nbd*/backend shows behind weir:VOLUME:");
+ABSL_FLAG(std::string, note, "", "What /sys/block/nbd*/backend shows between weir:VOLUME: and a number of the device's own.");
 ABSL_FLAG(bool, read_only, false, "Make the device read-only.");
 ABSL_FLAG(absl::Duration, hold, absl::Minutes(5),
           "How long requests wait for a frontend that is away before they fail. At least 1s.");
@@ -118,10 +119,14 @@ void Say(int fd, std::string line) {
   ::close(fd);
 }
 
+int ServeUntilDisconnected(Server server) {
+  const absl::Status served = server.Serve();
+  if (served.ok()) return kServerDisconnected;
+  LOG(WARNING) << "volume=" << absl::GetFlag(FLAGS_volume) << " " << served;
+  return kServerFailed;
+}
+
 int Serve(const TlsFiles& tls, const Succession& succession, int socket, int ready) {
-  // The kernel writes to the device in order to have memory: so this process must not wait for that where it wants some. Asks
-  // for CAP_SYS_RESOURCE; without it the device works as long as there is memory.
-  ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
   uint32_t epoch = 0;
   absl::StatusOr<std::unique_ptr<fuse::VolumeFile>> file = OpenFile(tls, succession, &epoch);
   if (!file.ok()) {
@@ -129,11 +134,12 @@ int Serve(const TlsFiles& tls, const Succession& succession, int socket, int rea
     return kServerFailed;
   }
   Say(ready, absl::StrCat((*file)->size_bytes(), " ", epoch));
-  Server server(file->get(), socket);
-  const absl::Status served = server.Serve();
-  if (served.ok()) return kServerDisconnected;
-  LOG(WARNING) << "volume=" << absl::GetFlag(FLAGS_volume) << " " << served;
-  return kServerFailed;
+  return ServeUntilDisconnected(Server(file->get(), socket));
+}
+
+int Refuse(int socket, int ready) {
+  Say(ready, "0 0");
+  return ServeUntilDisconnected(Server(socket));
 }
 
 // --- and the one that keeps it ---
@@ -174,35 +180,12 @@ class ForkedServer final : public ServerProcess {
   }
 
   absl::StatusOr<Started> Start(const Succession& succession) override {
-    int sockets[2], ready[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0 || ::pipe2(ready, O_CLOEXEC) != 0) {
-      return absl::ResourceExhaustedError(absl::StrCat("no sockets: ", std::strerror(errno)));
-    }
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::close(sockets[0]);
-      ::close(ready[0]);
-      if (ready_in_background_ >= 0) ::close(ready_in_background_);
-      // It ends with its device: systemd, for one, ends all processes of a unit when the machine goes down, and the device
-      // has users then.
-      ::signal(SIGTERM, SIG_IGN);
-      ::signal(SIGINT, SIG_IGN);
-      const sigset_t set = KeeperSignals();
-      ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
-      ::_exit(Serve(tls_, succession, sockets[1], ready[1]));
-    }
-    ::close(sockets[1]);
-    ::close(ready[1]);
-    kernel_socket_ = sockets[0];
-    absl::StatusOr<Started> started =
-        pid_ < 0 ? absl::ResourceExhaustedError("cannot fork") : Understand(ReadLine(ready[0]));
-    ::close(ready[0]);
-    if (started.ok()) {
-      started->kernel_socket = kernel_socket_;
-    } else {
-      Kill();
-    }
-    return started;
+    return Fork([&](int socket, int ready) { return Serve(tls_, succession, socket, ready); });
+  }
+
+  absl::StatusOr<Started> StartRefusing() override {
+    if (ready_in_background_ >= 0) ::flock(STDERR_FILENO, LOCK_UN);
+    return Fork(Refuse);
   }
 
   void Connected() override { ::close(std::exchange(kernel_socket_, -1)); }
@@ -236,11 +219,50 @@ class ForkedServer final : public ServerProcess {
   }
 
  private:
+  // `serve` gives the exit code of the new process. `ready`: whom it is to tell.
+  absl::StatusOr<Started> Fork(const std::function<int(int socket, int ready)>& serve) {
+    int sockets[2], ready[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0 || ::pipe2(ready, O_CLOEXEC) != 0) {
+      return absl::ResourceExhaustedError(absl::StrCat("no sockets: ", std::strerror(errno)));
+    }
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::close(sockets[0]);
+      ::close(ready[0]);
+      if (ready_in_background_ >= 0) ::close(ready_in_background_);
+      // It ends with its device: systemd, for one, ends all processes of a unit when the machine goes down, and the device
+      // has users then.
+      ::signal(SIGTERM, SIG_IGN);
+      ::signal(SIGINT, SIG_IGN);
+      const sigset_t set = KeeperSignals();
+      ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+      // The kernel writes to the device in order to have memory: so this process must not wait for that where it wants some.
+      // Asks for CAP_SYS_RESOURCE; without it the device works as long as there is memory.
+      ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+      ::_exit(serve(sockets[1], ready[1]));
+    }
+    ::close(sockets[1]);
+    ::close(ready[1]);
+    kernel_socket_ = sockets[0];
+    absl::StatusOr<Started> started =
+        pid_ < 0 ? absl::ResourceExhaustedError("cannot fork") : Understand(ReadLine(ready[0]));
+    ::close(ready[0]);
+    if (started.ok()) {
+      started->kernel_socket = kernel_socket_;
+    } else {
+      Kill();
+    }
+    return started;
+  }
+
   const TlsFiles tls_;
   const int ready_in_background_;
   pid_t pid_ = -1;
   int kernel_socket_ = -1;
 };
+
+// Of a device: enough that no two on one machine have the same.
+constexpr size_t kInstanceDigits = 12;
 
 std::string RandomId() {
   std::random_device chance;
@@ -254,7 +276,7 @@ int Keep(const TlsFiles& tls, int ready) {
     return 1;
   }
   Keeper::Options options;
-  options.backend = BackendOf(absl::GetFlag(FLAGS_volume), absl::GetFlag(FLAGS_note));
+  options.backend = BackendOf(absl::GetFlag(FLAGS_volume), absl::GetFlag(FLAGS_note), RandomId().substr(0, kInstanceDigits));
   options.server_flags = ServerFlags(absl::GetFlag(FLAGS_read_only));
   options.hold = absl::GetFlag(FLAGS_hold);
   options.client = RandomId();
@@ -290,6 +312,8 @@ int Main(const std::vector<std::string>& arguments) {
   if (absl::GetFlag(FLAGS_check_config)) return CheckConfig(certificate);
   if (!certificate.ok()) return Fail(2, certificate.message());
   ::signal(SIGPIPE, SIG_IGN);
+  // In the foreground too: a terminal that is closed is not to take the device from under its users.
+  ::signal(SIGHUP, SIG_IGN);
   const std::string log = absl::GetFlag(FLAGS_log);
   return Keep(tls, log.empty() ? -1 : GoIntoBackground("weir-nbd", log));
 }

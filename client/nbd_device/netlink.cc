@@ -19,10 +19,13 @@
 #include <memory>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "proto/base/position.h"
 #include "proto/base/status_macros.h"
 
@@ -30,6 +33,7 @@ namespace weir::nbd_device {
 namespace {
 
 constexpr char kBlockDevices[] = "/sys/block";
+constexpr absl::Duration kOpenMax = absl::Seconds(2);
 
 struct Freer {
   void operator()(nl_sock* socket) const { nl_socket_free(socket); }
@@ -115,6 +119,27 @@ std::string ReadBackend(const std::string& name) {
   return backend;
 }
 
+// The kernel may read a device's partitions before it is open, and waits for whoever serves it: so this is done on a thread
+// of its own, which stays behind if it takes too long. UNAVAILABLE: it did.
+absl::Status OpenAndClose(const std::string& path) {
+  struct Opening {
+    absl::Notification done;
+    int error = 0;
+  };
+  const auto opening = std::make_shared<Opening>();
+  std::thread([opening, path] {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) opening->error = errno;
+    if (fd >= 0) ::close(fd);
+    opening->done.Notify();
+  }).detach();
+  if (!opening->done.WaitForNotificationWithTimeout(kOpenMax)) {
+    return absl::UnavailableError(absl::StrCat(path, " cannot be opened: what serves it does not answer"));
+  }
+  if (opening->error == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("cannot open ", path, ": ", std::strerror(opening->error)));
+}
+
 }  // namespace
 
 absl::Status NetlinkKernel::Available() { return nbd_device::Connect().status(); }
@@ -171,10 +196,7 @@ absl::Status NetlinkKernel::EndOnceUnused(const NbdDevice& device) {
     nla_put_u64(message, NBD_ATTR_CLIENT_FLAGS, NBD_CFLAG_DISCONNECT_ON_CLOSE);
   }));
   // It looks at that when somebody closes the device; if nobody else has it open, that is us.
-  const int fd = ::open(device.path().c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return absl::InternalError(absl::StrCat("cannot open ", device.path(), ": ", std::strerror(errno)));
-  ::close(fd);
-  return absl::OkStatus();
+  return OpenAndClose(device.path());
 }
 
 absl::Status NetlinkKernel::Keep(const NbdDevice& device) {
@@ -183,7 +205,10 @@ absl::Status NetlinkKernel::Keep(const NbdDevice& device) {
 
 absl::Status NetlinkKernel::Disconnect(const NbdDevice& device) {
   // This command looks at the number alone, which may be another volume's by now.
-  RETURN_IF_ERROR(Reconfigure(device, [](nl_msg*) {}));
+  const absl::Status checked = Reconfigure(device, [](nl_msg*) {});
+  // One that was disconnected refuses everything, and has its name until it is closed.
+  if (absl::IsInternal(checked) && ReadBackend(absl::StrCat("nbd", device.index)) == device.backend) return absl::OkStatus();
+  RETURN_IF_ERROR(checked);
   return Command(NBD_CMD_DISCONNECT, [&](nl_msg* message) { nla_put_u32(message, NBD_ATTR_INDEX, device.index); }).status();
 }
 

@@ -155,8 +155,11 @@ absl::Status Server::Start(const Request& request) {
     absl::MutexLock lock(&mutex_);
     ++unanswered_;
   }
-  // The kernel keeps to the size that it was told, and it may have been told a new one.
-  if (request.type != NBD_CMD_FLUSH && request.offset + request.length > file_->size_bytes()) file_->RefreshSize();
+  if (file_ == nullptr) return Refuse(request);
+  // The kernel keeps to the size that it was told, and it may have been told a new one. Where nobody says which, the request
+  // waits for its frontend like any other, which knows.
+  const uint64_t end = request.offset + request.length;
+  if (request.type != NBD_CMD_FLUSH && end > file_->size_bytes() && !file_->RefreshSize()) file_->AssumeSize(end);
   const auto done = [this, request](int error) { Done(request, error); };
   switch (request.type) {
     case NBD_CMD_READ:
@@ -177,6 +180,15 @@ absl::Status Server::Start(const Request& request) {
       Reply(request.cookie, EINVAL, {});
       return absl::OkStatus();
   }
+}
+
+absl::Status Server::Refuse(const Request& request) {
+  if (request.type == NBD_CMD_WRITE) {
+    std::string data(request.length, '\0');
+    RETURN_IF_ERROR(ReadAll(data.data(), data.size()));
+  }
+  Reply(request.cookie, ESHUTDOWN, {});
+  return absl::OkStatus();
 }
 
 void Server::Read(const Request& request) {

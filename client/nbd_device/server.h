@@ -27,6 +27,8 @@ class Server {
  public:
   // `socket` is the server's end, and the caller's to close. `file` outlives it.
   Server(fuse::VolumeFile* file, int socket) : file_(file), socket_(socket) {}
+  // One that has no volume: every request is answered with ESHUTDOWN.
+  explicit Server(int socket) : Server(nullptr, socket) {}
 
   // Until the kernel says that it ends the connection, and every request is answered. UNAVAILABLE: the connection was lost
   // instead. INVALID_ARGUMENT: what came is no request.
@@ -45,13 +47,14 @@ class Server {
   absl::Status ReadAll(char* bytes, size_t size);
   absl::StatusOr<Request> ReadRequest();
   absl::Status Start(const Request& request);
+  absl::Status Refuse(const Request& request);
   absl::Status Write(const Request& request);
   void Read(const Request& request);
   // Answers it; first makes it durable, if that is asked for.
   void Done(const Request& request, int error);
   void Reply(uint64_t cookie, int error, const std::vector<std::string>& data);
 
-  fuse::VolumeFile* const file_;
+  fuse::VolumeFile* const file_;  // null: it refuses
   const int socket_;
 
   absl::Mutex sending_;

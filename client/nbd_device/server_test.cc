@@ -28,10 +28,22 @@ class ServerTest : public ::testing::Test {
     ASSERT_TRUE(client.ok()) << client.status();
     auto volume = (*client)->OpenVolume("demo");
     ASSERT_TRUE(volume.ok()) << volume.status();
-    file_ = std::make_unique<fuse::VolumeFile>("demo", *std::move(client), *std::move(volume), false);
+    auto control = Client::Connect(control_.address(), ControlOptions());
+    ASSERT_TRUE(control.ok()) << control.status();
+    file_ = std::make_unique<fuse::VolumeFile>("demo", *std::move(control), *std::move(volume), false);
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets_), 0);
+    Begin();
+  }
+  virtual void Begin() {
     thread_ = std::thread([this] { served_ = Server(file_.get(), sockets_[1]).Serve(); });
   }
+  // As weir-nbd has them.
+  static ClientOptions ControlOptions() {
+    ClientOptions options;
+    options.timeout = options.connect_timeout = absl::Seconds(3);
+    return options;
+  }
+
   void TearDown() override {
     if (thread_.joinable()) EXPECT_TRUE(absl::IsUnavailable(HangUp()));
     ::close(sockets_[1]);
@@ -86,6 +98,7 @@ class ServerTest : public ::testing::Test {
   }
 
   FakeFrontend frontend_;
+  FakeFrontend control_;  // who is asked for the size
   std::unique_ptr<fuse::VolumeFile> file_;
   int sockets_[2];
   std::thread thread_;
@@ -167,6 +180,34 @@ TEST_F(ServerTest, WhatIsNoRequestEndsTheConnection) {
   const std::string garbage(28, 'g');
   ASSERT_EQ(::send(sockets_[0], garbage.data(), garbage.size(), MSG_NOSIGNAL), 28);
   EXPECT_TRUE(absl::IsInvalidArgument(HangUp()));
+}
+
+// The kernel was told of a larger volume, and who could confirm that is away.
+TEST_F(ServerTest, WhatLiesPastTheEndThatIsKnownIsTheFrontendsToJudgeWhereNobodySaysHowLargeTheVolumeIs) {
+  control_.Stop();
+  EXPECT_EQ(Write(FakeFrontend::kSizeBytes, std::string(4096, 'a')), 0u);
+  EXPECT_EQ(frontend_.requests().back().offset_bytes(), FakeFrontend::kSizeBytes);
+  EXPECT_EQ(Read(FakeFrontend::kSizeBytes, 4096), std::string(4096, 'a'));
+}
+
+class RefusingServerTest : public ServerTest {
+ protected:
+  void Begin() override {
+    thread_ = std::thread([this] { served_ = Server(sockets_[1]).Serve(); });
+  }
+};
+
+TEST_F(RefusingServerTest, AnswersEveryRequestWithAnErrorUntilTheKernelDisconnects) {
+  EXPECT_EQ(Write(0, std::string(8192, 'a'), kFua), static_cast<uint32_t>(ESHUTDOWN));
+  Send(NBD_CMD_READ, 0, 'r', 0, 4096);
+  EXPECT_EQ(Reply('r'), static_cast<uint32_t>(ESHUTDOWN));
+  for (const uint16_t type : {uint16_t{NBD_CMD_FLUSH}, uint16_t{NBD_CMD_TRIM}, kWriteZeroes}) {
+    Send(type, 0, 't', 0, 4096);
+    EXPECT_EQ(Reply('t'), static_cast<uint32_t>(ESHUTDOWN));
+  }
+  EXPECT_TRUE(frontend_.requests().empty());
+  Send(NBD_CMD_DISC, 0, 'd', 0, 0);
+  EXPECT_TRUE(HangUp().ok());
 }
 
 }  // namespace

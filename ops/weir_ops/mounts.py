@@ -9,6 +9,7 @@ Perhaps another loop device, read-only, stands on either; their file systems, or
 import contextlib
 import fcntl
 import glob
+import hashlib
 import os
 import re
 import shutil
@@ -53,13 +54,14 @@ def _loop_devices():
 
 
 def _nbd_devices(state):
-    """Those of its volumes."""
+    """Those that its driver has made: "weir:VOLUME:NOTE:INSTANCE", and the note begins with the folder's tag (client/csi/kernel_nbd.cc)."""
+    tag = hashlib.sha256(os.path.normpath(state).encode()).hexdigest()[:8]
     found = []
     for path in glob.glob("/sys/block/nbd*/backend"):
         with contextlib.suppress(OSError):  # It has just gone.
             with open(path) as f:
                 words = f.read().strip().split(":")
-            if words[0] == "weir" and len(words) == 3 and os.path.exists(os.path.join(state, words[1], "nbd.log")):
+            if words[0] == "weir" and len(words) == 4 and words[2].startswith(tag):
                 found.append("/dev/" + path.split("/")[3])
     return found
 

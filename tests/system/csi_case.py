@@ -58,13 +58,14 @@ class CsiCase(unittest.TestCase):
     """A cluster with a driver, shared by a class. Each test leaves nothing of its volumes."""
 
     up_flags = ("--csi", "--size=64MiB", "--volume-flags=--labels=zone=a,rack=7")
+    driver_type = Driver
 
     @classmethod
     def setUpClass(cls):
         cls.cluster = harness.RealCluster(*cls.up_flags)
         cls.addClassCleanup(cls.cluster.close)
         cls.cluster.up()
-        cls.driver = Driver(cls.cluster.env["CSI_ENDPOINT"])
+        cls.driver = cls.driver_type(cls.cluster.env["CSI_ENDPOINT"])
         cls.addClassCleanup(cls.driver.close)
         cls.node = cls.driver.NodeGetInfo().node_id
 
