@@ -53,6 +53,10 @@ const std::vector<Script>& Scripts() {
       {"catalog-lost-after-a-join", {Fault::kDoubt, Fault::kCutBoth, Fault::kLoseCatalog}},
       // Whoever was taken over has its members again: one that nobody has told, one that has forgotten.
       {"forgotten-seal", {Fault::kForgetSeal}},
+      // What is written below min_in_sync fails at last, and its only member has it, before the new one is brought up to date.
+      {"new-disk-out-of-reach", {Fault::kReplaceDisk, Fault::kCutBoth}},
+      // It is not known whether one has come back in, and then it fails, and the others.
+      {"fails-while-it-comes-in", {Fault::kCutBoth, Fault::kCatalogLoss, Fault::kErrors, Fault::kErrors}},
   };
   return *scripts;
 }
