@@ -136,8 +136,8 @@ class Engine {
   // leave at least min_in_sync must remain, where their place is taken at least one. EINVAL otherwise.
   void LoadTable(ControlId id, Table table, Time now, Effects& effects);
   // From suspended (else EBUSY) to restoring: requests wait as before, but those that are `in_lock` are carried out, and
-  // members leave and come back. Answered once all that was begun before has ended and is durable on every member: it takes
-  // effect before what restores, what waits comes after. Else (ETIMEDOUT, or a failed member's errno) nothing is
+  // members leave and come back. Answered once all that was begun before has ended and is durable on every member, and each is
+  // there or gone from the catalog: that takes effect before what restores, what waits comes after. Else (ETIMEDOUT, or a failed member's errno) nothing is
   // restored, and it is suspended as by noflush. EBUSY too if a table was loaded, or a range is locked. While it is
   // restoring: the same again. Suspend, Resume and LoadTable are EBUSY until it is suspended again.
   void StartRestore(ControlId id, absl::Duration deadline, Time now, Effects& effects);

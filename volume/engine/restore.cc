@@ -47,7 +47,7 @@ bool Engine::State::AdvanceRestore() {
   }
   if (now_ >= suspend_deadline_) {
     GiveUpRestore(Result(ETIMEDOUT), Held() ? kTooFewMembers
-                                            : "what was under way before the suspend did not end in time, see explain");
+                                            : "what was under way before the suspend did not end in time, or a replica is away; see explain");
     return true;
   }
   // Nobody leaves while the volume is suspended, so who has forgotten what it had may be a member still; and any member
