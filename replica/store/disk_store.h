@@ -191,7 +191,9 @@ class DiskStore : public Store {
   absl::StatusOr<uint64_t> BlocksAbovePoint(const Lane& lane) const;
 
   // --- pins; pins.cc ---
-  absl::Status WriteUpdate(const Volume& volume, const VolumeUpdate& update);
+  // `past`: lanes that have come past a pin that they did not have; claimed.
+  absl::Status WriteUpdate(const Volume& volume, const VolumeUpdate& update,
+                           absl::Span<const std::shared_ptr<Lane>> past);
   // Where the pin is in the lane; see ReadPinned.
   absl::StatusOr<Position> PinnedAt(const Volume& volume, const Lane& lane, uint64_t pin) const;
   absl::Status ReadPinnedStripe(const Volume& volume, const Lane& lane, Position at,

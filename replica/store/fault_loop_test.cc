@@ -215,8 +215,9 @@ TEST_P(ReopenFaultLoopTest, AnErrorAtAnyOperationOfAStartOrAfterItIsNeverHidden)
   for (const auto& [stage, count] : stopped) std::cout << count << " stopped at " << stage << "\n";
   for (const auto& [kind, count] : files) std::cout << count << " starts failed by " << kind << "\n";
   EXPECT_GE(stopped["open"], 50);
+  // How often is chance: what RocksDB does beside it shifts which operation is the n-th.
   for (const char* stage : {"repair", "adopt tail", "update volume", "grow", "keep record", "write"}) {
-    EXPECT_GE(stopped[stage], 3) << stage;
+    EXPECT_GE(stopped[stage], 1) << stage;
   }
   for (const char* kind : kKinds) {
     // These a start only reads; CURRENT is renamed from a .dbtmp.

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
@@ -51,6 +52,12 @@ std::vector<LanePin> Dropped(const std::vector<LanePin>& before,
   return dropped;
 }
 
+// Whether the lane has come past one of `pins` without having it: versions that it needs may be gone.
+bool HasMissedAny(const Lane::State& state, const std::vector<LanePin>& pins) {
+  return absl::c_any_of(Dropped(pins, state.pins),
+                        [&state](const LanePin& pin) { return pin.position < state.position; });
+}
+
 std::unique_ptr<rocksdb::Iterator> NewIterator(const Domain& domain, Family family) {
   rocksdb::ReadOptions options;
   options.fill_cache = false;
@@ -73,7 +80,8 @@ std::vector<uint64_t> Volume::pins() const {
 }
 
 // Pins that come hold from before they are written, pins that go until their going is synced: else
-// a power cut could bring one back whose versions were reclaimed.
+// a power cut could bring one back whose versions were reclaimed. A pin that went and comes back, as
+// an older record can make it, finds the lane past it: then no delta makes that lane whole, only a copy of everything.
 absl::Status DiskStore::UpdateVolume(VolumeId id, const VolumeUpdate& update) {
   InTurn turn(&admin_);
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
@@ -86,6 +94,11 @@ absl::Status DiskStore::UpdateVolume(VolumeId id, const VolumeUpdate& update) {
                                              volume->update_version));
     }
   }
+  std::vector<std::shared_ptr<Lane>> past;
+  for (const auto& lane : volume->lanes) {
+    if (HasMissedAny(lane->state(), PinsOfLane(update, lane->id))) past.push_back(lane);
+  }
+  LaneClaim claim(past);
   bool any_dropped = false;
   for (const auto& lane : volume->lanes) {
     std::vector<LanePin> both = PinsOfLane(update, lane->id);
@@ -95,7 +108,7 @@ absl::Status DiskStore::UpdateVolume(VolumeId id, const VolumeUpdate& update) {
     }
     lane->SetPins(std::move(both));
   }
-  RETURN_IF_ERROR(WriteUpdate(*volume, update));
+  RETURN_IF_ERROR(WriteUpdate(*volume, update, past));
   for (const auto& lane : volume->lanes) lane->SetPins(PinsOfLane(update, lane->id));
   geometry.size_blocks = std::max(geometry.size_blocks, update.size_blocks);
   volume->set_geometry(geometry);
@@ -107,14 +120,21 @@ absl::Status DiskStore::UpdateVolume(VolumeId id, const VolumeUpdate& update) {
   return absl::OkStatus();
 }
 
-// All of it, however little has changed: an earlier call may not have lived to sync it.
-absl::Status DiskStore::WriteUpdate(const Volume& volume, const VolumeUpdate& update) {
+// All of it, however little has changed: an earlier call may not have lived to sync it. Of lanes that are `past` a pin
+// that they did not have, no change is known any more.
+absl::Status DiskStore::WriteUpdate(const Volume& volume, const VolumeUpdate& update,
+                                    absl::Span<const std::shared_ptr<Lane>> past) {
   VolumeGeometry geometry = volume.geometry();
   for (uint32_t i = 0; i < DomainsOf(geometry); ++i) {
     DomainBatch batch(*domains_[i]);
     for (const auto& lane : volume.lanes) {
       if (lane->domain != i) continue;
       batch.Put(PinsKey(volume.id, lane->id), EncodePins(PinsOfLane(update, lane->id)));
+      if (!absl::c_linear_search(past, lane)) continue;
+      Lane::State state = lane->state();
+      state.known = std::max(state.known, state.position.Next());
+      batch.Put(KnownKey(volume.id, lane->id), EncodeKnown(state.known, state.jumped));
+      lane->Replaced(std::move(state));
     }
     if (i == 0 && update.size_blocks > geometry.size_blocks) {
       geometry.size_blocks = update.size_blocks;

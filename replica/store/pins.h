@@ -18,7 +18,9 @@ struct VolumeUpdate {
   // Rises with every update, also over epochs: one that comes late changes nothing.
   uint64_t version = 0;
   uint64_t size_blocks = 0;  // it never shrinks: what is below the present size leaves that
-  std::vector<Pin> pins;     // exactly these, from now on
+  // Exactly these, from now on. A lane that has come past one without having it knows no change any more: BeginJoin
+  // asks for everything.
+  std::vector<Pin> pins;
 };
 
 // The blocks of a lane whose newest version lies above a pin.

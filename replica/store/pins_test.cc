@@ -333,5 +333,45 @@ TEST_F(PinsTest, AMemberThatJoinsHasThePinsToo) {
   }
 }
 
+// An older record may have a snapshot again that was deleted, and whose blocks are reclaimed already.
+TEST_F(PinsTest, APinThatComesBackIsMadeWholeByACopyOfEverything) {
+  Overwrite(1000);
+  const Pin pin = Here(1);
+  ASSERT_OK(Update({pin}));
+  Overwrite(2000);
+  std::unique_ptr<Machine> other;
+  Open(&other, std::make_shared<FaultFs>());
+  Writer same(kVolume, kGeometry);
+  ASSERT_OK(same.Attach(other->store.get(), 1));
+  auto join = [&](uint64_t id) {
+    Store* target = other->store.get();
+    ASSERT_OK(target->UpdateVolume(kVolume, {++version_, 0, {pin}}));
+    ASSERT_OK(testing::BeginJoin(store(), target, kVolume, id, /*everything=*/false));
+    ASSERT_TRUE(testing::CopyAll(store(), target, kVolume).ok());
+    ASSERT_OK(target->FinishJoin(kVolume, id));
+  };
+  auto delta_is_refused = [&](LaneId lane, uint64_t id) {
+    auto delta = testing::PlanJoin(store(), other->store.get(), kVolume, lane, id, /*everything=*/false);
+    return delta.ok() && !delta->everything && absl::IsOutOfRange(other->store->BeginJoin(kVolume, *delta));
+  };
+  join(1);
+  ExpectPinned(other->store.get(), 1, 1000);
+  // Told once more, it is not one that comes back.
+  ASSERT_OK(other->store->UpdateVolume(kVolume, {++version_, 0, {pin}}));
+  EXPECT_FALSE(delta_is_refused(LaneId{1}, 2));
+  join(3);
+
+  ASSERT_OK(other->store->UpdateVolume(kVolume, {++version_, 0, {}}));
+  FlushAndNote(other->store.get());
+  ASSERT_OK(other->store->UpdateVolume(kVolume, {++version_, 0, {pin}}));
+  EXPECT_TRUE(delta_is_refused(LaneId{0}, 4));
+  std::shared_ptr<FaultFs> after = other->fs->AfterPowerCut(1);
+  Open(&other, std::move(after));
+  EXPECT_TRUE(delta_is_refused(LaneId{0}, 4));
+  EXPECT_TRUE(delta_is_refused(LaneId{1}, 4));
+  join(4);
+  ExpectPinned(other->store.get(), 1, 1000);
+}
+
 }  // namespace
 }  // namespace weir::store

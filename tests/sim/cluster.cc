@@ -293,7 +293,7 @@ void Cluster::Stepped(uint32_t frontend, const engine::Effects& effects) {
     } else if (const auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
       CheckDisconnect(frontend, *end);
     } else if (const auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
-      DisturbJoin(*step);
+      DisturbJoin(frontend, *step);
     } else if (const auto* report = std::get_if<engine::ReportScrub>(&effect)) {
       CheckReport(frontend, *report);
     }

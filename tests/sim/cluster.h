@@ -133,7 +133,7 @@ class Cluster {
   void Refused(const absl::Status& why);
   void Serving(uint32_t frontend);
   // A replica falls while it is brought back.
-  void DisturbJoin(const engine::RunJoinStep& step);
+  void DisturbJoin(uint32_t frontend, const engine::RunJoinStep& step);
   void Stepped(uint32_t frontend, const engine::Effects& effects);
   bool AnybodyServes() const;
 
@@ -185,6 +185,7 @@ class Cluster {
   void LateAnswers(uint32_t frontend, uint32_t replica);
   void Doubt(uint32_t frontend, uint32_t replica);
   void ForgetSeal(uint32_t frontend, uint32_t replica);
+  void LoseCatalogAtDelete(uint32_t frontend, uint32_t replica);
   void Heal();
   void EndHopelessSessions();
   uint32_t AnyReplica() { return static_cast<uint32_t>(dice_.Below(replicas_.size())); }
@@ -263,6 +264,7 @@ class Cluster {
   std::vector<engine::TakeoverRecord> records_;  // that were the catalog's, if it is to be put back
   bool keeps_records_ = false;
   bool old_catalog_ = false;  // it has been
+  bool lose_at_delete_ = false;  // once a replica is on its way in
   absl::Status refused_;      // the last attach
   uint64_t next_control_ = 1;
   uint64_t faults_injected_ = 0;

@@ -21,7 +21,7 @@ const char* NameOf(Fault fault) {
       "catalog cut",   "kill frontend",   "pause frontend",   "attach elsewhere", "split", "late answers",
       "leave in doubt", "suspend",        "reclaim",          "replace disk",   "old disk",
       "lost what it had synced", "lost catalog", "frozen replica", "hanging sync", "slow catalog", "detach",
-      "forgotten seal"};
+      "forgotten seal", "lost catalog at a delete"};
   static_assert(std::size(kNames) == static_cast<size_t>(Fault::kFaultKinds));
   return kNames[static_cast<size_t>(fault)];
 }
@@ -57,6 +57,8 @@ const std::vector<Script>& Scripts() {
       {"new-disk-out-of-reach", {Fault::kReplaceDisk, Fault::kCutBoth}},
       // It is not known whether one has come back in, and then it fails, and the others.
       {"fails-while-it-comes-in", {Fault::kCutBoth, Fault::kCatalogLoss, Fault::kErrors, Fault::kErrors}},
+      // Who was out is told that a snapshot has gone; the record that the others have copies of has it still.
+      {"catalog-lost-at-a-delete", {Fault::kCutBoth, Fault::kLoseCatalogAtDelete}},
   };
   return *scripts;
 }
@@ -238,6 +240,9 @@ void Cluster::InjectOnFrontend(Fault fault, uint32_t f, uint32_t r, Time until) 
     case Fault::kForgetSeal:
       ForgetSeal(f, r);
       break;
+    case Fault::kLoseCatalogAtDelete:
+      lose_at_delete_ = true;
+      break;
     case Fault::kSuspend:
       SuspendSome(f);
       break;
@@ -282,7 +287,11 @@ void Cluster::LateAnswers(uint32_t f, uint32_t r) {
   });
 }
 
-void Cluster::DisturbJoin(const engine::RunJoinStep& step) {
+void Cluster::DisturbJoin(uint32_t frontend, const engine::RunJoinStep& step) {
+  if (lose_at_delete_ && step.kind == engine::RunJoinStep::Kind::kCopy) {
+    agenda_.After(absl::ZeroDuration(),
+                  [this, frontend, r = static_cast<uint32_t>(step.target)] { LoseCatalogAtDelete(frontend, r); });
+  }
   if (healed_ || !dice_.Percent(2)) return;
   const bool power_cut = dice_.Percent(70);
   const auto r = static_cast<uint32_t>(step.target);
@@ -329,6 +338,22 @@ void Cluster::ForgetSeal(uint32_t f, uint32_t r) {
   });
   agenda_.At(back, [this, forgets] {
     if (!healed_) RestoreOldDisk(forgets);
+  });
+}
+
+// The replica, which is on its way in, is the only one to hear that a snapshot has gone.
+void Cluster::LoseCatalogAtDelete(uint32_t f, uint32_t r) {
+  const std::vector<Pin>& pins = catalog_->record().volume.pins;
+  if (healed_ || pins.empty() || !frontends_[f]->serving()) return;
+  lose_at_delete_ = false;
+  for (uint32_t other = 0; other < replicas_.size(); ++other) {
+    if (other != r) network_->CutToReplica(f, other, agenda_.now() + absl::Milliseconds(30));
+  }
+  frontends_[f]->DropSnapshot(pins[dice_.Below(pins.size())].id);
+  agenda_.After(dice_.Micros(1000, 20000), [this, r] {
+    if (healed_) return;
+    replicas_[r]->disk().Reclaim(dice_);
+    if (LoseCatalog()) ++result_.faults[static_cast<size_t>(Fault::kLoseCatalog)];
   });
 }
 

@@ -191,6 +191,7 @@ class Conformance {
   void Promise(Pair& pair);
   void TakeBase(Pair& pair);
   void Update(Pair& pair);
+  void MissPin(Pair& pair);
   void KeepRecord(Pair& pair);
   void DurablePoints(Pair& pair);
   void Recreate(Pair& pair);

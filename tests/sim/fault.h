@@ -42,6 +42,7 @@ enum class Fault {
   kCatalogSlow,
   kDetach,
   kForgetSeal,     // by script only: from here on chance draws none
+  kLoseCatalogAtDelete,  // of a snapshot: the copies of the record have it still
   kFaultKinds,
 };
 inline constexpr Fault kChanceKinds = Fault::kForgetSeal;

@@ -154,6 +154,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
     return Index(geometry_.lanes.LaneOf(block)) == lane;
   }
   absl::StatusOr<Position> PinnedAt(uint64_t pin, uint32_t lane) const;
+  // Where it has come past the pin without having it, a lane knows no change any more.
+  void MissedPin(const Pin& pin);
   // Whether a pin needs a version at `older` that is followed by one at `newer`.
   bool Pinned(uint32_t lane, Position older, Position newer) const;
   bool HasInvalid(uint32_t lane) const;

@@ -17,6 +17,9 @@ absl::Status ModelStore::UpdateVolume(VolumeId, const store::VolumeUpdate& updat
     if (absl::Status status = Sync(d); !status.ok()) return status;
   }
   update_version_ = update.version;
+  for (const Pin& pin : update.pins) {
+    if (!has_pin(pin)) MissedPin(pin);
+  }
   pins_ = update.pins;
   geometry_.size_blocks = std::max(geometry_.size_blocks, update.size_blocks);
   for (Image* image : {&now_, &disk_}) {
@@ -26,6 +29,17 @@ absl::Status ModelStore::UpdateVolume(VolumeId, const store::VolumeUpdate& updat
     }
   }
   return absl::OkStatus();
+}
+
+void ModelStore::MissedPin(const Pin& pin) {
+  for (Image* image : {&now_, &disk_}) {
+    for (size_t i = 0; i < image->lanes.size(); ++i) {
+      Lane& lane = image->lanes[i];
+      if (pin.positions[i] >= lane.position) continue;
+      lane.trimmed = std::max(lane.trimmed, lane.position.Next());
+      lane.changes.clear();
+    }
+  }
 }
 
 absl::Status ModelStore::KeepRecord(VolumeId, const store::RecordCopy& copy) {

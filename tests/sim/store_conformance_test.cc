@@ -228,8 +228,24 @@ void Conformance::Update(Pair& pair) {
     pair.version = update.version;
     pair.pins = update.pins;
     SyncedAll(pair);
+    if (pins_ && dice_.Percent(5)) MissPin(pair);
   }
   pair.reclaims = pair.reclaims || pins_;
+}
+
+// Told of a pin that the lanes have come past, and then that it has gone: what is left is that no change is known.
+void Conformance::MissPin(Pair& pair) {
+  Pin pin{.id = ++pin_id_, .positions = {}};
+  for (uint32_t i = 0; i < lanes(); ++i) {
+    const Position at = At(pair, LaneId{i});
+    pin.positions.push_back(Position(at.epoch(), at.n() - std::min<uint64_t>(at.n(), dice_.Below(3))));
+  }
+  for (const bool there : {true, false}) {
+    store::VolumeUpdate update{.version = ++pair.version, .size_blocks = SizeOf(pair), .pins = pair.pins};
+    if (there) update.pins.push_back(pin);
+    Say(pair, absl::StrCat("UpdateVolume ", update.version, there ? " with" : " without", " missed pin ", pin.id));
+    Ok(pair.m().UpdateVolume(kVolume, update), pair.r().UpdateVolume(kVolume, update));
+  }
 }
 
 void Conformance::KeepRecord(Pair& pair) {
