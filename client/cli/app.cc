@@ -8,6 +8,7 @@
 #include "client/cli/context.h"
 #include "client/cli/output.h"
 #include "proto/base/size.h"
+#include "proto/base/version.h"
 
 namespace weir::cli {
 namespace {
@@ -48,6 +49,9 @@ void AddCommonFlags(CLI::App& app, Context& context) {
   app.add_option("--tls_ca,--tls-ca", context.tls.ca, "the certificates (PEM) that signed those of the processes")
       ->envname("WEIR_TLS_CA")
       ->type_name("FILE");
+  app.add_flag("--insecure", context.tls.insecure,
+               "speak to other machines in plain text, where the network is trusted; else only to this one")
+      ->envname("WEIR_INSECURE");
   app.add_option("--output", context.output, "how to print: table or json")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"table", "json"}));
@@ -108,6 +112,7 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
         std::ostream& err) {
   Context context(in, out, err);
   CLI::App app(kDescription, "weirctl");
+  app.set_version_flag("--version", absl::StrCat("weirctl ", kVersion));
   app.footer(kFooter);
   app.require_subcommand(1);
   AddCommonFlags(app, context);
@@ -132,6 +137,9 @@ int Run(const std::vector<std::string>& arguments, std::istream& in, std::ostrea
     // It puts the command's own name behind.
     const std::string command = DeepestCommand(app);
     out << at->help(at->get_parent() == nullptr ? "" : command.substr(0, command.rfind(' ')));
+    return kExitOk;
+  } catch (const CLI::CallForVersion& version) {
+    out << version.what() << "\n";
     return kExitOk;
   } catch (const CLI::RequiredError& error) {
     // CLI11 says only that a sub-command is missing, also where one is misspelt.

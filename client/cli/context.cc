@@ -36,7 +36,9 @@ absl::StatusOr<ClusterEnv> Context::Environment() const {
   if (!cluster_dir.empty()) {
     ASSIGN_OR_RETURN(env, ReadClusterEnv(cluster_dir));
   }
-  RETURN_IF_ERROR(wire::UseTls(tls.given() ? tls : env.tls));
+  if (tls.given()) env.tls = tls;
+  env.tls.insecure = tls.insecure;
+  RETURN_IF_ERROR(wire::UseTls(env.tls));
   if (!volume_addr.empty()) env.volume_addr = volume_addr;
   if (!replica_addrs.empty()) {
     ASSIGN_OR_RETURN(env.replica_addrs, ParseNamedValues(replica_addrs));
@@ -133,6 +135,7 @@ absl::Status Context::WithReplica(
     const std::string& replica,
     const std::function<grpc::Status(v1::ReplicaService::Stub&, grpc::ClientContext*)>& call) {
   ASSIGN_OR_RETURN(std::string address, ReplicaAddress(replica));
+  RETURN_IF_ERROR(wire::CheckDial("replica_addrs", address, wire::IdentityFiles()));
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   auto channel = grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);

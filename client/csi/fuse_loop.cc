@@ -47,9 +47,7 @@ absl::StatusOr<AttachedDevice> FuseLoop::Attach(const Request& request, absl::Ti
                                      "--source=" + SourceOf(request.volume, request.note),
                                      "--log=" + Folder(request.volume) + "/log"};
     if (request.read_only) fuse.push_back("--read_only");
-    if (tls_.given()) {
-      fuse.insert(fuse.end(), {"--tls_cert=" + tls_.cert, "--tls_key=" + tls_.key, "--tls_ca=" + tls_.ca});
-    }
+    for (std::string& flag : AsFlags(tls_)) fuse.push_back(std::move(flag));
     fuse.push_back(MountPoint(request.volume));
     RETURN_IF_ERROR(RunOrFail(fuse, deadline).status());
     return MakeLoopDevice(File(request.volume), request.read_only, deadline);

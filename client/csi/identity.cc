@@ -2,7 +2,7 @@
 
 #include "client/csi/answer.h"
 #include "client/csi/names.h"
-#include "proto/metrics/version.h"
+#include "proto/base/version.h"
 
 namespace weir::csi {
 

@@ -68,10 +68,7 @@ absl::StatusOr<AttachedDevice> KernelNbd::Attach(const Request& request, absl::T
     std::vector<std::string> nbd = {options_.program, "--frontend=" + request.frontend, "--volume=" + request.volume,
                                     "--note=" + tag_ + request.note, "--log=" + Log(request.volume)};
     if (request.read_only) nbd.push_back("--read_only");
-    if (options_.tls.given()) {
-      nbd.insert(nbd.end(), {"--tls_cert=" + options_.tls.cert, "--tls_key=" + options_.tls.key,
-                             "--tls_ca=" + options_.tls.ca});
-    }
+    for (std::string& flag : AsFlags(options_.tls)) nbd.push_back(std::move(flag));
     ASSIGN_OR_RETURN(const std::string said, RunOrFail(nbd, deadline));
     return std::string(absl::StripAsciiWhitespace(said));
   };

@@ -35,6 +35,7 @@
 #include "proto/base/signals.h"
 #include "proto/base/status_macros.h"
 #include "proto/base/tls_files.h"
+#include "proto/base/version.h"
 #include "proto/metrics/call_metrics.h"
 #include "proto/metrics/process.h"
 #include "proto/monitor/monitor_server.h"
@@ -110,6 +111,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("FILE");
   app.add_option("--tls_key,--tls-key", flags.tls.key, "its key (PEM)")->type_name("FILE");
   app.add_option("--tls_ca,--tls-ca", flags.tls.ca, "the certificates (PEM) that signed the frontends'")->type_name("FILE");
+  app.add_flag("--insecure", flags.tls.insecure,
+               "speak to frontends on other machines in plain text, where the network is trusted; else only to this machine's");
   app.add_option("--state-dir,--state_dir", flags.state_dir, "where devices are attached; gone with the machine's memory")
       ->type_name("DIR")
       ->capture_default_str();
@@ -219,7 +222,10 @@ int CheckConfig(const Flags& flags, const std::string& socket) {
   check.Listen("endpoint", "unix:" + socket);
   check.Listen("metrics_listen", flags.metrics_listen);
   check.Note(monitor::CheckMetricsListen(flags.metrics_listen, flags.insecure_metrics));
-  for (const std::string& frontend : flags.frontends) check.Peer("frontends", frontend);
+  for (const std::string& frontend : flags.frontends) {
+    check.Peer("frontends", frontend);
+    check.Note(wire::CheckDial("frontends", frontend, flags.tls));
+  }
   check.Note(wire::UseTls(flags.tls));
   if (flags.mode != "controller") {
     check.Folder("state_dir", flags.state_dir);
@@ -231,7 +237,8 @@ int CheckConfig(const Flags& flags, const std::string& socket) {
 }
 
 int Serve(const Flags& flags, const std::string& socket, const Signals& signals) {
-  const absl::Status secured = wire::UseTls(flags.tls);
+  absl::Status secured = wire::UseTls(flags.tls);
+  for (const std::string& frontend : flags.frontends) secured.Update(wire::CheckDial("frontends", frontend, flags.tls));
   if (!secured.ok()) return Fail(2, std::string(secured.message()));
   Frontends frontends(flags.frontends);
   Attaches attaches(flags, &frontends);
@@ -273,6 +280,7 @@ int Serve(const Flags& flags, const std::string& socket, const Signals& signals)
 int Run(int argc, char** argv) {
   Flags flags;
   CLI::App app(kDescription, "weir-csi");
+  app.set_version_flag("--version", absl::StrCat("weir-csi ", kVersion));
   AddFlags(app, flags);
   absl::StatusOr<std::vector<std::string>> words = WithConfigFile({argv, argv + argc});
   if (!words.ok()) return Fail(2, std::string(words.status().message()));

@@ -8,8 +8,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -23,6 +21,7 @@
 #include "proto/base/status_macros.h"
 #include "proto/base/tls_files.h"
 #include "proto/wire/certificates.h"
+#include "proto/wire/identity.h"
 
 ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
 ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
@@ -36,6 +35,8 @@ ABSL_FLAG(std::string, tls_cert, "",
           "Empty: plain text.");
 ABSL_FLAG(std::string, tls_key, "", "Its key (PEM).");
 ABSL_FLAG(std::string, tls_ca, "", "The certificates (PEM) that signed the frontend's.");
+ABSL_FLAG(bool, insecure, false,
+          "Speak to a frontend on another machine in plain text, where the network is trusted; else only to this machine's.");
 ABSL_FLAG(std::string, config, "",
           "Read flags from this file too, one NAME=VALUE a line; what the command line says wins.");
 ABSL_FLAG(bool, check_config, false,
@@ -45,7 +46,7 @@ namespace weir::fuse {
 namespace {
 
 constexpr char kUsage[] =
-    "weir-fuse: shows a volume as the file MOUNT_POINT/volume, until that is unmounted.\n\n"
+    "shows a volume as the file MOUNT_POINT/volume, until that is unmounted.\n\n"
     "  weir-fuse --frontend=127.0.0.1:7700 --volume=demo MOUNT_POINT &\n"
     "  losetup -f --show --direct-io=on --sector-size=4096 MOUNT_POINT/volume\n\n"
     "Requests are multiples of 4096 bytes. When the volume has grown, stat MOUNT_POINT/volume, then losetup -c.\n"
@@ -61,7 +62,8 @@ int Fail(int code, absl::string_view message) {
 
 TlsFiles Tls() {
   // Absolute: in the background it is in another folder.
-  return Absolute({absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca)});
+  return Absolute({absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca),
+                   absl::GetFlag(FLAGS_insecure)});
 }
 
 int CheckConfig(const absl::Status& certificate) {
@@ -112,7 +114,8 @@ int Main(const std::vector<std::string>& arguments) {
   }
   const TlsFiles tls = Tls();
   // Already here, where nothing is begun yet.
-  const absl::Status certificate = tls.given() ? wire::CheckCertificates(tls).status() : absl::OkStatus();
+  const absl::Status certificate = tls.given() ? wire::CheckCertificates(tls).status()
+                                               : wire::CheckDial("frontend", absl::GetFlag(FLAGS_frontend), tls);
   if (checks) return CheckConfig(certificate);
   if (!certificate.ok()) return Fail(2, certificate.message());
   char* const mount_point = ::realpath(arguments.front().c_str(), nullptr);
@@ -126,10 +129,7 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace weir::fuse
 
 int main(int argc, char** argv) {
-  absl::FlagsUsageConfig usage;
-  usage.contains_help_flags = [](absl::string_view file) { return absl::EndsWith(file, "client/fuse/main.cc"); };
-  absl::SetFlagsUsageConfig(usage);
-  absl::SetProgramUsageMessage(weir::fuse::kUsage);
+  weir::DescribeProgram("weir-fuse", weir::fuse::kUsage, "client/fuse/main.cc");
   const absl::StatusOr<std::vector<std::string>> arguments = weir::ParseFlagsAndArguments(argc, argv);
   return arguments.ok() ? weir::fuse::Main(*arguments) : weir::fuse::Fail(2, arguments.status().message());
 }

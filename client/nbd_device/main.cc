@@ -19,8 +19,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -39,6 +37,7 @@
 #include "proto/base/status_macros.h"
 #include "proto/base/tls_files.h"
 #include "proto/wire/certificates.h"
+#include "proto/wire/identity.h"
 
 ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
 ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
@@ -53,6 +52,8 @@ ABSL_FLAG(std::string, tls_cert, "",
           "Empty: plain text.");
 ABSL_FLAG(std::string, tls_key, "", "Its key (PEM).");
 ABSL_FLAG(std::string, tls_ca, "", "The certificates (PEM) that signed the frontend's.");
+ABSL_FLAG(bool, insecure, false,
+          "Speak to a frontend on another machine in plain text, where the network is trusted; else only to this machine's.");
 ABSL_FLAG(std::string, config, "",
           "Read flags from this file too, one NAME=VALUE a line; what the command line says wins.");
 ABSL_FLAG(bool, check_config, false,
@@ -62,7 +63,7 @@ namespace weir::nbd_device {
 namespace {
 
 constexpr char kUsage[] =
-    "weir-nbd: makes a block device of a volume, with the kernel's NBD client, and says which (/dev/nbd0).\n\n"
+    "makes a block device of a volume, with the kernel's NBD client, and says which (/dev/nbd0).\n\n"
     "  weir-nbd --frontend=127.0.0.1:7700 --volume=demo &\n\n"
     "Wants root and the kernel's nbd module (modprobe nbd). SIGTERM ends the device, and this, once nobody has it open.\n"
     "The device follows the volume's size when it is told to: the CSI driver does.\n"
@@ -78,7 +79,8 @@ int Fail(int code, absl::string_view message) {
 
 TlsFiles Tls() {
   // Absolute: in the background it is in another folder.
-  return Absolute({absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca)});
+  return Absolute({absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca),
+                   absl::GetFlag(FLAGS_insecure)});
 }
 
 int CheckConfig(const absl::Status& certificate) {
@@ -308,7 +310,8 @@ int Main(const std::vector<std::string>& arguments) {
   if (absl::GetFlag(FLAGS_hold) < absl::Seconds(1)) return Fail(2, "--hold: at least 1s");
   const TlsFiles tls = Tls();
   // Already here, where nothing is begun yet.
-  const absl::Status certificate = tls.given() ? wire::CheckCertificates(tls).status() : absl::OkStatus();
+  const absl::Status certificate = tls.given() ? wire::CheckCertificates(tls).status()
+                                               : wire::CheckDial("frontend", absl::GetFlag(FLAGS_frontend), tls);
   if (absl::GetFlag(FLAGS_check_config)) return CheckConfig(certificate);
   if (!certificate.ok()) return Fail(2, certificate.message());
   ::signal(SIGPIPE, SIG_IGN);
@@ -322,10 +325,7 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace weir::nbd_device
 
 int main(int argc, char** argv) {
-  absl::FlagsUsageConfig usage;
-  usage.contains_help_flags = [](absl::string_view file) { return absl::EndsWith(file, "client/nbd_device/main.cc"); };
-  absl::SetFlagsUsageConfig(usage);
-  absl::SetProgramUsageMessage(weir::nbd_device::kUsage);
+  weir::DescribeProgram("weir-nbd", weir::nbd_device::kUsage, "client/nbd_device/main.cc");
   const absl::StatusOr<std::vector<std::string>> arguments = weir::ParseFlagsAndArguments(argc, argv);
   return arguments.ok() ? weir::nbd_device::Main(*arguments) : weir::nbd_device::Fail(2, arguments.status().message());
 }

@@ -300,6 +300,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& addre
                                                         ClientOptions options) {
   RETURN_IF_ERROR(CheckOptions(options));
   RETURN_IF_ERROR(wire::UseTls(options.tls));
+  RETURN_IF_ERROR(wire::CheckDial("frontend", address, wire::IdentityFiles()));
   std::shared_ptr<grpc::Channel> channel = MakeChannel(address, options);
   if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + options.connect_timeout))) {
     return absl::UnavailableError(

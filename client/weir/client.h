@@ -41,7 +41,8 @@ struct Succession {
 
 struct ClientOptions {
   // This process's certificate, with the URI weir://client (or another role, see proto/wire/access.h)
-  // among its names. A process has one: all its clients give the same. Empty: plain text.
+  // among its names. A process has one: all its clients give the same. Empty: plain text, to this machine, or with
+  // tls.insecure to any.
   TlsFiles tls;
   absl::Duration connect_timeout = absl::Seconds(10);
   // For each control call, and for how long requests of a lost stream wait for a new one.

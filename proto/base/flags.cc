@@ -4,13 +4,18 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "proto/base/config_file.h"
 #include "proto/base/status_macros.h"
+#include "proto/base/version.h"
 
 namespace weir {
 namespace {
@@ -35,6 +40,15 @@ void PromiseExitCodes(int argc, char** argv) {
 }
 
 }  // namespace
+
+void DescribeProgram(const char* name, const char* usage, const char* main_file) {
+  absl::FlagsUsageConfig config;
+  config.contains_helpshort_flags = [main_file](absl::string_view file) { return absl::EndsWith(file, main_file); };
+  config.contains_help_flags = config.contains_helpshort_flags;
+  config.version_string = [name] { return absl::StrCat(name, " ", kVersion, "\n"); };
+  absl::SetFlagsUsageConfig(std::move(config));
+  absl::SetProgramUsageMessage(usage);
+}
 
 absl::StatusOr<std::vector<std::string>> ParseFlagsAndArguments(int argc, char** argv) {
   ASSIGN_OR_RETURN(std::vector<std::string> words, WithConfigFile({argv, argv + argc}));

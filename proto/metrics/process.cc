@@ -9,8 +9,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "proto/base/version.h"
 #include "proto/metrics/families.h"
-#include "proto/metrics/version.h"
 
 namespace weir::metrics {
 namespace {

@@ -1,3 +1,4 @@
+#include "proto/base/version.h"
 #include "proto/metrics/process.h"
 
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include "gtest/gtest.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/metric_type.h"
-#include "proto/metrics/version.h"
 
 namespace weir::metrics {
 namespace {

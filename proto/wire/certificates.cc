@@ -56,6 +56,19 @@ absl::StatusOr<std::unique_ptr<X509, Closer>> ReadCertificate(absl::string_view 
   return cert;
 }
 
+// The certificate, whose key is beside it.
+absl::StatusOr<std::unique_ptr<X509, Closer>> ReadPair(const char* cert_flag, const char* key_flag,
+                                                       const TlsFiles& files) {
+  ASSIGN_OR_RETURN(auto cert, ReadCertificate(cert_flag, files.cert));
+  ASSIGN_OR_RETURN(const auto key, ReadPem(key_flag, files.key, "private key", [](FILE* file) {
+                     // An empty passphrase, so that nobody is asked for one.
+                     return PEM_read_PrivateKey(file, nullptr, nullptr, const_cast<char*>(""));
+                   }));
+  if (X509_check_private_key(cert.get(), key.get()) == 1) return cert;
+  return absl::InvalidArgumentError(
+      absl::StrCat(key_flag, "=", files.key, " is not the key of ", cert_flag, "=", files.cert));
+}
+
 absl::Time EndOf(const X509* cert) {
   std::tm end{};
   if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &end) != 1) return absl::InfinitePast();
@@ -68,22 +81,20 @@ absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files) {
   if (files.cert.empty() || files.key.empty() || files.ca.empty()) {
     return absl::InvalidArgumentError("tls_cert, tls_key and tls_ca go together; give all three");
   }
-  ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
+  ASSIGN_OR_RETURN(const auto cert, ReadPair("tls_cert", "tls_key", files));
   ASSIGN_OR_RETURN(const auto ca, ReadCertificate("tls_ca", files.ca));
-  ASSIGN_OR_RETURN(const auto key, ReadPem("tls_key", files.key, "private key", [](FILE* file) {
-                     // An empty passphrase, so that nobody is asked for one.
-                     return PEM_read_PrivateKey(file, nullptr, nullptr, const_cast<char*>(""));
-                   }));
-  if (X509_check_private_key(cert.get(), key.get()) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("tls_key=", files.key, " is not the key of tls_cert=",
-                                                   files.cert));
-  }
   return CertificateEnds{EndOf(cert.get()), EndOf(ca.get())};
 }
 
 absl::StatusOr<absl::Time> CertificateEnd(const std::string& path) {
   ASSIGN_OR_RETURN(const auto cert, ReadAnyCertificate("certificate", path));
   return EndOf(cert.get());
+}
+
+absl::Status CheckClientFiles(const TlsFiles& files) {
+  RETURN_IF_ERROR(ReadCertificate("ca", files.ca).status());
+  if (files.cert.empty() != files.key.empty()) return absl::InvalidArgumentError("give cert and key, or neither");
+  return files.cert.empty() ? absl::OkStatus() : ReadPair("cert", "key", files).status();
 }
 
 absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files) {

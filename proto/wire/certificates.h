@@ -22,6 +22,10 @@ struct CertificateEnds {
 // expired; names it.
 absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files);
 
+// Those of a client of a server that is none of ours, such as etcd: `cert` and `key` may both be missing. Errors as above,
+// which name the files ca, cert and key.
+absl::Status CheckClientFiles(const TlsFiles& files);
+
 // When the first certificate of a PEM file expires, which may be past. INVALID_ARGUMENT: there is none; names the file.
 absl::StatusOr<absl::Time> CertificateEnd(const std::string& path);
 

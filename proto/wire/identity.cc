@@ -73,14 +73,29 @@ class AccessCheck final : public grpc::AuthMetadataProcessor {
   }
 };
 
+std::shared_ptr<grpc::ChannelCredentials> TlsChannelCredentials(std::shared_ptr<FileWatcherCertificateProvider> provider,
+                                                                bool shows_own) {
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(std::move(provider));
+  options.watch_root_certs();
+  if (shows_own) options.watch_identity_key_cert_pairs();
+  auto credentials = grpc::experimental::TlsCredentials(options);
+  CHECK(credentials != nullptr);
+  return credentials;
+}
+
 bool IsUnix(const std::string& address) { return absl::StartsWith(address, kUnixPrefix); }
 
 }  // namespace
 
 absl::Status UseTls(const TlsFiles& files) {
-  if (!files.given()) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckCertificates(files).status());
   Identity& own = Own();
+  if (!files.given()) {
+    absl::MutexLock lock(&own.mutex);
+    own.files.insecure |= files.insecure;
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(CheckCertificates(files).status());
   absl::MutexLock lock(&own.mutex);
   if (own.provider != nullptr) {
     if (own.files == files) return absl::OkStatus();
@@ -113,14 +128,20 @@ std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const std::string& li
 
 std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const std::string& address) {
   const auto provider = Provider();
-  if (provider == nullptr || IsUnix(address)) return grpc::InsecureChannelCredentials();
-  grpc::experimental::TlsChannelCredentialsOptions options;
-  options.set_certificate_provider(provider);
-  options.watch_root_certs();
-  options.watch_identity_key_cert_pairs();
-  auto credentials = grpc::experimental::TlsCredentials(options);
-  CHECK(credentials != nullptr);
-  return credentials;
+  if (IsUnix(address)) return grpc::InsecureChannelCredentials();
+  if (provider != nullptr) return TlsChannelCredentials(provider, /*shows_own=*/true);
+  if (IdentityFiles().insecure || IsThisMachine(address)) return grpc::InsecureChannelCredentials();
+  // Plain text too, but a connection that comes to stand to another machine is ended before a byte is sent.
+  return grpc::experimental::LocalCredentials(LOCAL_TCP);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ForeignCredentials(const TlsFiles& files) {
+  RETURN_IF_ERROR(CheckClientFiles(files));
+  const bool shows_own = !files.cert.empty();
+  auto provider = shows_own ? std::make_shared<FileWatcherCertificateProvider>(files.key, files.cert, files.ca,
+                                                                               kReloadSeconds)
+                            : std::make_shared<FileWatcherCertificateProvider>(files.ca, kReloadSeconds);
+  return TlsChannelCredentials(std::move(provider), shows_own);
 }
 
 VolumeGrant GrantOf(const grpc::ServerContextBase& context) {
@@ -140,6 +161,15 @@ absl::Status CheckListen(const std::string& listen, bool insecure) {
   if (insecure || Provider() != nullptr || listen.empty() || IsThisMachine(listen)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("listen=", listen, " would serve other machines in plain text; give tls_cert, tls_key and tls_ca, "
+                   "or say insecure if the network is trusted"));
+}
+
+absl::Status CheckDial(absl::string_view flag, const std::string& address, const TlsFiles& tls) {
+  // Without a port it is no address, which is said elsewhere.
+  const bool is_address = absl::StrContains(address, ":");
+  if (tls.insecure || tls.given() || !is_address || IsThisMachine(address)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, ": ", address, " would be spoken to in plain text; give tls_cert, tls_key and tls_ca, "
                    "or say insecure if the network is trusted"));
 }
 

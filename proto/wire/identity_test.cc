@@ -1,6 +1,11 @@
 // Servers and channels under a process's identity, and peers with certificates of other kinds.
 #include "proto/wire/identity.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <memory>
 #include <string>
 
@@ -37,9 +42,9 @@ class IdentityTest : public testing::Test {
     return certificates_->Credentials(name);
   }
 
-  void Serve() {
+  void Serve(const std::string& listen = "127.0.0.1:0") {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", ServerCredentials("127.0.0.1:0"), &port_);
+    builder.AddListeningPort(listen, ServerCredentials(listen), &port_);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
@@ -92,6 +97,49 @@ TEST_F(IdentityTest, PlainTextIsForThisMachine) {
     EXPECT_THAT(CheckListen(listen, /*insecure=*/false).message(), HasSubstr("plain text")) << listen;
     EXPECT_TRUE(CheckListen(listen, /*insecure=*/true).ok()) << listen;
   }
+}
+
+TEST_F(IdentityTest, OtherMachinesAreNotSpokenToInPlainText) {
+  const TlsFiles none, trusting{.insecure = true};
+  for (const char* address : {"127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/run/x"}) {
+    EXPECT_TRUE(CheckDial("frontend", address, none).ok()) << address;
+  }
+  for (const char* address : {"10.0.0.1:1", "node7:1"}) {
+    EXPECT_EQ(CheckDial("frontend", address, none).message(),
+              absl::StrCat("frontend: ", address, " would be spoken to in plain text; give tls_cert, tls_key and tls_ca, "
+                           "or say insecure if the network is trusted"));
+    EXPECT_TRUE(CheckDial("frontend", address, Files("own")).ok()) << address;
+    EXPECT_TRUE(CheckDial("frontend", address, trusting).ok()) << address;
+  }
+}
+
+// Where this machine would be called by others. Empty: nowhere. Nothing is sent.
+std::string OwnAddress() {
+  const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(9);
+  ::inet_pton(AF_INET, "192.0.2.1", &address.sin_addr);
+  socklen_t size = sizeof(address);
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  const bool found = ::connect(fd, raw, size) == 0 && ::getsockname(fd, raw, &size) == 0;
+  ::close(fd);
+  char text[INET_ADDRSTRLEN] = "";
+  return found ? ::inet_ntop(AF_INET, &address.sin_addr, text, sizeof(text)) : "";
+}
+
+// What is not looked at beforehand, such as an address that the catalog has.
+TEST_F(IdentityTest, AChannelToAnotherMachineStaysUnconnectedInPlainText) {
+  Serve("0.0.0.0:0");
+  const std::string here = absl::StrCat("127.0.0.1:", port_);
+  EXPECT_EQ(Call(ChannelCredentials(here), "127.0.0.1", &Stub::ListVolumes).error_code(), StatusCode::UNIMPLEMENTED);
+  const std::string own = OwnAddress();
+  if (own.empty()) GTEST_SKIP() << "this machine has no address but loopback ones";
+  const std::string there = absl::StrCat(own, ":", port_);
+  const grpc::Status refused = Call(ChannelCredentials(there), own, &Stub::ListVolumes);
+  EXPECT_EQ(refused.error_code(), StatusCode::UNAVAILABLE) << refused.error_message();
+  EXPECT_TRUE(UseTls({.insecure = true}).ok());
+  EXPECT_EQ(Call(ChannelCredentials(there), own, &Stub::ListVolumes).error_code(), StatusCode::UNIMPLEMENTED);
 }
 
 // The last one: the identity stays.

@@ -10,8 +10,6 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -25,7 +23,6 @@
 #include "proto/base/signals.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
-#include "proto/metrics/version.h"
 #include "proto/monitor/monitor_server.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/reload.h"
@@ -57,8 +54,8 @@ ABSL_FLAG(std::string, tls_cert, "",
 ABSL_FLAG(std::string, tls_key, "", "its key (PEM)");
 ABSL_FLAG(std::string, tls_ca, "", "the certificates (PEM) that signed those of the peers");
 ABSL_FLAG(bool, insecure, false,
-          "plain text for other machines, where the network is trusted: --listen without TLS, and --metrics_listen; else "
-          "each of these is for this machine only");
+          "plain text for other machines, where the network is trusted: --listen and --frontends without TLS, and "
+          "--metrics_listen; else each of these is for this machine only");
 ABSL_FLAG(bool, insecure_metrics, false,
           "--metrics_listen, which is never encrypted, may be for other machines, whatever else is not");
 ABSL_FLAG(bool, enable_fault_injection, false,
@@ -114,7 +111,7 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   options.listen = absl::GetFlag(FLAGS_listen);
   options.metrics_listen = absl::GetFlag(FLAGS_metrics_listen);
   options.tls = {absl::GetFlag(FLAGS_tls_cert), absl::GetFlag(FLAGS_tls_key), absl::GetFlag(FLAGS_tls_ca)};
-  options.insecure = absl::GetFlag(FLAGS_insecure);
+  options.tls.insecure = absl::GetFlag(FLAGS_insecure);
   options.insecure_metrics = absl::GetFlag(FLAGS_insecure_metrics);
   options.enable_fault_injection = absl::GetFlag(FLAGS_enable_fault_injection);
   options.shutdown_grace = absl::GetFlag(FLAGS_shutdown_grace);
@@ -176,8 +173,9 @@ int CheckConfig() {
   for (const std::string& frontend : absl::GetFlag(FLAGS_frontends)) check.Peer("frontends", frontend);
   if (options.ok()) {
     check.Note(wire::UseTls(options->tls));
-    if (!options->tls.given()) check.Note(wire::CheckListen(options->listen, options->insecure));
-    check.Note(monitor::CheckMetricsListen(options->metrics_listen, options->insecure || options->insecure_metrics));
+    for (const std::string& frontend : options->frontends) check.Note(wire::CheckDial("frontends", frontend, options->tls));
+    if (!options->tls.given()) check.Note(wire::CheckListen(options->listen, options->tls.insecure));
+    check.Note(monitor::CheckMetricsListen(options->metrics_listen, options->tls.insecure || options->insecure_metrics));
   }
   return check.Report("weir-replica");
 }
@@ -212,6 +210,15 @@ int Main() {
   return 0;
 }
 
+constexpr char kUsage[] =
+    "serves one replica of Weir volumes.\n\n"
+    "  weir-replica --name=r1 --listen=127.0.0.1:7301 --data_dirs=/disk1/weir,/disk2/weir "
+    "--metrics_listen=127.0.0.1:9301\n\n"
+    "  weir-replica probe DIR    what can be seen of the disk below a directory; see weir-replica probe --help\n\n"
+    "Directories that are empty become a new store. SIGTERM and SIGINT stop it cleanly, SIGHUP has it look at its "
+    "certificates and the log's flags in --config anew.\n"
+    "Exit codes: 0 clean shutdown, 1 cannot start (the last line says why), 2 wrong arguments.";
+
 }  // namespace
 }  // namespace weir::replica
 
@@ -219,21 +226,7 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "probe") {
     return weir::replica::ProbeCommand(argc - 1, argv + 1, std::cout, std::cerr);
   }
-  absl::SetProgramUsageMessage(
-      "serves one replica of Weir volumes.\n\n"
-      "  weir-replica --name=r1 --listen=127.0.0.1:7301 --data_dirs=/disk1/weir,/disk2/weir "
-      "--metrics_listen=127.0.0.1:9301\n\n"
-      "  weir-replica probe DIR    what can be seen of the disk below a directory; see weir-replica probe --help\n\n"
-      "Directories that are empty become a new store. SIGTERM and SIGINT stop it cleanly, SIGHUP has it look at its "
-      "certificates and the log's flags in --config anew.\n"
-      "Exit codes: 0 clean shutdown, 1 cannot start (the last line says why), 2 wrong arguments.");
-  absl::FlagsUsageConfig usage;
-  usage.contains_helpshort_flags = [](absl::string_view file) {
-    return absl::StrContains(file, "replica/server/main.cc");
-  };
-  usage.contains_help_flags = usage.contains_helpshort_flags;
-  usage.version_string = [] { return absl::StrCat("weir-replica ", weir::kVersion, "\n"); };
-  absl::SetFlagsUsageConfig(usage);
+  weir::DescribeProgram("weir-replica", weir::replica::kUsage, "replica/server/main.cc");
   const absl::Status parsed = weir::ParseFlags(argc, argv);
   if (!parsed.ok()) return weir::replica::Usage(parsed.message());
   return weir::replica::Main();

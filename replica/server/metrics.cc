@@ -112,8 +112,9 @@ struct VolumeFamilies {
   MetricFamily invalid = GaugeFamily(
       "weir_replica_lane_invalid_blocks",
       "Blocks of a lane that a join has still to copy; the lane serves no reads of them.");
-  MetricFamily live = GaugeFamily("weir_replica_volume_live_bytes",
-                                  "Data of the newest versions of a volume's blocks.");
+  MetricFamily live = GaugeFamily(
+      "weir_replica_volume_live_bytes",
+      "Data of the newest versions of a volume's blocks; above 2 GiB as it was counted some scrapes ago, or an estimate.");
   MetricFamily pinned = GaugeFamily("weir_replica_volume_pinned_bytes",
                                     "Data of older versions that a pin keeps.");
   MetricFamily reclaimable =

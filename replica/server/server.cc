@@ -148,7 +148,10 @@ absl::Status GrpcServer::Listen() {
     return InUse("listen", listen);
   }
   RETURN_IF_ERROR(wire::UseTls(replica_.options().tls));
-  RETURN_IF_ERROR(wire::CheckListen(listen, replica_.options().insecure));
+  RETURN_IF_ERROR(wire::CheckListen(listen, replica_.options().tls.insecure));
+  for (const std::string& frontend : replica_.options().frontends) {
+    RETURN_IF_ERROR(wire::CheckDial("frontends", frontend, replica_.options().tls));
+  }
   EnableHealthAndReflection();
   grpc::ServerBuilder builder;
   SetLimits(replica_.options(), &builder);
@@ -172,7 +175,7 @@ absl::Status GrpcServer::StartMonitor() {
   if (listen.empty()) return absl::OkStatus();
   monitor::MonitorServer::Options options;
   options.listen = listen;
-  options.insecure = replica_.options().insecure || replica_.options().insecure_metrics;
+  options.insecure = replica_.options().tls.insecure || replica_.options().insecure_metrics;
   options.metrics = {replica_.metrics().registry, collector_,
                      std::make_shared<metrics::ProcessCollector>("weir-replica")};
   options.healthy = [this] { return replica_.Serving(); };

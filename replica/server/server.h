@@ -28,8 +28,7 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:0";    // host:port (port 0: any free one) or unix:PATH
   std::string metrics_listen;            // host:port for /metrics, /healthz and /readyz over HTTP; empty: none
   TlsFiles tls;                // the process's identity; empty: plain text
-  // What may be in plain text for other machines: `listen` and `metrics_listen`, or the second alone.
-  bool insecure = false;
+  // `metrics_listen` may be for other machines; with tls.insecure also `listen` and `frontends` in plain text.
   bool insecure_metrics = false;
   // With what it fails together, such as zone=a and rack=7: copies are spread over different values.
   std::map<std::string, std::string> labels;

@@ -8,7 +8,7 @@
 #include "absl/time/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
-#include "proto/metrics/version.h"
+#include "proto/base/version.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/status.h"
 #include "replica/server/admission.h"

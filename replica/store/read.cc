@@ -268,7 +268,7 @@ absl::StatusOr<uint64_t> DiskStore::BlocksAbovePoint(const Lane& lane) const {
   return blocks;
 }
 
-// live is exact. Of the older versions those that the files are known to hold
+// live is AllocationCount's. Of the older versions those that the files are known to hold
 // are counted, so what is still in memory is not; at most as many as blocks
 // were written above the durable points are called pinned, the rest reclaimable; all, as long as the
 // volume has pins: which of them a pin needs only a look at each could tell.

@@ -7,6 +7,12 @@
 #include "proto/base/status_macros.h"
 
 namespace weir::store {
+namespace {
+
+// A prime, and more than parts that a volume has.
+constexpr uint64_t kStride = 2654435761;
+
+}  // namespace
 
 bool Admission::Fits(uint64_t bytes) {
   const uint64_t needed = reserve_ + kBytesPerByte * bytes + kBytesPerOp;
@@ -46,40 +52,60 @@ bool Admission::Admit(uint64_t bytes) {
 
 void AllocationCount::Changed(const BlockRange& range) {
   absl::MutexLock lock(&mutex_);
-  for (uint64_t part = range.first / kPartBlocks;
-       part <= (range.end() - 1) / kPartBlocks; ++part) {
-    auto found = parts_.find(part);
-    if (found != parts_.end()) ++found->second.changes;
+  const uint64_t end = std::min<uint64_t>(parts_.size(), (range.end() - 1) / kPartBlocks + 1);
+  for (uint64_t part = range.first / kPartBlocks; part < end; ++part) ++parts_[part].changes;
+}
+
+size_t AllocationCount::NextChanged() {
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    // Each once, far apart: those that are counted first stand for the others.
+    const size_t part = (next_ + i) % parts_.size() * kStride % parts_.size();
+    if (parts_[part].counted_at == parts_[part].changes) continue;
+    next_ = (next_ + i + 1) % parts_.size();
+    return part;
   }
+  return parts_.size();
+}
+
+void AllocationCount::Counted(size_t index, uint64_t changes, uint64_t allocated) {
+  absl::MutexLock lock(&mutex_);
+  Part& part = parts_[index];
+  if (part.counted_at == 0) ++counted_;
+  allocated_ += allocated - part.allocated;
+  part.counted_at = changes;
+  part.allocated = allocated;
+}
+
+uint64_t AllocationCount::Sum() const {
+  absl::MutexLock lock(&mutex_);
+  const size_t never = parts_.size() - counted_;
+  if (counted_ == 0) return 0;
+  const double of_a_part = static_cast<double>(allocated_) / static_cast<double>(counted_);
+  return allocated_ + static_cast<uint64_t>(of_a_part * static_cast<double>(never));
 }
 
 absl::StatusOr<uint64_t> AllocationCount::Count(
     uint64_t size_blocks,
     const std::function<absl::StatusOr<uint64_t>(const BlockRange&)>&
         count_part) {
-  uint64_t sum = 0;
-  for (uint64_t first = 0; first < size_blocks; first += kPartBlocks) {
+  uint64_t scanned = 0;
+  // At most once each: what is written meanwhile is the next call's.
+  for (size_t i = 0; scanned < kBlocksPerCall; ++i) {
+    size_t part = 0;
     uint64_t changes = 0;
     {
       absl::MutexLock lock(&mutex_);
-      Part& part = parts_[first / kPartBlocks];
-      if (part.counted_at == part.changes) {
-        sum += part.allocated;
-        continue;
-      }
-      changes = part.changes;
+      parts_.resize(std::max<uint64_t>(parts_.size(), (size_blocks + kPartBlocks - 1) / kPartBlocks));
+      part = NextChanged();
+      if (part == parts_.size() || i == parts_.size()) break;
+      changes = parts_[part].changes;
     }
-    const BlockRange range{first, std::min(kPartBlocks, size_blocks - first)};
-    ASSIGN_OR_RETURN(uint64_t allocated, count_part(range));
-    sum += allocated;
-    absl::MutexLock lock(&mutex_);
-    Part& part = parts_[first / kPartBlocks];
-    if (part.changes == changes) {
-      part.counted_at = changes;
-      part.allocated = allocated;
-    }
+    const uint64_t first = part * kPartBlocks;
+    ASSIGN_OR_RETURN(const uint64_t allocated, count_part({first, std::min(kPartBlocks, size_blocks - first)}));
+    Counted(part, changes, allocated);
+    scanned += allocated + kBlocksPerPart;
   }
-  return sum;
+  return Sum();
 }
 
 }  // namespace weir::store

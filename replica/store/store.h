@@ -94,7 +94,7 @@ struct VolumeState {
 };
 
 struct SpaceUsed {
-  uint64_t live_bytes = 0;
+  uint64_t live_bytes = 0;  // of a large volume an estimate: AllocationCount
   uint64_t pinned_bytes = 0;
   uint64_t reclaimable_bytes = 0;
 };

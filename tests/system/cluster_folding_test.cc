@@ -149,5 +149,24 @@ TEST_F(ClusterFoldingTest, AReplicaThatCannotFlushSaysSoAtAttach) {
   EXPECT_TRUE((*volume)->Write(0, Blocks('w')).ok());
 }
 
+class ClusterRequeueTest : public ClusterTest {};
+
+// It leaves by --requeue_deadline; an attach that had no more patience than that would be refused though two are good.
+TEST_F(ClusterRequeueTest, AReplicaThatAnswersNothingButRequeueDoesNotKeepTheVolumeFromBeingAttached) {
+  ClusterOptions options = QuietOptions();
+  options.frontend.requeue_deadline = options.frontend.attach_deadline = absl::Seconds(4);
+  Start(options);
+  volume_.reset();
+  ASSERT_TRUE(cluster_->client().Detach("demo", /*force=*/true).ok());
+  v1::Fault fault;
+  fault.set_op(v1::FAULT_OP_FLUSH);
+  fault.set_error(EAGAIN);
+  ASSERT_TRUE(cluster_->SetFault(2, fault).ok());
+  auto volume = cluster_->client().OpenVolume("demo");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_TRUE((*volume)->Write(0, Blocks('w')).ok());
+  EXPECT_TRUE((*volume)->Flush().ok());
+}
+
 }  // namespace
 }  // namespace weir::testing

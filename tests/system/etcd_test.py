@@ -121,6 +121,16 @@ class EtcdCatalogTest(EtcdCase):
         with self.assertRaises(harness.nbd.Error):
             self.cluster.connect(self.uri_at("volume"))
 
+    def test_a_clones_own_snapshot_goes_though_another_frontend_flattened_the_clone(self):
+        self.weirctl("volume", "clone", "demo", "copy")
+        self.addCleanup(self.weirctl, "volume", "delete", "copy", check=False)
+        self.addCleanup(self.weirctl, "volume", "detach", "copy", check=False)
+        self.assertIn("~clone-copy", self.weirctl("explain", "demo").stdout)
+        self.weirctl("volume", "attach", "copy", "--frontend=volume2")
+        self.weirctl("volume", "flatten", "copy")
+        # The frontend of the volume hears of it when it looks, every minute.
+        wait_until(lambda: "~clone-copy" not in self.weirctl("explain", "demo").stdout, 90, "nothing is kept for the clone")
+
     def test_status_and_environment_know_every_process(self):
         self.assertEqual(set(self.cluster.pids()),
                          {"etcd1", "etcd2", "etcd3", "replica1", "replica2", "replica3", "volume", "volume2"})

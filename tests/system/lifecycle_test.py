@@ -124,6 +124,14 @@ class ConfigTest(unittest.TestCase):
                 ("weir-volume", "catalog=etcd:10.0.0.1:2379\nlisten=127.0.0.1:1\nmetrics_listen=0.0.0.0:1",
                  ("etcd at 10.0.0.1:2379", "say insecure_metrics")),
                 ("weir-replica", "data_dirs=FOLDER/d0\nmetrics_listen=0.0.0.0:1", ("say insecure_metrics",)),
+                ("weir-volume", "catalog=etcd:127.0.0.1:1?ca=FOLDER/ca.pem&cert=FOLDER/a.pem&key=FOLDER/b.key\nlisten=127.0.0.1:1",
+                 ("is not the key of cert=",)),
+                ("weir-volume", "catalog=embedded:FOLDER/catalog\nlisten=127.0.0.1:1\nreplicas=a=10.0.0.1:1,b=127.0.0.1:1",
+                 ("replicas: 10.0.0.1:1 would be spoken to in plain text",)),
+                ("weir-replica", "data_dirs=FOLDER/d0\nfrontends=10.0.0.9:1", ("frontends: 10.0.0.9:1 would be spoken to in plain text",)),
+                ("weir-csi", self.GOOD["weir-csi"].replace("127.0.0.1:7800", "10.0.0.9:1"), ("frontends: 10.0.0.9:1 would be spoken to in plain text",)),
+                ("weir-nbd", "frontend=10.0.0.9:1\nvolume=demo", ("in plain text",)),
+                ("weir-fuse", "frontend=10.0.0.9:1\nvolume=demo", ("in plain text",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog", ("nothing to serve",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog\nnbd_socket=/nowhere/s\nnbdkit=no-such-nbdkit\nnbd_plugin=/no.so",
                  ("--nbd_socket=", "--nbdkit=no-such-nbdkit", "/no.so")),
@@ -137,6 +145,11 @@ class ConfigTest(unittest.TestCase):
                 for word in words:
                     self.assertIn(word, said)
                 self.assertTrue(all(line.startswith(program + ": ") for line in said.splitlines()), said)
+
+    def test_each_program_says_its_version(self):
+        for program in (*self.GOOD, "weirctl"):
+            with self.subTest(program):
+                self.assertRegex(run(os.path.join(BIN, program), "--version").stdout, rf"\A{program} \d+\.\d+\.\d+\n\Z")
 
     def test_a_file_that_makes_no_sense_is_wrong_usage(self):
         for program, text in self.GOOD.items():

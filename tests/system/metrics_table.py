@@ -27,7 +27,9 @@ HEAD = """\
 Written by `tests/system/metrics_table.py --write` from what a live cluster exports; `tests/system/run prometheus` says if it is
 out of date. Prometheus adds `instance` and `job`; histograms have `_bucket` (with `le`), `_sum` and `_count`. Counters and
 histograms of a volume begin at 0 with each attach or each start of the process. Labels are bounded: by what the code has names
-for, and by the volumes, replicas, lanes (`lane`) and data directories (`domain`, `dir`) that there are.
+for, and by the volumes, replicas, lanes (`lane`) and data directories (`domain`, `dir`) that there are. What a frontend has counted
+of a volume goes ten minutes after it is no longer attached there. A frontend with `--nbd_socket` runs in nbdkit's process: its metrics
+are these.
 """
 
 

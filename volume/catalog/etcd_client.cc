@@ -17,6 +17,8 @@
 #include "grpcpp/support/channel_arguments.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/base/tls_files.h"
+#include "proto/wire/identity.h"
 #include "volume/catalog/floor.h"
 #include "volume/catalog/unique_id.h"
 
@@ -71,23 +73,9 @@ absl::Status SetParameter(absl::string_view parameter, EtcdConfig* config) {
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const EtcdConfig& config) {
   if (config.ca.empty()) return grpc::InsecureChannelCredentials();
-  grpc::SslCredentialsOptions options;
-  const std::pair<const std::string*, std::string*> files[] = {
-      {&config.ca, &options.pem_root_certs},
-      {&config.cert, &options.pem_cert_chain},
-      {&config.key, &options.pem_private_key}};
-  for (const auto& [path, text] : files) {
-    if (path->empty()) continue;
-    absl::StatusOr<std::string> read = ReadWholeFile(*path);
-    if (!read.ok() || read->empty()) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "etcd: TLS file ", *path, " cannot be read: ",
-          read.ok() ? "it is empty" : absl::IsNotFound(read.status()) ? "there is none"
-                                      : std::string(read.status().message())));
-    }
-    *text = *std::move(read);
-  }
-  return grpc::SslCredentials(options);
+  auto credentials = wire::ForeignCredentials({config.cert, config.key, config.ca});
+  if (credentials.ok()) return credentials;
+  return absl::FailedPreconditionError(absl::StrCat("etcd: ", credentials.status().message()));
 }
 
 grpc::ChannelArguments ChannelArguments() {

@@ -238,6 +238,38 @@ TEST_F(EtcdTlsTest, BothEndsShowCertificates) {
   EXPECT_TRUE(absl::IsUnavailable(Try(plain)));
 }
 
+TEST_F(EtcdTlsTest, FilesAreReadAnewWhenTheyChange) {
+  FakeEtcd etcd(1, Server());
+  EtcdConfig config = ConfigFor(etcd);
+  config.ca = Path("changing.pem");
+  config.cert = Path("member.pem");
+  config.key = Path("member.key");
+  config.call_deadline = absl::Seconds(1);
+  Shell("cp other.pem changing.pem");
+  const std::unique_ptr<EtcdClient> client = ClientFor(config);
+  EXPECT_TRUE(absl::IsUnavailable(client->Txn(Get("k")).status()));
+  Shell("cp ca.pem new.pem && mv new.pem changing.pem");
+  absl::Status status = absl::UnavailableError("not asked yet");
+  for (int i = 0; i < 30 && !status.ok(); ++i) status = client->Txn(Get("k")).status();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(EtcdTlsTest, ACertificateThatCannotWorkIsRefusedAtOnce) {
+  FakeEtcd etcd(1, Server());
+  EtcdConfig config = ConfigFor(etcd);
+  config.ca = Path("ca.pem");
+  config.cert = Path("member.pem");
+  config.key = Path("other.key");
+  const auto client = EtcdClient::Make(config);
+  EXPECT_TRUE(absl::IsFailedPrecondition(client.status()));
+  EXPECT_TRUE(absl::StrContains(client.status().message(), "is not the key of cert=")) << client.status();
+  Shell("openssl x509 -req -in member.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days -1 -out old.pem");
+  config.cert = Path("old.pem");
+  config.key = Path("member.key");
+  const absl::Status expired = EtcdClient::Make(config).status();
+  EXPECT_TRUE(absl::StrContains(expired.message(), "old.pem: the certificate has expired")) << expired;
+}
+
 TEST_F(EtcdTlsTest, AFileThatCannotBeReadIsNamed) {
   FakeEtcd etcd(1);
   EtcdConfig config = ConfigFor(etcd);

@@ -367,7 +367,9 @@ absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
     waiting->done.Notify();
   });
   bool done = false;
-  const engine::Time deadline = MonotonicNow() + options_.attach_deadline;
+  // A replica that answers nothing but REQUEUE leaves after that other deadline, and the flush goes on without it.
+  const absl::Duration patience = options_.attach_deadline + options_.requeue_deadline;
+  const engine::Time deadline = MonotonicNow() + patience;
   while (!done && MonotonicNow() < deadline) {
     done = waiting->done.WaitForNotificationWithTimeout(kLookAgainAfter);
     if (!done && runner.View().held) {
@@ -379,7 +381,7 @@ absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
   if (!done) {
     return absl::DeadlineExceededError(absl::StrCat(
         "volume ", runner.name(), " was taken over, but its first flush did "
-        "not come back in ", absl::FormatDuration(options_.attach_deadline),
+        "not come back in ", absl::FormatDuration(patience),
         "; see that its replicas run, then attach again"));
   }
   const IoOutcome& outcome = waiting->outcome;

@@ -1,12 +1,15 @@
-// LocalHost's deleting of what replaced members had, and the look at all volumes now and then.
+// LocalHost's deleting of what replaced members had, and of snapshots that were made for a clone; and the look at all
+// volumes now and then.
 #include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "proto/base/log.h"
+#include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
+#include "volume/host/volume_record.h"
 
 namespace weir::host {
 namespace {
@@ -24,6 +27,11 @@ bool IsWhole(const v1::VolumeRecord& record) {
     if (member.in_sync()) ++in_sync;
   }
   return record.state() == v1::VolumeRecord::ACTIVE && in_sync >= record.min_in_sync();
+}
+
+bool HasSnapshotOfClone(const v1::VolumeRecord& record) {
+  return std::any_of(record.snapshots().begin(), record.snapshots().end(),
+                     [](const v1::SnapshotRecord& snapshot) { return snapshot.of_clone(); });
 }
 
 // The catalog's members, and the engine's: it may bring one back whose leaving for good it has not heard of.
@@ -69,11 +77,39 @@ void LocalHost::DeleteLeftovers() {
   }
   for (const std::string& name : names) {
     const std::shared_ptr<Attached> attached = ServedOrNull(name);
-    if (attached == nullptr || attached->Record().former_size() == 0) continue;
-    if (DeleteLeftoversOf(attached)) continue;
+    if (attached == nullptr) continue;
+    const v1::VolumeRecord record = attached->Record();
+    const bool of_clones = HasSnapshotOfClone(record);
+    if (record.former_size() == 0 && !of_clones) continue;
+    const bool deleted = DeleteLeftoversOf(attached);
+    const absl::Status dropped = of_clones ? DropOrphansOf(attached) : absl::OkStatus();
+    if (!dropped.ok()) LOG(INFO) << "volume=" << name << " its clones' snapshots are looked at later: " << dropped;
+    // What clones read from is asked no more often, either.
+    if (deleted && !of_clones) continue;
     absl::MutexLock lock(&mu_);
     leftovers_not_before_[name] = MonotonicNow() + kRetryAfter;
   }
+}
+
+// Made for a clone that reads from it no more, or never came to be: it was flattened or deleted by another frontend, or
+// somebody died in the middle.
+absl::Status LocalHost::DropOrphansOf(const std::shared_ptr<Attached>& attached) {
+  const std::string& name = attached->runner->name();
+  for (const v1::SnapshotRecord& snapshot : attached->Record().snapshots()) {
+    if (!snapshot.of_clone()) continue;
+    ASSIGN_OR_RETURN(const std::vector<std::string> before, LiveClones(snapshot));
+    if (!before.empty()) continue;
+    // Now nobody makes a clone of it; one that was being made reads from it by now.
+    ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
+    bool attaching = false;
+    if (AttachedOrNull(name, &attaching) != attached) return absl::OkStatus();
+    const v1::VolumeRecord record = attached->Record();
+    const v1::SnapshotRecord* now = FindSnapshot(record, snapshot.name());
+    if (now == nullptr) continue;
+    ASSIGN_OR_RETURN(const std::vector<std::string> clones, LiveClones(*now));
+    if (clones.empty()) RETURN_IF_ERROR(DropSnapshot(*attached, snapshot.name()));
+  }
+  return absl::OkStatus();
 }
 
 bool LocalHost::DeleteLeftoversOf(const std::shared_ptr<Attached>& attached) {

@@ -69,8 +69,9 @@ absl::StatusOr<std::unique_ptr<Host>> Host::Start(HostOptions options) {
   // the process, gRPC's included, then goes through one global lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   RETURN_IF_ERROR(wire::UseTls(options.tls));
-  RETURN_IF_ERROR(wire::CheckListen(options.listen, options.insecure));
-  if (!options.insecure) RETURN_IF_ERROR(catalog::Catalog::CheckPlainText(options.catalog));
+  RETURN_IF_ERROR(wire::CheckListen(options.listen, options.tls.insecure));
+  if (!options.tls.insecure) RETURN_IF_ERROR(catalog::Catalog::CheckPlainText(options.catalog));
+  for (const auto& [name, address] : options.replicas) RETURN_IF_ERROR(wire::CheckDial("replicas", address, options.tls));
   ASSIGN_OR_RETURN(std::unique_ptr<catalog::Catalog> catalog,
                    catalog::Catalog::Open(options.catalog));
   auto host =
@@ -173,7 +174,7 @@ absl::Status LocalHost::StartMonitor() {
   catalog_looks_ = std::make_unique<WorkQueue>("weir-look", /*threads=*/1, /*waiting_max=*/1);
   monitor::MonitorServer::Options options;
   options.listen = options_.metrics_listen;
-  options.insecure = options_.insecure || options_.insecure_metrics;
+  options.insecure = options_.tls.insecure || options_.insecure_metrics;
   options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
   options.etcd = catalog::Catalog::EtcdFiles(options_.catalog);
   options.ready = [this] { return Ready(); };

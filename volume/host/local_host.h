@@ -226,6 +226,7 @@ class LocalHost final : public Host {
   void DeleteLeftovers();
   // False: to be tried again after a while.
   bool DeleteLeftoversOf(const std::shared_ptr<Attached>& attached);
+  absl::Status DropOrphansOf(const std::shared_ptr<Attached>& attached);
 
   // attributes.cc
   absl::Status RegisterFrontend();

@@ -8,8 +8,6 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/check.h"
@@ -84,7 +82,7 @@ ABSL_FLAG(bool, check_config, false,
 namespace {
 
 constexpr char kUsage[] =
-    "weir-volume: serves Weir volumes.\n\n"
+    "serves Weir volumes.\n\n"
     "  weir-volume --catalog=embedded:/var/lib/weir/catalog \\\n"
     "      --replicas=replica1=10.0.0.1:7001,replica2=10.0.0.2:7001,"
     "replica3=10.0.0.3:7001 \\\n"
@@ -159,12 +157,7 @@ int Serve(weir::host::HostOptions options, const weir::Signals& signals) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::FlagsUsageConfig usage;
-  usage.contains_help_flags = [](absl::string_view file) {
-    return absl::EndsWith(file, "volume/host/main.cc");
-  };
-  absl::SetFlagsUsageConfig(usage);
-  absl::SetProgramUsageMessage(kUsage);
+  weir::DescribeProgram("weir-volume", kUsage, "volume/host/main.cc");
   const absl::Status parsed = weir::ParseFlags(argc, argv);
   if (!parsed.ok()) return Fail(2, parsed);
   if (absl::GetFlag(FLAGS_check_config)) return CheckConfig();

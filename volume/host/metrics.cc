@@ -87,8 +87,9 @@ const char* KindName(engine::RequestKind kind) {
 #define WEIR_FAMILY(builder, name, help) \
   builder().Name(name).Help(help).Register(registry_)
 
-Metrics::Metrics()
+Metrics::Metrics(absl::Duration kept_for)
     : engines_(std::make_unique<EngineFamilies>()),
+      kept_for_(kept_for),
       requests_(WEIR_FAMILY(BuildCounter, "weir_volume_requests_total",
                             "Requests completed, by volume and kind.")),
       request_bytes_(WEIR_FAMILY(BuildCounter, "weir_volume_request_bytes_total",
@@ -200,34 +201,53 @@ Metrics::Metrics()
 
 Metrics::~Metrics() = default;
 
+Metrics::OfVolume& Metrics::Of(const std::string& volume) {
+  OfVolume& of = volumes_[volume];
+  of.used = MonotonicNow();
+  return of;
+}
+
+// Volumes come and go; without this a frontend would tell of all that it ever had.
+void Metrics::ForgetVolumes() const {
+  const engine::Time now = MonotonicNow();
+  absl::MutexLock lock(&volumes_mutex_);
+  for (auto at = volumes_.begin(); at != volumes_.end();) {
+    OfVolume& of = at->second;
+    if (of.held.use_count() > 1) of.used = now;
+    if (of.held.use_count() > 1 || now - of.used < kept_for_) {
+      ++at;
+      continue;
+    }
+    for (const auto& [series, remove] : of.remove) remove();
+    at = volumes_.erase(at);
+  }
+}
+
 Metrics::Target Metrics::ForTarget(const std::string& volume,
                                    const std::string& replica) {
   const std::map<std::string, std::string> labels = {{"volume", volume},
                                                      {"replica", replica}};
+  absl::MutexLock lock(&volumes_mutex_);
+  OfVolume& of = Of(volume);
   Target target;
+  target.held = of.held;
   for (size_t i = 0; i < kRequestKinds; ++i) {
     auto with_kind = labels;
     with_kind["kind"] = KindName(static_cast<engine::RequestKind>(i));
-    target.clone_seconds[i] = &clone_seconds_.Add(with_kind, IoBuckets());
+    target.clone_seconds[i] = &Add(of, clone_seconds_, with_kind, IoBuckets());
   }
-  target.requeues = &requeues_.Add(labels);
-  target.sessions = &sessions_.Add(labels);
-  target.sessions_lost = &sessions_lost_.Add(labels);
-  target.checksum_errors = &checksum_errors_.Add(labels);
-  target.times = TimesOf(volume, replica);
+  target.requeues = &Add(of, requeues_, labels);
+  target.sessions = &Add(of, sessions_, labels);
+  target.sessions_lost = &Add(of, sessions_lost_, labels);
+  target.checksum_errors = &Add(of, checksum_errors_, labels);
+  std::unique_ptr<TargetTimes>& times = of.times[replica];
+  if (times == nullptr) times = std::make_unique<TargetTimes>();
+  target.times = times.get();
   return target;
 }
 
-TargetTimes* Metrics::TimesOf(const std::string& volume, const std::string& replica) {
-  absl::MutexLock lock(&times_mutex_);
-  std::unique_ptr<TargetTimes>& times = times_[{volume, replica}];
-  if (times == nullptr) times = std::make_unique<TargetTimes>();
-  return times.get();
-}
-
 void Metrics::AddTargetTimes(std::vector<prometheus::MetricFamily>* families) const {
-  absl::MutexLock lock(&times_mutex_);
-  if (times_.empty()) return;
+  absl::MutexLock lock(&volumes_mutex_);
   const engine::Time now = MonotonicNow();
   prometheus::MetricFamily seconds = metrics::MakeFamily(
       prometheus::MetricType::Histogram, "weir_volume_target_rpc_duration_seconds",
@@ -236,63 +256,63 @@ void Metrics::AddTargetTimes(std::vector<prometheus::MetricFamily>* families) co
   prometheus::MetricFamily busy = metrics::MakeFamily(
       prometheus::MetricType::Counter, "weir_volume_target_busy_seconds_total",
       "Time during which this replica had at least one clone to answer.");
-  for (const auto& [of, times] : times_) {
-    const TargetTimes::Counts counts = times->Read(now);
-    metrics::AddCounter(busy, {{"volume", of.first}, {"replica", of.second}}, absl::ToDoubleSeconds(counts.busy));
-    for (size_t i = 0; i < kCloneStages; ++i) {
-      metrics::AddHistogram(seconds,
-                            {{"volume", of.first}, {"replica", of.second}, {"stage", kCloneStageNames[i]}},
-                            StageBounds(), counts.stages[i].buckets, absl::ToDoubleSeconds(counts.stages[i].sum));
+  for (const auto& [volume, of] : volumes_) {
+    for (const auto& [replica, times] : of.times) {
+      const TargetTimes::Counts counts = times->Read(now);
+      metrics::AddCounter(busy, {{"volume", volume}, {"replica", replica}}, absl::ToDoubleSeconds(counts.busy));
+      for (size_t i = 0; i < kCloneStages; ++i) {
+        metrics::AddHistogram(seconds, {{"volume", volume}, {"replica", replica}, {"stage", kCloneStageNames[i]}},
+                              StageBounds(), counts.stages[i].buckets, absl::ToDoubleSeconds(counts.stages[i].sum));
+      }
     }
   }
+  if (busy.metric.empty()) return;
   families->push_back(std::move(seconds));
   families->push_back(std::move(busy));
 }
 
 Metrics::Volume Metrics::ForVolume(const std::string& volume) {
+  absl::MutexLock lock(&volumes_mutex_);
+  OfVolume& of = Of(volume);
   Volume metrics;
-  leftovers_.Add({{"volume", volume}});
+  metrics.held = of.held;
+  Add(of, leftovers_, {{"volume", volume}});
   for (size_t i = 0; i < kRequestKinds; ++i) {
     const std::map<std::string, std::string> labels = {
         {"volume", volume},
         {"kind", KindName(static_cast<engine::RequestKind>(i))}};
-    metrics.requests[i] = &requests_.Add(labels);
-    metrics.bytes[i] = &request_bytes_.Add(labels);
-    metrics.seconds[i] = &request_seconds_.Add(labels, IoBuckets());
+    metrics.requests[i] = &Add(of, requests_, labels);
+    metrics.bytes[i] = &Add(of, request_bytes_, labels);
+    metrics.seconds[i] = &Add(of, request_seconds_, labels, IoBuckets());
   }
   return metrics;
 }
 
 void Metrics::CountTargetError(const std::string& volume,
                                const std::string& replica, int error) {
-  target_errors_
-      .Add({{"volume", volume},
-            {"replica", replica},
-            {"errno", ErrnoName(error)}})
-      .Increment();
+  absl::MutexLock lock(&volumes_mutex_);
+  Add(Of(volume), target_errors_, {{"volume", volume}, {"replica", replica}, {"errno", ErrnoName(error)}}).Increment();
 }
 
 void Metrics::CountRequestError(const std::string& volume,
                                 engine::RequestKind kind, int error) {
-  request_errors_
-      .Add({{"volume", volume},
-            {"kind", KindName(kind)},
-            {"errno", ErrnoName(error)}})
+  absl::MutexLock lock(&volumes_mutex_);
+  Add(Of(volume), request_errors_, {{"volume", volume}, {"kind", KindName(kind)}, {"errno", ErrnoName(error)}})
       .Increment();
 }
 
 void Metrics::ObserveAttach(const std::string& volume, bool ok,
                             absl::Duration whole, absl::Duration takeover) {
-  attaches_.Add({{"volume", volume}, {"outcome", ok ? "ok" : "failed"}})
-      .Increment();
-  attach_seconds_.Add({{"volume", volume}}, AttachBuckets())
-      .Observe(absl::ToDoubleSeconds(whole));
-  takeover_seconds_.Add({{"volume", volume}}, AttachBuckets())
-      .Observe(absl::ToDoubleSeconds(takeover));
+  absl::MutexLock lock(&volumes_mutex_);
+  OfVolume& of = Of(volume);
+  Add(of, attaches_, {{"volume", volume}, {"outcome", ok ? "ok" : "failed"}}).Increment();
+  Add(of, attach_seconds_, {{"volume", volume}}, AttachBuckets()).Observe(absl::ToDoubleSeconds(whole));
+  Add(of, takeover_seconds_, {{"volume", volume}}, AttachBuckets()).Observe(absl::ToDoubleSeconds(takeover));
 }
 
 void Metrics::CountLeftover(const std::string& volume) {
-  leftovers_.Add({{"volume", volume}}).Increment();
+  absl::MutexLock lock(&volumes_mutex_);
+  Add(Of(volume), leftovers_, {{"volume", volume}}).Increment();
 }
 
 void Metrics::Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& labels, double value) {
@@ -367,6 +387,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
     if (telling_.count(series) == 0) series.first->Remove(series.second);
   }
   told_ = telling_;
+  ForgetVolumes();
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
   for (prometheus::MetricFamily& family : engines_->Take()) families.push_back(std::move(family));
   AddTargetTimes(&families);

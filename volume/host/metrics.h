@@ -39,12 +39,16 @@ const char* KindName(engine::RequestKind kind);
 
 class Metrics : public prometheus::Collectable {
  public:
-  Metrics();
+  // What was counted of a volume is told so long after the last one to count has gone: Prometheus sees the end of it.
+  static constexpr absl::Duration kKeptFor = absl::Minutes(10);
+
+  explicit Metrics(absl::Duration kept_for = kKeptFor);
   ~Metrics() override;
 
-  // One target's metrics, looked up once a session. Pointers live as long as
-  // the Metrics.
+  // One target's metrics, looked up once a session. Pointers live as long as this, and
+  // no longer than the Metrics.
   struct Target {
+    std::shared_ptr<const void> held;
     std::array<prometheus::Histogram*, kRequestKinds> clone_seconds{};
     prometheus::Counter* requeues = nullptr;
     prometheus::Counter* sessions = nullptr;
@@ -52,8 +56,9 @@ class Metrics : public prometheus::Collectable {
     prometheus::Counter* checksum_errors = nullptr;
     TargetTimes* times = nullptr;
   };
-  // One volume's metrics, looked up once an attach.
+  // One volume's metrics, looked up once an attach. Pointers as Target's.
   struct Volume {
+    std::shared_ptr<const void> held;
     std::array<prometheus::Counter*, kRequestKinds> requests{};
     std::array<prometheus::Counter*, kRequestKinds> bytes{};
     std::array<prometheus::Histogram*, kRequestKinds> seconds{};
@@ -93,7 +98,21 @@ class Metrics : public prometheus::Collectable {
 
   void SetTarget(const std::string& volume, const engine::TargetView& target, engine::Time now);
   void SetScrub(const std::string& volume, const engine::ScrubView& scrub);
-  TargetTimes* TimesOf(const std::string& volume, const std::string& replica);
+  // All that the families have of one volume.
+  struct OfVolume {
+    std::shared_ptr<const void> held = std::make_shared<char>();  // by those who count, too
+    engine::Time used;                                            // when one of them was last seen
+    std::map<const void*, std::function<void()>> remove;          // by series
+    std::map<std::string, std::unique_ptr<TargetTimes>> times;    // by replica
+  };
+  OfVolume& Of(const std::string& volume) ABSL_EXCLUSIVE_LOCKS_REQUIRED(volumes_mutex_);
+  template <typename T, typename... Arguments>
+  static T& Add(OfVolume& volume, Family<T>& family, const prometheus::Labels& labels, const Arguments&... arguments) {
+    T& series = family.Add(labels, arguments...);
+    volume.remove.emplace(&series, [&family, &series] { family.Remove(&series); });
+    return series;
+  }
+  void ForgetVolumes() const ABSL_LOCKS_EXCLUDED(volumes_mutex_);
   void AddTargetTimes(std::vector<prometheus::MetricFamily>* families) const;
   void Tell(Family<prometheus::Gauge>* family, const prometheus::Labels& labels, double value);
 
@@ -105,9 +124,9 @@ class Metrics : public prometheus::Collectable {
   mutable Series told_;     // by the last scrape
   mutable Series telling_;  // by the one that runs
   std::function<void()> refresh_;
-  mutable absl::Mutex times_mutex_;
-  // By volume and replica.
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<TargetTimes>> times_ ABSL_GUARDED_BY(times_mutex_);
+  const absl::Duration kept_for_;
+  mutable absl::Mutex volumes_mutex_;
+  mutable std::map<std::string, OfVolume> volumes_ ABSL_GUARDED_BY(volumes_mutex_);
 
   // What clients asked for.
   Family<prometheus::Counter>& requests_;

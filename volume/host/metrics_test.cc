@@ -226,5 +226,46 @@ TEST(MetricsTest, CountersStay) {
   EXPECT_THAT(SeriesOf(metrics, "weir_volume_target_errors_total"), ElementsAre("r1"));
 }
 
+// Of each volume that any series names.
+std::set<std::string> VolumesToldOf(const Metrics& metrics) {
+  std::set<std::string> volumes;
+  for (const prometheus::MetricFamily& family : metrics.Collect()) {
+    for (const prometheus::ClientMetric& series : family.metric) {
+      for (const prometheus::ClientMetric::Label& label : series.label) {
+        if (label.name == "volume") volumes.insert(label.value);
+      }
+    }
+  }
+  return volumes;
+}
+
+TEST(MetricsTest, AVolumeThatNobodyCountsAnyMoreIsForgotten) {
+  Metrics metrics(/*kept_for=*/absl::ZeroDuration());
+  auto volume = std::make_optional(metrics.ForVolume("gone"));
+  auto target = std::make_optional(metrics.ForTarget("gone", "r1"));
+  const Metrics::Volume stays = metrics.ForVolume("stays");
+  metrics.CountRequestError("gone", engine::RequestKind::kRead, EIO);
+  metrics.CountTargetError("gone", "r1", EIO);
+  metrics.ObserveAttach("gone", /*ok=*/true, absl::Seconds(1), absl::ZeroDuration());
+  metrics.CountLeftover("gone");
+  EXPECT_THAT(VolumesToldOf(metrics), ElementsAre("gone", "stays"));
+  volume.reset();
+  target->requeues->Increment();
+  EXPECT_THAT(VolumesToldOf(metrics), ElementsAre("gone", "stays")) << "a session counts still";
+  target.reset();
+  EXPECT_THAT(VolumesToldOf(metrics), ElementsAre("stays"));
+  // A later one of that name begins anew.
+  target = metrics.ForTarget("gone", "r1");
+  EXPECT_EQ(target->requeues->Value(), 0);
+  EXPECT_THAT(VolumesToldOf(metrics), ElementsAre("gone", "stays"));
+}
+
+TEST(MetricsTest, WhatWasCountedLastIsToldForAWhile) {
+  Metrics metrics;
+  metrics.ObserveAttach("demo", /*ok=*/false, absl::Seconds(1), absl::ZeroDuration());
+  EXPECT_THAT(VolumesToldOf(metrics), ElementsAre("demo"));
+  EXPECT_THAT(VolumesToldOf(metrics), ElementsAre("demo"));
+}
+
 }  // namespace
 }  // namespace weir::host

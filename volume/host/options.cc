@@ -120,8 +120,8 @@ constexpr HostOptionKey kKeys[] = {
     {"tls_key", "Its key (PEM)."},
     {"tls_ca", "The certificates (PEM) that signed those of the peers."},
     {"insecure",
-     "true: plain text for other machines, where the network is trusted: --listen without TLS, an etcd without ca, and "
-     "--metrics_listen. Else each of these is for this machine only."},
+     "true: plain text for other machines, where the network is trusted: --listen and replicas without TLS, an etcd without "
+     "ca, and --metrics_listen. Else each of these is for this machine only."},
     {"insecure_metrics",
      "true: --metrics_listen, which is never encrypted, may be for other machines, whatever else is not."},
     {"log_level",
@@ -213,7 +213,7 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
   } else if (key == "tls_ca") {
     options->tls.ca = std::string(value);
   } else if (key == "insecure") {
-    return SetBool(key, value, &options->insecure);
+    return SetBool(key, value, &options->tls.insecure);
   } else if (key == "insecure_metrics") {
     return SetBool(key, value, &options->insecure_metrics);
   } else if (key == "log_level") {
@@ -297,13 +297,16 @@ void CheckHostOptions(const HostOptions& options, ConfigCheck* check) {
   const std::string folder = catalog::Catalog::EmbeddedDirectory(options.catalog);
   if (!folder.empty()) check->Folder("catalog", folder);
   if (!options.catalog.empty()) check->Note(catalog::Catalog::Check(options.catalog));
-  for (const auto& [name, address] : options.replicas) check->Peer("replicas", address);
+  for (const auto& [name, address] : options.replicas) {
+    check->Peer("replicas", address);
+    check->Note(wire::CheckDial("replicas", address, options.tls));
+  }
   check->Listen("listen", options.listen);
   check->Listen("metrics_listen", options.metrics_listen);
   check->Note(wire::UseTls(options.tls));
-  if (!options.tls.given()) check->Note(wire::CheckListen(options.listen, options.insecure));
-  check->Note(monitor::CheckMetricsListen(options.metrics_listen, options.insecure || options.insecure_metrics));
-  if (!options.insecure) check->Note(catalog::Catalog::CheckPlainText(options.catalog));
+  if (!options.tls.given()) check->Note(wire::CheckListen(options.listen, options.tls.insecure));
+  check->Note(monitor::CheckMetricsListen(options.metrics_listen, options.tls.insecure || options.insecure_metrics));
+  if (!options.tls.insecure) check->Note(catalog::Catalog::CheckPlainText(options.catalog));
 }
 
 }  // namespace weir::host

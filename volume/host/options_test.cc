@@ -76,7 +76,7 @@ TEST(OptionsTest, ValidateFindsWhatDoesNotFitTogether) {
 TEST(OptionsTest, AConfigurationIsCheckedWithoutAHost) {
   HostOptions options;
   options.catalog = "embedded:/tmp/none";
-  options.replicas = {{"r1", "other.example:7701"}};
+  options.replicas = {{"r1", "localhost:7701"}};
   options.listen = "127.0.0.1:7700";
   ConfigCheck good;
   CheckHostOptions(options, &good);
@@ -96,14 +96,15 @@ TEST(OptionsTest, PlainTextForOtherMachinesIsSaid) {
   options.catalog = "etcd:10.0.0.1:2379";
   options.listen = "0.0.0.0:7700";
   options.metrics_listen = "0.0.0.0:9700";
+  options.replicas = {{"r1", "other.example:7701"}};
   const auto problems = [&options] {
     ConfigCheck check;
     CheckHostOptions(options, &check);
     return check.problems().size();
   };
-  EXPECT_EQ(problems(), 3u);
+  EXPECT_EQ(problems(), 4u);
   EXPECT_TRUE(SetHostOption("insecure_metrics", "true", &options).ok());
-  EXPECT_EQ(problems(), 2u);
+  EXPECT_EQ(problems(), 3u);
   EXPECT_TRUE(SetHostOption("insecure", "true", &options).ok());
   EXPECT_EQ(problems(), 0u);
 

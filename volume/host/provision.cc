@@ -441,15 +441,15 @@ absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRe
       one.record.clear_store_id();  // it may have another one
       status = CheckIdentity(one.record, *one.answer, catalog_->cluster_id());
     }
-    for (const v1::Member& other : record.members()) {
+    for (const v1::Member& known : record.members()) {
       if (!status.ok()) break;
-      if (other.store_id() == one.answer->store_id()) {
-        status = absl::FailedPreconditionError(absl::StrCat(
-            "replica ", name, " has the store of member ", other.replica(),
-            other.replica() == name ? ", so it can be brought back as it is" : ""));
-      } else if (other.replica() == name && name != member.replica()) {
+      const bool has_store = known.store_id() == one.answer->store_id();
+      if (known.replica() == name && name != member.replica()) {
+        status = absl::FailedPreconditionError(absl::StrCat("replica ", name, " is a member already"));
+      } else if (has_store) {
         status = absl::FailedPreconditionError(
-            absl::StrCat("replica ", name, " is a member already"));
+            absl::StrCat("replica ", name, " has the store of member ", known.replica(),
+                         known.replica() == name ? ", so it can be brought back as it is" : ""));
       }
     }
     if (status.ok()) return one;

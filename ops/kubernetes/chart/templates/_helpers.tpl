@@ -96,20 +96,23 @@ securityContext:
 etcd:{{ if $etcd.endpoints }}{{ join "," $etcd.endpoints }}{{ else }}{{ include "weir.etcdEndpoints" . }}{{ end }}?{{ join "&" $options }}
 {{- end }}
 
-{{/* What a process shows, and whom it lets in. Called with (list $ certificate key authority), files of /etc/weir/tls. */}}
+{{/* What a process shows, and whom it lets in; without certificates it is said that the network is trusted, see SECURITY.md.
+     Called with (list $ certificate key authority), files of /etc/weir/tls. */}}
 {{- define "weir.tlsFlags" -}}
+{{- if (index . 0).Values.tls.enabled -}}
 - --tls_cert=/etc/weir/tls/{{ index . 1 }}
 - --tls_key=/etc/weir/tls/{{ index . 2 }}
 - --tls_ca=/etc/weir/tls/{{ index . 3 }}
-{{- end }}
-
-{{/* Of a server: without certificates it is said that the network is trusted, see SECURITY.md. Called as weir.tlsFlags. */}}
-{{- define "weir.serverFlags" -}}
-{{- if (index . 0).Values.tls.enabled -}}
-{{ include "weir.tlsFlags" . }}
-- --insecure_metrics  # for Prometheus and probes
 {{- else -}}
 - --insecure  # the pods' network is trusted
+{{- end }}
+{{- end }}
+
+{{/* Of a server, called as weir.tlsFlags. */}}
+{{- define "weir.serverFlags" -}}
+{{ include "weir.tlsFlags" . }}
+{{- if (index . 0).Values.tls.enabled }}
+- --insecure_metrics  # for Prometheus and probes
 {{- end }}
 {{- end }}
 

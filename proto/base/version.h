@@ -1,6 +1,6 @@
 // What every part calls this build.
-#ifndef WEIR_PROTO_METRICS_VERSION_H_
-#define WEIR_PROTO_METRICS_VERSION_H_
+#ifndef WEIR_PROTO_BASE_VERSION_H_
+#define WEIR_PROTO_BASE_VERSION_H_
 
 namespace weir {
 
@@ -8,4 +8,4 @@ inline constexpr char kVersion[] = "0.1.0";
 
 }  // namespace weir
 
-#endif  // WEIR_PROTO_METRICS_VERSION_H_
+#endif  // WEIR_PROTO_BASE_VERSION_H_
