@@ -37,7 +37,14 @@ class Strace:
 
 
 class FailingDiskTest(AlertTest):
-    up_flags = ("--size=256MiB", "--data-dirs=1", "--volume-flags=--leave_after=1s --slow_after=0")
+    up_flags = ("--size=64MiB", "--data-dirs=1", "--volume-flags=--leave_after=1s")
+    deadlines = (*AlertTest.deadlines, "slow_after")
+
+    def write(self, **options):
+        """Into a volume that no replica may leave, so that a slow one stays, however long."""
+        self.cluster.weirctl("volume", "create", "strict", "--size=256MiB", "--min-in-sync=3")
+        self.addCleanup(self.cluster.weirctl, "volume", "delete", "strict")
+        return Writer(self.cluster.connect(self.cluster.uri_of("strict")), **options)
 
     def strace(self, name, inject, **options):
         strace = Strace(self.cluster.pids()[name], inject, **options)
@@ -59,7 +66,7 @@ class FailingDiskTest(AlertTest):
 
     @with_full
     def test_syncs_are_slow(self):
-        writer = Writer(self.cluster.connect())
+        writer = self.write()
         strace = self.strace("replica3", "fdatasync:delay_exit=700000")
         self.fires("WeirSyncSlow")
         strace.close()
@@ -69,7 +76,7 @@ class FailingDiskTest(AlertTest):
     @with_full
     def test_a_disk_is_too_slow_for_compaction(self):
         strace = self.strace("replica1", "write,pwrite64:delay_enter=3000000", threads="rocksdb:")
-        writer = Writer(self.cluster.connect(), size=MIB, blocks=256)
+        writer = self.write(size=MIB, blocks=256)
         self.fires("WeirStoreStalled")
         strace.close()
         self.is_over("WeirStoreStalled")
@@ -133,6 +140,7 @@ REPLICAS = ("replica1", "replica2", "replica3")
 @with_full
 class DamagedBlocksTest(AlertTest):
     up_flags = ("--size=64MiB", "--data-dirs=1")
+    seconds_max = 600  # for the runner: a window is an hour long
 
     def flip_bits(self, *names):
         """One bit in each block's worth of their files of data. They are stopped meanwhile."""
@@ -206,4 +214,4 @@ class DamagedBlocksTest(AlertTest):
         self.fill()
         self.assertEqual(self.scrub(), (0, 0))
         self.is_over("WeirScrubLeftBlocks")
-        self.is_over("WeirBlocksDamaged", 120)
+        self.is_over("WeirBlocksDamaged")
