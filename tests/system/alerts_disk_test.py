@@ -36,20 +36,15 @@ class Strace:
         self.process.wait(30)
 
 
-class FailingDiskTest(AlertTest):
-    up_flags = ("--size=64MiB", "--data-dirs=1", "--volume-flags=--leave_after=1s")
-    deadlines = (*AlertTest.deadlines, "slow_after")
-
-    def write(self, **options):
-        """Into a volume that no replica may leave, so that a slow one stays, however long."""
-        self.cluster.weirctl("volume", "create", "strict", "--size=256MiB", "--min-in-sync=3")
-        self.addCleanup(self.cluster.weirctl, "volume", "delete", "strict")
-        return Writer(self.cluster.connect(self.cluster.uri_of("strict")), **options)
-
+class StracedTest(AlertTest):
     def strace(self, name, inject, **options):
         strace = Strace(self.cluster.pids()[name], inject, **options)
         self.addCleanup(strace.close)
         return strace
+
+
+class FailingDiskTest(StracedTest):
+    up_flags = ("--size=64MiB", "--data-dirs=1", "--volume-flags=--leave_after=1s")
 
     def test_a_sync_fails_and_the_disk_is_replaced(self):
         handle = self.cluster.connect()
@@ -64,19 +59,24 @@ class FailingDiskTest(AlertTest):
         self.is_over("WeirReplicaPoisoned")
         self.await_in_sync()
 
-    @with_full
+
+@with_full
+class SlowDiskTest(StracedTest):
+    # No replica may leave, so a slow one stays, however long.
+    up_flags = ("--size=256MiB", "--min-in-sync=3", "--data-dirs=1")
+    deadlines = (*AlertTest.deadlines, "slow_after")
+
     def test_syncs_are_slow(self):
-        writer = self.write()
+        writer = Writer(self.cluster.connect())
         strace = self.strace("replica3", "fdatasync:delay_exit=700000")
         self.fires("WeirSyncSlow")
         strace.close()
         self.is_over("WeirSyncSlow")
         writer.stop()
 
-    @with_full
     def test_a_disk_is_too_slow_for_compaction(self):
         strace = self.strace("replica1", "write,pwrite64:delay_enter=3000000", threads="rocksdb:")
-        writer = self.write(size=MIB, blocks=256)
+        writer = Writer(self.cluster.connect(), size=MIB, blocks=256)
         self.fires("WeirStoreStalled")
         strace.close()
         self.is_over("WeirStoreStalled")
