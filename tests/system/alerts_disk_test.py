@@ -195,6 +195,8 @@ class DamagedBlocksTest(AlertTest):
         self.cluster.ops("start", "replica1")
         for at in range(0, DATA_BYTES, MIB):
             self.assertEqual(handle.pread(MIB, at), content[at:at + MIB])
+        self.cluster.start_all()
+        self.await_in_sync()
 
     def test_what_one_replica_gives_back_is_damaged_then_what_all_do(self):
         handle = self.fill()

@@ -9,6 +9,8 @@ import sys
 import threading
 import unittest
 
+import grpc
+
 import alerting
 import csi_driver
 import harness
@@ -224,7 +226,7 @@ class LivePrometheusTest(alerting.AlertTest):
 
 
 class Load(threading.Thread):
-    """All that a volume and a CSI driver are asked, until stop(). What a client's requests end with is stop()'s."""
+    """All that a volume and a CSI driver are asked, until stop(). An error of a request ends it, and is stop()'s."""
 
     def __init__(self, cluster):
         super().__init__()
@@ -239,7 +241,7 @@ class Load(threading.Thread):
         try:
             while not self.ending.is_set():
                 self.lap()
-        except nbd.Error as error:
+        except (nbd.Error, grpc.RpcError) as error:
             self.error = error
 
     def lap(self):
@@ -258,11 +260,14 @@ class Load(threading.Thread):
         self.driver.Probe()
         self.driver.code("CreateVolume", name="")
 
-    def stop(self):
+    def end(self):
         self.ending.set()
         self.join(60)
         assert not self.is_alive(), "a request hangs"
         self.driver.close()
+
+    def stop(self):
+        self.end()
         if self.error:
             raise self.error
 
@@ -330,6 +335,7 @@ class PanelsTest(alerting.AlertTest):
     def test_each_panel_has_figures(self):
         self.make_errors()
         load = Load(self.cluster)
+        self.addCleanup(load.end)
         self.await_figures("under load", alone=False)
         for one in dashboards.DASHBOARDS.values():
             for variable in one["templating"]["list"][1:]:
