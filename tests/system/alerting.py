@@ -149,6 +149,7 @@ class AlertTest(harness.ClusterTest):
         """Waits until it does, so long after its times at most, with these labels at least, and goes through the checks of its
         page. All of its labels."""
         seconds += sum(times_of(name)) // SCRAPE_SECONDS
+
         def found():
             return [one for one in self.prometheus.firing_labels()
                     if one["alertname"] == name and labels.items() <= one.items()]

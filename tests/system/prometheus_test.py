@@ -278,7 +278,8 @@ COMING_BACK = ("weir_volume_join_left_bytes", "weir_volume_join_bytes_per_second
 
 
 class PanelsTest(alerting.AlertTest):
-    """Every query of every panel is answered with figures, under load, when a replica is dead, and while it is brought back."""
+    """Every query of every panel is answered with figures, under load, when a replica is dead, and while it is brought back. The CSI
+    driver's too: its calls that need root, a node's, are not among those of Load."""
 
     up_flags = ("--size=64MiB", "--csi", "--replica-flags=--enable_fault_injection",
                 "--volume-flags=--leave_after=1s --join_bytes_per_second=1MiB")
