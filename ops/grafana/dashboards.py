@@ -75,6 +75,10 @@ OVERVIEW = [
     panel("CPU", "short", ('rate(process_cpu_seconds_total{job=~"weir-.*"}[5m])', "{{job}} {{instance}}"), about="Cores in use."),
     panel("Memory", "bytes", ('process_resident_memory_bytes{job=~"weir-.*"}', "{{job}} {{instance}}")),
     panel("Versions", "short", ("count by (component, version) (weir_build_info)", "{{component}} {{version}}")),
+    panel("CSI: calls", "ops", ("sum by (method) (rate(weir_csi_calls_total[5m]))", "{{method}}"), about="No data without CSI drivers."),
+    panel("CSI: errors", "ops", ('sum by (method, code) (rate(weir_csi_calls_total{code!="OK"}[5m])) or vector(0)', "{{method}} {{code}}")),
+    panel("CSI: latency", "s", *quantiles("weir_csi_call_duration_seconds", "method", "{{method}}")),
+    panel("CSI: calls under way", "short", ("weir_csi_running_calls", "{{instance}}"), about="Not answered yet."),
 ]
 
 VOLUME = [

@@ -1,6 +1,9 @@
 """A real Prometheus beside a live cluster, and the pages of the alerts that fire there.
 
-`AlertTest`: a cluster with one that is quicker than that of `ops/cluster up --monitoring`, see FastPrometheus.
+`AlertTest`: a cluster with one that is quicker than that of `ops/cluster up --monitoring`, see FastPrometheus. All times of
+ops/prometheus, how long an alert must be so (`for:`) and windows, are shorter there by one factor. So must be the deadlines
+with which a frontend ends by itself what the alert is about, else one would be seen here that cannot fire as shipped:
+`deadlines`.
 """
 
 import json
@@ -22,8 +25,8 @@ from weir_ops import settings
 RULES = [name for name in monitoring.FILES if name != "prometheus.yml"]
 RUNBOOKS = os.path.join(ROOT, "ops", "runbooks")
 METRIC = r"(?:weir_(?:volume|replica|csi|tls)_\w+|weir_build_info|process_\w+)"
-SCRAPE_SECONDS = 15  # as ops/prometheus has it
-WINDOW_SECONDS_MAX = 60
+SCRAPE_SECONDS = 15  # as ops/prometheus has it; and by so much all its times are shorter here
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 with_full = unittest.skipUnless(FULL, "with --full")
 
@@ -35,6 +38,29 @@ def text_of(name):
 
 def alerts():
     return set(re.findall(r"- alert: (\w+)", text_of("alerts.yml")))
+
+
+def times_of(alert):
+    """Its `for:` and its longest window, as shipped; seconds."""
+    rule = re.search(rf"- alert: {alert}\n(.+?)(?=- alert:|\Z)", text_of("alerts.yml"), re.DOTALL)[1]
+    lasts, windows = ([int(number) * UNITS[unit] for number, unit in re.findall(rf"{before}(\d+)([smh])\b", rule)]
+                      for before in ("for: ", r"\["))
+    return max(lasts, default=0), max(windows, default=0)
+
+
+def default_seconds(flag):
+    """Of a frontend's flag, by the tables of OPERATIONS.md, which install_test holds against --help."""
+    with open(os.path.join(ROOT, "OPERATIONS.md")) as f:
+        number, unit = re.search(rf"^\| `--{flag}` \| `(\d+)([smh])` \|", f.read(), re.MULTILINE).groups()
+    return int(number) * UNITS[unit]
+
+
+def with_deadlines(up_flags, names):
+    """These flags of a cluster, and such deadlines for its frontends as are shorter by the same factor."""
+    given = [flag for flag in up_flags if flag.startswith("--volume-flags=")]
+    sooner = [f"--{name}={default_seconds(name) / SCRAPE_SECONDS:g}s" for name in names]
+    words = [flag.removeprefix("--volume-flags=") for flag in given] + sooner
+    return (*(flag for flag in up_flags if flag not in given), f"--volume-flags={' '.join(words)}")
 
 
 def page_of(alert):
@@ -72,24 +98,27 @@ class Prometheus:
         return [rule for group in self.api("rules")["groups"] for rule in group["rules"]]
 
 
-def _sooner(found):
-    seconds = int(found[2]) * {"m": 60, "h": 3600}[found[3]]
-    return f"{found[1]}{min(seconds // SCRAPE_SECONDS, WINDOW_SECONDS_MAX)}s"
+def sooner(rules):
+    """With all times shorter by the factor."""
+    def shorter(found):
+        seconds = int(found[2]) * UNITS[found[3]]
+        assert seconds % SCRAPE_SECONDS == 0, f"{found[0]} is no multiple of the scrape interval"
+        return f"{found[1]}{seconds // SCRAPE_SECONDS}s"
+    return re.sub(r"(\[|\boffset |\bfor: )(\d+)([smh])\b", shorter, rules)
 
 
 class FastPrometheus(Prometheus):
     """That of `ops/cluster up --monitoring`, but every second rather than every 15 s. A window has as many samples as it has
-    there, or sixty, so it is a fifteenth as long or shorter, and an alert that goes by one ends sooner. Alerts fire after one second; what they fire
-    for, how slow, how often, how full, is what ops/prometheus says."""
+    there, and an alert must be true for as many of them. What they fire for, how slow, how often, how full, is what
+    ops/prometheus says."""
 
     def __init__(self, cluster):
         self.folder = tempfile.mkdtemp(prefix="weir-prometheus-")
         monitoring.configure(self.folder, cluster.dir)
         for name in monitoring.FILES:
             text = re.sub(r"(scrape|evaluation|refresh)_interval: 15s", r"\1_interval: 1s", text_of(name))
-            text = re.sub(r"for: \d+[sm]", "for: 1s", text)
             with open(os.path.join(self.folder, name), "w") as f:
-                f.write(re.sub(r"(\[|\boffset )(\d+)([mh])\b", _sooner, text))
+                f.write(text if name == "prometheus.yml" else sooner(text))
         address = f"127.0.0.1:{settings.free_port_base(1)}"
         super().__init__(f"http://{address}")
         self.process = processes.start(monitoring.command_line(self.folder, address), os.path.join(self.folder, "log"))
@@ -102,17 +131,25 @@ class FastPrometheus(Prometheus):
 class AlertTest(harness.ClusterTest):
     """A cluster and a FastPrometheus that sees all of it, for all tests of the class."""
 
+    # Flags of the frontends that end by themselves what tests of the class hold. One whose faults outlast --hold_deadline as
+    # shipped adds that.
+    deadlines = ("requeue_deadline",)
+
     @classmethod
     def setUpClass(cls):
+        cls.up_flags = with_deadlines(cls.up_flags, cls.deadlines)
         super().setUpClass()
         cls.prometheus = FastPrometheus(cls.cluster)
         cls.addClassCleanup(cls.prometheus.close)
         wait_until(cls.prometheus.serves, 30, "Prometheus answers")
-        processes_seen = len(cls.cluster.env["METRICS_URLS"].split())
+        processes_seen = len(cls.cluster.env["METRICS_URLS"].split() + cls.cluster.env["CSI_METRICS_URLS"].split())
         wait_until(lambda: len(cls.prometheus.series("up == 1")) == processes_seen, 30, "every process is seen")
 
     def fires(self, name, seconds=40, **labels):
-        """Waits until it does, with these labels at least, and goes through the checks of its page. All of its labels."""
+        """Waits until it does, so long after its times at most, with these labels at least, and goes through the checks of its
+        page. All of its labels."""
+        seconds += sum(times_of(name)) // SCRAPE_SECONDS
+
         def found():
             return [one for one in self.prometheus.firing_labels()
                     if one["alertname"] == name and labels.items() <= one.items()]
@@ -121,7 +158,9 @@ class AlertTest(harness.ClusterTest):
         self.go_through_page(name, labels)
         return labels
 
-    def is_over(self, name, seconds=60):
+    def is_over(self, name, seconds=None):
+        """Within a minute, unless it is said, after its window."""
+        seconds = seconds or 60 + times_of(name)[1] // SCRAPE_SECONDS
         wait_until(lambda: name not in self.prometheus.firing(), seconds, f"{name} is over")
 
     def go_through_page(self, name, labels):

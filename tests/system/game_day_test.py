@@ -97,7 +97,7 @@ class GameDayTest(unittest.TestCase):
         cls.addClassCleanup(cls.shell.close)
         for command, expected in commands(section().split("\n### ")[0]):
             cls.follow(command, expected)
-        # What fires after minutes does so after seconds.
+        # What fires after minutes does so after seconds: the times that the page gives `alerts` are not tried.
         prometheus = FastPrometheus(cls.cluster)
         cls.addClassCleanup(prometheus.close)
         wait_until(prometheus.serves, 30, "Prometheus answers")
