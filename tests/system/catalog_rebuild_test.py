@@ -158,5 +158,43 @@ class CatalogRebuildTest(unittest.TestCase):
         return all(target["state"] == "in_sync" for target in shown["table"]["targets"])
 
 
+class EtcdRebuildTest(harness.ClusterTest):
+    """The same into an etcd under another prefix, by a frontend that nobody has told of the replicas."""
+
+    up_flags = ("--size=64MiB", "--catalog=etcd")
+
+    def test_by_the_replicas_addresses_under_another_prefix(self):
+        handle = self.cluster.connect()
+        data = os.urandom(MIB)
+        handle.pwrite(data, MIB)
+        handle.flush()
+        handle.shutdown()
+        self.cluster.weirctl("snapshot", "create", "demo@before")
+        cluster_id = json.loads(self.cluster.weirctl("replica", "show", "replica1", "--output=json").stdout)["cluster_id"]
+        self.cluster.kill9("volume")
+        env = self.cluster.env
+        process = subprocess.Popen(
+            [os.path.join(env["BIN"], "weir-volume"), "--name=again", f"--listen={env['VOLUME_ADDR']}",
+             f"--catalog={env['CATALOG']}?prefix=again/&cluster={cluster_id}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait, 60)
+        self.addCleanup(process.terminate)
+
+        def weirctl(*arguments, **options):
+            return self.cluster.weirctl(f"--volume_addr={env['VOLUME_ADDR']}", *arguments, **options)
+
+        wait_until(lambda: weirctl("volume", "list", check=False).returncode == 0, 30, "the new frontend serves")
+        self.assertNotIn("demo", weirctl("volume", "list").stdout)
+        addresses = [f"--address={address}" for address in env["REPLICA_ADDRS"].split()]
+        self.assertRegex(weirctl("catalog", "rebuild", *addresses).stdout, "demo.*would be rebuilt")
+        weirctl("catalog", "rebuild", *addresses, "--yes")
+        weirctl("volume", "attach", "demo")
+        wait_until(lambda: "all 3 replicas are connected" in weirctl("explain", "demo").stdout, 60, "all three are there")
+        copied = os.path.join(self.cluster.dir, "copied")
+        weirctl("io", "read", "demo", f"--offset={MIB}", f"--length={MIB}", f"--output-file={copied}")
+        with open(copied, "rb") as f:
+            self.assertEqual(f.read(), data)
+        self.assertIn("before", weirctl("snapshot", "list", "demo").stdout)
+
+
 if __name__ == "__main__":
     unittest.main()

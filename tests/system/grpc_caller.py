@@ -1,11 +1,13 @@
 """Calls of a gRPC service with messages from proto/, as any client in Python would make them."""
 
+import glob
 import importlib
 import os
 import sys
 import tempfile
 
 import grpc
+from google.protobuf import descriptor_pb2
 
 from harness import ROOT, run
 
@@ -22,6 +24,16 @@ def load_messages(module, *files):
             return importlib.import_module(module)
         finally:
             sys.path.pop(0)
+
+
+def described_services():
+    """Every service of proto/weir, by its full name: the names of its methods."""
+    proto = os.path.join(ROOT, "proto")
+    with tempfile.NamedTemporaryFile(prefix="weir-pb-") as out:
+        run("protoc", "-I", proto, f"--descriptor_set_out={out.name}", *sorted(glob.glob(f"{proto}/weir/**/*.proto", recursive=True)))
+        described = descriptor_pb2.FileDescriptorSet.FromString(out.read())
+    return {f"{file.package}.{service.name}": [method.name for method in service.method]
+            for file in described.file for service in file.service}
 
 
 class Caller:

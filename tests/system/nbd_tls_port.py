@@ -13,8 +13,8 @@ PREFIX = os.path.abspath(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "ou
 UNIT = os.path.join(PREFIX, "lib", "systemd", "system", "weir-nbd-tls@.service")
 
 
-def certificate(folder, name, *arguments):
-    run(os.path.join(ROOT, "ops", "certs"), f"--dir={folder}", "--role=client", f"--name={name}", *arguments)
+def certificate(folder, name, *arguments, role="client"):
+    run(os.path.join(ROOT, "ops", "certs"), f"--dir={folder}", f"--role={role}", f"--name={name}", *arguments)
 
 
 def as_client(folder, name):
@@ -63,5 +63,5 @@ class NbdTlsPort:
         with open(f"/proc/{self.listener.pid}/task/{self.listener.pid}/children") as f:
             return [self.listener.pid, *map(int, f.read().split())]
 
-    def uri(self, certificates=None, scheme="nbds"):
-        return f"{scheme}://127.0.0.1:{self.port}/demo" + (f"?tls-certificates={certificates}" if certificates else "")
+    def uri(self, certificates=None, scheme="nbds", volume="demo"):
+        return f"{scheme}://127.0.0.1:{self.port}/{volume}" + (f"?tls-certificates={certificates}" if certificates else "")

@@ -14,6 +14,8 @@ from harness import MIB, ClusterTest, random_file, run
 from nbd_tls_port import NbdTlsPort, as_client, certificate
 from weir_ops import settings
 
+ROLES = ("admin", "frontend", "csi", "client", "replica", "viewer")
+
 
 class NbdTlsTest(ClusterTest):
     up_flags = ("--size=256MiB",)
@@ -32,10 +34,10 @@ class NbdTlsTest(ClusterTest):
         self.addCleanup(self.tls_port.close)
         self.uri = self.tls_port.uri
 
-    def connect(self):
+    def connect(self, certificates=None, volume="demo"):
         handle = nbd.NBD()
         handle.set_uri_allow_local_file(True)
-        handle.connect_uri(self.uri(self.mine))
+        handle.connect_uri(self.uri(certificates or self.mine, volume=volume))
         return handle
 
     def refused(self, uri):
@@ -70,6 +72,21 @@ class NbdTlsTest(ClusterTest):
         with socket.create_connection(("127.0.0.1", self.port)):
             handle.pwrite(b"x" * 4096, 0)
             self.assertEqual(self.connect().pread(4096, 0), b"x" * 4096)
+
+    def test_a_certificate_of_any_role_is_for_every_volume(self):
+        """As OPERATIONS.md and SECURITY.md say: the authority decides, and nothing else."""
+        self.cluster.weirctl("volume", "create", "second", "--size=16MiB")
+        for number, role in enumerate(ROLES, 1):
+            certificate(self.folder, f"a-{role}", role=role)
+            shown = as_client(self.folder, f"a-{role}")
+            for volume in ("demo", "second"):
+                with self.subTest(role=role, volume=volume):
+                    data = bytes([number]) * 4096
+                    writer = self.connect(shown, volume)
+                    writer.pwrite(data, 0)
+                    writer.flush()
+                    writer.shutdown()
+                    self.assertEqual(self.cluster.connect(self.cluster.uri_of(volume)).pread(4096, 0), data)
 
     def test_a_client_that_dies_harms_no_other(self):
         handle = self.connect()

@@ -7,46 +7,9 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 import harness
+from grpc_reflection import MESSAGES, reflect, served
 
-# Of grpc/reflection/v1alpha/reflection.proto and grpc/health/v1/health.proto what is used here: NAME:NUMBER:TYPE.
-KNOWN = {
-    "grpc.reflection.v1alpha.ServerReflectionRequest": "file_containing_symbol:4:string list_services:7:string",
-    "grpc.reflection.v1alpha.FileDescriptorResponse": "file_descriptor_proto:1:bytes*",
-    "grpc.reflection.v1alpha.ServiceResponse": "name:1:string",
-    "grpc.reflection.v1alpha.ListServiceResponse": "service:1:.grpc.reflection.v1alpha.ServiceResponse*",
-    "grpc.reflection.v1alpha.ServerReflectionResponse":
-        "file_descriptor_response:4:.grpc.reflection.v1alpha.FileDescriptorResponse "
-        "list_services_response:6:.grpc.reflection.v1alpha.ListServiceResponse",
-    "grpc.health.v1.HealthCheckRequest": "service:1:string",
-    "grpc.health.v1.HealthCheckResponse": "status:1:uint32",
-}
 SERVING, NOT_SERVING = 1, 2
-
-
-def known_messages():
-    """The classes of KNOWN, by name."""
-    pool = descriptor_pool.DescriptorPool()
-    Field = descriptor_pb2.FieldDescriptorProto
-    for full_name, fields in KNOWN.items():
-        package, name = full_name.rsplit(".", 1)
-        file = descriptor_pb2.FileDescriptorProto(name=full_name, package=package, syntax="proto3")
-        message = file.message_type.add(name=name)
-        for field in fields.split():
-            field_name, number, kind = field.split(":")
-            made = message.field.add(name=field_name, number=int(number))
-            made.label = Field.LABEL_REPEATED if kind.endswith("*") else Field.LABEL_OPTIONAL
-            kind = kind.rstrip("*")
-            if kind.startswith("."):
-                made.type, made.type_name = Field.TYPE_MESSAGE, kind
-                file.dependency.append(kind[1:])
-            else:
-                made.type = getattr(Field, f"TYPE_{kind.upper()}")
-        pool.Add(file)
-    factory = message_factory.MessageFactory(pool)
-    return {name: factory.GetPrototype(pool.FindMessageTypeByName(name)) for name in KNOWN}
-
-
-MESSAGES = known_messages()
 
 
 class ReflectionTest(harness.ClusterTest):
@@ -62,14 +25,6 @@ class ReflectionTest(harness.ClusterTest):
         for address in self.cluster.env["REPLICA_ADDRS"].split():
             yield self.channel(address), "weir.v1.ReplicaService"
         yield self.channel(self.cluster.env["VOLUME_ADDR"]), "weir.v1.VolumeService"
-
-    def reflect(self, channel, **asked):
-        call = channel.stream_stream(
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=MESSAGES["grpc.reflection.v1alpha.ServerReflectionResponse"].FromString)
-        request = MESSAGES["grpc.reflection.v1alpha.ServerReflectionRequest"](**asked)
-        return next(call(iter([request]), timeout=30))
 
     def health(self, channel, service):
         call = channel.unary_unary(
@@ -104,15 +59,14 @@ class ReflectionTest(harness.ClusterTest):
     def test_services_are_listed(self):
         for channel, service in self.servers():
             with self.subTest(service):
-                listed = self.reflect(channel, list_services="*").list_services_response.service
-                self.assertIn(service, [one.name for one in listed])
-                self.assertIn("grpc.health.v1.Health", [one.name for one in listed])
+                self.assertIn(service, served(channel))
+                self.assertIn("grpc.health.v1.Health", served(channel))
 
     def describe(self, channel, service):
         """The service as the server describes it, and the classes of its messages."""
         pool = descriptor_pool.DescriptorPool()
         files = {}
-        for text in self.reflect(channel, file_containing_symbol=service).file_descriptor_response.file_descriptor_proto:
+        for text in reflect(channel, file_containing_symbol=service).file_descriptor_response.file_descriptor_proto:
             file = descriptor_pb2.FileDescriptorProto.FromString(text)
             files[file.name] = file
 

@@ -17,12 +17,12 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 INITIAL_WINDOW_SIZE = 4  # of SETTINGS
 FRAME_BYTES = 16384  # the largest that a server takes unless it says otherwise
 SEND_SECONDS_MAX = 2
-# Answered by every server of ours, to everybody that it lets in; Watch stays open.
 # NBD's options, a request's magic number, and what requests ask for.
 NBD_STARTTLS, NBD_GO = 5, 7
 NBD_ACK = 1
 NBD_REQUEST = 0x25609513
 NBD_READ, NBD_WRITE = 0, 1
+# Answered by every server of ours, to everybody that it lets in; Watch stays open.
 WATCH, CHECK = b"/grpc.health.v1.Health/Watch", b"/grpc.health.v1.Health/Check"
 
 
@@ -226,6 +226,18 @@ class Attack:
             # Half of the first message; or all of it, and never the second.
             self.connect().send(hello[:len(hello) // (1 + i % 2)])
 
+    def handshakes_that_are_refused(self, count=50):
+        """An AssertionError if one is let in."""
+        for _ in range(count):
+            try:
+                peer = self.connect(self.tls)
+            except ssl.SSLError:
+                continue
+            # With TLS 1.3 the client's handshake is over before the server has looked.
+            peer.send(PREFACE + frame(SETTINGS, 0, 0))
+            if not peer.hung_up(5):
+                raise AssertionError("a peer without a good certificate is let in")
+
     def _nbd(self):
         """A connection whose server has said what it is, and been told that we are new."""
         peer = self.connect()
@@ -270,8 +282,11 @@ class Attack:
                 if not peer.send(data):
                     break
 
-    def a_byte_a_second(self, text, seconds=3, count=50):
-        peers = [self.connect() for _ in range(count)]
+    def a_byte_a_second(self, text, seconds=3, count=50, before=b""):
+        """`text`, after `before` at once; over TLS, if this attack has a certificate to show."""
+        peers = [self.connect(self.tls) for _ in range(count)]
+        for peer in peers:
+            peer.send(before)
         for i in range(seconds):
             for peer in peers:
                 peer.send(text[i:i + 1])

@@ -1,5 +1,6 @@
 """A cluster whose processes show each other certificates, and peers that have none or the wrong ones."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,9 @@ import tempfile
 import time
 import unittest
 
+import grpc
+import grpc_reflection
+from grpc_caller import described_services
 from harness import ROOT, ClusterTest, run, wait_until
 
 # A certificate is read anew every second.
@@ -103,13 +107,14 @@ class TlsClusterTest(ClusterTest):
         pids, old = self.cluster.pids(), self.served_serial("replica1")
         self.assertIn("serial=", old)
         self.certificate("replica1", "--role=replica", "--host=127.0.0.1")
+        begun = time.monotonic()
         wait_until(lambda: self.served_serial("replica1") != old, RELOAD_SECONDS_MAX, "replica1 shows its new certificate")
+        print(f"  shown after {time.monotonic() - begun:.1f} s")
         self.cluster.weirctl("replica", "show", "replica1")
         handle = self.cluster.connect()
         handle.pwrite(bytes(4096), 0)
         handle.flush()
         self.assertEqual(self.cluster.pids(), pids)
-
 
     def test_a_private_key_is_in_nothing_that_is_said(self):
         folder = os.path.join(self.cluster.dir, "tls")
@@ -118,6 +123,9 @@ class TlsClusterTest(ClusterTest):
         # Words about keys that are wrong, too: replica1's is that of another, then none.
         own, kept = os.path.join(folder, "replica1.key"), os.path.join(folder, "kept")
         os.rename(own, kept)
+        # The next test finds it as it was.
+        self.addCleanup(wait_until, lambda: self.cluster.weirctl("replica", "show", "replica1", check=False).returncode == 0,
+                        RELOAD_SECONDS_MAX, "replica1 has its key again")
         self.addCleanup(os.rename, kept, own)
         for other in (os.path.join(folder, "volume.key"), os.path.join(folder, "ca.pem")):
             shutil.copy(other, own)
@@ -150,6 +158,146 @@ class TlsClusterTest(ClusterTest):
     def found(secrets, text):
         bare = re.sub(r"[:\s\\]", "", text)
         return [secret for secret in secrets if secret in bare or secret.upper() in bare]
+
+
+# What SECURITY.md lets each role do, method by method; written from there, not from proto/wire/access.cc.
+MAY = {
+    "weir.v1.VolumeService": {
+        "admin csi client viewer":  # look
+            "ListVolumes GetVolume ListSnapshots GetSnapshot Explain ListReplicas ListFrontends",
+        "admin viewer": "Trace",
+        "admin csi":  # make, change, delete, snapshot
+            "CreateVolume DeleteVolume ExpandVolume CloneVolume FlattenVolume RestoreVolume CreateSnapshot DeleteSnapshot SetAttributes",
+        "admin csi client": "Attach Detach",
+        "admin client":  # data
+            "Io Read Write WriteZeroes Discard Barrier Flush",
+        "admin": "Suspend Resume LoadTable ReplaceMember Scrub RebuildCatalog",
+    },
+    "weir.v1.RegistryService": {"admin replica": "Register"},
+    "weir.v1.ReplicaService": {
+        "admin frontend":
+            "Io CreateVolume DeleteVolume Seal ReadTail AdoptTail TakeBase UpdateVolume ReadPinned GetChangedSince KeepRecord ListRecords "
+            "GetDigests GetChanges BeginJoin ReadVersions CopyIn GetJoin FinishJoin",
+        "admin frontend viewer": "GetReplica",
+        "admin viewer": "ListFaults",
+        "admin": "SetFault ClearFaults",
+    },
+}
+ROLES = ("admin", "frontend", "csi", "client", "replica", "viewer")
+SERVES = {"replica1": {"weir.v1.ReplicaService"}, "volume": {"weir.v1.VolumeService", "weir.v1.RegistryService"}}
+# An empty request does nothing: it is for no volume. But for this one, of which only the dry run does nothing.
+REQUESTS = {"/weir.v1.VolumeService/RebuildCatalog": b"\x08\x01"}
+HEALTH = "/grpc.health.v1.Health/Check"
+CODE = grpc.StatusCode
+
+
+def who_may():
+    """Path -> roles, as MAY says."""
+    return {f"/{service}/{method}": set(roles.split())
+            for service, rules in MAY.items() for roles, methods in rules.items() for method in methods.split()}
+
+
+class RolesTest(ClusterTest):
+    """Every method of every service, called with a certificate of each role at a replica and a frontend."""
+
+    up_flags = ("--tls", "--size=64MiB", "--replica-flags=--enable_fault_injection")
+
+    def setUp(self):
+        self.folder = os.path.join(self.cluster.dir, "tls")
+        self.addresses = {"replica1": self.cluster.env["REPLICA_ADDRS"].strip("'").split()[0],
+                          "volume": self.cluster.env["VOLUME_ADDR"]}
+        self.paths = [f"/{service}/{method}" for service, methods in described_services().items() for method in methods]
+
+    def certificate(self, *roles):
+        name = "-".join(("of", *roles))
+        run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", f"--name={name}", *(f"--role={role}" for role in roles))
+        return name
+
+    def certificate_without_a_role(self):
+        """Of this authority; its URIs are no role, though one looks like it."""
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=admin",
+            "-CA", f"{self.folder}/ca.pem", "-CAkey", f"{self.folder}/ca.key", "-addext", "extendedKeyUsage=clientAuth",
+            "-addext", "subjectAltName=URI:weir://operator/x,URI:spiffe://admin/x,URI:weir://adminx,DNS:admin",
+            "-keyout", f"{self.folder}/none.key", "-out", f"{self.folder}/none.pem")
+        return "none"
+
+    def channel(self, server, name=None):
+        files = ["ca.pem"] + ([f"{name}.key", f"{name}.pem"] if name else [])
+        pem = []
+        for file in files:
+            with open(os.path.join(self.folder, file), "rb") as f:
+                pem.append(f.read())
+        made = grpc.secure_channel(self.addresses[server], grpc.ssl_channel_credentials(*pem))
+        self.addCleanup(made.close)
+        return made
+
+    @staticmethod
+    def call(channel, path):
+        """(code, details). One request, which is all there is of a stream."""
+        made = channel.stream_stream(path)(iter([REQUESTS.get(path, b"")]), timeout=30)
+        with contextlib.suppress(grpc.RpcError):
+            list(made)
+        return made.code(), made.details()
+
+    def test_the_table_has_every_method_and_every_role(self):
+        self.assertEqual(sorted(who_may()), sorted(self.paths))
+        self.assertEqual(sum(len(methods.split()) for rules in MAY.values() for methods in rules.values()), len(self.paths), "once each")
+        for server, services in SERVES.items():
+            served = grpc_reflection.served(self.channel(server, "admin"))
+            self.assertEqual({service for service in served if not service.startswith("grpc.")}, services)
+        self.assertEqual(set.union(*SERVES.values()), set(MAY))
+        with open(os.path.join(ROOT, "SECURITY.md")) as f:
+            self.assertEqual(set(re.findall(r"^\| `(\w+)` \|", f.read(), re.MULTILINE)), set(ROLES))
+        with open(os.path.join(ROOT, "proto", "wire", "access.h")) as f:
+            self.assertEqual({name.lower() for name in re.findall(r"constexpr Roles k(\w+) = 1 <<", f.read())}, set(ROLES))
+
+    def looked_at(self):
+        shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
+        return (self.cluster.weirctl("volume", "list").stdout, shown["epoch"], shown["state"], self.cluster.pids(),
+                self.cluster.weirctl("fault", "list").stdout)
+
+    def test_each_role_may_call_what_is_its_and_nothing_else(self):
+        handle = self.cluster.connect()
+        handle.pwrite(b"kept".ljust(4096, b"."), 0)
+        handle.flush()
+        before = self.looked_at()
+        holders = [(self.certificate(role), {role}) for role in ROLES]
+        holders += [(self.certificate("csi", "client"), {"csi", "client"}), (self.certificate_without_a_role(), set())]
+        calls = {True: 0, False: 0}
+        for server in SERVES:
+            for name, roles in holders:
+                channel = self.channel(server, name)
+                self.assertEqual(self.call(channel, HEALTH)[0], CODE.OK)
+                for path in [*self.paths, "/weir.v1.VolumeService/NoSuchMethod", "/weir.v1.NoSuchService/Io"]:
+                    with self.subTest(server=server, certificate=name, path=path):
+                        may = bool(who_may().get(path, {"admin"}) & roles)
+                        calls[may] += 1
+                        self.check(server, path, may, roles, *self.call(channel, path))
+        self.assertEqual(bytes(handle.pread(4, 0)), b"kept")
+        self.assertEqual(self.looked_at(), before, "nothing was changed by a request that is for nothing")
+        handle.shutdown()
+        print(f"  {calls[True]} calls let in, {calls[False]} refused")
+
+    def check(self, server, path, may, roles, code, details):
+        if not may:
+            self.assertEqual(code, CODE.PERMISSION_DENIED, details)
+            self.assertIn("the caller's certificate has", details)
+            for role in roles or {"no role"}:
+                self.assertIn(role, details.split("certificate has")[1])
+        elif path in self.paths and path.split("/")[1] in SERVES[server]:
+            self.assertNotIn(code, (CODE.PERMISSION_DENIED, CODE.UNIMPLEMENTED, CODE.UNAVAILABLE, CODE.DEADLINE_EXCEEDED), details)
+        else:
+            self.assertEqual(code, CODE.UNIMPLEMENTED, details)
+
+    def test_without_a_certificate_nothing_is_answered(self):
+        for server in SERVES:
+            plain = grpc.insecure_channel(self.addresses[server])
+            self.addCleanup(plain.close)
+            for how, channel in (("no certificate", self.channel(server)), ("plain text", plain)):
+                for path in [*self.paths, HEALTH]:
+                    with self.subTest(server=server, how=how, path=path):
+                        code, details = self.call(channel, path)
+                        self.assertEqual(code, CODE.UNAVAILABLE, details)
 
 
 class PlainTextTest(unittest.TestCase):
