@@ -1,36 +1,15 @@
-"""The CSI driver with a real NBD client: Debian's kernel in a virtual machine, on this machine's files. With --full; some minutes.
+"""The CSI driver with a real NBD client: Debian's kernel in a virtual machine, on this machine's files. With --full; some minutes."""
 
-Nothing of the kernel is kept: its package is fetched by apt-get, and unpacked, into the test's folder.
-"""
-
-import glob
-import gzip
 import os
-import re
-import shutil
-import subprocess
-import tempfile
 import unittest
 
-from harness import FULL, ROOT, run
+from harness import ROOT
+from virtual_machine import VirtualMachineTest
 
 PREFIX = os.path.realpath(os.environ.get("WEIR_PREFIX") or os.path.join(ROOT, "out"))
-BUSYBOX = "/bin/busybox"
-QEMU = "qemu-system-x86_64"
-# In the order of need; what they depend on comes before them. The guest loads nbd itself.
-MODULES = ("virtio_pci", "9pnet_virtio", "9p", "ext4", "fuse", "loop")
-LATER = ("nbd",)
-SECONDS_MAX = 1500
 
 # Everything but the kernel is this machine's: its root, which cannot be written to, with a folder in memory for the cluster.
-INIT = """#!/bin/busybox sh
-export PATH=/bin
-busybox mkdir -p /proc /sys /dev /host
-busybox mount -t proc proc /proc
-busybox mount -t sysfs sysfs /sys
-busybox mount -t devtmpfs dev /dev
-for module in MODULES; do busybox insmod /modules/$module.ko; done
-busybox mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=1048576 root /host
+INIT = f"""
 busybox mount -t proc proc /host/proc
 busybox mount -t sysfs sysfs /host/sys
 busybox mount -t devtmpfs dev /host/dev
@@ -40,114 +19,21 @@ busybox mount -t tmpfs tmpfs /host/run
 busybox cp -r /modules /host/mnt/modules
 busybox cp /bin/busybox /host/mnt/modules/busybox
 busybox ifconfig lo 127.0.0.1 up
-busybox chroot /host /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/mnt TMPDIR=/mnt \
-  LC_ALL=C.UTF-8 WEIR_PREFIX=PREFIX PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -B ROOT/tests/system/nbd_guest.py /mnt/modules
+busybox chroot /host /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/mnt TMPDIR=/mnt \\
+  LC_ALL=C.UTF-8 WEIR_PREFIX={PREFIX} PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -B {ROOT}/tests/system/nbd_guest.py /mnt/modules
 echo "guest: exit code $?"
 busybox poweroff -f
 """
 
 
-def why_not():
-    if not FULL:
-        return "only with --full: a virtual machine without hardware help takes minutes"
-    if os.geteuid() != 0:
-        return "needs root: the guest has this machine's files as root sees them"
-    for program, package in ((QEMU, "qemu-system-x86"), (BUSYBOX, "busybox-static"), ("apt-get", "apt")):
-        if shutil.which(program) is None:
-            return f"needs {program} (apt-get install {package})"
-    if run("ldd", BUSYBOX, check=False).returncode == 0:
-        return "needs a busybox that is linked statically (apt-get install busybox-static)"
-    return None
-
-
-def fetch_kernel(folder):
-    """Unpacks Debian's newest kernel there; why that cannot be done otherwise."""
-    depends = run("apt-cache", "depends", "linux-image-amd64", check=False).stdout
-    named = re.search(r"Depends: (linux-image-\S+)", depends)
-    if named is None:
-        return "no package linux-image-amd64 is known here (apt-get update)"
-    done = run("apt-get", "download", named[1], cwd=folder, check=False)
-    packages = glob.glob(os.path.join(folder, "linux-image-*.deb"))
-    if not packages:
-        return f"{named[1]} cannot be had: {done.stderr.strip()[-200:]}"
-    run("dpkg-deb", "-x", packages[0], folder)
-    os.unlink(packages[0])
-    return None
-
-
-def needed_modules(modules, names):
-    """Paths of these modules below `modules`, each after those that it depends on."""
-    all_of_them, paths = {}, []
-    for path in glob.glob(os.path.join(modules, "**", "*.ko"), recursive=True):
-        all_of_them[os.path.basename(path).removesuffix(".ko").replace("-", "_")] = path
-
-    def add(name):
-        path = all_of_them.get(name.replace("-", "_"))
-        if path is None or path in paths:  # built in, or there
-            return
-        with open(path, "rb") as f:
-            depends = re.search(rb"\0depends=([^\0]*)\0", f.read())
-        for other in filter(None, depends[1].decode().split(",") if depends else ()):
-            add(other)
-        paths.append(path)
-
-    for name in names:
-        add(name)
-    return paths
-
-
-class NbdKernelTest(unittest.TestCase):
-    seconds_max = SECONDS_MAX + 60  # for the runner
-
-    def setUp(self):
-        why = why_not()
-        if why:
-            self.skipTest(why)
-        self.folder = tempfile.mkdtemp(prefix="weir-guest-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        why = fetch_kernel(self.folder)
-        if why:
-            self.skipTest(why)
-
-    def make_initramfs(self):
-        top = os.path.join(self.folder, "top")
-        for name in ("bin", "modules"):
-            os.makedirs(os.path.join(top, name))
-        shutil.copy(BUSYBOX, os.path.join(top, "bin", "busybox"))
-        (modules,) = glob.glob(os.path.join(self.folder, "lib", "modules", "*"))
-        first = needed_modules(modules, (*MODULES, "crc32c_generic"))
-        for path in needed_modules(modules, (*MODULES, "crc32c_generic", *LATER)):
-            shutil.copy(path, os.path.join(top, "modules"))
-        names = [os.path.basename(path).removesuffix(".ko") for path in first]
-        init = os.path.join(top, "init")
-        with open(init, "w") as f:
-            f.write(INIT.replace("in MODULES;", f"in {' '.join(names)};").replace("PREFIX=PREFIX", f"PREFIX={PREFIX}")
-                    .replace("ROOT/tests", f"{ROOT}/tests"))
-        os.chmod(init, 0o755)
-        files = run("find", ".", cwd=top).stdout
-        made = subprocess.run([BUSYBOX, "cpio", "-o", "-H", "newc"], cwd=top, input=files.encode(), capture_output=True, check=True)
-        path = os.path.join(self.folder, "initramfs.gz")
-        with gzip.open(path, "wb", compresslevel=1) as f:
-            f.write(made.stdout)
-        return path
+class NbdKernelTest(VirtualMachineTest):
+    seconds_max = 1560
 
     def test_a_guests_kernel_attaches_volumes(self):
-        (kernel,) = glob.glob(os.path.join(self.folder, "boot", "vmlinuz-*"))
-        console = os.path.join(self.folder, "console")
-        guest = subprocess.Popen(
-            [QEMU, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072", "-nodefaults", "-no-reboot", "-display", "none",
-             "-serial", f"file:{console}", "-kernel", kernel, "-initrd", self.make_initramfs(), "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
-             "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap"])
-        self.addCleanup(guest.wait)
-        self.addCleanup(guest.kill)
-        try:
-            guest.wait(SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            pass
-        with open(console, errors="replace") as f:
-            said = f.read()
+        # The guest loads nbd itself.
+        said = self.boot(INIT, modules=("ext4", "fuse", "loop", "crc32c_generic"), later=("nbd",))
         print(said[said.find("\n", said.find("test_a_")):] if "test_a_" in said else said)
-        self.assertIn("guest: exit code 0", said)
+        self.assertTrue("guest: exit code 0" in said)
 
 
 if __name__ == "__main__":
