@@ -275,6 +275,10 @@ nbdkit_plugin MakePlugin() {
   plugin.dump_plugin = DumpPlugin;
   plugin.list_exports = ListExports;
   plugin.default_export = DefaultExport;
+  plugin.preconnect = [](int) {
+    ConnectionBegun();
+    return 0;
+  };
   plugin.open = Open;
   plugin.close = Close;
   plugin.get_size = GetSize;

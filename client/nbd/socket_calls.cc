@@ -19,6 +19,7 @@ namespace {
 // NBD protocol, "Request message": magic, flags, type, cookie, offset, length.
 constexpr uint32_t kRequestMagic = 0x25609513;
 constexpr size_t kRequestBytes = 28;
+constexpr uint16_t kDisconnect = 2;  // NBD_CMD_DISC
 
 // A held request is answered in the end; a connection cannot be closed before that anyway.
 constexpr absl::Duration kAnswersWaitMax = absl::Minutes(10);
@@ -28,6 +29,9 @@ constexpr int kNone = -1;
 // Of this thread, one of nbdkit's. It answers one request before it reads the next.
 thread_local int last_read = kNone;
 thread_local int answering = kNone;
+// From the first byte of a connection until it is opened: no request is read, though an option may have as many bytes,
+// and its number may be that of an earlier one which left requests unanswered.
+thread_local bool in_handshake = false;
 
 Unanswered& TheUnanswered() {
   static Unanswered* unanswered = new Unanswered;
@@ -55,16 +59,24 @@ bool IsRequest(const char* bytes) {
   return be32toh(magic) == kRequestMagic;
 }
 
+// All but NBD_CMD_DISC.
+bool IsAnswered(const char* request) {
+  uint16_t type;
+  std::memcpy(&type, request + 6, sizeof type);
+  return be16toh(type) != kDisconnect;
+}
+
 }  // namespace
 
 ssize_t ReadFromClient(int fd, void* buffer, size_t size) {
   char* const bytes = static_cast<char*>(buffer);
   last_read = fd;
+  if (in_handshake) return read(fd, buffer, size);
   const bool header = answering == kNone && size == kRequestBytes;
   const ssize_t result = header ? ReadWhole(fd, bytes, size) : read(fd, bytes, size);
   if (TryAgain(result)) return result;
   if (header && result == static_cast<ssize_t>(kRequestBytes) && IsRequest(bytes)) {
-    if (TheUnanswered().Take(fd)) answering = fd;
+    if (IsAnswered(bytes) && TheUnanswered().Take(fd)) answering = fd;
     return result;
   }
   if (header || result <= 0) {
@@ -95,6 +107,11 @@ bool RedirectSocketCalls() {
          RedirectCall("read", reinterpret_cast<void*>(&ReadFromClient));
 }
 
-void ConnectionOpened() { TheUnanswered().Open(last_read); }
+void ConnectionBegun() { in_handshake = true; }
+
+void ConnectionOpened() {
+  in_handshake = false;
+  TheUnanswered().Open(last_read);
+}
 
 }  // namespace weir::nbd

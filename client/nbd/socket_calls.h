@@ -24,6 +24,9 @@ namespace weir::nbd {
 // REQUIRES: no other thread yet.
 bool RedirectSocketCalls();
 
+// To be called by the preconnect callback, on nbdkit's thread: a handshake follows on it.
+void ConnectionBegun();
+
 // To be called by the open callback, on nbdkit's thread: the connection that this thread
 // has last read from is a client's, and requests follow on it.
 void ConnectionOpened();

@@ -146,6 +146,27 @@ TEST_F(SocketCallsTest, AReplyToOneThatIsGoneCountsAsSent) {
   EXPECT_EQ(SendToClient(server_, &byte, 1, MSG_NOSIGNAL), -1) << "no reply, and not ours to hide";
 }
 
+TEST_F(SocketCallsTest, ADisconnectHasNoAnswerToWaitFor) {
+  std::string disconnect = Request();
+  disconnect[7] = 2;
+  ClientSends(disconnect);
+  std::thread([&] { EXPECT_EQ(ReadHeader(), static_cast<ssize_t>(kRequestBytes)); }).join();
+  ::shutdown(client_, SHUT_WR);
+  char byte;
+  EXPECT_EQ(ReadFromClient(server_, &byte, 1), 0);
+}
+
+TEST_F(SocketCallsTest, AHandshakeDoesNotWaitForWhatAnEarlierConnectionLeft) {
+  ClientSends(Request());
+  // On a thread of its own, which has no reply to send: as after NBD_CMD_DISC.
+  std::thread([&] { EXPECT_EQ(ReadHeader(), static_cast<ssize_t>(kRequestBytes)); }).join();
+  // The next connection has the same number; an option of as many bytes as a request has.
+  ConnectionBegun();
+  ClientSends(std::string(kRequestBytes, 'o'));
+  EXPECT_EQ(ReadHeader(), static_cast<ssize_t>(kRequestBytes));
+  ConnectionOpened();
+}
+
 TEST(UnansweredTest, CountsOnlyWhatWasOpened) {
   Unanswered unanswered;
   EXPECT_FALSE(unanswered.Take(7));

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import harness
@@ -17,6 +18,15 @@ BLOCK = 4096
 class NbdClientsTest(harness.ClusterTest):
     def setUp(self):
         self.uri = self.cluster.uri
+
+    def test_who_comes_after_a_clean_disconnect_does_not_wait_in_the_handshake(self):
+        """For a name of one letter a meta context is asked for with 28 bytes, as many as a request has; with one of five 4 and 28 may be read."""
+        for name in ("v", "other"):
+            self.cluster.weirctl("volume", "create", name, "--size=1MiB")
+            for _ in range(10):
+                begun = time.monotonic()
+                self.cluster.connect(self.cluster.uri_of(name)).shutdown()
+                self.assertLess(time.monotonic() - begun, 10, name)
 
     def test_nbdinfo_shows_flush_fua_trim_zero_and_multi_conn(self):
         for capability in ("flush", "fua", "trim", "zero", "fast-zero", "multi-conn"):
