@@ -235,7 +235,7 @@ class ChartTest(ChartCase):
 
     def test_the_charts_version_is_the_drivers(self):
         self.assertIn(f'kVersion[] = "{yaml.safe_load(read(CHART, "Chart.yaml"))["appVersion"]}"',
-                      read(ROOT, "proto", "metrics", "version.h"))
+                      read(ROOT, "proto", "base", "version.h"))
 
 
 class ImageTest(unittest.TestCase):

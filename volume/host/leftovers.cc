@@ -95,7 +95,8 @@ void LocalHost::DeleteLeftovers() {
 // somebody died in the middle.
 absl::Status LocalHost::DropOrphansOf(const std::shared_ptr<Attached>& attached) {
   const std::string& name = attached->runner->name();
-  for (const v1::SnapshotRecord& snapshot : attached->Record().snapshots()) {
+  const v1::VolumeRecord seen = attached->Record();
+  for (const v1::SnapshotRecord& snapshot : seen.snapshots()) {
     if (!snapshot.of_clone()) continue;
     ASSIGN_OR_RETURN(const std::vector<std::string> before, LiveClones(snapshot));
     if (!before.empty()) continue;
