@@ -46,6 +46,11 @@ def type_command(command):
     return done.stdout + done.stderr
 
 
+def here(command):
+    """What is typed for another machine, which is this one."""
+    return re.sub(r"^scp (.*) \S+@[^:]+:", r"cp \1 ", re.sub(r"^ssh \S+@\S+ ", "", command))
+
+
 def show(unit, *properties):
     lines = run("systemctl", "show", unit, *(f"--property={name}" for name in properties)).stdout.splitlines()
     return dict(line.split("=", 1) for line in lines)
@@ -195,12 +200,12 @@ class SystemdTest(SystemdCase):
 
     def test_d_other_machines_use_it_over_tls(self):
         for command in block("**NBD for other machines.**"):
-            type_command(command)
+            type_command(here(command))
         self.assertEqual(show(TLS + ".socket", "ActiveState", "UnitFileState", "WantedBy"),
                          {"ActiveState": "active", "UnitFileState": "enabled", "WantedBy": "sockets.target"})
         os.mkdir(CLIENT)
         for source, target in (("ca.pem", "ca-cert.pem"), ("vm1.pem", "client-cert.pem"), ("vm1.key", "client-key.pem")):
-            shutil.copy(os.path.join("/etc/weir/nbd", source), os.path.join(CLIENT, target))
+            shutil.copy(os.path.join(ROOT, "certs-nbd", source), os.path.join(CLIENT, target))
         self.assertIn("export-size: 67108864", run("nbdinfo", TLS_DEMO).stdout)
         done = run("qemu-io", "--object", f"tls-creds-x509,id=tls,endpoint=client,dir={CLIENT}", "--image-opts",
                    "-c", "read -P 0x5a 1M 1M", "-c", "write -P 0x3c 2M 1M", "-c", "flush", "-c", "read -P 0x3c 2M 1M",
