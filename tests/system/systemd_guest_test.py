@@ -1,4 +1,4 @@
-"""ops/systemd under a real systemd: a virtual machine with Debian's kernel and this machine's files. With --full; about ten minutes."""
+"""ops/systemd under a real systemd: a virtual machine with Debian's kernel and this machine's files. With --full; some minutes."""
 
 import os
 import unittest
