@@ -211,6 +211,13 @@ class EtcdTlsTest : public testing::Test {
     options.pem_key_cert_pairs.push_back({File("member.key"), File("member.pem")});
     return grpc::SslServerCredentials(options);
   }
+  static EtcdConfig WithFiles(const FakeEtcd& etcd) {
+    EtcdConfig config = ConfigFor(etcd);
+    config.ca = Path("ca.pem");
+    config.cert = Path("member.pem");
+    config.key = Path("member.key");
+    return config;
+  }
   static absl::Status Try(EtcdConfig config) {
     config.call_deadline = absl::Seconds(1);
     return ClientFor(std::move(config))->Txn(Get("k")).status();
@@ -222,10 +229,7 @@ std::string* EtcdTlsTest::dir_ = nullptr;
 
 TEST_F(EtcdTlsTest, BothEndsShowCertificates) {
   FakeEtcd etcd(1, Server());
-  EtcdConfig config = ConfigFor(etcd);
-  config.ca = Path("ca.pem");
-  config.cert = Path("member.pem");
-  config.key = Path("member.key");
+  const EtcdConfig config = WithFiles(etcd);
   EXPECT_TRUE(Try(config).ok()) << Try(config);
 
   EtcdConfig other_ca = config;
@@ -240,10 +244,8 @@ TEST_F(EtcdTlsTest, BothEndsShowCertificates) {
 
 TEST_F(EtcdTlsTest, FilesAreReadAnewWhenTheyChange) {
   FakeEtcd etcd(1, Server());
-  EtcdConfig config = ConfigFor(etcd);
+  EtcdConfig config = WithFiles(etcd);
   config.ca = Path("changing.pem");
-  config.cert = Path("member.pem");
-  config.key = Path("member.key");
   config.call_deadline = absl::Seconds(1);
   Shell("cp other.pem changing.pem");
   const std::unique_ptr<EtcdClient> client = ClientFor(config);
@@ -256,9 +258,7 @@ TEST_F(EtcdTlsTest, FilesAreReadAnewWhenTheyChange) {
 
 TEST_F(EtcdTlsTest, ACertificateThatCannotWorkIsRefusedAtOnce) {
   FakeEtcd etcd(1, Server());
-  EtcdConfig config = ConfigFor(etcd);
-  config.ca = Path("ca.pem");
-  config.cert = Path("member.pem");
+  EtcdConfig config = WithFiles(etcd);
   config.key = Path("other.key");
   const auto client = EtcdClient::Make(config);
   EXPECT_TRUE(absl::IsFailedPrecondition(client.status()));

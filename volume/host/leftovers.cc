@@ -9,7 +9,6 @@
 #include "proto/base/status_macros.h"
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
-#include "volume/host/volume_record.h"
 
 namespace weir::host {
 namespace {
@@ -100,15 +99,15 @@ absl::Status LocalHost::DropOrphansOf(const std::shared_ptr<Attached>& attached)
     if (!snapshot.of_clone()) continue;
     ASSIGN_OR_RETURN(const std::vector<std::string> before, LiveClones(snapshot));
     if (!before.empty()) continue;
-    // Now nobody makes a clone of it; one that was being made reads from it by now.
     ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
     bool attaching = false;
     if (AttachedOrNull(name, &attaching) != attached) return absl::OkStatus();
-    const v1::VolumeRecord record = attached->Record();
-    const v1::SnapshotRecord* now = FindSnapshot(record, snapshot.name());
-    if (now == nullptr) continue;
-    ASSIGN_OR_RETURN(const std::vector<std::string> clones, LiveClones(*now));
-    if (clones.empty()) RETURN_IF_ERROR(DropSnapshot(*attached, snapshot.name()));
+    // As DeleteSnapshot: a frontend that had the volume before may still be making the clone, and asks once its record is
+    // written whether the snapshot names it still.
+    absl::Status status = MarkDeleting(*attached, snapshot.name());
+    if (status.ok()) status = DropSnapshot(*attached, snapshot.name());
+    const bool has_gone = absl::IsNotFound(status), has_clone = absl::IsFailedPrecondition(status);
+    if (!has_gone && !has_clone) RETURN_IF_ERROR(status);
   }
   return absl::OkStatus();
 }
