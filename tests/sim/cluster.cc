@@ -298,6 +298,7 @@ void Cluster::Stepped(uint32_t frontend, const engine::Effects& effects) {
       CheckReport(frontend, *report);
     }
   }
+  CheckErrorsCount(frontend);
 }
 
 // --- clients ---

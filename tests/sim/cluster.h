@@ -98,6 +98,7 @@ class Cluster {
   void CheckDisconnect(uint32_t frontend, const engine::DisconnectTarget& end);
   void CheckReport(uint32_t frontend, const engine::ReportScrub& report);
   void CheckCommit(uint32_t frontend, const engine::CommitMembers& commit);
+  void CheckErrorsCount(uint32_t frontend);
   // Of a record that has just become the catalog's.
   void CheckMembers();
   void CheckSuccession();

@@ -135,6 +135,17 @@ void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit
   if (somebody_leaves) Violated("I7: only members that have failed would be left");
 }
 
+// I7: who has answered an I/O error has failed, at the latest when the flush run that it is held against has ended.
+void Cluster::CheckErrorsCount(uint32_t frontend) {
+  const Frontend& at = *frontends_[frontend];
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!at.GoesOnAfterError(r)) continue;
+    const engine::EngineView view = at.engine().View();
+    if (view.targets[r].health != engine::TargetView::Health::kConnected || view.flush_running) continue;
+    if (!at.engine().fenced()) Violated("I7: a replica goes on as if it had answered no error");
+  }
+}
+
 // I2: what is acknowledged is on every member that the catalog names, and on as many as asked for.
 void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
   for (uint64_t b = op.range.first; b < op.range.end(); ++b) {

@@ -84,6 +84,10 @@ class Frontend {
   bool HasAnsweredError(uint32_t target) const {
     return target < sessions_.size() && sessions_[target].answered_error;
   }
+  // ... and the session in which it did goes on.
+  bool GoesOnAfterError(uint32_t target) const {
+    return HasAnsweredError(target) && sessions_[target].stream != nullptr;
+  }
   // As its record says.
   uint64_t size_blocks() const { return record_.volume.size_blocks; }
   const std::vector<Pin>& pins() const { return record_.volume.pins; }

@@ -132,7 +132,13 @@ void Engine::State::FlushCompleted(Target& target, const InflightClone& clone,
     default:
       break;
   }
-  if (run_) run_->Completed(target.id, nr, reply.result, reply.message);
+  if (run_ && run_->Completed(target.id, nr, reply.result, reply.message)) return;
+  // Nobody waits for it: the joiner's own flush that is answered once it is a member, or one that the joiner's own
+  // has answered for. Who has failed a flush has failed nevertheless.
+  if (reply.result.kind() == Result::Kind::kError) {
+    ++target.hidden_errors;
+    FailTarget(target, reply.result, absl::StrCat("failed a flush: ", reply.message));
+  }
 }
 
 void Engine::State::NoteDurable(Target& target, const CloneReply& reply) {

@@ -90,18 +90,19 @@ std::optional<uint32_t> FlushRun::NextToSend(TargetId target, Time now) {
   return std::nullopt;
 }
 
-void FlushRun::Completed(TargetId target, uint32_t flush_nr, Result result,
+bool FlushRun::Completed(TargetId target, uint32_t flush_nr, Result result,
                          const std::string& message) {
   Member* member = Find(target);
-  if (member == nullptr || flush_nr >= member->parts.size()) return;
+  if (member == nullptr || flush_nr >= member->parts.size()) return false;
   Part& part = member->parts[flush_nr];
-  if (part.phase != ClonePhase::kSent) return;
+  if (part.phase != ClonePhase::kSent) return false;
   part.phase = ClonePhase::kDone;
   part.result = result;
   if (result.kind() == Result::Kind::kError) {
     answered_errors_.push_back(Answer{target, result, message});
   }
   Fold(*member, flush_nr, result, message);
+  return true;
 }
 
 bool FlushRun::HasAnsweredError(TargetId target) const {

@@ -46,8 +46,9 @@ class FlushRun {
 
   // The next domain of `target` to ask at `now`, which then counts as sent.
   std::optional<uint32_t> NextToSend(TargetId target, Time now);
-  void Completed(TargetId target, uint32_t flush_nr, Result result,
-                 const std::string& message);
+  // False: no clone of the run was waited for there, and the answer counts for nothing in it.
+  [[nodiscard]] bool Completed(TargetId target, uint32_t flush_nr, Result result,
+                               const std::string& message);
   // The answer was below the flush's position: ask once more, not before `at`.
   void AskAgain(TargetId target, uint32_t flush_nr, Time at);
   // When a clone that is held back may go; infinite if none is.

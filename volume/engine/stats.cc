@@ -38,7 +38,7 @@ void Engine::State::CountRun(const FlushRun& run, Result told) {
     }
   }
   for (const FlushRun::Answer& error : run.answered_errors()) {
-    if (error.result != told) ++Find(error.target)->hidden_errors;
+    if (run.purpose() == FlushRun::Purpose::kAuto || error.result != told) ++Find(error.target)->hidden_errors;
   }
 }
 

@@ -91,8 +91,8 @@ struct Stats {
   // What was completed before is on stable storage of every member; none: all that was is.
   std::optional<Time> durable_until;
   uint64_t not_durable_bytes = 0;  // data of writes that are completed and not durable on every member
-  // Of each replica of the table: errors that it answered to flush clones and that whoever awaited the flush
-  // was not told as the result, since precedence or the requeue after a leave hid them.
+  // Of each replica of the table: errors that it answered to flush clones and that nobody was told as a flush's
+  // result: precedence or the requeue after a leave hid them, or nobody awaited the flush.
   std::vector<std::pair<std::string, uint64_t>> hidden_errors;
 };
 

@@ -68,7 +68,7 @@ EngineFamilies::EngineFamilies()
       requeued_(MakeFamily(MetricType::Counter, "weir_volume_flushes_requeued_total",
                      "Flushes that went back to the head of the queue, to run again.")),
       hidden_errors_(MakeFamily(MetricType::Counter, "weir_volume_target_hidden_errors_total",
-                          "Errors that this replica answered to flushes and that precedence, or a leave, hid from the result.")),
+                          "Errors that this replica answered to flushes and that no flush's result told: precedence or a leave hid them, or nobody awaited it.")),
       barrier_seconds_(MakeFamily(MetricType::Histogram, "weir_volume_barrier_duration_seconds",
                             "How long barriers took, by phase; a snapshot has pin instead of write and post_flush.")),
       suspend_seconds_(MakeFamily(MetricType::Histogram, "weir_volume_suspend_duration_seconds",
