@@ -241,8 +241,9 @@ SyncResult Domain::Sync() {
   return SyncResult(health_);
 }
 
-absl::Status Domain::SyncOnce(std::vector<std::shared_ptr<Lane>> lanes) {
-  const std::string what = absl::StrCat("sync ", directory());
+// Answers what the lanes were as they were marked.
+absl::StatusOr<std::vector<Lane::State>> Domain::WriteMarks(const std::vector<std::shared_ptr<Lane>>& lanes) {
+  absl::MutexLock lock(&marks_);
   std::vector<Lane::State> states;
   rocksdb::WriteBatch mark;
   for (const auto& lane : lanes) {
@@ -251,10 +252,16 @@ absl::Status Domain::SyncOnce(std::vector<std::shared_ptr<Lane>> lanes) {
              EncodeNumber(states.back().position.bits()));
   }
   mark.Put(kMarkKey, EncodeNumber(++serial_));
+  RETURN_IF_ERROR(FromRocks(db_->Write(rocksdb::WriteOptions(), &mark), absl::StrCat("sync ", directory())));
+  return states;
+}
+
+absl::Status Domain::SyncOnce(std::vector<std::shared_ptr<Lane>> lanes) {
+  std::vector<Lane::State> states;
   {
     StepTimer timer(&times_, Step::kWalSync);
-    RETURN_IF_ERROR(FromRocks(db_->Write(rocksdb::WriteOptions(), &mark), what));
-    RETURN_IF_ERROR(FromRocks(db_->SyncWAL(), what));
+    ASSIGN_OR_RETURN(states, WriteMarks(lanes));
+    RETURN_IF_ERROR(FromRocks(db_->SyncWAL(), absl::StrCat("sync ", directory())));
   }
   RETURN_IF_ERROR(health());  // a failed WAL seems to work to RocksDB
   const ManifestExtent manifest = guard_->manifest();

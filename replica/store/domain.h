@@ -93,6 +93,9 @@ class Domain {
   // dirty lanes. Blocks; calls that wait at the same time share one sync.
   SyncResult Sync();
 
+  // Held while lanes' marks are written, and by whoever takes a lane back below its mark.
+  absl::Mutex* marks() ABSL_LOCK_RETURNED(marks_) { return &marks_; }
+
   // A few lookups in memory and one look at the directory.
   DomainStats Stats() const;
   // For those who read.
@@ -109,6 +112,7 @@ class Domain {
   absl::Status CheckContent(const std::string& identity);
   rocksdb::Status WriteTimed(rocksdb::WriteBatch* batch);
   absl::Status SyncOnce(std::vector<std::shared_ptr<Lane>> lanes);
+  absl::StatusOr<std::vector<Lane::State>> WriteMarks(const std::vector<std::shared_ptr<Lane>>& lanes);
   std::string database_directory() const { return settings_.directory + "/db"; }
 
   const DomainSettings settings_;
@@ -130,6 +134,8 @@ class Domain {
     std::atomic<uint64_t> memtable_flushes{0};
   };
   Events events_;
+
+  absl::Mutex marks_;
 
   // Used by the one sync that runs.
   std::unique_ptr<FloorFile> floor_;

@@ -41,7 +41,9 @@ class Lane {
 
   struct State {
     Position position;  // applied
-    Position durable;   // synced; at most position
+    // Synced: where a power cut leaves the lane at least. At most position, but for a lane that gave up a base which
+    // had been synced for a tail that ends below it (AdoptTail), until the next sync.
+    Position durable;
     // What every member has synced, as we were told.
     Position noted;
     // `noted`, once it is itself synced here: what reclaim goes by.
@@ -127,10 +129,10 @@ class Lane {
     if (known > state_.known) state_.known = known;
     state_.told = true;
   }
-  // What was applied and noted when a sync began is now synced.
+  // What was applied and noted when a sync began is now synced. By one caller at a time.
   void Synced(const State& then) {
     absl::MutexLock lock(&mutex_);
-    if (then.position > state_.durable) state_.durable = then.position;
+    state_.durable = then.position;
     if (!then.told) return;
     if (then.noted > state_.point) state_.point = then.noted;
     if (then.known > state_.trim) state_.trim = then.known;

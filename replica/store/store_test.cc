@@ -52,6 +52,17 @@ class StoreTest : public ::testing::Test {
     store_.reset();
     return Store::Open(options_).status();
   }
+  // Opened as a kill leaves it now.
+  void Kill() {
+    const std::string killed = dir_ / "killed";
+    std::filesystem::create_directory(killed);
+    for (std::string& path : options_.data_dirs) {
+      const std::string copy = killed + "/" + std::filesystem::path(path).filename().string();
+      std::filesystem::copy(path, copy, std::filesystem::copy_options::recursive);
+      path = copy;
+    }
+    Reopen();
+  }
   WriteResult Write(const WriteOp& op) {
     return WriteOne(store_.get(), kVolume, op);
   }
@@ -423,22 +434,14 @@ TEST_F(FlushTest, AFuaWriteIsDurableWhenItIsAnswered) {
 }
 
 TEST_F(FlushTest, AfterAnUncleanStartTheDurablePositionIsTheLastSyncMark) {
-  namespace fs = std::filesystem;
   ASSERT_OK(Write(writer_.Data(0, 1, 1)).status);
   ASSERT_TRUE(store_->Flush(kVolume, 0).ok());
   ASSERT_OK(Write(writer_.Data(0, 1, 2)).status);
-  fs::copy(dir_.path(), dir_.path() + ".killed", fs::copy_options::recursive);
-  store_.reset();
-  for (std::string& path : options_.data_dirs) {
-    path = dir_.path() + ".killed/" + fs::path(path).filename().string();
-  }
-  Open();
+  Kill();
   EXPECT_EQ(StateOf(kLane0).position, Position(1, 2));
   EXPECT_EQ(StateOf(kLane0).durable_position, Position(1, 1));
   ASSERT_TRUE(store_->Flush(kVolume, 0).ok());
   EXPECT_EQ(StateOf(kLane0).durable_position, Position(1, 2));
-  store_.reset();
-  fs::remove_all(dir_.path() + ".killed");
 }
 
 TEST_F(FlushTest, ManyThreadsShareSyncsAndEachIsCovered) {
@@ -599,6 +602,48 @@ TEST_F(StatsTest, WhatIsWrittenIsFoundInWalsMemtablesAndBlobs) {
   EXPECT_GT(after.table_bytes, before.table_bytes);
   EXPECT_GT(after.memtable_bytes, 0u);
   EXPECT_FALSE(after.stopped);
+}
+
+// A base that came of an attach that was cut off is given up, also where it has been synced.
+TEST_F(TakeoverTest, ALaneThatIsTakenBackBelowASyncedBaseOpensAfterAKill) {
+  TempDir other_dir;
+  auto other = Store::Open(SmallOptions(other_dir, 2));
+  ASSERT_TRUE(other.ok()) << other.status();
+  Writer other_writer(kVolume, kGeometry);
+  ASSERT_OK(other_writer.Attach(other->get(), 1));
+  const WriteOp shared = writer_.Data(0, 4, 1);
+  const WriteOp longer = writer_.Data(1, 2, 50);
+  ASSERT_OK(Write(shared).status);
+  ASSERT_OK(WriteOne(other->get(), kVolume, shared).status);
+  ASSERT_OK(WriteOne(other->get(), kVolume, longer).status);
+
+  ASSERT_OK(store_->TakeBase(kVolume, 2, 1, {{{kLane0, Position(1, 1)}, {kLane1, Position(1, 0)}}}));
+  ASSERT_TRUE(store_->Flush(kVolume, 0).ok());
+  auto tail = (*other)->ReadTail(kVolume, kLane0, Position(1, 1), Position(1, 2));
+  ASSERT_TRUE(tail.ok()) << tail.status();
+  tail->expected = Position(2, 0);
+  ASSERT_OK(store_->AdoptTail(kVolume, *tail));
+
+  Kill();
+  EXPECT_EQ(StateOf(kLane0).position, Position(1, 2));
+  EXPECT_LE(StateOf(kLane0).durable_position, Position(1, 2));
+  EXPECT_EQ(Read(0, 8).data, (*other)->Read(kVolume, {0, 8})->data);
+  ASSERT_TRUE(store_->Flush(kVolume, 0).ok());
+  EXPECT_EQ(StateOf(kLane0).durable_position, Position(1, 2));
+  Reopen();
+  EXPECT_EQ(StateOf(kLane0).durable_position, Position(1, 2));
+}
+
+TEST_F(TakeoverTest, ALaneThatIsTakenBackIsDurableAsFarAsItIsSynced) {
+  ASSERT_OK(Write(writer_.Data(0, 1, 1)).status);
+  ASSERT_OK(store_->TakeBase(kVolume, 2, 1, {{{kLane0, Position(1, 1)}, {kLane1, Position(1, 0)}}}));
+  ASSERT_TRUE(store_->Flush(kVolume, 0).ok());
+  Tail nothing{.lane = kLane0, .from = Position(1, 1), .to = Position(1, 1), .expected = Position(2, 0), .lineage = {{0, 0}}};
+  ASSERT_OK(store_->AdoptTail(kVolume, nothing));
+  auto flushed = store_->Flush(kVolume, 0);
+  ASSERT_TRUE(flushed.ok()) << flushed.status();
+  EXPECT_EQ(flushed->front().second, Position(1, 1));
+  EXPECT_EQ(StateOf(kLane0).durable_position, Position(1, 1));
 }
 
 }  // namespace

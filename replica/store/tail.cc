@@ -171,8 +171,13 @@ absl::Status DiskStore::AdoptTail(VolumeId id, const Tail& tail) {
   state.position = state.jumped = tail.to;
   state.lineage = tail.lineage;
   batch.Put(KnownKey(id, tail.lane), EncodeKnown(state.known, state.jumped));
-  RETURN_IF_ERROR(batch.Write(DomainOf(*lane)));
-  lane->Replaced(std::move(state));
+  {
+    absl::MutexLock lock(DomainOf(*lane)->marks());
+    // A lane below its mark would be taken for one that has lost what it had synced. What lies below the tail has been.
+    if (tail.from < lane->state().durable) batch.Put(SyncedKey(id, tail.lane), EncodeNumber(tail.from.bits()));
+    RETURN_IF_ERROR(batch.Write(DomainOf(*lane)));
+    lane->Replaced(std::move(state));
+  }
   DomainOf(*lane)->MarkDirty(lane);
   for (const ChangeEntry& change : tail.changes) {
     volume->allocation.Changed(change.range);

@@ -168,6 +168,7 @@ class Cluster {
   void SetFull(uint32_t replica, bool full);
   void SuspendSome(uint32_t frontend);
   void SuspendInvoked(uint32_t frontend);
+  void TakeOneOut(uint32_t frontend, engine::ControlId suspend);
   void ResumeSome(uint32_t frontend);
   void DetachSome(uint32_t frontend);
   bool ReplaceDisk(uint32_t replica);

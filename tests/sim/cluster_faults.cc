@@ -541,10 +541,14 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
     agenda_.After(absl::Microseconds(1), [this, f] { frontends_[f]->Crash(); });
     return;
   }
-  // Who was refused has not suspended it, though somebody else may have, whose own answer is still to come.
-  if (!done.result.ok()) return;
   const engine::EngineView view = frontends_[f]->engine().View();
   if (view.state != engine::EngineView::State::kSuspended) return;
+  // Who was refused has not suspended it, though somebody else may have, whose own answer is still to come; or has not
+  // resumed it, since the catalog did not take the table.
+  if (!done.result.ok()) {
+    if (!suspended_[f]) ResumeSome(f);
+    return;
+  }
   if (suspended_[f]) return;  // this was a load
   suspended_[f] = true;
   for (const engine::TargetView& target : view.targets) {
@@ -568,7 +572,24 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
       if (table) frontends_[f]->LoadTable(engine::ControlId{next_control_++}, *table);
     });
   }
+  TakeOneOut(f, done.id);
   ResumeSome(f);
+}
+
+// An operator's table has one member out, now and then; it comes back by itself. By dice of its own, so that all else stays what it is.
+void Cluster::TakeOneOut(uint32_t f, engine::ControlId suspend) {
+  Dice dice(seed_ * 1000003 + static_cast<uint64_t>(suspend) + 1000);
+  if (healed_ || !dice.Percent(20)) return;
+  agenda_.After(absl::Microseconds(2), [this, f, which = dice.Below(replicas_.size())] {
+    if (!frontends_[f]->healthy()) return;
+    engine::Table table;
+    for (const engine::TargetView& target : frontends_[f]->engine().View().targets) {
+      if (target.config.gone) continue;
+      table.targets.push_back(target.config);
+      if (static_cast<uint64_t>(target.id) == which) table.targets.back().state = engine::TargetState::kOut;
+    }
+    if (!healed_) frontends_[f]->LoadTable(engine::ControlId{next_control_++}, std::move(table));
+  });
 }
 
 // Not in the middle of a detach, which has its turn first.

@@ -19,8 +19,8 @@
 //  D7 Of a lane that is not where it is said to be and of another with marked blocks TakeBase may name either first.
 //  D8 Where all of its disks fail, the real store's mark that it has failed is on none of them: it may start again, with
 //     all that was synced.
-//  D9 A lane that gives up a base for a tail that ends below it: the real store goes on to say that the base is
-//     durable, until a sync past it.
+//  D9 A lane that gives up a base which had been synced for a tail that ends below it: it is durable at the base until the
+//     next sync, and the real store may have had that (D3). After a start before that the real store says where the tail began.
 // Arguments that no caller gives, and the model does not check, are not tried. Nor are space, damage and misdirection.
 #include <cerrno>
 
@@ -167,8 +167,8 @@ void Conformance::Flush(Pair& pair, uint32_t domain) {
   const bool ok = Ok(model.status(), real.status());
   for (size_t i = 0; ok && i < std::max(model->size(), real->size()); ++i) {
     if (model->size() != real->size() || (*model)[i].first != (*real)[i].first) return Differ("lanes of a flush");
-    const LaneId lane = (*model)[i].first;
-    if (!WentBack(pair, lane)) EqualPositions((*model)[i].second, (*real)[i].second, "durable position");
+    EqualPositions((*model)[i].second, (*real)[i].second, "durable position");
+    pair.given_up.erase((*model)[i].first);
   }
   Synced(pair, domain);
 }
@@ -396,9 +396,11 @@ void Conformance::Adopt(Pair& source, Pair& target) {
   Say(target, absl::StrCat("AdoptTail lane ", Index(lane), " ", from.ToString(), " to ", to.ToString(), " at ", at.ToString()));
   if (!Ok(target.m().AdoptTail(kVolume, tail), target.r().AdoptTail(kVolume, tail))) return;
   target.act_epoch = std::max(target.act_epoch, source.act_epoch);
-  if (At(target, lane) < at) target.given_up[lane] = at;
   target.syncs_more = true;
   Changed(target, lane);
+  if (At(target, lane) >= at) return;
+  target.given_up[lane] = at;
+  if (dice_.Percent(30)) Restart(target);
 }
 
 void Conformance::BeginJoin(Pair& source, Pair& target) {

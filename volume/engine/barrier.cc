@@ -75,7 +75,7 @@ void Engine::State::StartRun(FlushRun::Purpose purpose) {
   // A snapshot is a read of everything, so it has the writes that failed and are yet to land, as any read has.
   const bool for_pin = purpose == FlushRun::Purpose::kBarrier && barrier_->request.pin != 0;
   for (const Lane& lane : lanes_) positions.push_back(for_pin ? lane.read_floor() : lane.completed);
-  run_.emplace(purpose, now_, std::move(positions));
+  run_.emplace(purpose, ++runs_, now_, std::move(positions));
   if (purpose == FlushRun::Purpose::kRequests) {
     std::move(flushes_.begin(), flushes_.end(), std::back_inserter(run_flushes_));
     flushes_.clear();
@@ -99,27 +99,34 @@ bool Engine::State::SendFlushClones(Target& target) {
   }
   bool progressed = false;
   while (std::optional<uint32_t> flush_nr = run_->NextToSend(target.id, now_)) {
-    Clone clone;
-    clone.kind = RequestKind::kFlush;
-    clone.flush_nr = *flush_nr;
-    InflightClone inflight;
-    inflight.kind = RequestKind::kFlush;
-    inflight.flush_nr = *flush_nr;
-    Send(target, std::move(clone), inflight);
+    SendFlush(target, *flush_nr, run_->number());
     progressed = true;
   }
   return progressed;
 }
 
+void Engine::State::SendFlush(Target& target, uint32_t flush_nr, uint64_t run) {
+  Clone clone;
+  clone.kind = RequestKind::kFlush;
+  clone.flush_nr = flush_nr;
+  InflightClone inflight;
+  inflight.kind = RequestKind::kFlush;
+  inflight.flush_nr = flush_nr;
+  inflight.run = run;
+  Send(target, std::move(clone), inflight);
+}
+
 void Engine::State::FlushCompleted(Target& target, const InflightClone& clone,
                                    CloneReply& reply) {
   const uint32_t nr = clone.flush_nr;
+  // What a joiner is asked beside a run, or an earlier run was not answered in time, says nothing about this one.
+  const bool of_run = run_ && clone.run == run_->number();
   if (target.joining && !JoinerFlushed(target, nr, reply)) return;
   switch (reply.result.kind()) {
     case Result::Kind::kOk:
       NoteDurable(target, reply);
       AdvanceAllLanes();
-      if (run_ && !CoversFlush(target, nr)) {
+      if (of_run && !CoversFlush(target, nr)) {
         // It has lost and not yet regained what the flush must cover.
         Requeued(target, RequestKind::kFlush);
         run_->AskAgain(target.id, nr, now_ + options_.requeue_delay);
@@ -132,9 +139,8 @@ void Engine::State::FlushCompleted(Target& target, const InflightClone& clone,
     default:
       break;
   }
-  if (run_ && run_->Completed(target.id, nr, reply.result, reply.message)) return;
-  // Nobody waits for it: the joiner's own flush that is answered once it is a member, or one that the joiner's own
-  // has answered for. Who has failed a flush has failed nevertheless.
+  if (of_run && run_->Completed(target.id, nr, reply.result, reply.message)) return;
+  // But who has failed a flush has failed, also where nobody waits for it.
   if (reply.result.kind() == Result::Kind::kError) {
     ++target.hidden_errors;
     FailTarget(target, reply.result, absl::StrCat("failed a flush: ", reply.message));

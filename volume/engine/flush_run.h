@@ -19,11 +19,12 @@ class FlushRun {
  public:
   using Purpose = FlushPurpose;
 
-  // `positions`: by lane, what the flush must make durable.
-  FlushRun(Purpose purpose, Time begun, std::vector<uint64_t> positions)
-      : purpose_(purpose), begun_(begun), positions_(std::move(positions)) {}
+  // `number`: not 0, and no other run's. `positions`: by lane, what the flush must make durable.
+  FlushRun(Purpose purpose, uint64_t number, Time begun, std::vector<uint64_t> positions)
+      : purpose_(purpose), number_(number), begun_(begun), positions_(std::move(positions)) {}
 
   Purpose purpose() const { return purpose_; }
+  uint64_t number() const { return number_; }
   Time begun() const { return begun_; }
   // Nobody waits for it any more; it still moves the durable point.
   void BecomeAuto() { purpose_ = Purpose::kAuto; }
@@ -46,7 +47,7 @@ class FlushRun {
 
   // The next domain of `target` to ask at `now`, which then counts as sent.
   std::optional<uint32_t> NextToSend(TargetId target, Time now);
-  // False: no clone of the run was waited for there, and the answer counts for nothing in it.
+  // The answer to a clone that NextToSend gave. False: it is not waited for any more.
   [[nodiscard]] bool Completed(TargetId target, uint32_t flush_nr, Result result,
                                const std::string& message);
   // The answer was below the flush's position: ask once more, not before `at`.
@@ -92,6 +93,7 @@ class FlushRun {
             const std::string& message);
 
   Purpose purpose_;
+  const uint64_t number_;
   Time begun_;
   std::vector<uint64_t> positions_;
   std::vector<Member> members_;

@@ -378,15 +378,7 @@ bool Engine::State::FlushJoiner() {
   if (FlushInFlight(joiner) || !due || (!tail && !join_->promote_at)) return false;
   if (now_ - join_->flushed < options_.requeue_delay) return false;
   join_->flushed = now_;
-  for (uint32_t nr = 0; nr < joiner.hello.num_flush_requests; ++nr) {
-    Clone clone;
-    clone.kind = RequestKind::kFlush;
-    clone.flush_nr = nr;
-    InflightClone inflight;
-    inflight.kind = RequestKind::kFlush;
-    inflight.flush_nr = nr;
-    Send(joiner, std::move(clone), inflight);
-  }
+  for (uint32_t nr = 0; nr < joiner.hello.num_flush_requests; ++nr) SendFlush(joiner, nr, kNoRun);
   return true;
 }
 
@@ -442,10 +434,7 @@ void Engine::State::FailJoin(std::string reason) {
 }
 
 bool Engine::State::JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply) {
-  if (reply.result.kind() == Result::Kind::kRequeue) {
-    if (!joiner.joint) Requeued(joiner, RequestKind::kFlush);
-    return joiner.joint;
-  }
+  if (reply.result.kind() == Result::Kind::kRequeue) return true;
   if (!reply.result.ok()) {
     FailJoin(absl::StrCat("failed a flush: ", reply.message));
     return false;
@@ -455,7 +444,7 @@ bool Engine::State::JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply&
   TrimReplay();
   // What it has synced since it was told last: nobody may flush again.
   if (!FlushInFlight(joiner)) TellDurablePoints(joiner);
-  return joiner.joint;
+  return true;
 }
 
 // For each lane what the member that left first may come back with. A lane of an earlier epoch

@@ -133,6 +133,7 @@ class Engine::State : private StateData {
   bool FailHeldFlushes();
   void StartRun(FlushRun::Purpose purpose);
   bool SendFlushClones(Target& target);
+  void SendFlush(Target& target, uint32_t flush_nr, uint64_t run);
   void FlushCompleted(Target& target, const InflightClone& clone, CloneReply& reply);
   void NoteDurable(Target& target, const CloneReply& reply);
   bool CoversFlush(const Target& target, uint32_t flush_nr) const;
@@ -231,8 +232,7 @@ class Engine::State : private StateData {
   void Copied(const Join::Awaited& of, const JoinStepResult& result);
   void CopyNext(absl::Duration delay);
   bool FlushJoiner();
-  // Takes its answer to a flush clone; whether a flush run may have asked it too.
-  bool JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply);
+  bool JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply);  // false: the join has failed
   bool HoldsUpClients(const Target& joiner) const;
   bool ClientsAreThere() const;
   absl::Duration RestBesideClients(uint64_t bytes_copied) const;

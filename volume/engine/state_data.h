@@ -51,6 +51,7 @@ struct StateData {
   std::deque<FlushWaiter> flushes_;     // merged into the next run
   std::vector<FlushWaiter> run_flushes_;  // those of the run
   std::optional<FlushRun> run_;
+  uint64_t runs_ = 0;                   // begun
   Time run_not_before_{};               // after a requeue
   Time last_auto_flush_{};
   std::optional<Barrier> barrier_;

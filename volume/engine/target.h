@@ -17,12 +17,15 @@
 
 namespace weir::engine {
 
+inline constexpr uint64_t kNoRun = 0;
+
 // A clone that was sent and not answered on the current session.
 struct InflightClone {
   RequestKind kind = RequestKind::kRead;
   LaneId lane{};
   uint64_t n = 0;          // write-like
   uint32_t flush_nr = 0;   // flush
+  uint64_t run = kNoRun;        // flush: the FlushRun's number; kNoRun: a joiner's own
   RequestId request{};     // read-like
   uint32_t fragment = 0;   // read-like
   uint64_t bytes = 0;      // against the credit
