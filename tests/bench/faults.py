@@ -295,7 +295,7 @@ def main(argv):
     parser.add_argument("--parts", type=lambda text: text.split(","), default=["stalls", "resync", "latency"],
                         help="of stalls,resync,latency (all)")
     parser.add_argument("--size", default="8GiB", help="of the volume (8GiB)")
-    parser.add_argument("--written-mib", type=int, default=3072, help="what it holds (3072)")
+    parser.add_argument("--written-mib", type=int, default=8192, help="what it holds: all of it (8192)")
     parser.add_argument("--changed-mib", type=int, default=64, help="while a replica is away (64)")
     parser.add_argument("--rounds", type=int, default=3, help="how many replicas are killed (3)")
     parser.add_argument("--seconds", type=int, default=20, help="of each steady load (20)")

@@ -363,6 +363,25 @@ TEST_F(HostTest, CopiesGoToDifferentZonesAndAReplacementToo) {
   EXPECT_EQ(replaced->with(), "r4");
 }
 
+TEST_F(HostTest, WhileAMembersPlaceIsGivenAwayNobodyElseSuspendsOrResumes) {
+  StartAttached();
+  const auto volume = host_->GetAttached("demo");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  auto& runner = static_cast<VolumeRunner&>(**volume);
+  v1::SuspendRequest suspend;
+  suspend.set_name("demo");
+  suspend.set_noflush(true);
+
+  ASSERT_TRUE(runner.BeginReplace().ok());
+  EXPECT_TRUE(absl::IsUnavailable(host_->Suspend(suspend)));
+  EXPECT_TRUE(absl::IsUnavailable(host_->Resume("demo")));
+  runner.EndReplace();
+
+  EXPECT_TRUE(host_->Suspend(suspend).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(runner.BeginReplace())) << "the operator's suspend would be ended by it";
+  EXPECT_TRUE(host_->Resume("demo").ok());
+}
+
 TEST_F(HostTest, ACatalogOlderThanTheReplicasHaltsTheVolumeForGood) {
   StartAttached();
   ASSERT_TRUE(host_->Detach("demo", false).ok());

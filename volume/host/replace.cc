@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
@@ -77,17 +78,15 @@ absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
 
 absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,
                                const v1::Member& with, bool make_before_break) {
-  const engine::EngineView view = runner.View();
-  if (view.state != engine::EngineView::State::kActive) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("volume ", runner.name(), " is suspended, or about to be; resume it first"));
-  }
+  RETURN_IF_ERROR(runner.BeginReplace());
+  const absl::Cleanup end = [&runner] { runner.EndReplace(); };
   engine::TargetConfig next;
   next.replica = with.replica();
   next.address = with.address();
   next.store_id = with.store_id();
   next.state = engine::TargetState::kOut;
   (make_before_break ? next.succeeds : next.replaces) = replica;
+  const engine::EngineView view = runner.View();
   engine::Table table;
   for (const engine::TargetView& target : view.targets) {
     if (target.config.gone) continue;
@@ -95,12 +94,13 @@ absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,
     table.targets.push_back(goes ? next : target.config);
   }
   if (make_before_break) table.targets.push_back(next);
-  RETURN_IF_ERROR(runner.Suspend(/*noflush=*/true, kSuspendDeadline));
-  absl::Status status = runner.LoadTable(std::move(table));
-  const absl::Status resumed = runner.Resume();
+  constexpr auto kReplace = VolumeRunner::Caller::kReplace;
+  RETURN_IF_ERROR(runner.Suspend(/*noflush=*/true, kSuspendDeadline, kReplace));
+  absl::Status status = runner.LoadTable(std::move(table), kReplace);
+  const absl::Status resumed = runner.Resume(kReplace);
   if (status.ok()) status = resumed;
   // The catalog did not take it: on with the members as they were.
-  if (!resumed.ok()) (void)runner.Resume();
+  if (!resumed.ok()) (void)runner.Resume(kReplace);
   return status;
 }
 

@@ -248,26 +248,34 @@ void VolumeRunner::TimerFired(engine::Time armed) {
 
 // --- control ---
 
+absl::Status VolumeRunner::WhyNotNow(Caller caller) const {
+  if (detaching_ && caller != Caller::kDetach) {
+    return absl::FailedPreconditionError(absl::StrCat("volume ", config_.name, " is being detached"));
+  }
+  if (replacing_ && caller == Caller::kOperator) {
+    return absl::UnavailableError(
+        absl::StrCat("volume ", config_.name, ": a member's place is being given away; try again in a moment"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status VolumeRunner::RunControl(
     Caller caller,
     const std::function<void(engine::Engine&, engine::ControlId, engine::Time,
                              engine::Effects&)>& start,
     std::vector<Position>* pinned) {
   auto control = std::make_shared<PendingControl>();
-  bool refused = false;
+  absl::Status refused;
   const bool started = Run([&](engine::Engine& engine, engine::Time now,
                                engine::Effects& effects) {
     mu_.AssertHeld();
-    refused = detaching_ && caller != Caller::kDetach;
-    if (refused) return;
+    refused = WhyNotNow(caller);
+    if (!refused.ok()) return;
     const uint64_t id = next_control_++;
     controls_[id] = control;
     start(engine, engine::ControlId{id}, now, effects);
   });
-  if (refused) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("volume ", config_.name, " is being detached"));
-  }
+  RETURN_IF_ERROR(refused);
   absl::MutexLock lock(&mu_);
   if (!started) return absl::FailedPreconditionError(stop_reason_);
   mu_.Await(absl::Condition(&control->done));
@@ -276,7 +284,7 @@ absl::Status VolumeRunner::RunControl(
 }
 
 absl::Status VolumeRunner::LockRange(BlockRange range) {
-  return RunControl(Caller::kOperator, [range](auto& engine, auto id, auto now, auto& effects) {
+  return RunControl(Caller::kHost, [range](auto& engine, auto id, auto now, auto& effects) {
     engine.LockRange(id, range, now, effects);
   });
 }
@@ -286,7 +294,7 @@ void VolumeRunner::UnlockRange() {
 }
 
 absl::Status VolumeRunner::Grow(uint64_t size_blocks) {
-  return RunControl(Caller::kOperator, [size_blocks](auto& engine, auto id, auto now,
+  return RunControl(Caller::kHost, [size_blocks](auto& engine, auto id, auto now,
                                                      auto& effects) {
     engine.Grow(id, size_blocks, now, effects);
   });
@@ -295,7 +303,7 @@ absl::Status VolumeRunner::Grow(uint64_t size_blocks) {
 absl::StatusOr<Pin> VolumeRunner::SetPin(uint64_t pin, absl::Duration deadline) {
   Pin set{.id = pin, .positions = {}};
   RETURN_IF_ERROR(RunControl(
-      Caller::kOperator,
+      Caller::kHost,
       [pin, deadline](auto& engine, auto id, auto now, auto& effects) {
         engine.SetPin(id, pin, deadline, now, effects);
       },
@@ -322,7 +330,7 @@ absl::Status VolumeRunner::Resume(Caller caller) {
 }
 
 absl::Status VolumeRunner::StartRestore(absl::Duration deadline) {
-  return RunControl(Caller::kOperator, [deadline](auto& engine, auto id, auto now, auto& effects) {
+  return RunControl(Caller::kHost, [deadline](auto& engine, auto id, auto now, auto& effects) {
     engine.StartRestore(id, deadline, now, effects);
   });
 }
@@ -333,9 +341,8 @@ absl::Status VolumeRunner::EndRestore(absl::Duration deadline, Caller caller) {
   });
 }
 
-absl::Status VolumeRunner::LoadTable(engine::Table table) {
-  return RunControl(Caller::kOperator, [&table](auto& engine, auto id, auto now,
-                                                auto& effects) {
+absl::Status VolumeRunner::LoadTable(engine::Table table, Caller caller) {
+  return RunControl(caller, [&table](auto& engine, auto id, auto now, auto& effects) {
     engine.LoadTable(id, std::move(table), now, effects);
   });
 }
@@ -352,6 +359,22 @@ absl::Status VolumeRunner::Scrub(bool stop) {
 void VolumeRunner::set_detaching(bool detaching) {
   absl::MutexLock lock(&mu_);
   detaching_ = detaching;
+}
+
+absl::Status VolumeRunner::BeginReplace() {
+  absl::MutexLock lock(&mu_);
+  if (engine_ == nullptr) return absl::FailedPreconditionError(stop_reason_);
+  if (engine_->View().state != engine::EngineView::State::kActive) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("volume ", config_.name, " is suspended, or about to be; resume it first"));
+  }
+  replacing_ = true;
+  return absl::OkStatus();
+}
+
+void VolumeRunner::EndReplace() {
+  absl::MutexLock lock(&mu_);
+  replacing_ = false;
 }
 
 engine::EngineView VolumeRunner::View() const {

@@ -98,17 +98,18 @@ class VolumeRunner final : public HostedVolume,
   bool AwaitRoom(const std::function<void()>& resume) override;
   std::shared_ptr<Tracer> tracer() override { return tracer_; }
 
-  // All of these block. The errors of engine.h as statuses. An operator's are
+  // All of these block. The errors of engine.h as statuses. All but the detach's are
   // FAILED_PRECONDITION while the volume is being detached: a resume after the
-  // detach's flush would let writes be acknowledged that nothing flushes.
-  enum class Caller { kOperator, kDetach };
+  // detach's flush would let writes be acknowledged that nothing flushes. An operator's are
+  // UNAVAILABLE while a member's place is given away: the suspend is not theirs to end, and ends without them.
+  enum class Caller { kOperator, kHost, kDetach, kReplace };
   absl::Status Suspend(bool noflush, absl::Duration deadline,
                        Caller caller = Caller::kOperator);
   absl::Status Resume(Caller caller = Caller::kOperator);
-  absl::Status LoadTable(engine::Table table);
+  absl::Status LoadTable(engine::Table table, Caller caller = Caller::kOperator);
   // See engine.h. Between the two, requests that are `in_lock` are taken ahead of all that clients have sent.
   absl::Status StartRestore(absl::Duration deadline);
-  absl::Status EndRestore(absl::Duration deadline, Caller caller = Caller::kOperator);
+  absl::Status EndRestore(absl::Duration deadline, Caller caller = Caller::kHost);
   // Blocks until no write to the range is under way; then only those that are `in_lock` begin.
   absl::Status LockRange(BlockRange range);
   void UnlockRange();
@@ -124,6 +125,10 @@ class VolumeRunner final : public HostedVolume,
   // Does not block. What the engine does not know is no pin.
   void DropPin(uint64_t pin);
   void set_detaching(bool detaching);
+  // To give a member's place away; EndReplace is called once that is over. FAILED_PRECONDITION unless it is active:
+  // what it waits for then is somebody's decision.
+  absl::Status BeginReplace();
+  void EndReplace();
   // Begins a scrub, or ends the one that runs. FAILED_PRECONDITION: stopped.
   absl::Status Scrub(bool stop);
 
@@ -179,6 +184,7 @@ class VolumeRunner final : public HostedVolume,
   template <typename Event>
   void RunForSession(engine::TargetId target, uint64_t session, Event event)
       ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status WhyNotNow(Caller caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // `pinned`, if given: where a pin was set.
   absl::Status RunControl(
       Caller caller,
@@ -259,6 +265,7 @@ class VolumeRunner final : public HostedVolume,
   std::map<uint64_t, std::shared_ptr<PendingControl>> controls_
       ABSL_GUARDED_BY(mu_);
   bool detaching_ ABSL_GUARDED_BY(mu_) = false;
+  bool replacing_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t next_control_ ABSL_GUARDED_BY(mu_) = 1;
   uint64_t live_sessions_ ABSL_GUARDED_BY(mu_) = 0;  // `ended` still to come
 
