@@ -37,6 +37,11 @@ std::string FlushSupport(const v1::Volume& volume) {
   return volume.flush_supported() ? "yes" : "no: FLUSH fails with EOPNOTSUPP";
 }
 
+std::string HoldText(const v1::Volume& volume) {
+  if (!volume.has_hold_deadline_s()) return "the frontend's";
+  return volume.hold_deadline_s() == 0 ? "none" : absl::FormatDuration(absl::Seconds(volume.hold_deadline_s()));
+}
+
 std::string Where(const v1::Volume& volume) {
   if (volume.frontend().empty()) return "none";
   return absl::StrCat(volume.frontend(), " ", volume.frontend_address());
@@ -60,6 +65,7 @@ std::string VolumeText(const v1::Volume& volume) {
                    "\nintact since     epoch ", volume.intact_since(),
                    "\nlanes            ", volume.lanes(), "\nstripe           ",
                    FormatSize(volume.stripe_bytes()), "\nmin in sync      ", volume.min_in_sync(),
+                   "\nhold deadline    ", HoldText(volume),
                    "\nflush supported  ", FlushSupport(volume), "\n");
   if (volume.has_activity()) {
     const v1::VolumeActivity& activity = volume.activity();
@@ -89,6 +95,7 @@ void AddCreate(CLI::App* group, Context& context) {
     uint32_t replica_count = 0;
     uint32_t lanes = 0;
     uint32_t min_in_sync = 0;
+    std::string hold_deadline;
   };
   auto flags = std::make_shared<Flags>();
   auto body = [&context, flags]() -> absl::Status {
@@ -102,6 +109,10 @@ void AddCreate(CLI::App* group, Context& context) {
     request.set_replica_count(flags->replica_count);
     request.set_lanes(flags->lanes);
     request.set_min_in_sync(flags->min_in_sync);
+    if (!flags->hold_deadline.empty()) {
+      ASSIGN_OR_RETURN(const uint32_t seconds, ParseSeconds(flags->hold_deadline));
+      request.set_hold_deadline_s(seconds);
+    }
     ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
     ASSIGN_OR_RETURN(v1::Volume volume, client->CreateVolume(request));
     context.Print(volume,
@@ -119,6 +130,8 @@ void AddCreate(CLI::App* group, Context& context) {
   command->add_option("--lanes", flags->lanes, "0: 4");
   AddSize(command, "--stripe", flags->stripe, "how much lies together in a lane; 0: 256KiB");
   command->add_option("--min-in-sync", flags->min_in_sync, "hold I/O below so many; 0: 2 of 3");
+  command->add_option("--hold-deadline", flags->hold_deadline,
+                      "fail requests that were held for so long (5m); 0: never; else as long as the frontend's --hold_deadline");
   command->footer(
       "Example:\n  weirctl volume create demo --size=1GiB --replicas=replica1,replica2,replica3");
 }

@@ -30,6 +30,8 @@ class BlockAttach {
     std::string frontend;  // the address of its VolumeService
     std::string note;      // hex digits
     bool read_only = false;
+    // How long requests wait for a frontend that is away.
+    absl::Duration hold = absl::Minutes(5);
   };
 
   virtual ~BlockAttach() = default;

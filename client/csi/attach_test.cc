@@ -94,7 +94,7 @@ TEST_F(KernelNbdTest, AttachesByWeirNbd) {
   ASSERT_TRUE(device.ok()) << device.status();
   EXPECT_EQ(device->path, "/dev/nbd0");
   EXPECT_EQ(device->note, "m0123");
-  EXPECT_EQ(Words(), absl::StrCat("--frontend=10.0.0.1:7700 --volume=pvc-1 --note=", Tag(), "m0123 --log=", dir_,
+  EXPECT_EQ(Words(), absl::StrCat("--frontend=10.0.0.1:7700 --volume=pvc-1 --note=", Tag(), "m0123 --hold=5m --log=", dir_,
                                   "/state/pvc-1/nbd.log --read_only --tls_cert=/c.pem --tls_key=/c.key --tls_ca=/ca.pem"));
 }
 

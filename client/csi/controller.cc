@@ -168,6 +168,7 @@ absl::StatusOr<v1::Volume> Controller::Make(const v1csi::CreateVolumeRequest& re
     clone.set_size_bytes(size_bytes);
     clone.set_replica_count(parameters.replicas);
     clone.set_min_in_sync(parameters.min_in_sync);
+    if (parameters.hold_deadline_s) clone.set_hold_deadline_s(*parameters.hold_deadline_s);
     attributes[kSourceAttribute] = SourceText(request.volume_content_source());
     clone.mutable_attributes()->swap(attributes);
     ASSIGN_OR_RETURN(v1::CloneVolumeResponse made,
@@ -180,6 +181,7 @@ absl::StatusOr<v1::Volume> Controller::Make(const v1csi::CreateVolumeRequest& re
   create.set_size_bytes(wanted.size_bytes);
   create.set_replica_count(parameters.replicas);
   create.set_min_in_sync(parameters.min_in_sync);
+  if (parameters.hold_deadline_s) create.set_hold_deadline_s(*parameters.hold_deadline_s);
   create.set_lanes(parameters.lanes);
   create.set_stripe_bytes(parameters.stripe_bytes);
   create.mutable_attributes()->swap(attributes);

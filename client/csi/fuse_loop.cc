@@ -45,6 +45,7 @@ absl::StatusOr<AttachedDevice> FuseLoop::Attach(const Request& request, absl::Ti
                                      "--frontend=" + request.frontend,
                                      "--volume=" + request.volume,
                                      "--source=" + SourceOf(request.volume, request.note),
+                                     "--hold=" + absl::FormatDuration(request.hold),
                                      "--log=" + Folder(request.volume) + "/log"};
     if (request.read_only) fuse.push_back("--read_only");
     for (std::string& flag : AsFlags(tls_)) fuse.push_back(std::move(flag));

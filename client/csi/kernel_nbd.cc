@@ -66,7 +66,8 @@ absl::StatusOr<AttachedDevice> KernelNbd::Attach(const Request& request, absl::T
     std::filesystem::create_directories(Folder(request.volume), error);
     if (error) return absl::InternalError(absl::StrCat("cannot make ", Folder(request.volume), ": ", error.message()));
     std::vector<std::string> nbd = {options_.program, "--frontend=" + request.frontend, "--volume=" + request.volume,
-                                    "--note=" + tag_ + request.note, "--log=" + Log(request.volume)};
+                                    "--note=" + tag_ + request.note, "--hold=" + absl::FormatDuration(request.hold),
+                                    "--log=" + Log(request.volume)};
     if (request.read_only) nbd.push_back("--read_only");
     for (std::string& flag : AsFlags(options_.tls)) nbd.push_back(std::move(flag));
     ASSIGN_OR_RETURN(const std::string said, RunOrFail(nbd, deadline));

@@ -72,6 +72,7 @@ class Node final : public v1csi::Node::Service {
     bool read_only_device = false;  // the controller has published it so
     std::string note;
     std::string mkfs_options;
+    absl::Duration hold = BlockAttach::Request().hold;
   };
 
   absl::Status Info(absl::Time deadline, v1csi::NodeGetInfoResponse* response);

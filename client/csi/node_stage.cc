@@ -28,6 +28,12 @@ bool IsFolder(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+// As long as its frontend holds requests; the kernel wants a number for "for ever".
+absl::Duration HoldOf(const v1::Volume& volume) {
+  if (!volume.has_hold_deadline_s()) return BlockAttach::Request().hold;
+  return volume.hold_deadline_s() == 0 ? absl::Hours(24 * 365) : absl::Seconds(volume.hold_deadline_s());
+}
+
 // The first mount of the device, if there is one.
 absl::StatusOr<std::optional<Mount>> AnyMountOf(const AttachedDevice& device, dev_t number) {
   ASSIGN_OR_RETURN(const std::vector<Mount> mounts, ReadMounts());
@@ -75,6 +81,7 @@ absl::Status Node::Stage(const v1csi::NodeStageVolumeRequest& request, absl::Tim
   if (!IsFolder(wanted.staging)) {
     return absl::FailedPreconditionError(absl::StrCat("there is no folder at the staging path ", wanted.staging));
   }
+  wanted.hold = HoldOf(volume);
   ASSIGN_OR_RETURN(const AttachedDevice device, AttachFor(wanted, deadline));
   if (wanted.use.block) return absl::OkStatus();
   const absl::Status staged = StageFileSystem(wanted, device.path, deadline);
@@ -110,7 +117,7 @@ absl::StatusOr<AttachedDevice> Node::AttachFor(const Wanted& wanted, absl::Time 
   // Remains of a call that was cut off, if there are any.
   RETURN_IF_ERROR(attach_->Detach(id, deadline));
   ASSIGN_OR_RETURN(const v1::FrontendSummary frontend, frontends_->OfNode(node_, deadline));
-  return attach_->Attach({id, frontend.address(), wanted.note, wanted.read_only_device}, deadline);
+  return attach_->Attach({id, frontend.address(), wanted.note, wanted.read_only_device, wanted.hold}, deadline);
 }
 
 absl::Status Node::StageFileSystem(const Wanted& wanted, const std::string& device, absl::Time deadline) {

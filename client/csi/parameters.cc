@@ -34,6 +34,13 @@ absl::Status SetNumber(absl::string_view key, absl::string_view value, uint32_t 
   return Wrong(key, value, absl::StrCat("a number from 1 to ", maximum));
 }
 
+absl::Status SetHold(absl::string_view key, absl::string_view value, std::optional<uint32_t>* out) {
+  const absl::StatusOr<uint32_t> seconds = ParseSeconds(value);
+  if (!seconds.ok()) return Wrong(key, value, "whole seconds such as 90s or 5m, or 0 for ever");
+  *out = *seconds;
+  return absl::OkStatus();
+}
+
 absl::Status SetStripe(absl::string_view key, absl::string_view value, uint32_t* out) {
   const absl::StatusOr<uint64_t> bytes = ParseSize(value);
   if (!bytes.ok() || *bytes == 0 || *bytes > kStripeBytesMax || *bytes % kBlockBytes != 0) {
@@ -51,6 +58,7 @@ bool IsSidecars(absl::string_view key) {
 absl::Status SetOne(absl::string_view key, const std::string& value, Parameters* out) {
   if (key == "replicas") return SetNumber(key, value, kReplicasMax, &out->replicas);
   if (key == "minInSync") return SetNumber(key, value, kReplicasMax, &out->min_in_sync);
+  if (key == "holdDeadline") return SetHold(key, value, &out->hold_deadline_s);
   if (key == "lanes") return SetNumber(key, value, kLanesMax, &out->lanes);
   if (key == "stripeSize") return SetStripe(key, value, &out->stripe_bytes);
   if (key == "mkfsOptions") {
@@ -59,7 +67,7 @@ absl::Status SetOne(absl::string_view key, const std::string& value, Parameters*
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "parameter '", absl::CHexEscape(key.substr(0, 80)),
-      "' is not known; there are replicas, minInSync, lanes, stripeSize and mkfsOptions"));
+      "' is not known; there are replicas, minInSync, holdDeadline, lanes, stripeSize and mkfsOptions"));
 }
 
 }  // namespace

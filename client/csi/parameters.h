@@ -5,6 +5,7 @@
 #define WEIR_CLIENT_CSI_PARAMETERS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ inline constexpr uint64_t kVolumeBytesMax = uint64_t{1} << 60;
 struct Parameters {
   uint32_t replicas = 0;     // 0: 3, or all if there are fewer
   uint32_t min_in_sync = 0;  // 0: 2 of 3, 1 of 1 and 2
+  std::optional<uint32_t> hold_deadline_s;  // see CreateVolumeRequest
   uint32_t lanes = 0;        // 0: Weir's own number
   uint32_t stripe_bytes = 0;
   std::string mkfs_options;  // words, for the file system's mkfs
@@ -35,7 +37,7 @@ struct Parameters {
   uint32_t copies(size_t known) const;
 };
 
-// The keys are replicas, minInSync, lanes, stripeSize and mkfsOptions, and what Kubernetes' own sidecars
+// The keys are replicas, minInSync, holdDeadline, lanes, stripeSize and mkfsOptions, and what Kubernetes' own sidecars
 // add of the claim's and volume's names. INVALID_ARGUMENT: another one, or a value that is none.
 absl::StatusOr<Parameters> ParametersOf(const StringMap& parameters, const StringMap& mutable_parameters);
 

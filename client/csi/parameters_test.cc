@@ -21,11 +21,12 @@ absl::StatusOr<Parameters> Parse(const std::vector<std::pair<std::string, std::s
 }
 
 TEST(ParametersTest, KnownKeysAreReadAndSidecarsKeysPassedOver) {
-  const auto parameters = Parse({{"replicas", "5"}, {"minInSync", "3"}, {"lanes", "8"}, {"stripeSize", "1MiB"},
+  const auto parameters = Parse({{"replicas", "5"}, {"minInSync", "3"}, {"holdDeadline", "1h"}, {"lanes", "8"}, {"stripeSize", "1MiB"},
                                  {"mkfsOptions", "-i 4096"}, {"csi.storage.k8s.io/pvc/name", "data"}});
   ASSERT_TRUE(parameters.ok()) << parameters.status();
   EXPECT_EQ(parameters->replicas, 5u);
   EXPECT_EQ(parameters->min_in_sync, 3u);
+  EXPECT_EQ(parameters->hold_deadline_s, 3600u);
   EXPECT_EQ(parameters->lanes, 8u);
   EXPECT_EQ(parameters->stripe_bytes, 1u << 20);
   EXPECT_EQ(parameters->mkfs_options, "-i 4096");
@@ -35,7 +36,7 @@ TEST(ParametersTest, KnownKeysAreReadAndSidecarsKeysPassedOver) {
 
 TEST(ParametersTest, AnythingElseIsRefusedByName) {
   for (const std::pair<std::string, std::string>& wrong : std::vector<std::pair<std::string, std::string>>{
-           {"color", "red"}, {"replicas", "0"}, {"replicas", "8"}, {"replicas", "many"}, {"minInSync", "4"},
+           {"color", "red"}, {"replicas", "0"}, {"replicas", "8"}, {"replicas", "many"}, {"minInSync", "4"}, {"holdDeadline", "5"},
            {"lanes", "65"}, {"stripeSize", "1000"}, {"stripeSize", "8MiB"}, {"csi.storage.k8s.io/other", "x"}}) {
     const auto parameters = Parse({wrong});
     EXPECT_TRUE(absl::IsInvalidArgument(parameters.status())) << wrong.first << "=" << wrong.second;

@@ -93,6 +93,15 @@ TEST(PayloadTest, SlicesKeepTheBufferAlive) {
   EXPECT_EQ(slice.bytes(), "world");
 }
 
+TEST(ParseSecondsTest, TakesWholeSecondsOnly) {
+  EXPECT_EQ(*ParseSeconds("0"), 0u);
+  EXPECT_EQ(*ParseSeconds("90s"), 90u);
+  EXPECT_EQ(*ParseSeconds("1h30m"), 5400u);
+  for (const char* bad : {"", "5", "1.5s", "10ms", "-1s", "inf", "2000000h", "soon"}) {
+    EXPECT_FALSE(ParseSeconds(bad).ok()) << bad;
+  }
+}
+
 TEST(SizeTest, ReadsAndWritesWhatPeopleWrite) {
   EXPECT_EQ(*ParseSize("4096"), 4096u);
   EXPECT_EQ(*ParseSize("1GiB"), 1u << 30);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
 
 namespace weir {
 namespace {
@@ -50,6 +51,17 @@ std::string FormatSize(uint64_t bytes) {
     return absl::StrFormat("%.1f%s", static_cast<double>(bytes) / one, unit.name);
   }
   return absl::StrCat(bytes, "B");
+}
+
+absl::StatusOr<uint32_t> ParseSeconds(absl::string_view text) {
+  absl::Duration duration;
+  constexpr int64_t kMax = std::numeric_limits<uint32_t>::max();
+  const bool parsed = absl::ParseDuration(text, &duration);
+  const int64_t seconds = absl::ToInt64Seconds(duration);
+  if (!parsed || duration != absl::Seconds(seconds) || seconds < 0 || seconds > kMax) {
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' is no time; write whole seconds, as 90s, 5m or 1h30m, or 0"));
+  }
+  return static_cast<uint32_t>(seconds);
 }
 
 }  // namespace weir

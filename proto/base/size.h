@@ -1,4 +1,4 @@
-// Sizes as people write them: "64MiB", "1GiB", "4096".
+// Sizes and times as people write them: "64MiB", "1GiB", "4096"; "90s", "5m".
 #ifndef WEIR_PROTO_BASE_SIZE_H_
 #define WEIR_PROTO_BASE_SIZE_H_
 
@@ -16,6 +16,9 @@ absl::StatusOr<uint64_t> ParseSize(absl::string_view text);
 
 // The largest unit that divides `bytes` evenly, else one decimal: "1GiB", "1.5GiB", "512B".
 std::string FormatSize(uint64_t bytes);
+
+// Whole seconds, as 90s, 5m, 1h30m, or 0. INVALID_ARGUMENT says what would be right.
+absl::StatusOr<uint32_t> ParseSeconds(absl::string_view text);
 
 }  // namespace weir
 

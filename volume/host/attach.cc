@@ -308,7 +308,7 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
   config.engine.min_in_sync = record.min_in_sync();
   config.engine.leave_after = options_.leave_after;
   config.engine.slow_window = options_.slow_after / config.engine.slow_windows;
-  config.engine.hold_deadline = options_.hold_deadline;
+  config.engine.hold_deadline = HoldDeadlineOf(record, options_.hold_deadline);
   config.engine.join_bytes_per_second = options_.join_bytes_per_second;
   config.engine.scrub_every = options_.scrub_every;
   // Not all volumes of a frontend at the same time.

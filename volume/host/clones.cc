@@ -144,6 +144,9 @@ absl::Status LocalHost::MakeClone(const v1::CloneVolumeRequest& request,
   *create.mutable_replicas() = request.replicas();
   create.set_replica_count(request.replica_count());
   create.set_min_in_sync(request.min_in_sync());
+  if (request.has_hold_deadline_s() || source.has_hold_deadline_s()) {
+    create.set_hold_deadline_s(request.has_hold_deadline_s() ? request.hold_deadline_s() : source.hold_deadline_s());
+  }
   *create.mutable_attributes() = request.attributes();
   if (create.replicas_size() == 0 && create.replica_count() == 0) {
     create.set_replica_count(static_cast<uint32_t>(source.members_size()));

@@ -341,6 +341,7 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
   volume.set_lanes(record.lanes());
   volume.set_stripe_bytes(record.stripe_blocks() * kBlockBytes);
   volume.set_min_in_sync(record.min_in_sync());
+  if (record.has_hold_deadline_s()) volume.set_hold_deadline_s(record.hold_deadline_s());
   volume.set_epoch(record.epoch());
   volume.set_intact_since(record.intact_since());
   for (const v1::SnapshotRecord& snapshot : record.snapshots()) {
@@ -383,8 +384,10 @@ v1::Volume DescribeVolume(const v1::VolumeRecord& record,
 v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
                                   const engine::EngineView* view,
                                   bool flush_supported, bool attaching,
-                                  bool elsewhere, const HostOptions& options,
+                                  bool elsewhere, const HostOptions& of_frontend,
                                   engine::Time now) {
+  HostOptions options = of_frontend;  // as they are for this volume
+  options.hold_deadline = HoldDeadlineOf(record, options.hold_deadline);
   v1::ExplainResponse out;
   if (view == nullptr) {
     ExplainDetached(record, attaching, elsewhere, &out);

@@ -319,6 +319,20 @@ TEST_F(HostTest, ALostReplicaFailsRequestsAtTheReconnectDeadlineAndIsExplained) 
   EXPECT_EQ(Write(0, 'b'), 0);
 }
 
+TEST_F(HostTest, AVolumesOwnHoldDeadlineGoesBeforeItsFrontends) {
+  HostOptions options = Options();
+  options.hold_deadline = absl::InfiniteDuration();
+  StartHost(options);
+  v1::CreateVolumeRequest request = CreateRequest();
+  request.set_hold_deadline_s(1);
+  ASSERT_TRUE(host_->CreateVolume(request).ok());
+  Attach();
+  EXPECT_EQ(host_->GetVolume("demo")->hold_deadline_s(), 1u);
+  replicas_[1]->Stop();
+  replicas_[2]->Stop();
+  EXPECT_EQ(Write(0, 'a'), EIO) << "the frontend's would have it wait for ever";
+}
+
 TEST_F(HostTest, DataThatDoesNotMatchItsChecksumIsReadElsewhere) {
   StartAttached();
   EXPECT_EQ(Write(0, 'a'), 0);

@@ -280,6 +280,7 @@ absl::StatusOr<v1::VolumeRecord> Provision::NewRecord(
   record.set_lanes(request.lanes());
   record.set_stripe_blocks(request.stripe_bytes() / kBlockBytes);
   record.set_min_in_sync(request.min_in_sync());
+  if (request.has_hold_deadline_s()) record.set_hold_deadline_s(request.hold_deadline_s());
   record.set_state(v1::VolumeRecord::CREATING);
   *record.mutable_attributes() = request.attributes();
   std::set<std::string> stores;

@@ -81,6 +81,11 @@ absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const ab
   return absl::UnavailableError("an earlier attempt came through");  // to be tried on top of it
 }
 
+absl::Duration HoldDeadlineOf(const v1::VolumeRecord& record, absl::Duration of_frontend) {
+  if (!record.has_hold_deadline_s()) return of_frontend;
+  return record.hold_deadline_s() == 0 ? absl::InfiniteDuration() : absl::Seconds(record.hold_deadline_s());
+}
+
 absl::Status CheckEpoch(catalog::Catalog& catalog, const v1::VolumeRecord& ours) {
   const absl::StatusOr<catalog::VersionedVolume> read = catalog.GetVolume(ours.name());
   if (absl::IsNotFound(read.status())) {

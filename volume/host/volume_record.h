@@ -75,6 +75,9 @@ engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record);
 v1::VolumeRecord WithTakeover(v1::VolumeRecord record,
                               const engine::TakeoverRecord& takeover);
 
+// How long the volume's requests are held: as its record says, else as its frontend has it.
+absl::Duration HoldDeadlineOf(const v1::VolumeRecord& record, absl::Duration of_frontend);
+
 // How each fence begins.
 v1::Fence NewFence(const std::string& cluster_id);
 
