@@ -46,6 +46,9 @@ class BlockAttach {
   // Where requests of a device that does not serve would wait for ever, ends them, with errors. The device may be gone then,
   // and its path another volume's: not while the device's node is published. May be called at any time.
   virtual absl::Status Fail(const std::string& volume) = 0;
+  // The same, within some time, for a device whose node is published: it stays until Detach, and its path its own. May be
+  // called at any time.
+  virtual absl::Status Refuse(const std::string& volume, absl::Time deadline) = 0;
   // Ends what there is, remains too; OK if there is nothing. FAILED_PRECONDITION: the device is in use.
   virtual absl::Status Detach(const std::string& volume, absl::Time deadline) = 0;
   // Lets the device have the size that the volume has by now.

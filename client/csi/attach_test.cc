@@ -130,6 +130,7 @@ TEST_F(KernelNbdTest, ADeviceThatItHasNotMadeIsNeitherFoundNorChanged) {
   KernelNbd attach = Make();
   EXPECT_FALSE(attach.Find("pvc-1")->has_value());
   EXPECT_TRUE(attach.Fail("pvc-1").ok());
+  EXPECT_TRUE(attach.Refuse("pvc-1", absl::InfiniteFuture()).ok());
   EXPECT_TRUE(attach.Resize("pvc-1", absl::InfiniteFuture()).ok());
   EXPECT_TRUE(attach.Detach("pvc-1", absl::InfiniteFuture()).ok());
   for (const uint32_t index : devices) {
@@ -212,6 +213,31 @@ TEST_F(KernelNbdTest, FailEndsTheRequestsOfADeviceThatNobodyServes) {
   EXPECT_FALSE((*Make().Find("pvc-1"))->serves) << "it is found until it is closed";
 }
 
+TEST_F(KernelNbdTest, RefuseHasOneWeirNbdAnswerForADeviceThatNobodyServesAndLeavesIt) {
+  Connect("pvc-1", "b0", /*served=*/true);
+  kernel_.devices[0].open = true;
+  EXPECT_TRUE(Make().Refuse("pvc-1", absl::Now() + absl::Seconds(60)).ok());
+  EXPECT_EQ(Words(), "") << "it is served";
+  // Both processes have been killed.
+  ASSERT_EQ(::flock(lock_, LOCK_UN), 0);
+  Program("echo no memory >&2; exit 1");
+  EXPECT_FALSE(Make().Refuse("pvc-1", absl::Now() + absl::Seconds(60)).ok());
+  Program("");
+  EXPECT_TRUE(Make().Refuse("pvc-1", absl::Now() + absl::Seconds(60)).ok());
+  EXPECT_EQ(Words(), absl::StrCat("--refuse=weir:pvc-1:", Tag(), "b0:i1 --volume=pvc-1 --log=", dir_, "/state/pvc-1/nbd.log"));
+  EXPECT_FALSE(kernel_.devices[0].dead) << "its number stays its own";
+  // As that weir-nbd does.
+  ASSERT_EQ(::flock(lock_, LOCK_SH | LOCK_NB), 0);
+  std::filesystem::remove(dir_ + "/words");
+  EXPECT_TRUE(Make().Refuse("pvc-1", absl::Now() + absl::Seconds(60)).ok());
+  EXPECT_EQ(Words(), "") << "one is enough";
+  EXPECT_FALSE((*Make().Find("pvc-1"))->serves);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Make().Detach("pvc-1", absl::InfiniteFuture()))) << "somebody has it open";
+  kernel_.Close(0);
+  EXPECT_TRUE(Make().Detach("pvc-1", absl::InfiniteFuture()).ok());
+  EXPECT_TRUE(StateIsEmpty());
+}
+
 TEST_F(KernelNbdTest, ResizeTellsTheKernelTheVolumesSize) {
   Connect("pvc-1", "m0", /*served=*/true);
   Connect("pvc-2", "m0", /*served=*/false);
@@ -235,6 +261,10 @@ class FakeAttach final : public BlockAttach {
     ++fails;
     return absl::OkStatus();
   }
+  absl::Status Refuse(const std::string&, absl::Time) override {
+    ++refuses;
+    return absl::OkStatus();
+  }
   absl::Status Detach(const std::string&, absl::Time) override {
     device.reset();
     return absl::OkStatus();
@@ -247,6 +277,7 @@ class FakeAttach final : public BlockAttach {
   std::optional<AttachedDevice> device;
   int resizes = 0;
   int fails = 0;
+  int refuses = 0;
 
  private:
   const std::string path_;
@@ -286,6 +317,8 @@ TEST_F(ChosenAttachTest, WhatIsAttachedTheOtherWayIsFoundGrownAndDetached) {
   EXPECT_EQ(nbd_.resizes, 0);
   EXPECT_TRUE(chosen.Fail("v").ok());
   EXPECT_EQ(loop_.fails, 1);
+  EXPECT_TRUE(chosen.Refuse("v", absl::InfiniteFuture()).ok());
+  EXPECT_EQ(loop_.refuses, 1);
   EXPECT_TRUE(chosen.Detach("v", absl::InfiniteFuture()).ok());
   EXPECT_FALSE(loop_.device.has_value());
 }

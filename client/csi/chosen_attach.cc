@@ -28,6 +28,11 @@ absl::Status ChosenAttach::Fail(const std::string& volume) {
   return fuse_loop_->Fail(volume);
 }
 
+absl::Status ChosenAttach::Refuse(const std::string& volume, absl::Time deadline) {
+  RETURN_IF_ERROR(nbd_->Refuse(volume, deadline));
+  return fuse_loop_->Refuse(volume, deadline);
+}
+
 absl::Status ChosenAttach::Detach(const std::string& volume, absl::Time deadline) {
   RETURN_IF_ERROR(nbd_->Detach(volume, deadline));
   return fuse_loop_->Detach(volume, deadline);

@@ -28,6 +28,7 @@ class ChosenAttach final : public BlockAttach {
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
   absl::Status Keep(const std::string& volume) override;
   absl::Status Fail(const std::string& volume) override;
+  absl::Status Refuse(const std::string& volume, absl::Time deadline) override;
   absl::Status Detach(const std::string& volume, absl::Time deadline) override;
   absl::Status Resize(const std::string& volume, absl::Time deadline) override;
 

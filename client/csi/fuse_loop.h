@@ -27,6 +27,7 @@ class FuseLoop final : public BlockAttach {
   // Nothing of it waits for longer than weir-fuse lives.
   absl::Status Keep(const std::string&) override { return absl::OkStatus(); }
   absl::Status Fail(const std::string&) override { return absl::OkStatus(); }
+  absl::Status Refuse(const std::string&, absl::Time) override { return absl::OkStatus(); }
   absl::Status Detach(const std::string& volume, absl::Time deadline) override;
   absl::Status Resize(const std::string& volume, absl::Time deadline) override;
 

@@ -11,9 +11,12 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/base/attributes.h"
+#include "absl/base/const_init.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "client/csi/command.h"
 #include "client/csi/names.h"
@@ -26,14 +29,22 @@ namespace {
 constexpr absl::Duration kGonePause = absl::Milliseconds(20);
 constexpr size_t kTagDigits = 8;
 
-// Whether somebody has it locked.
-bool IsLocked(const std::string& path) {
+// Whose lock a log has.
+enum class Lock { kNobodys, kOfOneThatRefuses, kOfOneThatServes };
+
+Lock LockOf(const std::string& path) {
+  // Else one look would see the other one's lock.
+  ABSL_CONST_INIT static absl::Mutex one_at_a_time(absl::kConstInit);
+  absl::MutexLock lock(&one_at_a_time);
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const bool locked = ::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  if (fd < 0) return Lock::kNobodys;
+  const auto taken = [fd](int how) { return ::flock(fd, how | LOCK_NB) != 0 && errno == EWOULDBLOCK; };
+  const Lock found = taken(LOCK_SH) ? Lock::kOfOneThatServes : taken(LOCK_EX) ? Lock::kOfOneThatRefuses : Lock::kNobodys;
   ::close(fd);
-  return locked;
+  return found;
 }
+
+bool IsServed(const std::string& log) { return LockOf(log) == Lock::kOfOneThatServes; }
 
 absl::Status InUse(const std::string& device) {
   return absl::FailedPreconditionError(absl::StrCat(device, " is in use: something is mounted from it or has it open"));
@@ -86,7 +97,7 @@ absl::StatusOr<std::optional<AttachedDevice>> KernelNbd::Find(const std::string&
   const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
   if (devices.empty()) return std::optional<AttachedDevice>();
   return std::optional<AttachedDevice>(
-      AttachedDevice{devices[0].path(), nbd_device::NoteBehind(devices[0], volume, tag_), IsLocked(Log(volume))});
+      AttachedDevice{devices[0].path(), nbd_device::NoteBehind(devices[0], volume, tag_), IsServed(Log(volume))});
 }
 
 absl::Status KernelNbd::Keep(const std::string& volume) {
@@ -97,8 +108,18 @@ absl::Status KernelNbd::Keep(const std::string& volume) {
 absl::Status KernelNbd::Fail(const std::string& volume) {
   // In this order: while a device is there whoever serves it has the lock, so this is none that has just been made.
   const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
-  if (IsLocked(Log(volume))) return absl::OkStatus();
+  if (IsServed(Log(volume))) return absl::OkStatus();
   for (const nbd_device::NbdDevice& device : devices) RETURN_IF_ERROR(kernel_->Disconnect(device));
+  return absl::OkStatus();
+}
+
+absl::Status KernelNbd::Refuse(const std::string& volume, absl::Time deadline) {
+  const std::vector<nbd_device::NbdDevice> devices = DevicesOf(volume);
+  if (LockOf(Log(volume)) != Lock::kNobodys) return absl::OkStatus();
+  for (const nbd_device::NbdDevice& device : devices) {
+    RETURN_IF_ERROR(RunOrFail({options_.program, "--refuse=" + device.backend, "--volume=" + volume, "--log=" + Log(volume)},
+                              deadline).status());
+  }
   return absl::OkStatus();
 }
 
@@ -113,7 +134,7 @@ bool KernelNbd::AwaitGone(const std::string& volume) {
 
 bool KernelNbd::AwaitEnded(const std::string& volume, absl::Time deadline) {
   const absl::Time until = std::min(deadline, absl::Now() + options_.ended_max);
-  while (IsLocked(Log(volume))) {
+  while (IsServed(Log(volume))) {
     if (absl::Now() > until) return false;
     absl::SleepFor(kGonePause);
   }
@@ -122,7 +143,7 @@ bool KernelNbd::AwaitEnded(const std::string& volume, absl::Time deadline) {
 
 absl::Status KernelNbd::End(const std::string& volume, const nbd_device::NbdDevice& device) {
   // Nobody serves it: its requests are not to wait until they fail by themselves.
-  if (!IsLocked(Log(volume))) return kernel_->Disconnect(device);
+  if (!IsServed(Log(volume))) return kernel_->Disconnect(device);
   const absl::Status told = kernel_->EndOnceUnused(device);
   if (told.ok() && AwaitGone(volume)) return absl::OkStatus();
   // It stays what it was, also for the next who asks for it.

@@ -1,6 +1,6 @@
 // The attach where the kernel has its nbd module: weir-nbd makes a device of the volume.
 //
-//   STATE_DIR/VOLUME/nbd.log   of weir-nbd, which has it locked while it serves
+//   STATE_DIR/VOLUME/nbd.log   of weir-nbd, which has it locked while it serves, and in common with others while it refuses
 //
 // What is attached the kernel tells: a device's backend is "weir:VOLUME:TAG NOTE:INSTANCE", without the space. The tag says
 // that it is this state directory's: somebody may run weir-nbd by hand, and a machine have two drivers.
@@ -43,6 +43,7 @@ class KernelNbd final : public BlockAttach {
   absl::StatusOr<std::optional<AttachedDevice>> Find(const std::string& volume) override;
   absl::Status Keep(const std::string& volume) override;
   absl::Status Fail(const std::string& volume) override;
+  absl::Status Refuse(const std::string& volume, absl::Time deadline) override;
   absl::Status Detach(const std::string& volume, absl::Time deadline) override;
   absl::Status Resize(const std::string& volume, absl::Time deadline) override;
 

@@ -284,8 +284,8 @@ v1csi::VolumeCondition Node::Condition(const std::string& id, const Staged& stag
   condition.set_abnormal(true);
   if (!staged.device.serves) {
     // So that those who wait for an answer get an error, and can be ended: else NodeUnstageVolume, which sees to that, would
-    // never be called. Not where the device's own node is published: there the number is not to become another volume's.
-    const absl::Status failed = staged.block() ? absl::OkStatus() : attach_->Fail(id);
+    // never be called. Where the device's own node is published the number is not to become another volume's.
+    const absl::Status failed = staged.block() ? attach_->Refuse(id, deadline) : attach_->Fail(id);
     if (!failed.ok()) LOG(WARNING) << "volume=" << id << " requests may wait for ever: " << failed;
     condition.set_message("what serves the device on this node is gone: every request fails until it is staged anew");
     return condition;

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
 
@@ -42,6 +42,15 @@ absl::Status Keeper::Run(const std::function<bool(const NbdDevice&)>& attached) 
   return KeepServed(device);
 }
 
+absl::Status Keeper::Refuse(const std::function<void(const NbdDevice&)>& refused) {
+  lost_ = absl::AbortedError("what served it was killed, and its keeper too");
+  const std::optional<NbdDevice> device = Find(options_.backend);
+  if (!device.has_value()) return absl::NotFoundError(absl::StrCat("there is no device ", options_.backend));
+  RETURN_IF_ERROR(Reconnect(*device));
+  refused(*device);
+  return KeepServed(*device);
+}
+
 absl::Status Keeper::KeepServed(const NbdDevice& device) {
   while (true) {
     switch (server_->Await()) {
@@ -66,7 +75,7 @@ void Keeper::EndOnceUnused(const NbdDevice& device) {
 }
 
 bool Keeper::Replace(const NbdDevice& device) {
-  for (absl::Duration pause = kPauseMin; IsThere(device); pause = std::min(pause * 2, kPauseMax)) {
+  for (absl::Duration pause = kPauseMin; Find(device.backend) == device; pause = std::min(pause * 2, kPauseMax)) {
     const absl::Status connected = Reconnect(device);
     if (connected.ok()) return true;
     LOG(WARNING) << device.path() << " is not served yet: " << connected;
@@ -103,11 +112,11 @@ absl::StatusOr<ServerProcess::Started> Keeper::StartNext(const NbdDevice& device
   return server_->StartRefusing();
 }
 
-bool Keeper::IsThere(const NbdDevice& device) {
-  const std::vector<NbdDevice> devices = kernel_->Devices();
-  return std::any_of(devices.begin(), devices.end(), [&](const NbdDevice& other) {
-    return other.index == device.index && other.backend == device.backend;
-  });
+std::optional<NbdDevice> Keeper::Find(absl::string_view backend) {
+  for (NbdDevice& device : kernel_->Devices()) {
+    if (device.backend == backend) return std::move(device);
+  }
+  return std::nullopt;
 }
 
 }  // namespace weir::nbd_device

@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "client/nbd_device/kernel.h"
 #include "client/weir/client.h"
@@ -58,7 +60,7 @@ class ServerProcess {
 class Keeper {
  public:
   struct Options {
-    std::string backend;        // no other device's, ever: BackendOf
+    std::string backend;        // no other device's, ever: BackendOf; all that Refuse wants
     uint64_t server_flags = 0;  // ServerFlags
     // How long requests wait for a server before the kernel fails them; whole seconds.
     absl::Duration hold = absl::Minutes(5);
@@ -73,6 +75,9 @@ class Keeper {
   // still there. An error: it was never connected, and nothing is left; or all its requests have failed since its server
   // died (ABORTED).
   absl::Status Run(const std::function<bool(const NbdDevice&)>& attached);
+  // Of a device whose keeper has died too: has every request of it answered with an error, until it has ended. `refused` is
+  // called once that is so. An error: it is not there, or is served; or ABORTED, at the end.
+  absl::Status Refuse(const std::function<void(const NbdDevice&)>& refused);
 
  private:
   absl::StatusOr<NbdDevice> Connect();
@@ -83,7 +88,7 @@ class Keeper {
   absl::Status Reconnect(const NbdDevice& device);
   absl::StatusOr<ServerProcess::Started> StartNext(const NbdDevice& device);
   void EndOnceUnused(const NbdDevice& device);
-  bool IsThere(const NbdDevice& device);
+  std::optional<NbdDevice> Find(absl::string_view backend);
 
   const Options options_;
   NbdKernel* const kernel_;

@@ -64,12 +64,15 @@ class FakeServer final : public ServerProcess {
 class KeeperTest : public ::testing::Test {
  protected:
   absl::Status Run(bool wanted = true) {
-    Keeper keeper({"weir:v:m0:1", /*server_flags=*/5, absl::Seconds(300), "keeper"}, &kernel_, &server_);
-    return keeper.Run([&](const NbdDevice& device) {
+    return Make().Run([&](const NbdDevice& device) {
       attached_.push_back(device.path());
       return wanted;
     });
   }
+  absl::Status Refuse() {
+    return Make().Refuse([&](const NbdDevice& device) { attached_.push_back(device.path()); });
+  }
+  Keeper Make() { return Keeper({"weir:v:m0:1", /*server_flags=*/5, absl::Seconds(300), "keeper"}, &kernel_, &server_); }
 
   FakeKernel kernel_;
   FakeServer server_;
@@ -155,6 +158,27 @@ TEST_F(KeeperTest, NobodyGoesOnWhereWritesMayBeLost) {
   EXPECT_EQ(kernel_.devices[0].socket, 202);
   EXPECT_EQ(kernel_.devices.size(), 1u) << "nobody else gets its number while it may be published";
   EXPECT_EQ(server_.living, 0);
+}
+
+TEST_F(KeeperTest, ADeviceWhoseKeeperHasDiedTooIsRefusedUntilItEnds) {
+  kernel_.devices[0];  // of somebody else
+  kernel_.devices[3].backend = "weir:v:m0:1";
+  server_.events = {ServerProcess::Event::kDied};
+  EXPECT_TRUE(absl::IsAborted(Refuse()));
+  EXPECT_EQ(attached_, std::vector<std::string>{"/dev/nbd3"});
+  EXPECT_EQ(server_.refusing, 2) << "another one where that one died";
+  EXPECT_EQ(kernel_.devices[3].socket, 202);
+  EXPECT_TRUE(server_.successions.empty()) << "nobody goes on with the volume";
+}
+
+TEST_F(KeeperTest, OnlyADeviceThatIsThereAndThatNobodyServesIsRefused) {
+  EXPECT_TRUE(absl::IsNotFound(Refuse()));
+  EXPECT_EQ(server_.refusing, 0);
+  kernel_.devices[3].backend = "weir:v:m0:1";
+  kernel_.next_error = absl::InternalError("it has a socket");
+  EXPECT_EQ(Refuse(), absl::InternalError("it has a socket"));
+  EXPECT_EQ(server_.living, 0);
+  EXPECT_TRUE(attached_.empty());
 }
 
 TEST_F(KeeperTest, ADeviceThatEndedWithoutItsServerIsNotServedAgain) {

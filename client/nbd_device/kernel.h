@@ -23,6 +23,7 @@ struct NbdDevice {
   std::string backend;
 
   std::string path() const { return absl::StrCat("/dev/nbd", index); }
+  bool operator==(const NbdDevice&) const = default;
 };
 
 // What the backend of a volume's device begins with: "weir:VOLUME:", and then how its note begins. Volumes' names have no colon.

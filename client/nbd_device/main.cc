@@ -47,6 +47,9 @@ ABSL_FLAG(absl::Duration, hold, absl::Minutes(5),
           "How long requests wait for a frontend that is away before they fail. At least 1s.");
 ABSL_FLAG(std::string, log, "",
           "Go into the background once the device is there, and log here; the file is locked for as long as it is served. Empty: stay.");
+ABSL_FLAG(std::string, refuse, "",
+          "Make no device. Answer every request of this one, which nobody serves since both processes of its weir-nbd were killed, with an "
+          "error, until it is ended: what its /sys/block/nbd*/backend shows. Wants --volume, no --frontend.");
 ABSL_FLAG(std::string, tls_cert, "",
           "The certificate (PEM) to show, with the URI weir://client among its names; read anew when it changes. "
           "Empty: plain text.");
@@ -166,6 +169,10 @@ absl::StatusOr<ServerProcess::Started> Understand(const std::string& said) {
   return absl::UnavailableError("what is to serve ended before it did");
 }
 
+absl::Status LogIsTaken() {
+  return absl::UnavailableError(absl::StrCat("another weir-nbd has the log ", absl::GetFlag(FLAGS_log)));
+}
+
 sigset_t KeeperSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -186,7 +193,8 @@ class ForkedServer final : public ServerProcess {
   }
 
   absl::StatusOr<Started> StartRefusing() override {
-    if (ready_in_background_ >= 0) ::flock(STDERR_FILENO, LOCK_UN);
+    // So the driver sees that it is not served, and that nobody waits for an answer either.
+    if (ready_in_background_ >= 0 && ::flock(STDERR_FILENO, LOCK_SH | LOCK_NB) != 0) return LogIsTaken();
     return Fork(Refuse);
   }
 
@@ -272,13 +280,15 @@ std::string RandomId() {
 }
 
 int Keep(const TlsFiles& tls, int ready) {
+  Keeper::Options options;
+  options.backend = absl::GetFlag(FLAGS_refuse);
+  const bool refuses = !options.backend.empty();
   // By this the driver knows that the device is served; whoever serves has the file too, and the lock with it.
-  if (ready >= 0 && ::flock(STDERR_FILENO, LOCK_EX | LOCK_NB) != 0) {
-    Tell(ready, false, absl::StrCat("another weir-nbd has the log ", absl::GetFlag(FLAGS_log)));
+  if (!refuses && ready >= 0 && ::flock(STDERR_FILENO, LOCK_EX | LOCK_NB) != 0) {
+    Tell(ready, false, LogIsTaken().message());
     return 1;
   }
-  Keeper::Options options;
-  options.backend = BackendOf(absl::GetFlag(FLAGS_volume), absl::GetFlag(FLAGS_note), RandomId().substr(0, kInstanceDigits));
+  if (!refuses) options.backend = BackendOf(absl::GetFlag(FLAGS_volume), absl::GetFlag(FLAGS_note), RandomId().substr(0, kInstanceDigits));
   options.server_flags = ServerFlags(absl::GetFlag(FLAGS_read_only));
   options.hold = absl::GetFlag(FLAGS_hold);
   options.client = RandomId();
@@ -286,14 +296,15 @@ int Keep(const TlsFiles& tls, int ready) {
   ForkedServer server(tls, ready);
   bool told = false;
   Keeper keeper(options, &kernel, &server);
-  const absl::Status status = keeper.Run([&](const NbdDevice& device) {
-    LOG(INFO) << "volume=" << absl::GetFlag(FLAGS_volume) << " is " << device.path();
+  const auto is_there = [&](const NbdDevice& device) {
+    LOG(INFO) << "volume=" << absl::GetFlag(FLAGS_volume) << " is " << device.path() << (refuses ? ", and fails" : "");
     told = true;
     if (ready >= 0) return Tell(ready, true, device.path());
     std::printf("%s\n", device.path().c_str());
     std::fflush(stdout);
     return true;
-  });
+  };
+  const absl::Status status = refuses ? keeper.Refuse(is_there) : keeper.Run(is_there);
   if (status.ok()) return 0;
   if (!told) {
     Tell(ready, false, status.message());
@@ -304,14 +315,19 @@ int Keep(const TlsFiles& tls, int ready) {
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  if (!arguments.empty() || absl::GetFlag(FLAGS_frontend).empty() || absl::GetFlag(FLAGS_volume).empty()) {
+  const std::string refuse = absl::GetFlag(FLAGS_refuse);
+  if (!arguments.empty() || (absl::GetFlag(FLAGS_frontend).empty() && refuse.empty()) || absl::GetFlag(FLAGS_volume).empty()) {
     return Fail(2, "give --frontend and --volume; see --help");
+  }
+  if (!refuse.empty() && !absl::StartsWith(refuse, BackendPrefix(absl::GetFlag(FLAGS_volume), ""))) {
+    return Fail(2, "--refuse: that is no device of --volume");
   }
   if (absl::GetFlag(FLAGS_hold) < absl::Seconds(1)) return Fail(2, "--hold: at least 1s");
   const TlsFiles tls = Tls();
   // Already here, where nothing is begun yet.
-  const absl::Status certificate = tls.given() ? wire::CheckCertificates(tls).status()
-                                               : wire::CheckDial("frontend", absl::GetFlag(FLAGS_frontend), tls);
+  const absl::Status certificate = !refuse.empty() ? absl::OkStatus()
+                                   : tls.given()   ? wire::CheckCertificates(tls).status()
+                                                   : wire::CheckDial("frontend", absl::GetFlag(FLAGS_frontend), tls);
   if (absl::GetFlag(FLAGS_check_config)) return CheckConfig(certificate);
   if (!certificate.ok()) return Fail(2, certificate.message());
   ::signal(SIGPIPE, SIG_IGN);

@@ -116,7 +116,7 @@ struct VolumeFamilies {
       "weir_replica_volume_live_bytes",
       "Data of the newest versions of a volume's blocks; above 2 GiB as it was counted some scrapes ago, or an estimate.");
   MetricFamily pinned = GaugeFamily("weir_replica_volume_pinned_bytes",
-                                    "Data of older versions that a pin keeps.");
+                                    "Data of older versions that pins keep; with those of snapshots, at most.");
   MetricFamily reclaimable =
       GaugeFamily("weir_replica_volume_reclaimable_bytes",
                   "Data of older versions that compaction will drop; approximate.");

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 import unittest
 
 import grpc
@@ -834,6 +835,8 @@ class CsiNodeTest(CsiCase):
             os.kill(pid, 9)
         wait_until(lambda: not processes(f"--volume={volume}"), 10, "weir-fuse is gone")
         self.assertTrue(self.driver.NodeGetVolumeStats(volume_id=volume, volume_path=target).volume_condition.abnormal)
+        with self.assertRaises(OSError, msg="its users get errors, and can be ended"), open(target, "rb") as f:
+            f.read(4096)
         self.driver.NodeUnpublishVolume(volume_id=volume, target_path=target)
         context = self.publish_to_node(volume, block())
         self.stage(volume, block(), context)
@@ -873,6 +876,20 @@ class CsiDownTest(CsiCase):
         self.publish(volume, mount(), context)
         with open(os.path.join(target, "file")) as f:
             self.assertEqual(f.read(), "kept")
+
+    def test_it_does_not_wait_long_for_a_frontend_that_is_away(self):
+        volume, target = self.use("stranded", mount())
+        with open(os.path.join(target, "dirty"), "wb") as f:
+            f.write(b"d" * 8 * MIB)
+        self.cluster.kill9("volume")
+        begun = time.monotonic()
+        self.cluster.ops("down")
+        self.assertLess(time.monotonic() - begun, 90, "those that serve would wait for 5 minutes")
+        self.assertEqual((loop_devices(self.cluster.dir), mounts(self.folder), mounts(self.cluster.dir)), ([], [], []))
+        self.assertEqual(processes("--volume=" + volume), [])
+        self.assertFalse(os.path.exists(os.path.join(self.cluster.dir, "csi-state")))
+        self.cluster.up()
+        self.driver.reconnect()
 
 
 if __name__ == "__main__":

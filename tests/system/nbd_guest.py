@@ -16,7 +16,7 @@ import unittest
 import grpc
 
 from csi_case import SIZE, CsiCase, size_range
-from csi_driver import MIB, Driver, block, fio, loop_devices, mount, processes
+from csi_driver import MIB, Driver, block, fio, loop_devices, mount, mounts, processes
 from harness import run, wait_until
 
 MODULES = sys.argv[1]
@@ -76,15 +76,14 @@ class NbdCase(CsiCase):
         self.addCleanup(self.nothing_is_left)
 
     def nothing_is_left(self):
-        state = os.path.join(self.cluster.dir, "csi")
+        state = os.path.join(self.cluster.dir, "csi-state")
         wait_until(lambda: not backends() and not self.weir_nbd(), 20, "no device and no weir-nbd is left")
-        files = [os.path.join(root, name) for root, folders, names in os.walk(state) for name in folders + names
-                 if not name.endswith(".sock")]
+        files = [os.path.join(root, name) for root, folders, names in os.walk(state) for name in folders + names]
         self.assertEqual(files, [])
 
     def weir_nbd(self):
         """(keeper, server) of the one device, or some of them; a server's parent is its keeper."""
-        pids = [pid for pid in processes("--log=" + os.path.join(self.cluster.dir, "csi"))]
+        pids = [pid for pid in processes("--log=" + os.path.join(self.cluster.dir, "csi-state"))]
         return sorted(pids, key=lambda pid: parent_of(pid) in pids)
 
     def device_of(self, volume):
@@ -228,8 +227,23 @@ class KernelNbdTest(NbdCase):
 
     def test_e_a_device_that_nobody_serves_any_more_is_staged_anew(self):
         volume, target = self.use("lost", block())
+        device = self.device_of(volume)
+        load = self.begin(target, 300)
         self.end_what_serves()
         self.condition_is_gone(volume, target)
+        begun = time.monotonic()
+        load.communicate(timeout=90)
+        self.assertNotEqual(load.returncode, 0, "its requests have failed")
+        print(f"what serves a raw block device and its keeper killed under load: all has failed after {time.monotonic() - begun:.1f} s", flush=True)
+        # While it is published its number is not to become another volume's.
+        self.assertEqual(self.device_of(volume), device)
+        self.condition_is_gone(volume, target)
+        with self.assertRaises(OSError), open(target, "rb") as f:
+            f.read(4096)
+        # Who answers with errors is ended too, and followed by another one.
+        self.end_what_serves()
+        self.condition_is_gone(volume, target)
+        self.assertEqual(len(self.weir_nbd()), 2)
         self.end_use(volume)
         self.nothing_is_left()
         self.use("lost", block())
@@ -314,6 +328,36 @@ class KernelNbdTest(NbdCase):
         by_hand.terminate()
         self.assertEqual(by_hand.wait(20), 0)
         self.stage(volume, mount(), context)
+
+    def test_h_a_cluster_that_goes_down_takes_its_devices_with_it(self):
+        volume, target = self.use("down", mount())
+        with open(os.path.join(target, "kept"), "w") as f:
+            f.write("kept")
+        raw = self.create("raw", block())
+        context = self.publish_to_node(raw, block())
+        self.stage(raw, block(), context, "raw-staging")
+        self.publish(raw, block(), context, "raw-target", "raw-staging", readonly=True)
+        self.cluster.ops("down")
+        self.nothing_is_left()
+        self.assertEqual((mounts(self.folder), loop_devices("/dev/nbd")), ([], []))
+        self.cluster.up()
+        self.driver.reconnect()
+        context = self.publish_to_node(volume, mount())
+        self.stage(volume, mount(), context)
+        self.publish(volume, mount(), context)
+        with open(os.path.join(target, "kept")) as f:
+            self.assertEqual(f.read(), "kept")
+        # With much to write, and nobody who serves.
+        with open(os.path.join(target, "dirty"), "wb") as f:
+            f.write(b"d" * 8 * MIB)
+        self.end_what_serves()
+        begun = time.monotonic()
+        self.cluster.ops("down")
+        print(f"a cluster went down whose device nobody served: after {time.monotonic() - begun:.1f} s", flush=True)
+        self.nothing_is_left()
+        self.assertEqual(mounts(self.folder), [])
+        self.cluster.up()
+        self.driver.reconnect()
 
 
 if __name__ == "__main__":

@@ -65,24 +65,19 @@ void LogMembers(const v1::VolumeRecord& before, const v1::VolumeRecord& after,
 
 }  // namespace
 
-absl::StatusOr<LocalHost::Exclusive> LocalHost::Exclusive::Take(LocalHost* host, const std::string& name,
-                                                                bool awaits_restore) {
+absl::StatusOr<LocalHost::Exclusive> LocalHost::Exclusive::Take(LocalHost* host, const std::string& name) {
   absl::MutexLock lock(&host->mu_);
   // std::map keeps the entry in place; it is never erased.
   Entry* entry = &host->entries_[name];
-  const auto refused = [host, entry, awaits_restore] {
+  const auto free = [host, entry] {
     host->mu_.AssertHeld();
-    return !awaits_restore && !entry->restoring.empty();
-  };
-  const auto free = [host, entry, &refused] {
-    host->mu_.AssertHeld();
-    return !entry->busy || refused() || host->stopping_;
+    return !entry->busy || !entry->restoring.empty() || host->stopping_;
   };
   host->mu_.Await(absl::Condition(&free));
   if (host->stopping_) {
     return absl::UnavailableError("this frontend is shutting down");
   }
-  if (refused()) {
+  if (!entry->restoring.empty()) {
     return absl::FailedPreconditionError(absl::StrCat("volume ", name, " is being restored from snapshot ",
                                                       entry->restoring, "; try again once that is done"));
   }

@@ -176,7 +176,7 @@ absl::StatusOr<std::vector<std::string>> LocalHost::LiveClones(
 }
 
 void LocalHost::ForgetClone(const v1::ParentRecord& parent, const std::string& clone) {
-  absl::StatusOr<Exclusive> held = Exclusive::Take(this, parent.volume(), /*awaits_restore=*/true);
+  absl::StatusOr<Exclusive> held = Exclusive::Take(this, parent.volume());
   absl::Status status = held.status();
   bool last = false;
   if (status.ok()) {
@@ -195,7 +195,7 @@ void LocalHost::ForgetClone(const v1::ParentRecord& parent, const std::string& c
   if (!status.ok()) {
     LOG(WARNING) << "volume=" << clone << " was a clone of " << parent.volume() << "@"
                  << parent.snapshot() << ", which still names it: " << status
-                 << "; that is found out when the snapshot is deleted";
+                 << "; that is found out later";
   }
 }
 

@@ -1,5 +1,5 @@
-// Restores through the host. Clones are tried against real replicas, in tests/system: FakeReplica holds one
-// volume at a time.
+// Restores and clones through the host. FakeReplica holds one volume at a time, so a clone is on others than its parent;
+// more of clones is tried against real replicas, in tests/system.
 #include <cerrno>
 #include <functional>
 #include <string>
@@ -305,6 +305,85 @@ TEST_F(SuspendedRestoreTest, AWriteThatTheSuspendHasCutShortIsAnsweredFirstAndRe
   EXPECT_EQ(AwaitAnswered(1), std::vector<int>{0});
   ASSERT_TRUE(host_->Resume("demo").ok());
   EXPECT_EQ(Read(16384), std::string(4096, '\0'));
+}
+
+// "base" is on r4, and its clone "demo", of a snapshot that was made for it, on the others.
+class CloneTest : public HostFixture {
+ protected:
+  CloneTest() { replicas_.push_back(std::make_unique<FakeReplica>("r4")); }
+
+  void StartCloned() {
+    StartHost();
+    v1::CreateVolumeRequest create = CreateRequest("base");
+    create.add_replicas("r4");
+    create.set_min_in_sync(1);
+    ASSERT_TRUE(host_->CreateVolume(create).ok());
+    auto base = host_->Attach("base");
+    ASSERT_TRUE(base.ok()) << base.status();
+    base_ = *std::move(base);
+    ASSERT_EQ(WriteBase('a'), 0);
+    v1::CloneVolumeRequest clone;
+    clone.set_source("base");
+    clone.set_name("demo");
+    for (const char* replica : {"r1", "r2", "r3"}) clone.add_replicas(replica);
+    clone.set_min_in_sync(2);
+    const auto made = host_->CloneVolume(clone);
+    ASSERT_TRUE(made.ok()) << made.status();
+  }
+  int WriteBase(char fill) {
+    return base_->SubmitAndWait(WriteRequest(0, std::string(4096, fill))).result.error();
+  }
+  FakeReplica& OfBase() { return *replicas_[3]; }
+  // The test's time limit is the deadline.
+  void AwaitNoSnapshot() {
+    while (!OfBase().pins().empty()) std::this_thread::yield();
+  }
+
+  std::shared_ptr<HostedVolume> base_;
+};
+
+// The parent is asked for what the clone had nothing of; until it answers the clone has all of it, and the snapshot is gone.
+TEST_F(CloneTest, AReadThatTheEndOfAFlatteningOvertakesReadsTheClonesOwn) {
+  StartCloned();
+  Attach();
+  absl::Status flattened;
+  OfBase().BeforeReadPinned([&] {
+    v1::FlattenVolumeRequest request;
+    request.set_name("demo");
+    const auto response = host_->FlattenVolume(request);
+    flattened = response.status();
+    EXPECT_TRUE(response.ok() && response->done());
+    AwaitNoSnapshot();
+  });
+  EXPECT_EQ(Read(0), std::string(4096, 'a'));
+  EXPECT_TRUE(flattened.ok()) << flattened;
+  EXPECT_EQ(Write(0, 'b'), 0);
+  EXPECT_EQ(Read(0), std::string(4096, 'b'));
+}
+
+// Whoever deletes a clone does not wait for as long as a restore of its parent takes, and its snapshot goes after that.
+TEST_F(CloneTest, ItIsDeletedWhileItsParentIsBeingRestored) {
+  StartCloned();
+  ASSERT_TRUE(host_->CreateSnapshot("base", "monday").ok());
+  ASSERT_EQ(WriteBase('b'), 0);
+  v1::SuspendRequest suspend;
+  suspend.set_name("base");
+  ASSERT_TRUE(host_->Suspend(suspend).ok());
+  OfBase().HoldWrites();
+  v1::RestoreVolumeRequest request;
+  request.set_name("base");
+  request.set_snapshot("monday");
+  absl::Status restored;
+  std::thread restoring([&] { restored = host_->RestoreVolume(request).status(); });
+  while (!absl::StrContains(host_->Explain("base")->summary(), "being restored")) std::this_thread::yield();
+  const absl::Status deleted = host_->DeleteVolume("demo");
+  EXPECT_TRUE(deleted.ok()) << deleted;
+  EXPECT_TRUE(absl::StrContains(host_->Explain("base")->summary(), "being restored"));
+  OfBase().Release();
+  restoring.join();
+  ASSERT_TRUE(restored.ok()) << restored;
+  EXPECT_TRUE(host_->DeleteSnapshot("base", "monday").ok());
+  AwaitNoSnapshot();
 }
 
 }  // namespace

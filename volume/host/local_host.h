@@ -155,9 +155,8 @@ class LocalHost final : public Host {
   // Makes a volume's entry busy while it lives; waits its turn.
   class Exclusive {
    public:
-    // UNAVAILABLE: the host is being destroyed. FAILED_PRECONDITION: the volume is being restored, and that is not
-    // to be waited for.
-    static absl::StatusOr<Exclusive> Take(LocalHost* host, const std::string& name, bool awaits_restore = false);
+    // UNAVAILABLE: the host is being destroyed. FAILED_PRECONDITION: the volume is being restored, which nobody waits for.
+    static absl::StatusOr<Exclusive> Take(LocalHost* host, const std::string& name);
     Exclusive(Exclusive&& other) noexcept
         : host_(std::exchange(other.host_, nullptr)), entry_(other.entry_) {}
     ~Exclusive();

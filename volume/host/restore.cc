@@ -98,6 +98,8 @@ class LocalHost::Restoring {
   ~Restoring() {
     absl::MutexLock lock(&host_->mu_);
     host_->entries_[name_].restoring.clear();
+    // Clones that ended meanwhile could not say so: their snapshots are to be looked at now.
+    host_->leftovers_not_before_.erase(name_);
   }
   Restoring(const Restoring&) = delete;
   Restoring& operator=(const Restoring&) = delete;

@@ -234,14 +234,21 @@ void FakeReplica::Answer(const v1::Io& io, const std::string& data,
   reply->set_position(volume_->lanes[io.lane()].position);
   if (io.kind() == v1::IO_KIND_EXTENTS) {
     for (uint64_t i = 0; i < io.block_count(); ++i) {
+      const auto found = volume_->blocks.find(io.first_block() + i);
       v1::Extent* extent = reply->add_extents();
       extent->set_block_count(1);
-      extent->set_allocated(!volume_->blocks[io.first_block() + i].empty());
+      extent->set_allocated(found != volume_->blocks.end() && !found->second.empty());
     }
     return;
   }
   for (uint64_t i = 0; i < io.block_count(); ++i) {
-    std::string block = volume_->blocks[io.first_block() + i];
+    const auto found = volume_->blocks.find(io.first_block() + i);
+    if (io.overlay() && found == volume_->blocks.end()) {
+      v1::BlockRun* run = reply->add_absent();
+      run->set_first_block(io.first_block() + i);
+      run->set_block_count(1);
+    }
+    std::string block = found == volume_->blocks.end() ? "" : found->second;
     block.resize(kBlockBytes, '\0');
     reply->add_crc32c(Crc32c(block));
     if (corrupt_reads_ > 0) {
@@ -472,8 +479,19 @@ grpc::Status FakeReplica::UpdateVolume(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+void FakeReplica::BeforeReadPinned(std::function<void()> meanwhile) {
+  absl::MutexLock lock(&mu_);
+  before_read_pinned_ = std::move(meanwhile);
+}
+
 grpc::Status FakeReplica::ReadPinned(grpc::ServerContext*, const v1::ReadPinnedRequest* request,
                                      v1::ReadPinnedResponse* response) {
+  std::function<void()> meanwhile;
+  {
+    absl::MutexLock lock(&mu_);
+    meanwhile = std::exchange(before_read_pinned_, nullptr);
+  }
+  if (meanwhile != nullptr) meanwhile();
   absl::MutexLock lock(&mu_);
   if (volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such pin");

@@ -65,6 +65,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   void RefuseChangedSince(bool refuse);
   // The next time that it is asked what has changed it runs `meanwhile`, and says that nothing has: as with an older disk.
   void ForgetWhatChanged(std::function<void()> meanwhile);
+  // The next time that it is asked for what a pin holds it runs `meanwhile`, and then answers.
+  void BeforeReadPinned(std::function<void()> meanwhile);
   // As it was told last.
   std::vector<v1::Pin> pins() const;
   uint64_t size_bytes() const;
@@ -167,6 +169,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
   int fail_updates_ ABSL_GUARDED_BY(mu_) = 0;
   bool refuse_changed_since_ ABSL_GUARDED_BY(mu_) = false;
   std::function<void()> forgets_what_changed_ ABSL_GUARDED_BY(mu_);
+  std::function<void()> before_read_pinned_ ABSL_GUARDED_BY(mu_);
   grpc::Status update_refusal_ ABSL_GUARDED_BY(mu_);
   uint64_t blocks_read_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t flushes_ ABSL_GUARDED_BY(mu_) = 0;
