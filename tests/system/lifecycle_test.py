@@ -112,6 +112,8 @@ class ConfigTest(unittest.TestCase):
     def test_each_problem_is_a_line(self):
         run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", "--name=a", "--role=admin")
         run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", "--name=b", "--role=admin")
+        run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", "--name=v", "--role=viewer", "--host=other.example")
+        wrong = "\ntls_cert=FOLDER/v.pem\ntls_key=FOLDER/v.key\ntls_ca=FOLDER/ca.pem\n"
         tls = "\ntls_cert=FOLDER/a.pem\ntls_key=FOLDER/b.key\ntls_ca=FOLDER/ca.pem\n"
         for program, text, words in (
                 ("weir-replica", "data_dirs=/nowhere/a/d0,/nowhere/b/d1\nlisten=0.0.0.0:7701",
@@ -137,6 +139,15 @@ class ConfigTest(unittest.TestCase):
                  ("--nbd_socket=", "--nbdkit=no-such-nbdkit", "/no.so")),
                 ("weir-csi", self.GOOD["weir-csi"].replace("0.0.0.0:9702", "7700") + tls, ("--metrics_listen=7700", "is not the key of")),
                 ("weir-csi", self.GOOD["weir-csi"].replace("insecure_metrics=true\n", ""), ("say insecure_metrics",)),
+                ("weir-replica", "data_dirs=FOLDER/d0\nlisten=127.0.0.1:7701\nfrontends=127.0.0.1:7700" + wrong,
+                 ("has viewer, and this needs replica", "is for other.example, and --listen is 127.0.0.1:7701")),
+                ("weir-replica", "data_dirs=FOLDER/d0\nlisten=0.0.0.0:7701\nadvertise=r1.example:7701" + wrong, ("--advertise is r1.example:7701",)),
+                ("weir-volume", "catalog=embedded:FOLDER/catalog\nlisten=127.0.0.1:7700" + wrong,
+                 ("has viewer, and this needs frontend", "--listen is 127.0.0.1:7700")),
+                ("weir-csi", self.GOOD["weir-csi"].replace("controller", "node\nnode_id=a") + wrong,
+                 ("has viewer, and this needs csi", "has viewer, and this needs client")),
+                ("weir-nbd", self.GOOD["weir-nbd"] + wrong, ("has viewer, and this needs client",)),
+                ("weir-fuse", self.GOOD["weir-fuse"] + wrong, ("has viewer, and this needs client",)),
                 ("weir-nbd", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of")),
                 ("weir-fuse", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of"))):
             with self.subTest(program=program, text=text):

@@ -15,6 +15,7 @@
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "proto/monitor/monitor_server.h"
+#include "proto/wire/certificates.h"
 #include "proto/wire/identity.h"
 #include "volume/catalog/catalog.h"
 
@@ -304,6 +305,8 @@ void CheckHostOptions(const HostOptions& options, ConfigCheck* check) {
   check->Listen("listen", options.listen);
   check->Listen("metrics_listen", options.metrics_listen);
   check->Note(wire::UseTls(options.tls));
+  check->Note(wire::CheckOwnRole(options.tls, wire::kFrontend));
+  if (!options.listen.empty()) check->Note(wire::CheckOwnHost(options.tls, "listen", options.listen));
   if (!options.tls.given()) check->Note(wire::CheckListen(options.listen, options.tls.insecure));
   check->Note(monitor::CheckMetricsListen(options.metrics_listen, options.tls.insecure || options.insecure_metrics));
   if (!options.tls.insecure) check->Note(catalog::Catalog::CheckPlainText(options.catalog));
