@@ -132,6 +132,8 @@ class ConfigTest(unittest.TestCase):
                  ("replicas: 10.0.0.1:1 would be spoken to in plain text",)),
                 ("weir-replica", "data_dirs=FOLDER/d0\nfrontends=10.0.0.9:1", ("frontends: 10.0.0.9:1 would be spoken to in plain text",)),
                 ("weir-csi", self.GOOD["weir-csi"].replace("127.0.0.1:7800", "10.0.0.9:1"), ("frontends: 10.0.0.9:1 would be spoken to in plain text",)),
+                ("weir-nbd", self.GOOD["weir-nbd"] + "log_level=loud", ("log_level=loud: give info, warning or error",)),
+                ("weir-fuse", self.GOOD["weir-fuse"] + "log_format=xml", ("log_format=xml: give text or json",)),
                 ("weir-nbd", "frontend=10.0.0.9:1\nvolume=demo", ("in plain text",)),
                 ("weir-fuse", "frontend=10.0.0.9:1\nvolume=demo", ("in plain text",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog", ("nothing to serve",)),
