@@ -283,14 +283,30 @@ void AddDrain(CLI::App* group, Context& context) {
                   "the rest.\nExample:\n  weirctl replica drain replica2");
 }
 
+void AddForget(CLI::App* group, Context& context) {
+  auto name = std::make_shared<std::string>();
+  auto body = [&context, name]() -> absl::Status {
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    RETURN_IF_ERROR(client->ForgetReplica(*name));
+    context.err << *name << " is forgotten" << std::endl;
+    if (context.json()) context.out << "{\"replica\": \"" << *name << "\"}\n";
+    return absl::OkStatus();
+  };
+  CLI::App* command = AddCommand(group, context, "forget", "take a replica that is gone for ever off the list", body);
+  command->add_option("replica", *name, "its name")->required();
+  command->footer("Refused while it is a member of a volume, or lives. Take it out of the frontends' --replicas too, or they know it "
+                  "again when they start.\nExample, after its places were given away:\n  weirctl replica forget replica2");
+}
+
 }  // namespace
 
 void AddReplicaCommands(CLI::App& app, Context& context) {
-  CLI::App* group = AddGroup(app, "replica", "list, show, replace and drain replicas", kExamples);
+  CLI::App* group = AddGroup(app, "replica", "list, show, replace, drain and forget replicas", kExamples);
   AddList(group, context);
   AddShow(group, context);
   AddReplace(group, context);
   AddDrain(group, context);
+  AddForget(group, context);
 }
 
 }  // namespace weir::cli

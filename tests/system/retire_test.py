@@ -4,6 +4,7 @@ import json
 import unittest
 
 import harness
+from harness import wait_until
 
 
 class RetireTest(harness.ClusterTest):
@@ -42,6 +43,31 @@ class RetireTest(harness.ClusterTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("no replica replica9 is known", done.stderr)
         self.assertIn("replica1", self.members("some"))
+
+    def forget(self, name):
+        return self.cluster.weirctl("replica", "forget", name, check=False)
+
+    def listed(self):
+        rows = json.loads(self.cluster.weirctl("replica", "list", "--output=json").stdout)["replicas"]
+        return {row["name"] for row in rows}
+
+    def test_one_that_is_gone_for_ever_is_forgotten_once_no_volume_has_it(self):
+        self.assertIn("is a member of", self.forget("replica1").stderr)
+        self.assertEqual(self.drain().returncode, 0)
+        done = self.forget("replica1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("replica replica1 at ", done.stderr)
+        self.assertIn("lives", done.stderr)
+        self.assertIn("replica1", self.listed())
+        self.cluster.ops("stop", "replica1")
+        wait_until(lambda: self.forget("replica1").returncode == 0, 60, "it is gone")
+        self.assertEqual(self.listed(), {"replica2", "replica3", "replica4"})
+        self.assertIn("there is no replica 'replica1'", self.forget("replica1").stderr)
+        # Unless a frontend is told of it.
+        self.cluster.ops("start", "replica1")
+        self.cluster.ops("stop", "volume")
+        self.cluster.ops("start", "volume")
+        wait_until(lambda: "replica1" in self.listed(), 60, "it is known")
 
 
 if __name__ == "__main__":

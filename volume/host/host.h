@@ -176,6 +176,7 @@ class Host {
   virtual absl::StatusOr<v1::ScrubStatus> Scrub(const v1::ScrubRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
+  virtual absl::Status ForgetReplica(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() = 0;
   virtual absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) = 0;
   virtual absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(

@@ -90,6 +90,7 @@ class LocalHost final : public Host {
   absl::StatusOr<v1::ScrubStatus> Scrub(const v1::ScrubRequest& request) override;
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
+  absl::Status ForgetReplica(const std::string& name) override { return provision_.Forget(name); }
   absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() override;
   absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) override;
   absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
