@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -270,6 +271,15 @@ class ReloadTest(unittest.TestCase):
         process = self.start("weir-volume", text)
         wait_until(lambda: any("serves" in line for line in self.lines()), 30, "it serves")
         self.all_of_it(process, text)
+
+    def test_a_frontend_tells_when_certificates_expire_also_those_of_nbdkit(self):
+        address = f"127.0.0.1:{cluster_lib.settings_lib.free_port_base(1)}"
+        self.start("weir-volume", f"listen=127.0.0.1:0\ncatalog=embedded:{self.folder}/catalog\nmetrics_listen={address}\n"
+                                  f"nbd_tls_cert={self.folder}/own.pem\nnbd_tls_ca={self.folder}/ca.pem\n")
+        wait_until(lambda: any("serves" in line for line in self.lines()), 30, "it serves")
+        told = dict(re.findall(r'^weir_tls_certificate_expiry_timestamp_seconds\{which="(\w+)"\} (\S+)$', ask(address, "metrics")[1], re.MULTILINE))
+        self.assertEqual(set(told), {"own", "authority", "nbd", "nbd_authority"})
+        self.assertEqual((told["nbd"], told["nbd_authority"]), (told["own"], told["authority"]))
 
     def test_nbdkit_does_not_end_by_it_but_reloads(self):
         text = f"listen=127.0.0.1:0\ncatalog=embedded:{self.folder}/catalog\nnbd_socket={self.folder}/nbd.sock\n"

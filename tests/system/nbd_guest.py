@@ -284,7 +284,7 @@ class KernelNbdTest(NbdCase):
         self.cluster.weirctl("volume", "create", "hand", "--size=64MiB")
         program = os.path.join(self.cluster.env["BIN"], "weir-nbd")
         flags = (f"--frontend={self.cluster.env['VOLUME_ADDR']}", "--volume=hand", "--note=by-hand")
-        config, log = os.path.join(tempfile.mkdtemp(), "config"), tempfile.TemporaryFile("w+")
+        config, log = os.path.join(tempfile.mkdtemp(), "config"), tempfile.TemporaryFile()
         with open(config, "w") as f:
             f.write("log_format=json\n")
         by_hand = subprocess.Popen([program, *flags, "--read_only", f"--config={config}"], stdout=subprocess.PIPE, stderr=log, text=True)
@@ -297,9 +297,8 @@ class KernelNbdTest(NbdCase):
         by_hand.terminate()
         time.sleep(1)
         self.assertIsNone(by_hand.poll(), "not while somebody has it open")
-        log.seek(0)
         # Of the process that serves, which the other one has told.
-        self.assertRegex(log.read(), r'(?m)^\{"time":.*"message":"SIGHUP: read ')
+        self.assertRegex(os.pread(log.fileno(), 1 << 20, 0).decode(), r'(?m)^\{"time":.*"message":"SIGHUP: read ')
         os.close(user)
         self.assertEqual(by_hand.wait(20), 0)
         self.assertEqual(backends(), {})

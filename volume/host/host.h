@@ -44,6 +44,7 @@ struct HostOptions {
   std::string listen;          // VolumeService, health, reflection; empty: none
   std::string metrics_listen;  // /metrics, /healthz, /readyz over HTTP; empty: none
   TlsFiles tls;      // the process's identity, for `listen` and towards replicas
+  TlsFiles nbd_tls;  // certificate and authority of nbdkits that serve it over TLS, no key; to say when they expire
   // `metrics_listen` may be for other machines; with tls.insecure also `listen`, replicas and etcd in plain text.
   bool insecure_metrics = false;
   LogLevel log_level = LogLevel::kInfo;      // of the whole process, as the format

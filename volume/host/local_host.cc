@@ -178,6 +178,7 @@ absl::Status LocalHost::StartMonitor() {
   options.insecure = options_.tls.insecure || options_.insecure_metrics;
   options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
   options.etcd = catalog::Catalog::EtcdFiles(options_.catalog);
+  options.nbd = options_.nbd_tls;
   options.ready = [this] { return Ready(); };
   ASSIGN_OR_RETURN(monitor_, monitor::MonitorServer::Start(std::move(options)));
   metrics_port_ = monitor_->port();

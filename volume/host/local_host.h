@@ -281,8 +281,7 @@ class LocalHost final : public Host {
   // The first refuses one that is being restored.
   absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
   absl::StatusOr<std::shared_ptr<Attached>> FindAttachedToDetach(const std::string& name);
-  std::shared_ptr<Attached> AttachedOrNull(const std::string& name,
-                                           bool* attaching);
+  std::shared_ptr<Attached> AttachedOrNull(const std::string& name, bool* attaching);
   v1::Volume Describe(const v1::VolumeRecord& record);
 
   const HostOptions options_;
