@@ -34,7 +34,7 @@ absl::string_view Advice(absl::StatusCode code) {
     case absl::StatusCode::kResourceExhausted:
       return "free space or add some, then try again";
     case absl::StatusCode::kPermissionDenied:
-      return "start the process with what it asks for";
+      return "use a certificate that may do this (--tls_cert)";
     default:
       return "see 'weirctl explain VOLUME' and the log of the process";
   }

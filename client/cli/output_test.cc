@@ -41,6 +41,7 @@ TEST(ErrorLineTest, IsOneLineThatSaysWhatToDo) {
             "weirctl: no volume demo; create it\n");
   EXPECT_EQ(ErrorLine(absl::UnavailableError("two\nlines")),
             "weirctl: two lines; check that the process runs, then try again\n");
+  EXPECT_THAT(ErrorLine(absl::PermissionDeniedError("the caller's certificate has role viewer")), HasSubstr("--tls_cert"));
   EXPECT_THAT(ErrorLine(absl::DataLossError("")), HasSubstr("weirctl: DATA_LOSS; see"));
 }
 

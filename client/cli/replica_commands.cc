@@ -224,27 +224,42 @@ absl::Status CheckKnown(Client& client, const std::string& replica) {
       absl::StrCat("no replica ", replica, " is known; weirctl replica list shows all"));
 }
 
+absl::Status DrainVolume(const std::string& volume, const std::string& replica, const std::string& with, Context& context) {
+  ASSIGN_OR_RETURN(auto its, context.ConnectFrontendOf(volume));
+  RETURN_IF_ERROR(its->Attach(volume));
+  ASSIGN_OR_RETURN(const std::string next, its->ReplaceMember(volume, replica, with, /*make_before_break=*/true));
+  context.err << volume << ": " << next << " is to take the place of " << replica << std::endl;
+  return AwaitLeave(*its, volume, replica, context);
+}
+
+// One volume that cannot be moved, such as one of which `with` has a copy already, keeps no other from being moved.
 absl::Status Drain(Client& client, const std::string& replica, const std::string& with,
                    Context& context) {
   RETURN_IF_ERROR(CheckKnown(client, replica));
+  if (!with.empty()) RETURN_IF_ERROR(CheckKnown(client, with));
   ASSIGN_OR_RETURN(const std::vector<v1::Volume> volumes, client.ListVolumes());
   size_t moved = 0;
+  std::vector<std::string> left;
   for (const v1::Volume& volume : volumes) {
     if (!IsMember(volume, replica)) continue;
-    ASSIGN_OR_RETURN(auto its, context.ConnectFrontendOf(volume.name()));
-    RETURN_IF_ERROR(its->Attach(volume.name()));
-    ASSIGN_OR_RETURN(const std::string next,
-                     its->ReplaceMember(volume.name(), replica, with, /*make_before_break=*/true));
-    context.err << volume.name() << ": " << next << " is to take the place of " << replica << std::endl;
-    RETURN_IF_ERROR(AwaitLeave(*its, volume.name(), replica, context));
-    ++moved;
+    const absl::Status status = DrainVolume(volume.name(), replica, with, context);
+    if (status.ok()) {
+      ++moved;
+      continue;
+    }
+    left.push_back(volume.name());
+    context.err << volume.name() << ": is still on " << replica << ": " << status.message() << std::endl;
   }
-  context.err << replica << ": " << moved << " of " << volumes.size()
-              << " volumes were on it, none is any more" << std::endl;
+  context.err << replica << ": " << moved + left.size() << " of " << volumes.size() << " volumes were on it, "
+              << (left.empty() ? "none is any more" : absl::StrCat(left.size(), " still are")) << std::endl;
   if (context.json()) {
-    context.out << "{\"replica\": \"" << replica << "\", \"volumes_moved\": " << moved << "}\n";
+    context.out << "{\"replica\": \"" << replica << "\", \"volumes_moved\": " << moved
+                << ", \"volumes_left\": " << left.size() << "}\n";
   }
-  return absl::OkStatus();
+  if (left.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "not moved from ", replica, ": ", absl::StrJoin(left, ", "), "; the lines above say why; then drain it again",
+      with.empty() ? "" : ", without --with for who can take each of them"));
 }
 
 void AddDrain(CLI::App* group, Context& context) {
@@ -260,21 +275,38 @@ void AddDrain(CLI::App* group, Context& context) {
       group, context, "drain", "move every volume off a replica, one after the other", body);
   command->add_option("replica", flags->replica, "its name")->required();
   command->add_option("--with", flags->with,
-                      "who takes its places; else who shares least labels with the others, then has most "
-                      "free space");
+                      "who takes its places, but for volumes that it has a copy of already, which stay; else, for each volume, "
+                      "who shares least labels with the others, then has most free space");
   command->footer("In each volume another replica gets everything first; only then does this one leave, so there is "
-                  "never a copy less. Stopped half-way, what has begun goes on by itself, and calling it again does "
+                  "never a copy less. A volume that cannot be moved is said, and the others are moved; the exit code is 1 "
+                  "then. Stopped half-way, what has begun goes on by itself, and calling it again does "
                   "the rest.\nExample:\n  weirctl replica drain replica2");
+}
+
+void AddForget(CLI::App* group, Context& context) {
+  auto name = std::make_shared<std::string>();
+  auto body = [&context, name]() -> absl::Status {
+    ASSIGN_OR_RETURN(auto client, context.ConnectFrontend());
+    RETURN_IF_ERROR(client->ForgetReplica(*name));
+    context.err << *name << " is forgotten" << std::endl;
+    if (context.json()) context.out << "{\"replica\": \"" << *name << "\"}\n";
+    return absl::OkStatus();
+  };
+  CLI::App* command = AddCommand(group, context, "forget", "take a replica that is gone for ever off the list", body);
+  command->add_option("replica", *name, "its name")->required();
+  command->footer("Refused while it is a member of a volume, or lives. Take it out of the frontends' --replicas too, or they know it "
+                  "again when they start.\nExample, after its places were given away:\n  weirctl replica forget replica2");
 }
 
 }  // namespace
 
 void AddReplicaCommands(CLI::App& app, Context& context) {
-  CLI::App* group = AddGroup(app, "replica", "list, show, replace and drain replicas", kExamples);
+  CLI::App* group = AddGroup(app, "replica", "list, show, replace, drain and forget replicas", kExamples);
   AddList(group, context);
   AddShow(group, context);
   AddReplace(group, context);
   AddDrain(group, context);
+  AddForget(group, context);
 }
 
 }  // namespace weir::cli

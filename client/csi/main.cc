@@ -40,6 +40,7 @@
 #include "proto/metrics/process.h"
 #include "proto/monitor/monitor_server.h"
 #include "proto/monitor/shared_check.h"
+#include "proto/wire/certificates.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/reload.h"
 #include "proto/wire/transport.h"
@@ -227,6 +228,9 @@ int CheckConfig(const Flags& flags, const std::string& socket) {
     check.Note(wire::CheckDial("frontends", frontend, flags.tls));
   }
   check.Note(wire::UseTls(flags.tls));
+  check.Note(wire::CheckOwnRole(flags.tls, wire::kCsi));
+  // weir-nbd and weir-fuse show it as well.
+  if (flags.mode != "controller") check.Note(wire::CheckOwnRole(flags.tls, wire::kClient));
   if (flags.mode != "controller") {
     check.Folder("state_dir", flags.state_dir);
     if (flags.attach != "nbd") check.Program("fuse_program", FuseProgram(flags));

@@ -59,7 +59,7 @@ int GoIntoBackground(absl::string_view program, const std::string& log) {
   ::dup2(::open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
   ::dup2(log_fd, 1);
   ::dup2(log_fd, 2);
-  // The other programs read files anew when they get it, and no terminal hangs up here: a device is not to end by it.
+  // Until somebody takes it to read files anew: no terminal hangs up here, and a device is not to end by it.
   ::signal(SIGHUP, SIG_IGN);
   if (::chdir("/") != 0) ::_exit(Fail(program, "cannot change to /"));
   return ready[1];

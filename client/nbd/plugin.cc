@@ -20,12 +20,12 @@
 #include "absl/types/span.h"
 #include "client/nbd/export.h"
 #include "client/nbd/hang_up.h"
-#include "client/nbd/reload_thread.h"
 #include "client/nbd/reply_errno.h"
 #include "client/nbd/socket_calls.h"
 #include "proto/base/errno.h"
 #include "proto/base/position.h"
 #include "proto/base/size.h"
+#include "proto/wire/reload_thread.h"
 #include "volume/host/host.h"
 #include "volume/host/options.h"
 #include "weir/v1/volume.pb.h"
@@ -49,7 +49,7 @@ struct Server {
   std::string config;
   std::unique_ptr<HangUp> hang_up;
   std::unique_ptr<host::Host> host;
-  std::unique_ptr<ReloadThread> reload;
+  std::unique_ptr<wire::ReloadThread> reload;
 };
 
 Server& TheServer() {
@@ -143,7 +143,7 @@ void OutliveParentUnlessAsked() {
 int AfterFork() {
   OutliveParentUnlessAsked();
   Server& server = TheServer();
-  server.reload = std::make_unique<ReloadThread>(server.config);  // Before there are others.
+  server.reload = std::make_unique<wire::ReloadThread>(server.config);  // Before there are others.
   server.hang_up = std::make_unique<HangUp>();  // Before the host listens.
   absl::StatusOr<std::unique_ptr<host::Host>> host = host::Host::Start(server.options);
   if (!host.ok()) {

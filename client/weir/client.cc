@@ -238,6 +238,12 @@ class RemoteClient : public Client {
     return Call(&Stub::RebuildCatalog, request);
   }
 
+  absl::Status ForgetReplica(const std::string& name) override {
+    v1::ForgetReplicaRequest request;
+    request.set_name(name);
+    return Call(&Stub::ForgetReplica, request).status();
+  }
+
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override {
     ASSIGN_OR_RETURN(auto response, Call(&Stub::ListReplicas, v1::ListReplicasRequest()));
     return std::vector<v1::ReplicaSummary>(response.replicas().begin(), response.replicas().end());

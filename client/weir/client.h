@@ -185,6 +185,8 @@ class Client {
   // Blocks for that many seconds, or until the volume is detached.
   virtual absl::StatusOr<v1::TraceResponse> Trace(const v1::TraceRequest& request) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
+  // One that is gone for ever; see VolumeService.ForgetReplica.
+  virtual absl::Status ForgetReplica(const std::string& name) = 0;
   // For a catalog that was lost; see VolumeService.RebuildCatalog.
   virtual absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
       const v1::RebuildCatalogRequest& request) = 0;

@@ -19,6 +19,8 @@ PROGRAMS = {
     "weir-nbd": "make a Weir volume a block device",
     "weir-fuse": "show a Weir volume as a file",
 }
+# What comes before the flags that a source file defines, in Abseil's help.
+ABSEIL_FILE = "  Flags from "
 # Commands of programs whose help is Abseil's, which has no section for them.
 UNLISTED = {"weir-replica": ("probe",)}
 PLUGIN = "nbdkit-weir-plugin"
@@ -76,14 +78,17 @@ def parse(text):
     while at < len(lines):
         line = lines[at]
         begin = at + 1
-        abseil = re.match(r"  Flags from ", line)
+        abseil = line.startswith(ABSEIL_FILE)
         cli11 = re.match(r"(Positionals|Options|Subcommands):$", line)
         if abseil or cli11:
             at = begin
-            while at < len(lines) and (lines[at].startswith("  ") or (abseil and not lines[at])):
+            while at < len(lines) and (lines[at].startswith("  ") or (abseil and not lines[at])) and not lines[at].startswith(ABSEIL_FILE):
                 at += 1
             body = lines[begin:at]
-            sections.append(("Options", list(_abseil_flags(body))) if abseil else (cli11[1], _cli11_entries(body)))
+            if abseil and sections:  # flags of another file
+                sections[-1][1].extend(_abseil_flags(body))
+            else:
+                sections.append(("Options", list(_abseil_flags(body))) if abseil else (cli11[1], _cli11_entries(body)))
             continue
         if not line.startswith(("Usage:", "Try --helpfull", "flags which include", "path.")):
             (after if sections else preamble).append(line)

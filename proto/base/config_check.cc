@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -74,7 +75,9 @@ void ConfigCheck::Problem(absl::string_view flag, absl::string_view value, absl:
 }
 
 void ConfigCheck::Note(const absl::Status& status) {
-  if (!status.ok()) problems_.emplace_back(status.message());
+  if (status.ok()) return;
+  const std::string message(status.message());
+  if (std::find(problems_.begin(), problems_.end(), message) == problems_.end()) problems_.push_back(message);
 }
 
 void ConfigCheck::Folder(absl::string_view flag, const std::string& path) {

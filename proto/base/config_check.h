@@ -15,7 +15,7 @@ namespace weir {
 
 class ConfigCheck {
  public:
-  // A problem, unless it is OK.
+  // A problem, unless it is OK; the same words once.
   void Note(const absl::Status& status);
   // `path` is a folder that this user may write to, or can be made by this user.
   void Folder(absl::string_view flag, const std::string& path);

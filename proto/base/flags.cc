@@ -41,9 +41,11 @@ void PromiseExitCodes(int argc, char** argv) {
 
 }  // namespace
 
-void DescribeProgram(const char* name, const char* usage, const char* main_file) {
+void DescribeProgram(const char* name, const char* usage, const char* main_file, const char* shared_file) {
   absl::FlagsUsageConfig config;
-  config.contains_helpshort_flags = [main_file](absl::string_view file) { return absl::EndsWith(file, main_file); };
+  config.contains_helpshort_flags = [main_file, shared_file](absl::string_view file) {
+    return absl::EndsWith(file, main_file) || (shared_file != nullptr && absl::EndsWith(file, shared_file));
+  };
   config.contains_help_flags = config.contains_helpshort_flags;
   config.version_string = [name] { return absl::StrCat(name, " ", kVersion, "\n"); };
   absl::SetFlagsUsageConfig(std::move(config));

@@ -113,7 +113,7 @@ absl::Status CheckMetricsListen(const std::string& listen, bool insecure) {
 absl::StatusOr<std::unique_ptr<MonitorServer>> MonitorServer::Start(Options options) {
   RETURN_IF_ERROR(CheckMetricsListen(options.listen, options.insecure));
   std::unique_ptr<MonitorServer> server(new MonitorServer);
-  options.metrics.push_back(std::make_shared<TlsMetrics>(wire::IdentityFiles(), options.etcd));
+  options.metrics.push_back(std::make_shared<TlsMetrics>(wire::IdentityFiles(), options.etcd, options.nbd));
   server->metrics_ = std::make_unique<Metrics>(std::move(options.metrics));
   server->healthy_ = std::make_unique<Health>(std::move(options.healthy));
   server->ready_ = std::make_unique<Health>(std::move(options.ready));

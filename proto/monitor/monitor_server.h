@@ -40,6 +40,7 @@ class MonitorServer {
     bool insecure = false;  // `listen` may be for other machines
     std::vector<std::shared_ptr<prometheus::Collectable>> metrics;
     TlsFiles etcd;  // of the catalog, for their expiry; may be empty
+    TlsFiles nbd;   // of nbdkit, likewise; see TlsMetrics
     Check healthy = [] { return absl::OkStatus(); };
     Check ready;
   };

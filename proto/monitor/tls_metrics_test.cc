@@ -77,6 +77,15 @@ TEST_F(TlsMetricsTest, TellsOfEtcdsAsTheyWereAtTheStart) {
                                                     Pair("etcd_authority", 216)));
 }
 
+TEST_F(TlsMetricsTest, TellsOfNbdsWithoutItsKeyAndSeesNewOnes) {
+  const TlsMetrics metrics({}, {}, TlsFiles{.cert = dir_ + "/own.pem", .ca = dir_ + "/ca.pem"});
+  EXPECT_THAT(HoursLeft(metrics), UnorderedElementsAre(Pair("nbd", 72), Pair("nbd_authority", 216)));
+  Make("own", 30);
+  std::filesystem::remove(dir_ + "/ca.pem");
+  EXPECT_THAT(HoursLeft(metrics), UnorderedElementsAre(Pair("nbd", 720), Pair("nbd_authority", 216)));
+  EXPECT_THAT(HoursLeft(TlsMetrics({}, {}, TlsFiles{.cert = dir_ + "/absent.pem"})), IsEmpty());
+}
+
 TEST_F(TlsMetricsTest, WithoutTlsThereIsNothingToTell) { EXPECT_THAT(HoursLeft(TlsMetrics({})), IsEmpty()); }
 
 }  // namespace

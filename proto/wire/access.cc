@@ -49,6 +49,7 @@ constexpr Rule kRules[] = {
     {"/weir.v1.VolumeService/DeleteSnapshot", kManage},
     {"/weir.v1.VolumeService/SetAttributes", kManage},
     {"/weir.v1.VolumeService/RebuildCatalog", kAdmin},
+    {"/weir.v1.VolumeService/ForgetReplica", kAdmin},
     {"/weir.v1.VolumeService/Attach", kAttach},
     {"/weir.v1.VolumeService/Detach", kAttach},
     {"/weir.v1.VolumeService/Io", kData},

@@ -1,9 +1,12 @@
 #include "proto/wire/certificates.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -13,8 +16,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "proto/base/status_macros.h"
 
 namespace weir::wire {
@@ -75,6 +81,67 @@ absl::Time EndOf(const X509* cert) {
   return absl::FromTM(end, absl::UTCTimeZone());
 }
 
+std::string TextOf(const ASN1_STRING* text) {
+  return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)), static_cast<size_t>(ASN1_STRING_length(text))};
+}
+
+template <typename Use>
+void ForEachName(const X509* cert, Use use) {
+  const std::unique_ptr<GENERAL_NAMES, Closer> names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(cert, NID_subject_alt_name, /*crit=*/nullptr, /*idx=*/nullptr)));
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) use(sk_GENERAL_NAME_value(names.get(), i));
+}
+
+struct Hosts {
+  std::vector<std::string> names;
+  std::vector<std::string> all;  // those, and addresses
+};
+
+Hosts HostsOf(const X509* cert) {
+  Hosts hosts;
+  ForEachName(cert, [&hosts](const GENERAL_NAME* name) {
+    if (name->type == GEN_DNS) hosts.names.push_back(TextOf(name->d.dNSName));
+    if (name->type != GEN_IPADD) return;
+    const std::string bytes = TextOf(name->d.iPAddress);
+    char text[INET6_ADDRSTRLEN] = "";
+    ::inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof(text));
+    hosts.all.emplace_back(text);
+  });
+  hosts.all.insert(hosts.all.begin(), hosts.names.begin(), hosts.names.end());
+  return hosts;
+}
+
+// Of HOST:PORT, without the brackets of an IPv6 address.
+std::string HostOf(const std::string& address) {
+  absl::string_view host = absl::string_view(address).substr(0, address.rfind(':'));
+  if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
+  return std::string(host);
+}
+
+// The addresses of `host`, as text; none: it is not known.
+std::vector<std::string> Lookup(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  std::vector<std::string> addresses;
+  if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return addresses;
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+    char text[NI_MAXHOST];
+    if (::getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0) addresses.emplace_back(text);
+  }
+  ::freeaddrinfo(found);
+  return addresses;
+}
+
+bool IsFor(X509* cert, const Hosts& own, const std::string& host) {
+  if (X509_check_host(cert, host.data(), host.size(), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1) return true;
+  if (X509_check_ip_asc(cert, host.c_str(), 0) == 1) return true;
+  return std::any_of(own.names.begin(), own.names.end(), [&host](const std::string& name) {
+    const std::vector<std::string> addresses = Lookup(name);
+    return std::find(addresses.begin(), addresses.end(), host) != addresses.end();
+  });
+}
+
 }  // namespace
 
 absl::StatusOr<CertificateEnds> CheckCertificates(const TlsFiles& files) {
@@ -91,6 +158,28 @@ absl::StatusOr<absl::Time> CertificateEnd(const std::string& path) {
   return EndOf(cert.get());
 }
 
+absl::Status CheckOwnRole(const TlsFiles& files, Roles roles) {
+  if (!files.given()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<std::string> uris, OwnUris(files));
+  const Roles has = RolesOf(uris);
+  if ((has & (roles | kAdmin)) != 0) return absl::OkStatus();
+  const std::string needed = Describe(roles);
+  return absl::InvalidArgumentError(absl::StrCat("tls_cert=", files.cert, ": the certificate has ", Describe(has), ", and this needs ",
+                                                 needed, "; give it one with weir://", needed, " among its URIs"));
+}
+
+absl::Status CheckOwnHost(const TlsFiles& files, absl::string_view flag, const std::string& address) {
+  if (!files.given() || absl::StartsWith(address, "unix:")) return absl::OkStatus();
+  const std::string host = HostOf(address);
+  ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
+  const Hosts own = HostsOf(cert.get());
+  const bool every = host.empty() || host == "*" || host == "0.0.0.0" || host == "::";
+  if (every ? !own.all.empty() : IsFor(cert.get(), own, host)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tls_cert=", files.cert, ": the certificate is for ", own.all.empty() ? "no host" : absl::StrJoin(own.all, ", "),
+                   ", and --", flag, " is ", address, "; peers refuse it, give one with that host among its names"));
+}
+
 absl::Status CheckClientFiles(const TlsFiles& files) {
   RETURN_IF_ERROR(ReadCertificate("ca", files.ca).status());
   if (files.cert.empty() != files.key.empty()) return absl::InvalidArgumentError("give cert and key, or neither");
@@ -99,15 +188,10 @@ absl::Status CheckClientFiles(const TlsFiles& files) {
 
 absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files) {
   ASSIGN_OR_RETURN(const auto cert, ReadCertificate("tls_cert", files.cert));
-  const std::unique_ptr<GENERAL_NAMES, Closer> names(static_cast<GENERAL_NAMES*>(
-      X509_get_ext_d2i(cert.get(), NID_subject_alt_name, /*crit=*/nullptr, /*idx=*/nullptr)));
   std::vector<std::string> uris;
-  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
-    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
-    if (name->type != GEN_URI) continue;
-    const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-    uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), ASN1_STRING_length(uri));
-  }
+  ForEachName(cert.get(), [&uris](const GENERAL_NAME* name) {
+    if (name->type == GEN_URI) uris.push_back(TextOf(name->d.uniformResourceIdentifier));
+  });
   return uris;
 }
 

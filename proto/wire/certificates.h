@@ -7,9 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "proto/base/tls_files.h"
+#include "proto/wire/access.h"
 
 namespace weir::wire {
 
@@ -28,6 +31,15 @@ absl::Status CheckClientFiles(const TlsFiles& files);
 
 // When the first certificate of a PEM file expires, which may be past. INVALID_ARGUMENT: there is none; names the file.
 absl::StatusOr<absl::Time> CertificateEnd(const std::string& path);
+
+// For --check_config, of a process with an identity: that its own certificate is for one of `roles`, or for kAdmin, without which
+// its calls are refused. INVALID_ARGUMENT: it is not, or cannot be read; says what it has.
+absl::Status CheckOwnRole(const TlsFiles& files, Roles roles);
+
+// The same: that peers who find the process at `address`, HOST:PORT, accept its certificate. It is for HOST, or a name in it has
+// that address; where HOST is every address of the machine, it is for some host. OK for unix:PATH. `flag`: which gave the
+// address. INVALID_ARGUMENT as above. May block for name servers.
+absl::Status CheckOwnHost(const TlsFiles& files, absl::string_view flag, const std::string& address);
 
 // The URIs among the names of the process's own certificate. INVALID_ARGUMENT: it cannot be read, or has expired.
 absl::StatusOr<std::vector<std::string>> OwnUris(const TlsFiles& files);

@@ -14,7 +14,6 @@
 #include "proto/wire/identity.h"
 
 namespace weir::wire {
-namespace {
 
 absl::Status ReloadLog(const std::string& config) {
   if (config.empty()) return absl::OkStatus();
@@ -32,8 +31,6 @@ absl::Status ReloadLog(const std::string& config) {
   if (format.has_value()) SetLogFormat(*format);
   return absl::OkStatus();
 }
-
-}  // namespace
 
 void Reload(const std::string& config) {
   const absl::Status log = ReloadLog(config);

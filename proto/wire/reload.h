@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "absl/status/status.h"
+
 namespace weir::wire {
 
 // Takes log_level and log_format anew from `config`, the file of --config (empty: there is none), and says in the
@@ -11,6 +13,9 @@ namespace weir::wire {
 // an ERROR line, and everything stays as it was. Other flags need a restart.
 // Thread-safety: safe. Reads files.
 void Reload(const std::string& config);
+
+// The first half, in a process that has no identity: nothing is said if all is well. INVALID_ARGUMENT: the log goes on as before.
+absl::Status ReloadLog(const std::string& config);
 
 }  // namespace weir::wire
 

@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/base/errno.h"
 #include "proto/base/payload.h"
@@ -290,8 +291,9 @@ class FaultInjectionTest : public ServerFixture {
 TEST_F(FaultInjectionTest, IsRefusedUnlessEnabled) {
   options_.enable_fault_injection = false;
   Start();
-  EXPECT_EQ(SetFault(v1::FAULT_OP_READ, EIO).status().code(),
-            absl::StatusCode::kPermissionDenied);
+  const absl::Status refused = SetFault(v1::FAULT_OP_READ, EIO).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(refused.message(), testing::HasSubstr("--enable_fault_injection"));
 }
 
 TEST_F(FaultInjectionTest, AFaultedWriteIsNotAppliedAndThoseBehindItAreRequeued) {

@@ -24,6 +24,7 @@
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "proto/monitor/monitor_server.h"
+#include "proto/wire/certificates.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/reload.h"
 #include "replica/server/probe_command.h"
@@ -173,6 +174,10 @@ int CheckConfig() {
   for (const std::string& frontend : absl::GetFlag(FLAGS_frontends)) check.Peer("frontends", frontend);
   if (options.ok()) {
     check.Note(wire::UseTls(options->tls));
+    // Whoever does not register calls nobody, and needs no role.
+    if (!options->frontends.empty()) check.Note(wire::CheckOwnRole(options->tls, wire::kReplica));
+    const bool advertises = !options->advertise.empty();
+    check.Note(wire::CheckOwnHost(options->tls, advertises ? "advertise" : "listen", advertises ? options->advertise : options->listen));
     for (const std::string& frontend : options->frontends) check.Note(wire::CheckDial("frontends", frontend, options->tls));
     if (!options->tls.given()) check.Note(wire::CheckListen(options->listen, options->tls.insecure));
     check.Note(monitor::CheckMetricsListen(options->metrics_listen, options->tls.insecure || options->insecure_metrics));

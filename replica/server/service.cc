@@ -329,8 +329,9 @@ grpc::ServerUnaryReactor* Service::GetDigests(grpc::CallbackServerContext* conte
 
 absl::Status Service::CheckFaultsEnabled() const {
   if (replica_.options().enable_fault_injection) return absl::OkStatus();
-  return absl::PermissionDeniedError(
-      "fault injection is off; start weir-replica with --enable_fault_injection");
+  // Not PERMISSION_DENIED: that says which certificate is needed, and none would help.
+  return absl::FailedPreconditionError(absl::StrCat(
+      "fault injection is off on replica ", replica_.options().name, "; start it with --enable_fault_injection"));
 }
 
 grpc::ServerUnaryReactor* Service::SetFault(grpc::CallbackServerContext* context,

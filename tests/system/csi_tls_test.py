@@ -60,12 +60,20 @@ class FuseTlsTest(CsiTlsCase):
                 self.assertFalse(os.path.exists(self.path("log")))
 
     @unittest.skipIf(why_no_block_device(), why_no_block_device())
-    def test_the_role_client_reads_and_writes_and_sighup_ends_nothing(self):
-        self.assertEqual(self.fuse(*self.certificate("good", "client")).returncode, 0)
+    def test_the_role_client_reads_and_writes_and_sighup_ends_nothing_but_has_files_read_anew(self):
+        with open(self.path("config"), "w") as f:
+            f.write("log_format=json\n")
+        self.assertEqual(self.fuse(*self.certificate("good", "client"), f"--config={self.path('config')}").returncode, 0)
         self.addCleanup(run, "umount", self.path("fuse"))
+        said = lambda: open(self.path("log")).read()
+        self.assertRegex(said(), r'^\{"time":.*"volume":".*is mounted on')
+        with open(self.path("config"), "w") as f:
+            f.write("log_format=text\n")
         served = processes(f"--log={self.path('log')}\0")
         self.assertEqual(len(served), 1)
         os.kill(served[0], signal.SIGHUP)
+        wait_until(lambda: "\nI 20" in said(), 30, "it says what SIGHUP did, as text")
+        self.assertRegex(said(), r"\nI 20.*SIGHUP: the certificate in .*good\.pem is good until 20")
         with open(self.path("fuse/volume"), "r+b") as f:
             f.write(b"fuse" * 1024)
             f.flush()

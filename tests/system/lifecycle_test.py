@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -112,6 +113,8 @@ class ConfigTest(unittest.TestCase):
     def test_each_problem_is_a_line(self):
         run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", "--name=a", "--role=admin")
         run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", "--name=b", "--role=admin")
+        run(os.path.join(ROOT, "ops", "certs"), f"--dir={self.folder}", "--name=v", "--role=viewer", "--host=other.example")
+        wrong = "\ntls_cert=FOLDER/v.pem\ntls_key=FOLDER/v.key\ntls_ca=FOLDER/ca.pem\n"
         tls = "\ntls_cert=FOLDER/a.pem\ntls_key=FOLDER/b.key\ntls_ca=FOLDER/ca.pem\n"
         for program, text, words in (
                 ("weir-replica", "data_dirs=/nowhere/a/d0,/nowhere/b/d1\nlisten=0.0.0.0:7701",
@@ -130,6 +133,8 @@ class ConfigTest(unittest.TestCase):
                  ("replicas: 10.0.0.1:1 would be spoken to in plain text",)),
                 ("weir-replica", "data_dirs=FOLDER/d0\nfrontends=10.0.0.9:1", ("frontends: 10.0.0.9:1 would be spoken to in plain text",)),
                 ("weir-csi", self.GOOD["weir-csi"].replace("127.0.0.1:7800", "10.0.0.9:1"), ("frontends: 10.0.0.9:1 would be spoken to in plain text",)),
+                ("weir-nbd", self.GOOD["weir-nbd"] + "log_level=loud", ("log_level=loud: give info, warning or error",)),
+                ("weir-fuse", self.GOOD["weir-fuse"] + "log_format=xml", ("log_format=xml: give text or json",)),
                 ("weir-nbd", "frontend=10.0.0.9:1\nvolume=demo", ("in plain text",)),
                 ("weir-fuse", "frontend=10.0.0.9:1\nvolume=demo", ("in plain text",)),
                 ("weir-volume", "catalog=embedded:FOLDER/catalog", ("nothing to serve",)),
@@ -137,6 +142,15 @@ class ConfigTest(unittest.TestCase):
                  ("--nbd_socket=", "--nbdkit=no-such-nbdkit", "/no.so")),
                 ("weir-csi", self.GOOD["weir-csi"].replace("0.0.0.0:9702", "7700") + tls, ("--metrics_listen=7700", "is not the key of")),
                 ("weir-csi", self.GOOD["weir-csi"].replace("insecure_metrics=true\n", ""), ("say insecure_metrics",)),
+                ("weir-replica", "data_dirs=FOLDER/d0\nlisten=127.0.0.1:7701\nfrontends=127.0.0.1:7700" + wrong,
+                 ("has viewer, and this needs replica", "is for other.example, and --listen is 127.0.0.1:7701")),
+                ("weir-replica", "data_dirs=FOLDER/d0\nlisten=0.0.0.0:7701\nadvertise=r1.example:7701" + wrong, ("--advertise is r1.example:7701",)),
+                ("weir-volume", "catalog=embedded:FOLDER/catalog\nlisten=127.0.0.1:7700" + wrong,
+                 ("has viewer, and this needs frontend", "--listen is 127.0.0.1:7700")),
+                ("weir-csi", self.GOOD["weir-csi"].replace("controller", "node\nnode_id=a") + wrong,
+                 ("has viewer, and this needs csi", "has viewer, and this needs client")),
+                ("weir-nbd", self.GOOD["weir-nbd"] + wrong, ("has viewer, and this needs client",)),
+                ("weir-fuse", self.GOOD["weir-fuse"] + wrong, ("has viewer, and this needs client",)),
                 ("weir-nbd", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of")),
                 ("weir-fuse", "frontend=7700\nvolume=demo" + tls, ("--frontend=7700", "is not the key of"))):
             with self.subTest(program=program, text=text):
@@ -257,6 +271,15 @@ class ReloadTest(unittest.TestCase):
         process = self.start("weir-volume", text)
         wait_until(lambda: any("serves" in line for line in self.lines()), 30, "it serves")
         self.all_of_it(process, text)
+
+    def test_a_frontend_tells_when_certificates_expire_also_those_of_nbdkit(self):
+        address = f"127.0.0.1:{cluster_lib.settings_lib.free_port_base(1)}"
+        self.start("weir-volume", f"listen=127.0.0.1:0\ncatalog=embedded:{self.folder}/catalog\nmetrics_listen={address}\n"
+                                  f"nbd_tls_cert={self.folder}/own.pem\nnbd_tls_ca={self.folder}/ca.pem\n")
+        wait_until(lambda: any("serves" in line for line in self.lines()), 30, "it serves")
+        told = dict(re.findall(r'^weir_tls_certificate_expiry_timestamp_seconds\{which="(\w+)"\} (\S+)$', ask(address, "metrics")[1], re.MULTILINE))
+        self.assertEqual(set(told), {"own", "authority", "nbd", "nbd_authority"})
+        self.assertEqual((told["nbd"], told["nbd_authority"]), (told["own"], told["authority"]))
 
     def test_nbdkit_does_not_end_by_it_but_reloads(self):
         text = f"listen=127.0.0.1:0\ncatalog=embedded:{self.folder}/catalog\nnbd_socket={self.folder}/nbd.sock\n"

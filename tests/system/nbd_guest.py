@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -297,7 +298,10 @@ class KernelNbdTest(NbdCase):
         self.cluster.weirctl("volume", "create", "hand", "--size=64MiB")
         program = os.path.join(self.cluster.env["BIN"], "weir-nbd")
         flags = (f"--frontend={self.cluster.env['VOLUME_ADDR']}", "--volume=hand", "--note=by-hand")
-        by_hand = subprocess.Popen([program, *flags, "--read_only"], stdout=subprocess.PIPE, text=True)
+        config, log = os.path.join(tempfile.mkdtemp(), "config"), tempfile.TemporaryFile()
+        with open(config, "w") as f:
+            f.write("log_format=json\n")
+        by_hand = subprocess.Popen([program, *flags, "--read_only", f"--config={config}"], stdout=subprocess.PIPE, stderr=log, text=True)
         device = by_hand.stdout.readline().strip()
         self.assertEqual(list(backends()), [os.path.basename(device)])
         self.assertRegex(backends()[os.path.basename(device)], "^weir:hand:by-hand:[0-9a-f]+$")
@@ -307,6 +311,8 @@ class KernelNbdTest(NbdCase):
         by_hand.terminate()
         time.sleep(1)
         self.assertIsNone(by_hand.poll(), "not while somebody has it open")
+        # Of the process that serves, which the other one has told.
+        self.assertRegex(os.pread(log.fileno(), 1 << 20, 0).decode(), r'(?m)^\{"time":.*"message":"SIGHUP: read ')
         os.close(user)
         self.assertEqual(by_hand.wait(20), 0)
         self.assertEqual(backends(), {})

@@ -171,7 +171,7 @@ MAY = {
         "admin csi client": "Attach Detach",
         "admin client":  # data
             "Io Read Write WriteZeroes Discard Barrier Flush",
-        "admin": "Suspend Resume LoadTable ReplaceMember Scrub RebuildCatalog",
+        "admin": "Suspend Resume LoadTable ReplaceMember Scrub RebuildCatalog ForgetReplica",
     },
     "weir.v1.RegistryService": {"admin replica": "Register"},
     "weir.v1.ReplicaService": {

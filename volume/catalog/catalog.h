@@ -75,6 +75,7 @@ class Catalog {
   virtual absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() = 0;
   virtual absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record,
                                               uint64_t revision) = 0;
+  virtual absl::Status DeleteReplica(const std::string& name, uint64_t revision) = 0;
 
   virtual absl::StatusOr<VersionedFrontend> GetFrontend(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<VersionedFrontend>> ListFrontends() = 0;

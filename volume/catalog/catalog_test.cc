@@ -115,6 +115,20 @@ TEST_P(CatalogTest, ADeletedAndRemadeRecordHasANewRevision) {
   EXPECT_GT(*again, *first);
 }
 
+TEST_P(CatalogTest, AReplicaIsForgottenAtItsRevisionAndAVolumeOfItsNameStays) {
+  ASSERT_TRUE(Open().ok());
+  v1::ReplicaRecord replica;
+  replica.set_name("demo");
+  const auto known = catalog_->PutReplica(replica, 0);
+  ASSERT_TRUE(known.ok());
+  ASSERT_TRUE(catalog_->PutVolume(Volume("demo", 1), 0).ok());
+  EXPECT_TRUE(absl::IsAborted(catalog_->DeleteReplica("demo", *known + 7)));
+  ASSERT_TRUE(catalog_->DeleteReplica("demo", *known).ok());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_TRUE(absl::IsNotFound(catalog_->GetReplica("demo").status()));
+  EXPECT_TRUE(catalog_->GetVolume("demo").ok());
+}
+
 TEST_P(CatalogTest, OfManyRacingPutsAtOneRevisionExactlyOneWins) {
   ASSERT_TRUE(Open().ok());
   auto revision = catalog_->PutVolume(Volume("demo", 0), 0);

@@ -311,12 +311,15 @@ absl::StatusOr<uint64_t> EmbeddedCatalog::PutVolume(
              revision);
 }
 
-absl::Status EmbeddedCatalog::DeleteVolume(const std::string& name,
-                                           uint64_t revision) {
+absl::Status EmbeddedCatalog::Delete(const std::string& key, uint64_t revision) {
   absl::MutexLock lock(&mu_);
-  const std::string key = kVolumePrefix + name;
   RETURN_IF_ERROR(CheckRevisionLocked(key, revision));
   return WriteLocked(key, nullptr).status();
+}
+
+absl::Status EmbeddedCatalog::DeleteVolume(const std::string& name,
+                                           uint64_t revision) {
+  return Delete(kVolumePrefix + name, revision);
 }
 
 absl::StatusOr<VersionedReplica> EmbeddedCatalog::GetReplica(
@@ -338,6 +341,10 @@ absl::StatusOr<uint64_t> EmbeddedCatalog::PutReplica(
     const v1::ReplicaRecord& record, uint64_t revision) {
   return Put(kReplicaPrefix + record.name(), record.SerializeAsString(),
              revision);
+}
+
+absl::Status EmbeddedCatalog::DeleteReplica(const std::string& name, uint64_t revision) {
+  return Delete(kReplicaPrefix + name, revision);
 }
 
 absl::StatusOr<VersionedFrontend> EmbeddedCatalog::GetFrontend(

@@ -45,6 +45,7 @@ class EmbeddedCatalog : public Catalog {
                             uint64_t revision) override;
   absl::StatusOr<VersionedReplica> GetReplica(const std::string& name) override;
   absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() override;
+  absl::Status DeleteReplica(const std::string& name, uint64_t revision) override;
   absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record,
                                       uint64_t revision) override;
   absl::StatusOr<VersionedFrontend> GetFrontend(const std::string& name) override;
@@ -73,6 +74,7 @@ class EmbeddedCatalog : public Catalog {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<uint64_t> Put(const std::string& key,
                                const std::string& record, uint64_t revision);
+  absl::Status Delete(const std::string& key, uint64_t revision);
   template <typename Record>
   absl::StatusOr<Versioned<Record>> Get(const std::string& prefix,
                                         const std::string& name);

@@ -275,11 +275,18 @@ absl::StatusOr<uint64_t> EtcdCatalog::PutFrontend(const v1::FrontendRecord& reco
   return Put(Key(kFrontends, record.name()), record.SerializeAsString(), revision);
 }
 
-absl::Status EtcdCatalog::DeleteVolume(const std::string& name, uint64_t revision) {
-  const std::string key = Key(kVolumes, name);
+absl::Status EtcdCatalog::Delete(const std::string& key, uint64_t revision) {
   RequestOp remove;
   remove.mutable_request_delete_range()->set_key(key);
   return Change(key, revision, remove, "").status();
+}
+
+absl::Status EtcdCatalog::DeleteVolume(const std::string& name, uint64_t revision) {
+  return Delete(Key(kVolumes, name), revision);
+}
+
+absl::Status EtcdCatalog::DeleteReplica(const std::string& name, uint64_t revision) {
+  return Delete(Key(kReplicas, name), revision);
 }
 
 }  // namespace weir::catalog

@@ -42,6 +42,7 @@ class EtcdCatalog : public Catalog {
   absl::Status DeleteVolume(const std::string& name, uint64_t revision) override;
   absl::StatusOr<VersionedReplica> GetReplica(const std::string& name) override;
   absl::StatusOr<std::vector<VersionedReplica>> ListReplicas() override;
+  absl::Status DeleteReplica(const std::string& name, uint64_t revision) override;
   absl::StatusOr<uint64_t> PutReplica(const v1::ReplicaRecord& record, uint64_t revision) override;
   absl::StatusOr<VersionedFrontend> GetFrontend(const std::string& name) override;
   absl::StatusOr<std::vector<VersionedFrontend>> ListFrontends() override;
@@ -77,6 +78,7 @@ class EtcdCatalog : public Catalog {
                                   const std::string& write_id);
   absl::StatusOr<uint64_t> Put(const std::string& key, const std::string& record,
                                uint64_t revision);
+  absl::Status Delete(const std::string& key, uint64_t revision);
 
   const std::unique_ptr<EtcdClient> client_;
   // Set once, by Open.

@@ -125,6 +125,7 @@ bool LocalHost::IsStillOurs(const Attached& attached) {
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
     const std::string& name, AttachMode mode) {
   const engine::Time start = MonotonicNow();
+  const auto progress = std::make_shared<AttachProgress>();
   absl::Duration takeover;
   std::optional<Cancellation> cancellation;
   absl::StatusOr<std::shared_ptr<Attached>> attached;
@@ -138,26 +139,31 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::AttachAnew(
       }
       // Anew, since a takeover that is over leaves it cancelled.
       entries_[name].attaching = &cancellation.emplace();
+      entries_[name].progress = progress;
     }
-    attached = TakeOver(name, mode, &*cancellation, &takeover, &again);
+    attached = TakeOver(name, mode, &*cancellation, progress.get(), &takeover, &again);
   }
+  if (!attached.ok()) progress->Failed(attached.status(), MonotonicNow());
   metrics_->ObserveAttach(name, attached.ok(), MonotonicNow() - start, takeover);
   absl::MutexLock lock(&mu_);
   Entry& entry = entries_[name];
   entry.attaching = nullptr;
-  if (attached.ok()) entry.attached = *attached;
+  if (attached.ok()) {
+    entry.attached = *attached;
+    entry.progress = nullptr;
+  }
   leftovers_not_before_.erase(name);
   return attached;
 }
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
     const std::string& name, AttachMode mode, Cancellation* cancellation,
-    absl::Duration* takeover, bool* again) {
+    AttachProgress* progress, absl::Duration* takeover, bool* again) {
   *again = false;
   ASSIGN_OR_RETURN(catalog::VersionedVolume read, ReadToAttach(name, mode));
   const uint32_t epoch = read.record.epoch();
   absl::StatusOr<std::shared_ptr<Attached>> attached =
-      TakeOverFrom(std::move(read), cancellation, takeover);
+      TakeOverFrom(std::move(read), cancellation, progress, takeover);
   if (absl::IsAborted(attached.status())) {
     // Whoever had it has changed its members meanwhile, as when a replica falls at the same time; or it has been taken by
     // somebody else, who is not to be taken from in turn.
@@ -168,7 +174,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOver(
 }
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOverFrom(
-    catalog::VersionedVolume read, Cancellation* cancellation, absl::Duration* takeover) {
+    catalog::VersionedVolume read, Cancellation* cancellation, AttachProgress* progress, absl::Duration* takeover) {
   const std::string name = read.record.name();
   bool attaching = false;
   if (const std::shared_ptr<Attached> before = AttachedOrNull(name, &attaching)) {
@@ -190,7 +196,7 @@ absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::TakeOverFrom(
     config.lease = options_.lease;
     config.fresh = HadElsewhere(attached->holder.record(), self_);
     const absl::Status status =
-        TakeoverRunner(config, &attached->holder, cancellation).Run();
+        TakeoverRunner(config, &attached->holder, cancellation, progress).Run();
     *takeover = MonotonicNow() - start;
     if (!status.ok()) {
       LOG(WARNING) << "volume=" << name << " takeover failed: " << status;

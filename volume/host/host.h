@@ -44,6 +44,7 @@ struct HostOptions {
   std::string listen;          // VolumeService, health, reflection; empty: none
   std::string metrics_listen;  // /metrics, /healthz, /readyz over HTTP; empty: none
   TlsFiles tls;      // the process's identity, for `listen` and towards replicas
+  TlsFiles nbd_tls;  // certificate and authority of nbdkits that serve it over TLS, no key; to say when they expire
   // `metrics_listen` may be for other machines; with tls.insecure also `listen`, replicas and etcd in plain text.
   bool insecure_metrics = false;
   LogLevel log_level = LogLevel::kInfo;      // of the whole process, as the format
@@ -176,6 +177,7 @@ class Host {
   virtual absl::StatusOr<v1::ScrubStatus> Scrub(const v1::ScrubRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() = 0;
+  virtual absl::Status ForgetReplica(const std::string& name) = 0;
   virtual absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() = 0;
   virtual absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) = 0;
   virtual absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(

@@ -506,6 +506,9 @@ class WatchedCatalog : public catalog::Catalog {
                                       uint64_t revision) override {
     return real_->PutReplica(record, revision);
   }
+  absl::Status DeleteReplica(const std::string& name, uint64_t revision) override {
+    return real_->DeleteReplica(name, revision);
+  }
   absl::StatusOr<catalog::VersionedFrontend> GetFrontend(const std::string& name) override {
     return real_->GetFrontend(name);
   }

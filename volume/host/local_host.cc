@@ -1,5 +1,6 @@
 #include "volume/host/local_host.h"
 
+#include <map>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -177,6 +178,7 @@ absl::Status LocalHost::StartMonitor() {
   options.insecure = options_.tls.insecure || options_.insecure_metrics;
   options.metrics = {metrics_, std::make_shared<metrics::ProcessCollector>("weir-volume")};
   options.etcd = catalog::Catalog::EtcdFiles(options_.catalog);
+  options.nbd = options_.nbd_tls;
   options.ready = [this] { return Ready(); };
   ASSIGN_OR_RETURN(monitor_, monitor::MonitorServer::Start(std::move(options)));
   metrics_port_ = monitor_->port();
@@ -338,9 +340,7 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
   bool attaching = false;
   const std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);
   const bool elsewhere = IsElsewhere(record, self_);
-  if (attached == nullptr) {
-    return ExplainVolume(record, nullptr, false, attaching, elsewhere, options_, MonotonicNow());
-  }
+  if (attached == nullptr) return ExplainUnattached(record, attaching, elsewhere);
   const engine::EngineView view = attached->runner->View();
   v1::ExplainResponse out =
       ExplainVolume(record, &view, attached->runner->flush_supported(), attaching, elsewhere,
@@ -366,6 +366,32 @@ absl::StatusOr<v1::ExplainResponse> LocalHost::Explain(const std::string& name) 
     out.add_facts(absl::StrCat("the catalog has no answer, so no replica can leave or come back: ", asked.message()));
   }
   ExplainSpace(record, asked.ok(), &out);
+  return out;
+}
+
+v1::ExplainResponse LocalHost::ExplainUnattached(const v1::VolumeRecord& record, bool attaching, bool elsewhere) {
+  v1::ExplainResponse out = ExplainVolume(record, nullptr, false, attaching, elsewhere, options_, MonotonicNow());
+  if (elsewhere || record.behind()) return out;
+  if (const absl::Status own = CheckOwnGrant(record); !own.ok()) out.add_facts(std::string(own.message()));
+  std::shared_ptr<AttachProgress> progress;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto entry = entries_.find(record.name());
+    if (entry != entries_.end()) progress = entry->second.progress;
+  }
+  if (progress != nullptr && progress->Explain(record, MonotonicNow(), &out)) return out;
+  const absl::StatusOr<std::vector<Provision::Found>> found = provision_.AskReplicas(kAskDeadline);
+  if (!found.ok()) return out;  // the catalog is away by now, and the next call says so
+  std::map<std::string, absl::Status> errors;
+  for (const Provision::Found& one : *found) {
+    if (!one.answer.ok()) {
+      errors[one.record.name()] = one.answer.status();
+    } else if (one.answer->state() != "SERVING") {
+      errors[one.record.name()] =
+          absl::FailedPreconditionError(absl::StrCat("it is ", one.answer->state(), ": ", one.answer->state_reason()));
+    }
+  }
+  ExplainAbsent(record, errors, &out);
   return out;
 }
 

@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "volume/catalog/catalog.h"
 #include "volume/engine/parent.h"
+#include "volume/host/attach_progress.h"
 #include "volume/host/frontend.h"
 #include "volume/host/host.h"
 #include "volume/host/metrics.h"
@@ -89,6 +90,7 @@ class LocalHost final : public Host {
   absl::StatusOr<v1::ScrubStatus> Scrub(const v1::ScrubRequest& request) override;
   absl::StatusOr<v1::ExplainResponse> Explain(const std::string& name) override;
   absl::StatusOr<std::vector<v1::ReplicaSummary>> ListReplicas() override;
+  absl::Status ForgetReplica(const std::string& name) override { return provision_.Forget(name); }
   absl::StatusOr<std::vector<v1::FrontendSummary>> ListFrontends() override;
   absl::StatusOr<v1::Volume> SetAttributes(const v1::SetAttributesRequest& request) override;
   absl::StatusOr<v1::RebuildCatalogResponse> RebuildCatalog(
@@ -150,6 +152,7 @@ class LocalHost final : public Host {
     bool busy = false;
     std::string restoring;  // busy with this snapshot being restored, which takes long: nobody waits for that
     Cancellation* attaching = nullptr;  // of the attach under way
+    std::shared_ptr<AttachProgress> progress;  // of it, or of the last one if that has failed
     std::shared_ptr<Attached> attached;
   };
   // Makes a volume's entry busy while it lives; waits its turn.
@@ -210,6 +213,8 @@ class LocalHost final : public Host {
   // What keeps the snapshot from being deleted. It may be marked as going when that is OK.
   absl::Status MarkDeleting(Attached& attached, const std::string& name);
   absl::Status DropSnapshot(Attached& attached, const std::string& name);
+  // Of a volume that is not attached here: where it is, or what keeps it from being attached.
+  v1::ExplainResponse ExplainUnattached(const v1::VolumeRecord& record, bool attaching, bool elsewhere);
   // What the members' disks hold beside the newest data, and why; and what speaks against them.
   // `ask`: replicas too, of which the catalog knows.
   void ExplainSpace(const v1::VolumeRecord& record, bool ask, v1::ExplainResponse* out);
@@ -241,10 +246,10 @@ class LocalHost final : public Host {
   // The record, fit to be attached, with the replicas' present addresses.
   absl::StatusOr<catalog::VersionedVolume> ReadToAttach(const std::string& name, AttachMode mode);
   absl::StatusOr<std::shared_ptr<Attached>> TakeOverFrom(catalog::VersionedVolume read, Cancellation* cancellation,
-                                                         absl::Duration* takeover);
+                                                         AttachProgress* progress, absl::Duration* takeover);
   // `again`: it was changed under the same epoch meanwhile, and may be read and taken anew.
   absl::StatusOr<std::shared_ptr<Attached>> TakeOver(const std::string& name, AttachMode mode,
-                                                     Cancellation* cancellation,
+                                                     Cancellation* cancellation, AttachProgress* progress,
                                                      absl::Duration* takeover, bool* again);
   // PERMISSION_DENIED: this frontend's certificate is not for `record`'s volume, or for one that it reads from as a clone.
   // The replicas look at that too, but only once the epoch, and with it the volume, has been taken from who serves it.
@@ -275,8 +280,7 @@ class LocalHost final : public Host {
   // The first refuses one that is being restored.
   absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
   absl::StatusOr<std::shared_ptr<Attached>> FindAttachedToDetach(const std::string& name);
-  std::shared_ptr<Attached> AttachedOrNull(const std::string& name,
-                                           bool* attaching);
+  std::shared_ptr<Attached> AttachedOrNull(const std::string& name, bool* attaching);
   v1::Volume Describe(const v1::VolumeRecord& record);
 
   const HostOptions options_;

@@ -32,6 +32,8 @@ ABSL_FLAG(std::string, metrics_listen, "", HostOptionHelp("metrics_listen"));
 ABSL_FLAG(std::string, tls_cert, "", HostOptionHelp("tls_cert"));
 ABSL_FLAG(std::string, tls_key, "", HostOptionHelp("tls_key"));
 ABSL_FLAG(std::string, tls_ca, "", HostOptionHelp("tls_ca"));
+ABSL_FLAG(std::string, nbd_tls_cert, "", HostOptionHelp("nbd_tls_cert"));
+ABSL_FLAG(std::string, nbd_tls_ca, "", HostOptionHelp("nbd_tls_ca"));
 ABSL_FLAG(bool, insecure, false, HostOptionHelp("insecure"));
 ABSL_FLAG(bool, insecure_metrics, false, HostOptionHelp("insecure_metrics"));
 ABSL_FLAG(std::string, log_level, "", HostOptionHelp("log_level"));

@@ -10,11 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "proto/base/check.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
 #include "proto/monitor/monitor_server.h"
+#include "proto/wire/certificates.h"
 #include "proto/wire/identity.h"
 #include "volume/catalog/catalog.h"
 
@@ -91,6 +93,13 @@ absl::Status SetLabels(absl::string_view value, std::map<std::string, std::strin
   return absl::OkStatus();
 }
 
+absl::Status CheckNbdCertificate(absl::string_view flag, const std::string& path) {
+  const absl::StatusOr<absl::Time> end = wire::CertificateEnd(path);
+  if (!end.ok()) return absl::InvalidArgumentError(absl::StrCat(flag, ": ", end.status().message()));
+  if (*end > absl::Now()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, "=", path, ": the certificate has expired"));
+}
+
 constexpr HostOptionKey kKeys[] = {
     {"catalog",
      "Where volumes and replicas are recorded. embedded:DIR: one frontend at a time may use a "
@@ -119,6 +128,10 @@ constexpr HostOptionKey kKeys[] = {
      "Unix. A replica wants the URI weir://frontend among its names. Read anew when it changes. Empty: plain text."},
     {"tls_key", "Its key (PEM)."},
     {"tls_ca", "The certificates (PEM) that signed those of the peers."},
+    {"nbd_tls_cert",
+     "The certificate (PEM) of the nbdkit that serves NBD over TLS before --nbd_socket, such as /etc/weir/nbd/server.pem: the metrics say "
+     "when it expires, and an alert in time. Nothing else is done with it. Empty: they do not."},
+    {"nbd_tls_ca", "The same of those that signed its clients' certificates, such as /etc/weir/nbd/ca.pem."},
     {"insecure",
      "true: plain text for other machines, where the network is trusted: --listen and replicas without TLS, an etcd without "
      "ca, and --metrics_listen. Else each of these is for this machine only."},
@@ -212,6 +225,10 @@ absl::Status SetHostOption(absl::string_view key, absl::string_view value,
     options->tls.key = std::string(value);
   } else if (key == "tls_ca") {
     options->tls.ca = std::string(value);
+  } else if (key == "nbd_tls_cert") {
+    options->nbd_tls.cert = std::string(value);
+  } else if (key == "nbd_tls_ca") {
+    options->nbd_tls.ca = std::string(value);
   } else if (key == "insecure") {
     return SetBool(key, value, &options->tls.insecure);
   } else if (key == "insecure_metrics") {
@@ -304,6 +321,11 @@ void CheckHostOptions(const HostOptions& options, ConfigCheck* check) {
   check->Listen("listen", options.listen);
   check->Listen("metrics_listen", options.metrics_listen);
   check->Note(wire::UseTls(options.tls));
+  check->Note(wire::CheckOwnRole(options.tls, wire::kFrontend));
+  for (const auto& [flag, path] : {std::pair("nbd_tls_cert", options.nbd_tls.cert), std::pair("nbd_tls_ca", options.nbd_tls.ca)}) {
+    if (!path.empty()) check->Note(CheckNbdCertificate(flag, path));
+  }
+  if (!options.listen.empty()) check->Note(wire::CheckOwnHost(options.tls, "listen", options.listen));
   if (!options.tls.given()) check->Note(wire::CheckListen(options.listen, options.tls.insecure));
   check->Note(monitor::CheckMetricsListen(options.metrics_listen, options.tls.insecure || options.insecure_metrics));
   if (!options.tls.insecure) check->Note(catalog::Catalog::CheckPlainText(options.catalog));

@@ -91,6 +91,17 @@ TEST(OptionsTest, AConfigurationIsCheckedWithoutAHost) {
   EXPECT_EQ(bad.problems().size(), 5u);  // metrics_listen is two
 }
 
+TEST(OptionsTest, CertificatesOfNbdThatCannotBeReadAreSaid) {
+  HostOptions options;
+  options.catalog = "embedded:/tmp/none";
+  ASSERT_TRUE(SetHostOption("nbd_tls_cert", "/nowhere/server.pem", &options).ok());
+  ASSERT_TRUE(SetHostOption("nbd_tls_ca", "/nowhere/ca.pem", &options).ok());
+  ConfigCheck check;
+  CheckHostOptions(options, &check);
+  ASSERT_EQ(check.problems().size(), 2u);
+  EXPECT_TRUE(absl::StrContains(check.problems()[0], "/nowhere/server.pem")) << check.problems()[0];
+}
+
 TEST(OptionsTest, PlainTextForOtherMachinesIsSaid) {
   HostOptions options;
   options.catalog = "etcd:10.0.0.1:2379";

@@ -271,6 +271,7 @@ class FakeCatalog : public catalog::Catalog {
                                       uint64_t) override {
     return uint64_t{1};
   }
+  absl::Status DeleteReplica(const std::string&, uint64_t) override { return absl::OkStatus(); }
   absl::StatusOr<catalog::VersionedFrontend> GetFrontend(const std::string&) override {
     return absl::NotFoundError("");
   }

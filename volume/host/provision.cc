@@ -207,6 +207,35 @@ absl::Status Provision::Register(const v1::RegisterRequest& request) {
   return status;
 }
 
+absl::Status Provision::Forget(const std::string& name) {
+  ASSIGN_OR_RETURN(const catalog::VersionedReplica known, catalog_->GetReplica(name));
+  ASSIGN_OR_RETURN(const std::vector<catalog::VersionedVolume> volumes, catalog_->ListVolumes());
+  std::vector<std::string> its;
+  for (const catalog::VersionedVolume& volume : volumes) {
+    const auto& members = volume.record.members();
+    if (std::any_of(members.begin(), members.end(), [&](const v1::Member& one) { return one.replica() == name; })) {
+      its.push_back(volume.record.name());
+    }
+  }
+  if (!its.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "replica ", name, " is a member of ", absl::StrJoin(its, ", "), "; give its places away first: weirctl replica drain ", name,
+        " while it lives, else weirctl replica replace VOLUME ", name));
+  }
+  const std::string alive = absl::StrCat("replica ", name, " at ", known.record.address(), " lives");
+  if (IsAlive(known.record, absl::Now())) {
+    return absl::FailedPreconditionError(absl::StrCat(alive, ", it has just registered itself; stop it first"));
+  }
+  // One that is named in --replicas does not register itself, and one that does may reach no frontend.
+  const absl::Status answer = ReplicaClient(name, known.record.address()).GetReplica(kAskDeadline).status();
+  if (!absl::IsUnavailable(answer) && !absl::IsDeadlineExceeded(answer)) {
+    return absl::FailedPreconditionError(absl::StrCat(alive, ", since it answers", answer.ok() ? "" : ": ", answer.message(), "; stop it first"));
+  }
+  RETURN_IF_ERROR(catalog_->DeleteReplica(name, known.revision));
+  LOG(INFO) << "replica=" << name << " store=" << known.record.store_id() << " is forgotten";
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Provision::Found>> Provision::AskReplicas(
     absl::Duration deadline) {
   ASSIGN_OR_RETURN(const std::vector<catalog::VersionedReplica> known,
@@ -492,8 +521,14 @@ absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record,
   // It may have moved since.
   const absl::StatusOr<catalog::VersionedReplica> replica = catalog_->GetReplica(former.replica());
   ReplicaClient client(former.replica(), replica.ok() ? replica->record.address() : former.address());
-  ASSIGN_OR_RETURN(const v1::GetReplicaResponse answer, client.GetReplica(kAskDeadline));
-  if (answer.store_id() != former.store_id()) {
+  const absl::StatusOr<v1::GetReplicaResponse> answer = client.GetReplica(kAskDeadline);
+  if (!answer.ok() && absl::IsNotFound(replica.status())) {
+    LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica() << " store=" << former.store_id()
+              << " was a member; it does not answer, and is forgotten";
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(answer.status());
+  if (answer->store_id() != former.store_id()) {
     LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica() << " store="
               << former.store_id() << " was a member; it is gone, the replica has another store";
     return absl::OkStatus();

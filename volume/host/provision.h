@@ -61,6 +61,9 @@ class Provision {
   // REQUIRES: `volume`, as just read, is not attached. ABORTED: another frontend has changed it since.
   absl::Status Delete(catalog::VersionedVolume volume);
 
+  // Takes a replica that is gone for ever off the catalog. NOT_FOUND. FAILED_PRECONDITION: it lives, or is a member of a volume.
+  absl::Status Forget(const std::string& name);
+
   // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says; another one than itself, if
   // `other`. Makes the volume there. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
   absl::StatusOr<v1::Member> PrepareReplacement(const v1::VolumeRecord& record,
@@ -68,7 +71,7 @@ class Provision {
                                                 const std::string& with, bool other);
 
   // Deletes what a store that was a member has of the volume. OK also if there is nothing, or the replica
-  // has another store by now. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
+  // has another store by now, or is forgotten and does not answer. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
   absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former);
 
   // What each known replica says of itself, asked in parallel.

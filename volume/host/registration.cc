@@ -12,10 +12,6 @@ namespace {
 
 constexpr absl::Duration kLeaseMax = absl::Minutes(10);
 
-bool IsAlive(const v1::ReplicaRecord& record, absl::Time now) {
-  return now < absl::FromUnixMillis(static_cast<int64_t>(record.alive_until_ms()));
-}
-
 absl::Status Refuse(const v1::RegisterRequest& request, const std::string& why) {
   return absl::FailedPreconditionError(
       absl::StrCat("replica ", request.name(), " at ", request.address(), " is refused: ", why));
@@ -100,6 +96,10 @@ bool IsWorthNoWrite(const v1::ReplicaRecord& before, const v1::ReplicaRecord& af
   // Not longer than asked for either: that is a replica that goes.
   return left * 2 > lease && left <= lease &&
          google::protobuf::util::MessageDifferencer::Equals(before, same);
+}
+
+bool IsAlive(const v1::ReplicaRecord& record, absl::Time now) {
+  return now < absl::FromUnixMillis(static_cast<int64_t>(record.alive_until_ms()));
 }
 
 bool IsGone(const v1::ReplicaRecord& record, absl::Time now) {

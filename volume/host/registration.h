@@ -23,6 +23,9 @@ absl::StatusOr<v1::ReplicaRecord> Registered(const v1::RegisterRequest& request,
 // Whether the catalog need not be told yet: all that counts is the same, and enough of the lease is left.
 bool IsWorthNoWrite(const v1::ReplicaRecord& before, const v1::ReplicaRecord& after, absl::Time now);
 
+// It registers itself, and its lease is not over.
+bool IsAlive(const v1::ReplicaRecord& record, absl::Time now);
+
 // It registers itself, and its lease is over.
 bool IsGone(const v1::ReplicaRecord& record, absl::Time now);
 

@@ -12,11 +12,13 @@
 #include "volume/host/clone_codec.h"
 
 namespace weir::host {
-TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder,
-                               Cancellation* cancellation)
+
+TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder, Cancellation* cancellation,
+                               AttachProgress* progress)
     : config_(std::move(config)),
       holder_(holder),
       cancellation_(cancellation),
+      progress_(progress),
       takeover_(ToTakeover(holder->record()),
                 {.lanes = holder->record().lanes(),
                  .owner = NewNonce(),
@@ -37,6 +39,7 @@ TakeoverRunner::~TakeoverRunner() {
 }
 
 absl::Status TakeoverRunner::Run() {
+  progress_->Begin(holder_->record());
   engine::TakeoverEffects effects;
   takeover_.Start(effects);
   while (true) {
@@ -64,6 +67,7 @@ void TakeoverRunner::CarryOut(const engine::TakeoverEffect& effect) {
   } else if (auto* wait = std::get_if<engine::WaitFor>(&effect)) {
     Wait(wait->delay);
   } else if (auto* given_up = std::get_if<engine::GiveUpMember>(&effect)) {
+    progress_->GivenUp(given_up->member, given_up->reason);
     LOG(WARNING) << "takeover: volume=" << holder_->record().name()
                  << " epoch=" << holder_->record().epoch()
                  << " replica=" << clients_[given_up->member]->replica()
@@ -81,6 +85,7 @@ void TakeoverRunner::Commit(const engine::CommitRecord& commit) {
   next.set_frontend(config_.frontend.name);
   next.set_frontend_address(config_.frontend.address);
   const absl::Status status = holder_->Commit(next);
+  if (status.ok()) progress_->TookEpoch(next.epoch());
   LOG(INFO) << "takeover: volume=" << holder_->record().name()
             << " epoch=" << commit.record.epoch
             << (commit.record.recovering ? " RECOVERING: " : " ACTIVE: ")
@@ -103,6 +108,7 @@ v1::Fence TakeoverRunner::FenceOf(uint32_t member, uint64_t incarnation) const {
 void TakeoverRunner::Seal(const engine::SealMember& seal) {
   v1::SealRequest request;
   *request.mutable_fence() = FenceOf(seal.member, 0);
+  progress_->Asked(seal.member, absl::StrCat("promise epoch ", request.fence().epoch()), MonotonicNow());
   InBackground([this, seal, request]() -> Event {
     absl::StatusOr<engine::SealedState> state =
         absl::CancelledError("the attach was cancelled");
@@ -117,6 +123,7 @@ void TakeoverRunner::Seal(const engine::SealMember& seal) {
     }
     return [this, member = seal.member, state = std::move(state)](
                engine::Takeover& takeover, engine::TakeoverEffects& effects) {
+      progress_->Answered(member, state.status());
       if (state.ok()) sealed_[member] = *state;
       takeover.MemberSealed(member, state, MonotonicNow(), effects);
     };
@@ -149,13 +156,14 @@ void TakeoverRunner::Copy(const engine::CopyLane& copy) {
             << clients_[copy.source]->replica();
   v1::KeepRecordRequest keep = CopyOf(holder_->record(), holder_->revision(), adopt.fence().epoch());
   *keep.mutable_fence() = adopt.fence();
+  progress_->Asked(copy.target, absl::StrCat("take what it lacks from ", clients_[copy.source]->replica()), MonotonicNow());
   InBackground([this, copy, read, adopt, keep]() -> Event {
     absl::Status status = Keep(copy.target, keep);
     if (status.ok()) {
       status = clients_[copy.target]->CopyTailFrom(*clients_[copy.source], read, adopt, config_.copy_deadline);
     }
-    return [copy, status](engine::Takeover& takeover,
-                          engine::TakeoverEffects& effects) {
+    return [this, copy, status](engine::Takeover& takeover, engine::TakeoverEffects& effects) {
+      progress_->Answered(copy.target, status);
       takeover.LaneCopied(copy, status, MonotonicNow(), effects);
     };
   });
@@ -184,14 +192,15 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
   v1::KeepRecordRequest keep =
       CopyOf(WithTakeover(holder_->record(), take.next), holder_->revision(), request.fence().epoch());
   *keep.mutable_fence() = request.fence();
+  progress_->Asked(take.member, absl::StrCat("begin epoch ", request.fence().epoch()), MonotonicNow());
   InBackground([this, member = take.member, request, update, keep]() -> Event {
     absl::Status status = clients_[member]->UpdateVolume(update, config_.call_deadline);
     // An older replica, which has no pins to drop.
     if (absl::IsUnimplemented(status) && update.pins().empty()) status = absl::OkStatus();
     if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
     if (status.ok()) status = Keep(member, keep);
-    return [member, status](engine::Takeover& takeover,
-                            engine::TakeoverEffects& effects) {
+    return [this, member, status](engine::Takeover& takeover, engine::TakeoverEffects& effects) {
+      progress_->Answered(member, status);
       takeover.BaseTaken(member, status, MonotonicNow(), effects);
     };
   });

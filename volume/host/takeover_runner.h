@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "volume/engine/takeover.h"
+#include "volume/host/attach_progress.h"
 #include "volume/host/frontend.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/volume_record.h"
@@ -41,9 +42,8 @@ class TakeoverRunner {
     absl::Duration copy_deadline = absl::Minutes(2);   // of a lane's tail
   };
 
-  // `holder` has the record as just read; it and `cancellation` outlive this.
-  TakeoverRunner(Config config, VolumeRecordHolder* holder,
-                 Cancellation* cancellation);
+  // `holder` has the record as just read; it, `cancellation` and `progress` outlive this.
+  TakeoverRunner(Config config, VolumeRecordHolder* holder, Cancellation* cancellation, AttachProgress* progress);
   ~TakeoverRunner();
 
   // Blocks. OK: the record is ACTIVE under a new epoch and in the holder.
@@ -73,6 +73,7 @@ class TakeoverRunner {
   const Config config_;
   VolumeRecordHolder* const holder_;
   Cancellation* const cancellation_;
+  AttachProgress* const progress_;
   std::vector<std::unique_ptr<ReplicaClient>> clients_;  // by member
   engine::Takeover takeover_;
 

@@ -219,6 +219,11 @@ VolumeService::Reactor* VolumeService::ListReplicas(
   });
 }
 
+VolumeService::Reactor* VolumeService::ForgetReplica(Context* context, const v1::ForgetReplicaRequest* request,
+                                                     v1::ForgetReplicaResponse*) {
+  return Control(context, [this, request] { return host_->ForgetReplica(request->name()); });
+}
+
 VolumeService::Reactor* VolumeService::ListFrontends(Context* context,
                                                      const v1::ListFrontendsRequest*,
                                                      v1::ListFrontendsResponse* response) {

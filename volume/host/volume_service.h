@@ -58,7 +58,8 @@ using VolumeServiceBase =
     v1::VolumeService::WithCallbackMethod_ListFrontends<
     v1::VolumeService::WithCallbackMethod_SetAttributes<
     v1::VolumeService::WithCallbackMethod_RebuildCatalog<
-    VolumeServiceSnapshots>>>>>>>>>>>>>>>>>;
+    v1::VolumeService::WithCallbackMethod_ForgetReplica<
+    VolumeServiceSnapshots>>>>>>>>>>>>>>>>>>;
 
 class VolumeService final : public VolumeServiceBase {
  public:
@@ -118,6 +119,8 @@ class VolumeService final : public VolumeServiceBase {
                  v1::TraceResponse* response) override;
   Reactor* ListReplicas(Context* context, const v1::ListReplicasRequest* request,
                         v1::ListReplicasResponse* response) override;
+  Reactor* ForgetReplica(Context* context, const v1::ForgetReplicaRequest* request,
+                         v1::ForgetReplicaResponse* response) override;
   Reactor* ListFrontends(Context* context, const v1::ListFrontendsRequest* request,
                          v1::ListFrontendsResponse* response) override;
   Reactor* SetAttributes(Context* context, const v1::SetAttributesRequest* request,

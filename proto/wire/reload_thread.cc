@@ -1,4 +1,4 @@
-#include "client/nbd/reload_thread.h"
+#include "proto/wire/reload_thread.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -7,7 +7,7 @@
 
 #include "proto/wire/reload.h"
 
-namespace weir::nbd {
+namespace weir::wire {
 namespace {
 
 sigset_t HangUpSignal() {
@@ -34,7 +34,7 @@ ReloadThread::~ReloadThread() {
 void ReloadThread::Run(const std::string& config) const {
   pthread_setname_np(pthread_self(), "weir-reload");
   const sigset_t set = HangUpSignal();
-  for (int signal_number = 0; sigwait(&set, &signal_number) == 0 && !ending_;) wire::Reload(config);
+  for (int signal_number = 0; sigwait(&set, &signal_number) == 0 && !ending_;) Reload(config);
 }
 
-}  // namespace weir::nbd
+}  // namespace weir::wire
