@@ -1,4 +1,4 @@
-"""Debian's kernel in a virtual machine without hardware help, on this machine's files, which it can only read. For tests with --full.
+"""Debian's kernel in virtual machines without hardware help, on this machine's files, which they can only read. For tests with --full.
 
 Nothing of the kernel is kept: its package is fetched by apt-get, and unpacked, into the test's folder.
 """
@@ -44,19 +44,24 @@ def why_not():
     return None
 
 
+def fetch_package(name, folder):
+    """Unpacks Debian's package there; why that cannot be done otherwise."""
+    done = run("apt-get", "download", name, cwd=folder, check=False)
+    packages = glob.glob(os.path.join(folder, f"{name}_*.deb"))
+    if not packages:
+        return f"{name} cannot be had: {done.stderr.strip()[-200:]}"
+    run("dpkg-deb", "-x", packages[0], folder)
+    os.unlink(packages[0])
+    return None
+
+
 def fetch_kernel(folder):
     """Unpacks Debian's newest kernel there; why that cannot be done otherwise."""
     depends = run("apt-cache", "depends", "linux-image-amd64", check=False).stdout
     named = re.search(r"Depends: (linux-image-\S+)", depends)
     if named is None:
         return "no package linux-image-amd64 is known here (apt-get update)"
-    done = run("apt-get", "download", named[1], cwd=folder, check=False)
-    packages = glob.glob(os.path.join(folder, "linux-image-*.deb"))
-    if not packages:
-        return f"{named[1]} cannot be had: {done.stderr.strip()[-200:]}"
-    run("dpkg-deb", "-x", packages[0], folder)
-    os.unlink(packages[0])
-    return None
+    return fetch_package(named[1], folder)
 
 
 def needed_modules(modules, names):
@@ -116,20 +121,25 @@ class VirtualMachineTest(unittest.TestCase):
             f.write(made.stdout)
         return path
 
+    def start(self, initramfs, console, command_line="", processors=2, memory_mib=3072, devices=()):
+        """The process of a guest, which ends with the test. `console`: a file for what that says. `devices`: more of qemu's arguments."""
+        (kernel,) = glob.glob(os.path.join(self.folder, "boot", "vmlinuz-*"))
+        guest = subprocess.Popen(
+            [QEMU, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(processors), "-m", str(memory_mib), "-nodefaults", "-no-reboot",
+             "-display", "none", "-serial", f"file:{console}", "-kernel", kernel, "-initrd", initramfs,
+             "-append", f"console=ttyS0 quiet panic=-1 no_timer_check {command_line}",
+             "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap", *devices])
+        self.addCleanup(guest.wait)
+        self.addCleanup(guest.kill)
+        return guest
+
     def boot(self, init, modules=(), later=(), command_line=""):
         """What its console said until it was off.
 
         `init`: the rest of the first process's script. `modules`: loaded before it, on top of what the files need; `later`: lie beside them in /modules.
         """
-        (kernel,) = glob.glob(os.path.join(self.folder, "boot", "vmlinuz-*"))
         console = os.path.join(self.folder, "console")
-        guest = subprocess.Popen(
-            [QEMU, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072", "-nodefaults", "-no-reboot", "-display", "none",
-             "-serial", f"file:{console}", "-kernel", kernel, "-initrd", self.make_initramfs(init, modules, later),
-             "-append", f"console=ttyS0 quiet panic=-1 no_timer_check {command_line}",
-             "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap"])
-        self.addCleanup(guest.wait)
-        self.addCleanup(guest.kill)
+        guest = self.start(self.make_initramfs(init, modules, later), console, command_line)
         try:
             guest.wait(self.seconds_max - 60)
         except subprocess.TimeoutExpired:
