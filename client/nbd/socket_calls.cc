@@ -9,9 +9,9 @@
 #include <cstring>
 
 #include "absl/time/time.h"
-#include "client/nbd/call_redirect.h"
 #include "client/nbd/reply_errno.h"
 #include "client/nbd/unanswered.h"
+#include "proto/base/call_redirect.h"
 
 namespace weir::nbd {
 namespace {
@@ -103,8 +103,8 @@ ssize_t SendToClient(int fd, const void* bytes, size_t size, int flags) {
 }
 
 bool RedirectSocketCalls() {
-  return RedirectCall("send", reinterpret_cast<void*>(&SendToClient)) &&
-         RedirectCall("read", reinterpret_cast<void*>(&ReadFromClient));
+  return RedirectCall(kTheExecutable, "send", reinterpret_cast<void*>(&SendToClient)) &&
+         RedirectCall(kTheExecutable, "read", reinterpret_cast<void*>(&ReadFromClient));
 }
 
 void ConnectionBegun() { in_handshake = true; }

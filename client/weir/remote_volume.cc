@@ -12,6 +12,7 @@
 #include "proto/base/log.h"
 #include "proto/base/position.h"
 #include "proto/base/protocol.h"
+#include "proto/base/steady.h"
 #include "proto/wire/status.h"
 
 namespace weir {
@@ -289,7 +290,7 @@ void RemoteVolume::Opened(IoStream& stream, const v1::VolumeOpened& opened) {
       accepted_epoch_ = opened.epoch();
       ever_open_ = true;
       phase_ = Phase::kResending;
-      lost_since_ = absl::InfiniteFuture();
+      lost_since_ = absl::InfiniteDuration();
       delay_ = options_.reconnect_delay_min;
       ++timer_;  // the one that bounds the opening means nothing any more
     }
@@ -423,7 +424,7 @@ void RemoteVolume::Reset() {
     refusal_ = absl::OkStatus();
     accepted_epoch_ = 0;
     attach_tried_ = false;
-    lost_since_ = absl::Now();
+    lost_since_ = SteadyNow();
     phase_ = Phase::kOpening;
     if (stream_ != nullptr) {
       reopen_ = true;
@@ -460,7 +461,7 @@ void RemoteVolume::StreamLost(const absl::Status& status, Todo& todo) {
 void RemoteVolume::AttachFirst(Todo& todo) {
   attach_tried_ = true;
   ++timer_;
-  const absl::Duration left = lost_since_ + options_.timeout - absl::Now();
+  const absl::Duration left = lost_since_ + options_.timeout - SteadyNow();
   attach_context_ = std::make_shared<grpc::ClientContext>();
   attach_context_->set_deadline(
       absl::ToChronoTime(absl::Now() + std::clamp(left, absl::Seconds(1), options_.timeout)));
@@ -469,8 +470,8 @@ void RemoteVolume::AttachFirst(Todo& todo) {
 }
 
 void RemoteVolume::Pause(const absl::Status& status, Todo& todo) {
-  const absl::Time now = absl::Now();
-  if (lost_since_ == absl::InfiniteFuture()) {
+  const absl::Duration now = SteadyNow();
+  if (lost_since_ == absl::InfiniteDuration()) {
     LOG(WARNING) << "volume=" << name_ << " stream lost, reconnecting: " << status;
     lost_since_ = now;
   }

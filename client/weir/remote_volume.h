@@ -151,7 +151,7 @@ class RemoteVolume : public Volume, private IoStream::Events {
   // Consecutive streams that we ended as malformed, without a reply between.
   int malformed_streams_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  absl::Time lost_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  absl::Duration lost_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();  // by SteadyNow()
   absl::Duration delay_ ABSL_GUARDED_BY(mutex_);
   // The newest timer and its number; older ones that still fire are ignored.
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);

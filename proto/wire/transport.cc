@@ -2,6 +2,7 @@
 
 #include "grpc/impl/codegen/grpc_types.h"
 #include "grpcpp/resource_quota.h"
+#include "proto/wire/accept.h"
 
 namespace weir::wire {
 namespace {
@@ -29,6 +30,7 @@ void SetStreamTransport(grpc::ServerBuilder* builder) {
 }
 
 void SetServerLimits(const ServerLimits& limits, grpc::ServerBuilder* builder) {
+  KeepListenersAlive();
   SetStreamTransport(builder);
   builder->SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes_max));
   grpc::ResourceQuota quota("weir-server");

@@ -36,6 +36,7 @@ Registration::~Registration() {
   {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
+    changed_.SignalAll();
   }
   thread_.join();
   // It may not come through: then the lease runs out.
@@ -53,7 +54,7 @@ void Registration::Run() {
 
 bool Registration::Wait(absl::Duration duration) {
   absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&stopped_), duration);
+  return changed_.AwaitFor(&mutex_, duration, &stopped_);
 }
 
 v1::RegisterRequest Registration::Request(absl::Duration lease) const {
@@ -81,11 +82,11 @@ v1::RegisterRequest Registration::Request(absl::Duration lease) const {
 }
 
 absl::Status Registration::Register(const v1::RegisterRequest& request, absl::Duration deadline) {
-  const absl::Time until = absl::Now() + deadline;
+  const absl::Duration until = SteadyNow() + deadline;
   absl::Status last;
-  for (size_t i = 0; i < frontends_.size() && (i == 0 || absl::Now() < until); ++i) {
+  for (size_t i = 0; i < frontends_.size() && (i == 0 || SteadyNow() < until); ++i) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(until));
+    context.set_deadline(absl::ToChronoTime(absl::Now() + (until - SteadyNow())));
     v1::RegisterResponse response;
     last = wire::FromGrpc(frontends_[next_]->Register(&context, request, &response));
     // A refusal is the catalog's, so every other frontend would say the same.

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "proto/base/steady.h"
 #include "replica/server/replica.h"
 #include "weir/v1/replica.grpc.pb.h"
 #include "weir/v1/replica.pb.h"
@@ -48,6 +49,7 @@ class Registration {
   size_t next_ = 0;
   std::string reported_;
   absl::Mutex mutex_;
+  SteadyCondVar changed_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

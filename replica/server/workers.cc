@@ -2,11 +2,9 @@
 
 #include <pthread.h>
 
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 namespace weir::replica {
 
@@ -106,14 +104,6 @@ void SyncWorker::Loop() {
   }
 }
 
-namespace {
-
-absl::Duration MonotonicNow() {
-  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
-
-}  // namespace
-
 DelayLine::DelayLine() {
   thread_ = std::thread([this] {
     NameThisThread("delays");
@@ -124,7 +114,7 @@ DelayLine::DelayLine() {
 void DelayLine::After(absl::Duration delay, std::function<void()> then) {
   absl::MutexLock lock(&mutex_);
   if (stopped_) return;
-  const auto added = waiting_.emplace(MonotonicNow() + delay, std::move(then));
+  const auto added = waiting_.emplace(SteadyNow() + delay, std::move(then));
   if (added == waiting_.begin()) changed_.Signal();
 }
 
@@ -144,10 +134,8 @@ void DelayLine::Loop() {
     std::function<void()> then;
     {
       absl::MutexLock lock(&mutex_);
-      while (!stopped_ && (waiting_.empty() || waiting_.begin()->first > MonotonicNow())) {
-        changed_.WaitWithTimeout(&mutex_, waiting_.empty()
-                                              ? absl::InfiniteDuration()
-                                              : waiting_.begin()->first - MonotonicNow());
+      while (!stopped_ && (waiting_.empty() || waiting_.begin()->first > SteadyNow())) {
+        changed_.WaitFor(&mutex_, waiting_.empty() ? absl::InfiniteDuration() : waiting_.begin()->first - SteadyNow());
       }
       if (stopped_) return;
       then = std::move(waiting_.begin()->second);

@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/base/position.h"
+#include "proto/base/steady.h"
 #include "replica/server/convert.h"
 
 namespace weir::replica {
@@ -96,7 +97,7 @@ class DelayLine {
   std::multimap<absl::Duration, std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   // Rung when an earlier entry than the first is added.
-  absl::CondVar changed_;
+  SteadyCondVar changed_;
   std::thread thread_;
 };
 

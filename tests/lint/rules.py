@@ -71,6 +71,18 @@ RULES = [
          "the engine reads no clock, draws no random number, logs nothing", tests=False),
     Rule("volume/engine/", includes("iostream>", "fstream>", "cstdio>"), "the engine does no I/O", tests=False),
 
+    # Of what decides, or ends what would last for ever. RPC deadlines are given as a wall clock's time, and gRPC makes them its own at once.
+    *(Rule(where, r"(?<!ToChronoTime\()\babsl::Now\(", "the wall clock may be set: SteadyNow() of proto/base/steady.h", tests=False,
+           but=("volume/host/provision.cc", "volume/host/snapshots.cc", "volume/host/local_host.cc",  # what other machines or people read
+                "replica/server/io_stream.cc", "replica/server/replica.cc",  # how long something took, for metrics
+                "volume/catalog/testing/"))
+      for where in ("volume/host/", "volume/catalog/", "replica/server/", "client/weir/")),
+    Rule("", r"\w(WithTimeout|WithDeadline)\(", "Abseil waits by the wall clock, which may be set: SteadyCondVar of proto/base/steady.h",
+         tests=False,
+         but=("tests/", "volume/catalog/testing/",
+              "replica/store/relief.cc",  # a pause between two looks for space
+              "volume/host/attach.cc", "client/nbd/unanswered.cc", "client/nbd_device/netlink.cc")),  # for what comes by itself
+
     # Everywhere.
     Rule("", r"\babsl::(ErrnoToStatus|ErrnoToStatusCode)\b", "EIO and EOPNOTSUPP need proto/base/errno.h",
          but=("proto/base/errno",)),

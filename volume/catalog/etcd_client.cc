@@ -17,6 +17,7 @@
 #include "grpcpp/support/channel_arguments.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "proto/base/steady.h"
 #include "proto/base/tls_files.h"
 #include "proto/wire/identity.h"
 #include "volume/catalog/floor.h"
@@ -199,7 +200,7 @@ std::string EtcdClient::Name() const {
 }
 
 absl::StatusOr<EtcdClient::Answer> EtcdClient::Txn(const TxnRequest& request) {
-  const absl::Time deadline = absl::Now() + config_.call_deadline;
+  const absl::Duration deadline = SteadyNow() + config_.call_deadline;
   size_t first = 0;
   {
     absl::MutexLock lock(&mu_);
@@ -208,7 +209,7 @@ absl::StatusOr<EtcdClient::Answer> EtcdClient::Txn(const TxnRequest& request) {
   Attempts attempts;
   while (true) {
     attempts.finals = 0;
-    for (size_t i = 0; i < endpoints_.size() && absl::Now() < deadline; ++i) {
+    for (size_t i = 0; i < endpoints_.size() && SteadyNow() < deadline; ++i) {
       const size_t index = (first + i) % endpoints_.size();
       Answer answer;
       const absl::Status status =
@@ -216,23 +217,23 @@ absl::StatusOr<EtcdClient::Answer> EtcdClient::Txn(const TxnRequest& request) {
       if (status.ok()) {
         absl::MutexLock lock(&mu_);
         preferred_ = index;
-        if (silent_since_ < absl::InfiniteFuture()) {
-          LOG(INFO) << Name() << " answers again, after " << absl::FormatDuration(absl::Now() - silent_since_);
+        if (silent_since_ < absl::InfiniteDuration()) {
+          LOG(INFO) << Name() << " answers again, after " << absl::FormatDuration(SteadyNow() - silent_since_);
         }
-        silent_since_ = absl::InfiniteFuture();
+        silent_since_ = absl::InfiniteDuration();
         answer.doubtful = attempts.doubtful;
         return answer;
       }
       Note(endpoints_[index], status, &attempts);
     }
-    const absl::Time again = absl::Now() + config_.round_delay;
+    const absl::Duration again = SteadyNow() + config_.round_delay;
     if (attempts.finals == endpoints_.size() || again >= deadline) return Failed(attempts);
     absl::SleepFor(config_.round_delay);
   }
 }
 
 absl::Status EtcdClient::Attempt(Endpoint& endpoint, const TxnRequest& request,
-                                 absl::Time deadline, TxnResponse* response) {
+                                 absl::Duration deadline, TxnResponse* response) {
   int64_t floor = 0;
   {
     absl::MutexLock lock(&mu_);
@@ -240,7 +241,7 @@ absl::Status EtcdClient::Attempt(Endpoint& endpoint, const TxnRequest& request,
   }
   grpc::ClientContext context;
   context.set_deadline(
-      absl::ToChronoTime(std::min(deadline, absl::Now() + config_.attempt_deadline)));
+      absl::ToChronoTime(absl::Now() + std::min(deadline - SteadyNow(), config_.attempt_deadline)));
   context.AddMetadata("hasleader", "true");  // a member that has none says so at once
   const grpc::Status called = endpoint.stub->Txn(&context, request, response);
   if (!called.ok()) {
@@ -283,10 +284,10 @@ void EtcdClient::Note(const Endpoint& endpoint, const absl::Status& status, Atte
 absl::Status EtcdClient::Failed(const Attempts& attempts) {
   const absl::Status failure = Failure(attempts);
   absl::MutexLock lock(&mu_);
-  if (silent_since_ == absl::InfiniteFuture()) {
+  if (silent_since_ == absl::InfiniteDuration()) {
     LOG(WARNING) << "the catalog has no answer, until further notice no replica can leave or come back and nothing be attached: "
                  << failure.message();
-    silent_since_ = absl::Now();
+    silent_since_ = SteadyNow();
   }
   return failure;
 }

@@ -79,7 +79,7 @@ class EtcdClient {
 
   explicit EtcdClient(EtcdConfig config) : config_(std::move(config)) {}
   absl::Status Attempt(Endpoint& endpoint, const etcdserverpb::TxnRequest& request,
-                       absl::Time deadline, etcdserverpb::TxnResponse* response);
+                       absl::Duration deadline, etcdserverpb::TxnResponse* response);
   static void Note(const Endpoint& endpoint, const absl::Status& status, Attempts* attempts);
   absl::Status Failure(const Attempts& attempts) const;
   // Logs the first of several in a row, too.
@@ -95,7 +95,7 @@ class EtcdClient {
   size_t preferred_ ABSL_GUARDED_BY(mu_) = 0;      // who has answered last
   uint64_t etcd_id_ ABSL_GUARDED_BY(mu_) = 0;      // of the first answer; 0: none yet
   int64_t revision_ ABSL_GUARDED_BY(mu_) = 0;      // highest seen
-  absl::Time silent_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();  // it answers
+  absl::Duration silent_since_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();  // it answers
 };
 
 }  // namespace weir::catalog

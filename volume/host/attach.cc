@@ -12,11 +12,12 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "absl/synchronization/mutex.h"
 #include "proto/base/errno.h"
 #include "proto/base/log.h"
 #include "proto/base/position.h"
 #include "proto/base/status_macros.h"
+#include "proto/base/steady.h"
 #include "proto/wire/identity.h"
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
@@ -357,22 +358,29 @@ absl::Status LocalHost::StartRunner(const std::shared_ptr<Attached>& attached) {
 
 absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
   struct Waiting {
-    absl::Notification done;
-    IoOutcome outcome;
+    absl::Mutex mu;
+    SteadyCondVar changed;
+    bool done ABSL_GUARDED_BY(mu) = false;
+    IoOutcome outcome;  // once done
   };
   auto waiting = std::make_shared<Waiting>();
   IoRequest flush;
   flush.kind = engine::RequestKind::kFlush;
   runner.Submit(flush, [waiting](IoOutcome outcome) {
     waiting->outcome = std::move(outcome);
-    waiting->done.Notify();
+    absl::MutexLock lock(&waiting->mu);
+    waiting->done = true;
+    waiting->changed.Signal();
   });
   bool done = false;
   // A replica that answers nothing but REQUEUE leaves after that other deadline, and the flush goes on without it.
   const absl::Duration patience = options_.attach_deadline + options_.requeue_deadline;
   const engine::Time deadline = MonotonicNow() + patience;
   while (!done && MonotonicNow() < deadline) {
-    done = waiting->done.WaitForNotificationWithTimeout(kLookAgainAfter);
+    {
+      absl::MutexLock lock(&waiting->mu);
+      done = waiting->changed.AwaitFor(&waiting->mu, kLookAgainAfter, &waiting->done);
+    }
     if (!done && runner.View().held) {
       LOG(WARNING) << "volume=" << runner.name() << " epoch=" << runner.epoch()
                    << " is held: too few replicas are in sync";

@@ -2,16 +2,12 @@
 #ifndef WEIR_VOLUME_HOST_CLOCK_H_
 #define WEIR_VOLUME_HOST_CLOCK_H_
 
-#include <chrono>
-
-#include "absl/time/time.h"
+#include "proto/base/steady.h"
 #include "volume/engine/types.h"
 
 namespace weir::host {
 
-inline engine::Time MonotonicNow() {
-  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
+inline engine::Time MonotonicNow() { return SteadyNow(); }
 
 }  // namespace weir::host
 

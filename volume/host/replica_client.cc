@@ -21,12 +21,13 @@ struct ReplicaClient::Service {
 void Cancellation::Cancel() {
   absl::MutexLock lock(&mu_);
   cancelled_ = true;
+  changed_.SignalAll();
   for (grpc::ClientContext* context : running_) context->TryCancel();
 }
 
 bool Cancellation::WaitFor(absl::Duration wait) {
   absl::MutexLock lock(&mu_);
-  return mu_.AwaitWithTimeout(absl::Condition(&cancelled_), wait);
+  return changed_.AwaitFor(&mu_, wait, &cancelled_);
 }
 
 Cancellation::Scope::Scope(Cancellation* cancellation,

@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/base/position.h"
+#include "proto/base/steady.h"
 #include "weir/v1/replica.pb.h"
 
 namespace grpc {
@@ -48,6 +49,7 @@ class Cancellation {
 
  private:
   absl::Mutex mu_;
+  SteadyCondVar changed_;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   std::set<grpc::ClientContext*> running_ ABSL_GUARDED_BY(mu_);
 };

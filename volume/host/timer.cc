@@ -43,7 +43,7 @@ void Timer::Loop() {
     }
     const absl::Duration left = heap_.front().when - MonotonicNow();
     if (left > absl::ZeroDuration()) {
-      changed_.WaitWithTimeout(&mu_, left);
+      changed_.WaitFor(&mu_, left);
       continue;
     }
     std::pop_heap(heap_.begin(), heap_.end(), Later);

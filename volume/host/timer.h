@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "proto/base/steady.h"
 #include "volume/engine/types.h"
 
 namespace weir::host {
@@ -41,7 +42,7 @@ class Timer {
   void Loop();
 
   absl::Mutex mu_;
-  absl::CondVar changed_;
+  SteadyCondVar changed_;
   std::vector<Entry> heap_ ABSL_GUARDED_BY(mu_);
   uint64_t orders_ ABSL_GUARDED_BY(mu_) = 0;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;

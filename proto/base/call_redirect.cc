@@ -1,4 +1,4 @@
-#include "client/nbd/call_redirect.h"
+#include "proto/base/call_redirect.h"
 
 #include <elf.h>
 #include <link.h>
@@ -7,18 +7,19 @@
 
 #include <cstdint>
 
-#include "absl/strings/string_view.h"
+#include "absl/strings/match.h"
 
-namespace weir::nbd {
+namespace weir {
 namespace {
 
 struct Redirection {
+  absl::string_view object;
   absl::string_view name;
   void* function;
   bool done;
 };
 
-// What the dynamic section of the executable says about the calls it makes.
+// What the dynamic section of an object says about the calls it makes.
 struct CallTable {
   const ElfW(Sym)* symbols = nullptr;
   const char* names = nullptr;
@@ -49,32 +50,43 @@ bool PointTo(void** slot, void* function) {
   return true;
 }
 
+// The executable's own name is not told.
+bool IsNamed(const dl_phdr_info& object, absl::string_view name) {
+  const absl::string_view path = object.dlpi_name;
+  const absl::string_view file = path.substr(path.rfind('/') + 1);
+  return name == kTheExecutable ? path.empty() : absl::StartsWith(file, name);
+}
+
+void Redirect(const dl_phdr_info& object, const CallTable& table, Redirection* redirection) {
+  if (table.symbols == nullptr || table.names == nullptr) return;
+  for (size_t r = 0; r < table.relocations_count; ++r) {
+    const ElfW(Rela)& relocation = table.relocations[r];
+    const size_t symbol = relocation.r_info >> (sizeof(void*) == 8 ? 32 : 8);
+    if (table.names + table.symbols[symbol].st_name != redirection->name) continue;
+    void** slot = reinterpret_cast<void**>(object.dlpi_addr + relocation.r_offset);
+    redirection->done = PointTo(slot, redirection->function);
+  }
+}
+
 // Called for each loaded object, the executable first; returns non-zero to stop.
-int RedirectInExecutable(dl_phdr_info* object, size_t, void* argument) {
+int RedirectIn(dl_phdr_info* object, size_t, void* argument) {
   auto& redirection = *static_cast<Redirection*>(argument);
+  if (!IsNamed(*object, redirection.object)) return 0;
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& header = object->dlpi_phdr[i];
     if (header.p_type != PT_DYNAMIC) continue;
-    const CallTable table =
-        ReadDynamicSection(reinterpret_cast<const ElfW(Dyn)*>(object->dlpi_addr + header.p_vaddr));
-    if (table.symbols == nullptr || table.names == nullptr) return 1;
-    for (size_t r = 0; r < table.relocations_count; ++r) {
-      const ElfW(Rela)& relocation = table.relocations[r];
-      const size_t symbol = relocation.r_info >> (sizeof(void*) == 8 ? 32 : 8);
-      if (table.names + table.symbols[symbol].st_name != redirection.name) continue;
-      void** slot = reinterpret_cast<void**>(object->dlpi_addr + relocation.r_offset);
-      redirection.done = PointTo(slot, redirection.function);
-    }
+    Redirect(*object, ReadDynamicSection(reinterpret_cast<const ElfW(Dyn)*>(object->dlpi_addr + header.p_vaddr)),
+             &redirection);
   }
   return 1;
 }
 
 }  // namespace
 
-bool RedirectCall(const char* name, void* function) {
-  Redirection redirection{name, function, false};
-  dl_iterate_phdr(&RedirectInExecutable, &redirection);
+bool RedirectCall(absl::string_view object, absl::string_view name, void* function) {
+  Redirection redirection{object, name, function, false};
+  dl_iterate_phdr(&RedirectIn, &redirection);
   return redirection.done;
 }
 
-}  // namespace weir::nbd
+}  // namespace weir
