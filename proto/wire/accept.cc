@@ -32,20 +32,24 @@ void SayThatOneWasRefused(rlim_t files_max) {
                << " files that this process may open are open (RLIMIT_NOFILE); raise LimitNOFILE=, or see who connects (ss -tnp)";
 }
 
-// Something to let go of when there is not one file left: a connection that waits can then be taken, and refused.
-std::atomic<int>& Spare() {
-  static std::atomic<int> spare{open("/dev/null", O_RDONLY | O_CLOEXEC)};
-  return spare;
+// Something to let go of when there is not one file left: a connection that waits can then be taken, and refused. -1: none.
+std::atomic<int> spare{-1};
+
+void HaveASpare() {
+  if (spare.load() >= 0) return;
+  int none = -1;
+  const int opened = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (opened >= 0 && !spare.compare_exchange_strong(none, opened)) close(opened);
 }
 
 // Of a process that may open no file at all. False: there is no spare one either, and connections wait.
 bool RefuseOne(int listener) {
-  const int spare = Spare().exchange(-1);
-  if (spare < 0) return false;
-  close(spare);
+  const int given = spare.exchange(-1);
+  if (given < 0) return false;
+  close(given);
   const int refused = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (refused >= 0) close(refused);
-  Spare().store(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  HaveASpare();
   return refused >= 0;
 }
 
@@ -57,23 +61,26 @@ int AcceptWithinLimit(int listener, sockaddr* address, socklen_t* size, int flag
     const int accepted = accept4(listener, address, size, flags);
     const rlim_t files_max = FilesMax();
     // The kernel gives the lowest number that is free: all below are open.
-    if (accepted >= 0 && static_cast<rlim_t>(accepted) < files_max - files_max / 4) return accepted;
-    if (accepted >= 0) {
-      close(accepted);
-    } else if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK || errno == EFAULT) {
-      return accepted;  // it listens no more, or never did
-    } else if ((errno != EMFILE && errno != ENFILE) || !RefuseOne(listener)) {
+    if (accepted >= 0 && static_cast<rlim_t>(accepted) < files_max - files_max / 4) {
+      HaveASpare();
+      return accepted;
+    }
+    const int error = accepted >= 0 ? 0 : errno;
+    if (error == EBADF || error == EINVAL || error == ENOTSOCK || error == EFAULT) return accepted;  // it listens no more, or never did
+    const bool none_left = error == EMFILE || error == ENFILE;
+    if (accepted >= 0) close(accepted);
+    if (accepted >= 0 || none_left) SayThatOneWasRefused(files_max);
+    if (accepted < 0 && !(none_left && RefuseOne(listener))) {
       errno = EAGAIN;  // gRPC asks again when the next one connects
       return -1;
     }
-    SayThatOneWasRefused(files_max);
     if (size != nullptr) *size = size_before;
   }
 }
 
 void KeepListenersAlive() {
   static const bool kept = [] {
-    Spare();
+    HaveASpare();
     const bool redirected = RedirectCall("libgrpc.so", "accept4", reinterpret_cast<void*>(&AcceptWithinLimit));
     if (!redirected) LOG(WARNING) << "this gRPC does not accept as 1.51 does; it may accept nobody any more once files have run out";
     return redirected;
