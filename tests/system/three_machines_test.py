@@ -26,7 +26,7 @@ MODULES = ("overlay", "autofs4", "crc32c_generic", "ext4", "virtio_blk", "virtio
 # What machines of their own have beside what the tests need.
 PACKAGES = ("udev", "kmod", "openssh-server", "libwrap0")
 # They are emulated, and may have little of the machine that does it.
-BOOT_SECONDS, COMMAND_SECONDS, HEAL_SECONDS = 400, 300, 300
+BOOT_SECONDS, COMMAND_SECONDS, HEAL_SECONDS = 600, 300, 300
 # A member that says nothing any more is given up after --clone_deadline, 10 s, and --leave_after; a takeover waits --give_up_after and a lease and a
 # quarter: 6 s. With what an emulated machine needs beside.
 STALL_SECONDS_MAX, TAKEOVER_SECONDS_MAX = 30, 60
