@@ -29,6 +29,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "proto/base/check.h"
 #include "proto/base/config_check.h"
 #include "proto/base/config_file.h"
 #include "proto/base/log.h"
@@ -302,8 +303,7 @@ int Run(int argc, char** argv) {
   if (flags.check_config) return CheckConfig(flags, socket);
   // Sockets and folders are for this user alone.
   ::umask(077);
-  SetLogLevel(*ParseLogLevel(flags.log_level));
-  SetLogFormat(*ParseLogFormat(flags.log_format));
+  CHECK(SetLog(flags.log_level, flags.log_format).ok());  // the parser has looked at both
   const Signals signals;
   return Serve(flags, socket, signals);
 }

@@ -13,6 +13,7 @@
 #include "proto/base/status_macros.h"
 #include "proto/wire/certificates.h"
 #include "proto/wire/identity.h"
+#include "proto/wire/poller_gate.h"
 
 ABSL_FLAG(std::string, frontend, "", "The frontend's gRPC address, HOST:PORT or unix:PATH. Required.");
 ABSL_FLAG(std::string, volume, "", "The volume; it is attached there unless another frontend has it. Required.");
@@ -58,14 +59,6 @@ DeviceFlags FlagsGiven() {
   return flags;
 }
 
-absl::Status SetLog() {
-  ASSIGN_OR_RETURN(const LogLevel level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
-  ASSIGN_OR_RETURN(const LogFormat format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
-  SetLogLevel(level);
-  SetLogFormat(format);
-  return absl::OkStatus();
-}
-
 // Already before anything is begun.
 absl::Status CheckTls(const DeviceFlags& flags) {
   if (flags.frontend.empty()) return absl::OkStatus();
@@ -75,7 +68,7 @@ absl::Status CheckTls(const DeviceFlags& flags) {
 
 int CheckConfig(const DeviceProgram& program, const DeviceFlags& flags) {
   ConfigCheck check;
-  check.Note(SetLog());
+  check.Note(SetLog(absl::GetFlag(FLAGS_log_level), absl::GetFlag(FLAGS_log_format)));
   if (!flags.frontend.empty()) {
     check.Peer("frontend", flags.frontend);
     check.Note(CheckTls(flags));
@@ -97,10 +90,11 @@ int RunDeviceProgram(const DeviceProgram& program, int argc, char** argv) {
   if (flags.volume.empty() || (wants_frontend && flags.frontend.empty())) wrong = "give --frontend and --volume; see --help";
   if (!wrong.empty()) return Fail(program.name, kWrongUsage, wrong);
   if (flags.check_config) return CheckConfig(program, flags);
-  absl::Status status = SetLog();
+  absl::Status status = SetLog(absl::GetFlag(FLAGS_log_level), absl::GetFlag(FLAGS_log_format));
   if (status.ok()) status = CheckTls(flags);
   if (!status.ok()) return Fail(program.name, kWrongUsage, status.message());
   ::signal(SIGPIPE, SIG_IGN);
+  wire::LetOnePollerWait();
   return program.run(*arguments, flags);
 }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "proto/base/status_macros.h"
 
 namespace weir {
 namespace {
@@ -68,6 +69,20 @@ absl::StatusOr<LogFormat> ParseLogFormat(absl::string_view text) {
 
 void SetLogLevel(LogLevel level) { log_level.store(level, std::memory_order_relaxed); }
 void SetLogFormat(LogFormat format) { log_format.store(format, std::memory_order_relaxed); }
+
+absl::Status SetLog(absl::string_view level, absl::string_view format) {
+  LogLevel new_level = log_level.load(std::memory_order_relaxed);
+  LogFormat new_format = log_format.load(std::memory_order_relaxed);
+  if (!level.empty()) {
+    ASSIGN_OR_RETURN(new_level, ParseLogLevel(level));
+  }
+  if (!format.empty()) {
+    ASSIGN_OR_RETURN(new_format, ParseLogFormat(format));
+  }
+  SetLogLevel(new_level);
+  SetLogFormat(new_format);
+  return absl::OkStatus();
+}
 
 namespace internal {
 

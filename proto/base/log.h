@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -24,6 +25,8 @@ absl::StatusOr<LogFormat> ParseLogFormat(absl::string_view text);
 // What is logged from now on, by all threads: lines of this level or above. At first all, as text.
 void SetLogLevel(LogLevel level);
 void SetLogFormat(LogFormat format);
+// Both by their words; an empty one leaves it as it is. INVALID_ARGUMENT: nothing is changed.
+absl::Status SetLog(absl::string_view level, absl::string_view format);
 
 namespace internal {
 

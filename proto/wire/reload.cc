@@ -1,8 +1,6 @@
 #include "proto/wire/reload.h"
 
-#include <optional>
-#include <utility>
-#include <vector>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,18 +16,13 @@ namespace weir::wire {
 absl::Status ReloadLog(const std::string& config) {
   if (config.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto flags, ReadConfig(config));
-  std::optional<LogLevel> level;
-  std::optional<LogFormat> format;
+  std::string level;
+  std::string format;
   for (const auto& [name, value] : flags) {
-    if (name == "log_level") {
-      ASSIGN_OR_RETURN(level, ParseLogLevel(value));
-    } else if (name == "log_format") {
-      ASSIGN_OR_RETURN(format, ParseLogFormat(value));
-    }
+    if (name == "log_level") level = value;
+    if (name == "log_format") format = value;
   }
-  if (level.has_value()) SetLogLevel(*level);
-  if (format.has_value()) SetLogFormat(*format);
-  return absl::OkStatus();
+  return SetLog(level, format);
 }
 
 void Reload(const std::string& config) {

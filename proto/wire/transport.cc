@@ -3,6 +3,7 @@
 #include "grpc/impl/codegen/grpc_types.h"
 #include "grpcpp/resource_quota.h"
 #include "proto/wire/accept.h"
+#include "proto/wire/poller_gate.h"
 
 namespace weir::wire {
 namespace {
@@ -31,6 +32,7 @@ void SetStreamTransport(grpc::ServerBuilder* builder) {
 
 void SetServerLimits(const ServerLimits& limits, grpc::ServerBuilder* builder) {
   KeepListenersAlive();
+  LetOnePollerWait();
   SetStreamTransport(builder);
   builder->SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes_max));
   grpc::ResourceQuota quota("weir-server");

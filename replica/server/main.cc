@@ -155,17 +155,9 @@ absl::StatusOr<ServerOptions> OptionsFromFlags() {
   return options;
 }
 
-absl::Status SetLog() {
-  ASSIGN_OR_RETURN(const LogLevel level, ParseLogLevel(absl::GetFlag(FLAGS_log_level)));
-  ASSIGN_OR_RETURN(const LogFormat format, ParseLogFormat(absl::GetFlag(FLAGS_log_format)));
-  SetLogLevel(level);
-  SetLogFormat(format);
-  return absl::OkStatus();
-}
-
 int CheckConfig() {
   ConfigCheck check;
-  check.Note(SetLog());
+  check.Note(SetLog(absl::GetFlag(FLAGS_log_level), absl::GetFlag(FLAGS_log_format)));
   const absl::StatusOr<ServerOptions> options = OptionsFromFlags();
   check.Note(options.status());
   for (const std::string& directory : absl::GetFlag(FLAGS_data_dirs)) check.Folder("data_dirs", directory);
@@ -192,7 +184,7 @@ int Main() {
     const absl::string_view message = options.status().message();
     return Usage(std::string(message.data(), message.size()));
   }
-  const absl::Status log = SetLog();
+  const absl::Status log = SetLog(absl::GetFlag(FLAGS_log_level), absl::GetFlag(FLAGS_log_format));
   if (!log.ok()) return Usage(log.message());
   // gRPC's own log lines would bury ours; GRPC_VERBOSITY in the environment wins.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);

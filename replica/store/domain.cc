@@ -8,6 +8,7 @@
 #include "proto/base/check.h"
 #include "proto/base/errno.h"
 #include "proto/base/log.h"
+#include "proto/base/patient_fs.h"
 #include "proto/base/status_macros.h"
 #include "replica/store/directory.h"
 #include "replica/store/keys.h"
@@ -61,7 +62,7 @@ class Domain::Listener : public rocksdb::EventListener {
 Domain::Domain(DomainSettings settings)
     : settings_(std::move(settings)),
       guard_(std::make_shared<GuardFs>(
-          settings_.env->GetFileSystem(),
+          std::make_shared<PatientFs>(settings_.env->GetFileSystem()),
           [this](const rocksdb::IOStatus& status) {
             Fail(FromRocks(status, absl::StrCat("disk of ", directory())));
           })),

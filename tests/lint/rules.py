@@ -52,9 +52,9 @@ RULES = [
     Rule("client/", includes("volume/"), "only the NBD plugin hosts the engine", but=("client/nbd/", "client/testing/")),
     Rule("proto/", includes("volume/", "replica/", "client/"), "proto is what all others depend on"),
     Rule("proto/base/", includes("grpc", "google/", ".*[.]pb[.]h", "rocksdb", "prometheus", "proto/wire"),
-         "proto/base depends on Abseil and ISA-L alone"),
+         "proto/base depends on Abseil and ISA-L alone", but=("proto/base/patient_fs",)),
     Rule("", includes("rocksdb/"), "RocksDB stays behind Store and Catalog",
-         but=("replica/store/", "volume/catalog/", "tests/")),
+         but=("replica/store/", "volume/catalog/", "proto/base/patient_fs", "tests/")),
     Rule("", includes("prometheus/"), "components declare metrics, the process exposes them",
          but=("replica/server/", "volume/host/", "proto/metrics/", "proto/monitor/", "tests/")),
 

@@ -93,9 +93,6 @@ class OpenFilesTest(unittest.TestCase):
         shown = json.loads(self.cluster.weirctl("volume", "show", "demo", "--output=json").stdout)
         return {t["replica"]: t for t in shown["table"]["targets"]}
 
-    def replica2_has_left(self):
-        return self.targets()["replica2"]["state"] != "in_sync"
-
     def await_in_sync(self):
         wait_until(lambda: all(t["state"] == "in_sync" and t["health"] == "connected" for t in self.targets().values()), 90,
                    "all are in sync")
@@ -146,14 +143,25 @@ class OpenFilesTest(unittest.TestCase):
         self.writer.stop()
         self.expect_all_are_equal()
 
-    def test_a_store_that_can_make_no_file_fails_and_the_next_process_has_what_it_had_synced(self):
+    def test_a_store_that_can_make_no_file_waits_until_it_can(self):
         self.leave_none("replica2")
-        self.write_much(mib=512, until=self.replica2_has_left)
-        wait_until(self.replica2_has_left, 30, "replica2 has left")
-        self.assertRegex(self.cluster.log("replica2"), r"FAILED and serves no more: .*Too many open files")
+        self.write_much(mib=512, until=lambda: "cannot open" in self.cluster.log("replica2"))
+        wait_until(lambda: "cannot open" in self.cluster.log("replica2"), 30, "replica2 needs a file")
+        self.assertRegex(self.cluster.log("replica2"), r"cannot open .*Too many open files; trying again for 10m")
+        self.limit("replica2", ENOUGH)
         self.writer.goes_on()
-        self.cluster.ops("stop", "replica2")
-        self.cluster.ops("start", "replica2")
+        self.await_in_sync()
+        self.writer.stop()
+        self.assertNotIn("FAILED", self.cluster.log("replica2"))
+        self.expect_all_are_equal()
+
+    def test_a_catalog_that_can_make_no_file_waits_until_it_can(self):
+        self.leave_none("volume")
+        self.cluster.kill9("replica1")
+        wait_until(lambda: "cannot open" in self.cluster.log("volume"), 30, "the catalog needs a file")
+        self.limit("volume", ENOUGH)
+        self.writer.goes_on()
+        self.cluster.ops("start", "replica1")
         self.await_in_sync()
         self.writer.stop()
         self.expect_all_are_equal()

@@ -100,8 +100,9 @@ EmbeddedCatalog::~EmbeddedCatalog() {
 absl::Status EmbeddedCatalog::OpenDatabase() {
   const std::string path = absl::StrCat(dir_, "/db");
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened =
-      rocksdb::DB::Open(DatabaseOptions(), path, &db);
+  rocksdb::Options options = DatabaseOptions();
+  options.env = env_.get();
+  const rocksdb::Status opened = rocksdb::DB::Open(options, path, &db);
   if (opened.ok()) {
     db_.reset(db);
     return WriteFileDurably(dir_, "pid", absl::StrCat(::getpid(), "\n"));

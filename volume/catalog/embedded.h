@@ -16,13 +16,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "proto/base/patient_fs.h"
 #include "rocksdb/db.h"
+#include "rocksdb/env.h"
 #include "volume/catalog/catalog.h"
 
 namespace weir::catalog {
@@ -54,7 +57,9 @@ class EmbeddedCatalog : public Catalog {
                                        uint64_t revision) override;
 
  private:
-  explicit EmbeddedCatalog(std::string dir) : dir_(std::move(dir)) {}
+  explicit EmbeddedCatalog(std::string dir)
+      : dir_(std::move(dir)),
+        env_(rocksdb::NewCompositeEnv(std::make_shared<PatientFs>(rocksdb::FileSystem::Default()))) {}
 
   absl::Status OpenDatabase() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status MakeOrCheck(const std::string& new_cluster) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -87,6 +92,7 @@ class EmbeddedCatalog : public Catalog {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::string dir_;
+  const std::unique_ptr<rocksdb::Env> env_;  // outlives db_
   std::string cluster_id_;  // set once, by Open
 
   // Compare-and-swap is one critical section, so it spans the synced write:

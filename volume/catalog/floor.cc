@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "proto/base/crc32c.h"
+#include "proto/base/shortage.h"
 #include "proto/base/status_macros.h"
 
 namespace weir::catalog {
@@ -31,7 +32,7 @@ std::string Body(const Floor& floor) {
 // Opens `path`, syncs it (after writing `text`, unless null), closes it.
 absl::Status SyncPath(const std::string& path, int flags,
                       const absl::string_view* text) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+  const int fd = OpenPatiently(path, flags | O_CLOEXEC, 0600);
   if (fd < 0) return FileError("open", path);
   absl::Status status;
   if (text != nullptr && ::write(fd, text->data(), text->size()) !=
