@@ -79,7 +79,8 @@ def unit(config, also, count):
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
         command = ["bazel", "test", "//...", "--keep_going", "--show_progress", "--curses=no",
                    "--show_progress_rate_limit=30", "--test_summary=none",
-                   f"--build_event_json_file={report.name}"]
+                   # More than there are cores, since some tests mostly wait.
+                   "--local_cpu_resources=HOST_CPUS*1.5", f"--build_event_json_file={report.name}"]
         code = subprocess.run(command + config + also, cwd=ROOT).returncode
         before = count.failed
         count_targets(report.name, count)
@@ -130,12 +131,12 @@ def fuzz_and_system(fuzzes, systems, full, count):
     children = []
     if systems and install(count):
         print("ops/test: real processes", flush=True)
-        child = start("tests/system/run", f"--jobs={min(os.cpu_count() + 1, 4)}", *(["--full"] if full else []))
+        child = start("tests/system/run", f"--jobs={min(os.cpu_count() + 3, 6)}", *(["--full"] if full else []))
         children.append((show_system, child))
     if fuzzes:
         print(f"ops/test: fuzz targets, {FUZZ_SECONDS} s each", flush=True)
         # They take what the others leave, and enough to end no input for being slow.
-        children.append((show_fuzz, start("ops/fuzz", f"--seconds={FUZZ_SECONDS}", "--nice=10")))
+        children.append((show_fuzz, start("ops/fuzz", f"--seconds={FUZZ_SECONDS}", f"--jobs={2 * os.cpu_count()}", "--nice=10")))
     threads = [threading.Thread(target=show_one, args=(child, count))
                for show_one, child in children]
     for thread in threads:

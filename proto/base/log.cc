@@ -70,14 +70,14 @@ absl::StatusOr<LogFormat> ParseLogFormat(absl::string_view text) {
 void SetLogLevel(LogLevel level) { log_level.store(level, std::memory_order_relaxed); }
 void SetLogFormat(LogFormat format) { log_format.store(format, std::memory_order_relaxed); }
 
-absl::Status SetLog(absl::string_view level, absl::string_view format) {
+absl::Status SetLog(const std::optional<std::string>& level, const std::optional<std::string>& format) {
   LogLevel new_level = log_level.load(std::memory_order_relaxed);
   LogFormat new_format = log_format.load(std::memory_order_relaxed);
-  if (!level.empty()) {
-    ASSIGN_OR_RETURN(new_level, ParseLogLevel(level));
+  if (level.has_value()) {
+    ASSIGN_OR_RETURN(new_level, ParseLogLevel(*level));
   }
-  if (!format.empty()) {
-    ASSIGN_OR_RETURN(new_format, ParseLogFormat(format));
+  if (format.has_value()) {
+    ASSIGN_OR_RETURN(new_format, ParseLogFormat(*format));
   }
   SetLogLevel(new_level);
   SetLogFormat(new_format);

@@ -5,6 +5,7 @@
 #ifndef WEIR_PROTO_BASE_LOG_H_
 #define WEIR_PROTO_BASE_LOG_H_
 
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -25,8 +26,8 @@ absl::StatusOr<LogFormat> ParseLogFormat(absl::string_view text);
 // What is logged from now on, by all threads: lines of this level or above. At first all, as text.
 void SetLogLevel(LogLevel level);
 void SetLogFormat(LogFormat format);
-// Both by their words; an empty one leaves it as it is. INVALID_ARGUMENT: nothing is changed.
-absl::Status SetLog(absl::string_view level, absl::string_view format);
+// Both by their words; none leaves it as it is. INVALID_ARGUMENT: nothing is changed.
+absl::Status SetLog(const std::optional<std::string>& level, const std::optional<std::string>& format);
 
 namespace internal {
 

@@ -1,5 +1,6 @@
 #include "proto/base/log.h"
 
+#include <optional>
 #include <string>
 
 #include "absl/time/civil_time.h"
@@ -62,6 +63,17 @@ TEST_F(LogTest, LevelsAndFormatsHaveNames) {
   EXPECT_EQ(*ParseLogFormat("json"), LogFormat::kJson);
   EXPECT_THAT(std::string(ParseLogLevel("debug").status().message()), testing::HasSubstr("give info, warning or error"));
   EXPECT_THAT(std::string(ParseLogFormat("").status().message()), testing::HasSubstr("give text or json"));
+}
+
+TEST_F(LogTest, BothAreSetOrNeither) {
+  EXPECT_FALSE(SetLog("warning", "xml").ok());
+  EXPECT_FALSE(SetLog("", std::nullopt).ok());
+  EXPECT_THAT(Written([] { LOG(INFO) << "still"; }), testing::EndsWith("still\n"));
+  EXPECT_TRUE(SetLog("warning", std::nullopt).ok());
+  EXPECT_EQ(Written([] { LOG(INFO) << "not this"; }), "");
+  EXPECT_TRUE(SetLog(std::nullopt, "json").ok());
+  EXPECT_EQ(Written([] { LOG(INFO) << "nor this"; }), "");
+  EXPECT_THAT(Written([] { LOG(WARNING) << "last"; }), testing::StartsWith("{"));
 }
 
 }  // namespace

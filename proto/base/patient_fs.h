@@ -3,6 +3,8 @@
 #ifndef WEIR_PROTO_BASE_PATIENT_FS_H_
 #define WEIR_PROTO_BASE_PATIENT_FS_H_
 
+#include <sys/prctl.h>
+
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -11,17 +13,21 @@
 #include "absl/strings/match.h"
 #include "absl/time/time.h"
 #include "proto/base/shortage.h"
+#include "proto/base/steady.h"
 #include "rocksdb/file_system.h"
 
 namespace weir {
 
 // `target`, but for its patience. Blocks RocksDB's threads, and whoever writes
-// to a database that waits for them. Thread-safety: as `target`.
+// to a database that waits for them; who only reads waits no longer than
+// kReadMax, since another replica has the block too. Thread-safety: as `target`.
 class PatientFs : public rocksdb::FileSystemWrapper {
  public:
+  static constexpr absl::Duration kReadMax = absl::Seconds(1);
+
   explicit PatientFs(const std::shared_ptr<rocksdb::FileSystem>& target,
                      absl::Duration longest = kShortageMax)
-      : rocksdb::FileSystemWrapper(target), longest_(longest) {}
+      : rocksdb::FileSystemWrapper(target), shortage_(longest) {}
   const char* Name() const override { return "weir.PatientFs"; }
 
   rocksdb::IOStatus NewSequentialFile(const std::string& name, const rocksdb::FileOptions& options,
@@ -32,7 +38,8 @@ class PatientFs : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewRandomAccessFile(const std::string& name, const rocksdb::FileOptions& options,
                                         std::unique_ptr<rocksdb::FSRandomAccessFile>* file,
                                         rocksdb::IODebugContext* dbg) override {
-    return Patiently(name, [&] { return FileSystemWrapper::NewRandomAccessFile(name, options, file, dbg); });
+    return Patiently(name, [&] { return FileSystemWrapper::NewRandomAccessFile(name, options, file, dbg); },
+                     IsRocksDbsThread() ? absl::InfiniteDuration() : kReadMax);
   }
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
@@ -56,16 +63,26 @@ class PatientFs : public rocksdb::FileSystemWrapper {
     return false;
   }
 
-  template <typename Open>
-  rocksdb::IOStatus Patiently(const std::string& name, const Open& open) const {
-    rocksdb::IOStatus status = open();
-    for (Patience patience(name, longest_); IsShortage(status) && patience.Lasts(status.ToString());) {
-      status = open();
-    }
-    return status;
+  static bool IsRocksDbsThread() {
+    char name[16] = {};
+    return prctl(PR_GET_NAME, name) == 0 && absl::StartsWith(name, "rocksdb:");
   }
 
-  const absl::Duration longest_;
+  template <typename Open>
+  rocksdb::IOStatus Patiently(const std::string& name, const Open& open,
+                              absl::Duration longest = absl::InfiniteDuration()) {
+    const absl::Duration begun = SteadyNow();
+    for (;;) {
+      rocksdb::IOStatus status = open();
+      if (!IsShortage(status)) {
+        shortage_.Ended();
+        return status;
+      }
+      if (SteadyNow() - begun >= longest || !shortage_.MayEnd(name, status.ToString())) return status;
+    }
+  }
+
+  Shortage shortage_;
 };
 
 }  // namespace weir

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "proto/base/shortage.h"
+#include "proto/base/steady.h"
 #include "rocksdb/db.h"
 #include "rocksdb/env.h"
 #include "rocksdb/file_system.h"
@@ -64,16 +67,55 @@ TEST_F(PatientFsTest, AShortageThatLastsIsAnError) {
 }
 
 TEST_F(PatientFsTest, NothingElseIsWaitedFor) {
-  const absl::Time begun = absl::Now();
+  const absl::Duration begun = SteadyNow();
   EXPECT_EQ(OpenPatiently(directory_ + "/absent/file", O_RDONLY, 0), -1);
   EXPECT_EQ(errno, ENOENT);
   PatientFs fs(rocksdb::FileSystem::Default());
   std::unique_ptr<rocksdb::FSSequentialFile> file;
   EXPECT_TRUE(fs.NewSequentialFile(directory_ + "/absent", {}, &file, nullptr).IsPathNotFound());
-  EXPECT_LT(absl::Now() - begun, absl::Minutes(1));
+  EXPECT_LT(SteadyNow() - begun, absl::Minutes(1));
 }
 
-// Each kind of file that a database opens: it makes and reads tables, and begins a WAL and a MANIFEST, without a descriptor at first.
+TEST_F(PatientFsTest, EachKindOfFileIsWaitedFor) {
+  PatientFs fs(rocksdb::FileSystem::Default());
+  const std::string path = directory_ + "/file";
+  std::unique_ptr<rocksdb::FSWritableFile> written;
+  std::unique_ptr<rocksdb::FSSequentialFile> sequential;
+  std::unique_ptr<rocksdb::FSRandomAccessFile> random;
+  std::unique_ptr<rocksdb::FSDirectory> directory;
+  const std::function<rocksdb::IOStatus()> kinds[] = {
+      [&] { return fs.NewWritableFile(path, {}, &written, nullptr); },
+      [&] { return fs.NewSequentialFile(path, {}, &sequential, nullptr); },
+      [&] { return fs.NewRandomAccessFile(path, {}, &random, nullptr); },
+      [&] { return fs.NewDirectory(directory_, {}, &directory, nullptr); },
+  };
+  for (const auto& open : kinds) {
+    std::thread later = ShortOfFiles();
+    const rocksdb::IOStatus status = open();
+    later.join();
+    EXPECT_TRUE(status.ok()) << status.ToString();
+  }
+}
+
+// What is short is known once, however many files are to be opened.
+TEST_F(PatientFsTest, ManyFilesAreNotWaitedForLongerThanOne) {
+  SetFiles(0);
+  PatientFs fs(rocksdb::FileSystem::Default(), kShort);
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  const absl::Duration begun = SteadyNow();
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(fs.NewWritableFile(directory_ + "/file", {}, &file, nullptr).ok());
+  EXPECT_LT(SteadyNow() - begun, 500 * kShort);
+}
+
+TEST_F(PatientFsTest, WhoOnlyReadsIsAnsweredSoon) {
+  PatientFs fs(rocksdb::FileSystem::Default());
+  const std::string path = directory_ + "/file";
+  close(OpenPatiently(path, O_WRONLY | O_CREAT, 0600));
+  SetFiles(0);
+  std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+  EXPECT_TRUE(fs.NewRandomAccessFile(path, {}, &file, nullptr).IsIOError());
+}
+
 TEST_F(PatientFsTest, ADatabaseNoticesNothing) {
   const std::unique_ptr<rocksdb::Env> env =
       rocksdb::NewCompositeEnv(std::make_shared<PatientFs>(rocksdb::FileSystem::Default()));
@@ -95,6 +137,16 @@ TEST_F(PatientFsTest, ADatabaseNoticesNothing) {
   for (int i = 0; i < 30; ++i) EXPECT_TRUE(db->Get({}, std::to_string(i), &value).ok()) << i;
   EXPECT_TRUE(db->CompactRange({}, nullptr, nullptr).ok());
   later.join();
+}
+
+// Last, since it is for good.
+TEST_F(PatientFsTest, NobodyWaitsInAProcessThatIsToEnd) {
+  EndPatience();
+  SetFiles(0);
+  PatientFs fs(rocksdb::FileSystem::Default());
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  EXPECT_FALSE(fs.NewWritableFile(directory_ + "/file", {}, &file, nullptr).ok());
+  EXPECT_EQ(OpenPatiently(directory_ + "/file", O_WRONLY | O_CREAT, 0600), -1);
 }
 
 }  // namespace

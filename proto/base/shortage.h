@@ -7,6 +7,8 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -14,25 +16,29 @@
 
 namespace weir {
 
-// For how long. Then the error stands. Longer than any deadline for what waits
-// for it, so that the others go on without this process, which need not fail.
-inline constexpr absl::Duration kShortageMax = absl::Minutes(10);
+// For how long. Then the error stands. Longer than the deadlines after which a
+// volume goes on without a replica, which then need not fail.
+inline constexpr absl::Duration kShortageMax = absl::Minutes(2);
 
 bool IsShortage(int error);
 
-// Of one opening of the file `path`, which is not owned.
-class Patience {
- public:
-  Patience(const std::string& path, absl::Duration longest) : path_(path), longest_(longest) {}
+// From now on nobody waits for a shortage to end, since this process is to.
+void EndPatience();
 
-  // To be called after each failure: whether to try again. Waits a moment.
-  bool Lasts(absl::string_view why);
+// As seen by those who open files at one place: it begins with the first opening
+// that fails for it, and ends with the first one that does not. Thread-safety: safe.
+class Shortage {
+ public:
+  explicit Shortage(absl::Duration longest) : longest_(longest) {}
+
+  // After an opening of `path` that failed for it: whether to try again. Waits a moment.
+  bool MayEnd(const std::string& path, absl::string_view why);
+  // After any other opening.
+  void Ended() { since_us_.store(0, std::memory_order_relaxed); }
 
  private:
-  const std::string& path_;
   const absl::Duration longest_;
-  bool begun_ = false;
-  absl::Duration since_;
+  std::atomic<int64_t> since_us_{0};  // 0: there is none
 };
 
 // open(2), patiently: a descriptor, or -1 and errno.

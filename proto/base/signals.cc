@@ -1,5 +1,7 @@
 #include "proto/base/signals.h"
 
+#include "proto/base/shortage.h"
+
 namespace weir {
 
 Signals::Signals() {
@@ -12,6 +14,7 @@ Signals::Signals() {
 int Signals::AwaitStop(const std::function<void()>& reload) const {
   int signal_number = 0;
   while (sigwait(&set_, &signal_number) == 0 && signal_number == SIGHUP) reload();
+  EndPatience();
   return signal_number;
 }
 

@@ -27,6 +27,8 @@ uint64_t Next(uint64_t state, uint32_t owner, uint64_t waits) {
   return (((state >> kStepShift) + 1) << kStepShift) | (uint64_t{owner} << kOwnerShift) | waits;
 }
 
+std::atomic<uint64_t> turns{0};
+
 bool IsCallbackThread() {
   static thread_local const bool is = [] {
     char name[16] = {};
@@ -40,6 +42,7 @@ grpc_event NextByTurns(grpc_completion_queue* queue, gpr_timespec deadline, void
   static auto* const gate = new PollerGate;
   if (!IsCallbackThread()) return grpc_completion_queue_next(queue, deadline, reserved);
   gate->Enter();
+  turns.store(turns.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // nobody else has the turn
   // The deadline was counted from before the turn came.
   const grpc_event event = grpc_completion_queue_next(
       queue, gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(kIdleMs, GPR_TIMESPAN)), reserved);
@@ -79,14 +82,14 @@ void PollerGate::Await(uint32_t me) {
       seen_at = SteadyNow();
       ticks = 0;
     }
-    if (++ticks <= kTicksUntilDoze) {
+    if ((seen & kWaits) == 0 || ++ticks <= kTicksUntilDoze) {
       changed_.WaitFor(&mutex_, kHeldUp);
       continue;
     }
     // Its owner waits, as this process is idle: it says when it has something to do again.
-    dozing_.store(true);
+    dozing_.fetch_add(1);
     if (state_.load() == seen) changed_.Wait(&mutex_);
-    dozing_.store(false);
+    dozing_.fetch_sub(1);
     ticks = 0;
   }
 }
@@ -94,7 +97,7 @@ void PollerGate::Await(uint32_t me) {
 void PollerGate::Leave(bool got_event) {
   const State state = state_.load(std::memory_order_relaxed);  // nobody else changes it while its owner waits
   state_.store(Next(state, got_event ? Me() : 0, 0));
-  if (got_event && !dozing_.load()) return;
+  if (got_event && dozing_.load() == 0) return;
   absl::MutexLock lock(&mutex_);
   changed_.SignalAll();
 }
@@ -108,5 +111,7 @@ bool LetOnePollerWait() {
   }();
   return done;
 }
+
+uint64_t PollerTurns() { return turns.load(); }
 
 }  // namespace weir::wire

@@ -16,7 +16,7 @@
 namespace weir::wire {
 
 // A turn that threads take to wait for events. Who got one keeps the turn while it works on it, since it will most likely be back
-// before the next event; but a thread that is held up, as by a disk, loses the turn after kHeldUp, so nothing waits for it for longer.
+// before the next event; but a thread that is held up by it, as by a disk, loses the turn after kHeldUp to twice that.
 // Thread-safety: safe.
 class PollerGate {
  public:
@@ -37,14 +37,17 @@ class PollerGate {
   static uint32_t Me();
 
   std::atomic<State> state_{0};
-  std::atomic<bool> dozing_{false};  // somebody waits for the turn, and looks no more whether its owner is held up
+  std::atomic<int> dozing_{0};  // who wait for the turn, and look no more whether its owner is held up
   absl::Mutex mutex_;
   SteadyCondVar changed_;
 };
 
 // From the first call on the callback threads of gRPC in this process wait by a PollerGate, if the machine has fewer than
-// four cores, which is where gRPC has but the two. Returns whether they do. Thread-safety: safe.
+// four cores: with more, two threads at work are worth more. Returns whether they do. Thread-safety: safe.
 bool LetOnePollerWait();
+
+// Exposed for the test: how often a thread of gRPC's has had its turn in this process.
+uint64_t PollerTurns();
 
 }  // namespace weir::wire
 

@@ -1,5 +1,6 @@
 #include "proto/wire/reload.h"
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,8 +17,8 @@ namespace weir::wire {
 absl::Status ReloadLog(const std::string& config) {
   if (config.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto flags, ReadConfig(config));
-  std::string level;
-  std::string format;
+  std::optional<std::string> level;
+  std::optional<std::string> format;
   for (const auto& [name, value] : flags) {
     if (name == "log_level") level = value;
     if (name == "log_format") format = value;

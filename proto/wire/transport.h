@@ -35,7 +35,7 @@ struct ServerLimits {
   int sync_threads_max = 0;             // of synchronous services, above which calls get RESOURCE_EXHAUSTED; 0: no limit
 };
 
-// Everything that bounds a server of ours on a network; SetStreamTransport and KeepListenersAlive too. Not bounded, since gRPC 1.51
+// Everything that bounds a server of ours on a network; SetStreamTransport, KeepListenersAlive and LetOnePollerWait too. Not bounded, since gRPC 1.51
 // has no means: how many calls a peer begins and resets (SECURITY.md).
 void SetServerLimits(const ServerLimits& limits, grpc::ServerBuilder* builder);
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "proto/base/log.h"
+#include "proto/base/steady.h"
 #include "replica/store/keys.h"
 
 namespace weir::store {
@@ -18,7 +18,9 @@ Relief::Relief(std::vector<Domain*> domains) : domains_(std::move(domains)) {
 Relief::~Relief() {
   {
     absl::MutexLock lock(&mutex_);
-    stopping_.store(true);
+    stop_ = true;
+    break_off_.store(true);
+    changed_.SignalAll();
   }
   thread_.join();
 }
@@ -26,36 +28,34 @@ Relief::~Relief() {
 void Relief::Want(uint32_t domain) {
   absl::MutexLock lock(&mutex_);
   wanted_.insert({domain, std::nullopt});
+  changed_.SignalAll();
 }
 
 void Relief::Want(uint32_t domain, VolumeId volume) {
   absl::MutexLock lock(&mutex_);
   wanted_.insert({domain, volume});
+  changed_.SignalAll();
 }
 
 void Relief::Run() {
   pthread_setname_np(pthread_self(), "weir-relief");
-  const auto stopping = [this] { return stopping_.load(); };
-  const auto work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_.load() || !wanted_.empty();
-  };
   std::pair<uint32_t, Part> next;
-  while (!stopping_.load()) {
+  for (;;) {
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&work));
-      if (stopping_.load()) return;
+      while (!stop_ && wanted_.empty()) changed_.Wait(&mutex_);
+      if (stop_) return;
       // In turn, so that one that wants it all the time does not keep others waiting.
       const auto after = wanted_.upper_bound(next);
       next = after == wanted_.end() ? *wanted_.begin() : *after;
       // What is wanted from now on may be more than this run finds.
       if (next.second) wanted_.erase(next);
     }
-    const absl::Time begun = absl::Now();
+    const absl::Duration begun = SteadyNow();
     Relieve(domains_[next.first], next.second);
-    const absl::Duration took = absl::Now() - begun;
+    const absl::Duration took = SteadyNow() - begun;
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping), std::max(kRestMin, kRestFactor * took));
+    if (changed_.AwaitFor(&mutex_, std::max(kRestMin, kRestFactor * took), &stop_)) return;
     // Who still has no space says so again.
     if (!next.second) wanted_.erase(next);
   }
@@ -68,7 +68,7 @@ void Relief::Relieve(Domain* domain, Part part) {
   rocksdb::CompactRangeOptions options;
   options.exclusive_manual_compaction = false;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
-  options.canceled = &stopping_;
+  options.canceled = &break_off_;
   const std::string begin = part ? VolumePrefix(*part) : "";
   const std::string end = part ? VolumeEnd(*part) : "";
   const rocksdb::Slice begin_slice(begin), end_slice(end);
@@ -80,7 +80,7 @@ void Relief::Relieve(Domain* domain, Part part) {
     const rocksdb::Status status =
         domain->db()->CompactRange(options, domain->family(family), whole ? nullptr : &begin_slice,
                                    whole || end.empty() ? nullptr : &end_slice);
-    if (!status.ok() && !stopping_.load()) {
+    if (!status.ok() && !break_off_.load()) {
       LOG(WARNING) << "store directory=" << domain->directory()
                    << " cannot compact to make room: " << status.ToString();
       return;

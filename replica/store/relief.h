@@ -16,6 +16,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "proto/base/steady.h"
 #include "replica/store/domain.h"
 
 namespace weir::store {
@@ -48,8 +49,10 @@ class Relief {
   void Relieve(Domain* domain, Part part);
 
   const std::vector<Domain*> domains_;
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> break_off_{false};  // RocksDB's word for its running compaction
   absl::Mutex mutex_;
+  SteadyCondVar changed_;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::set<std::pair<uint32_t, Part>> wanted_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

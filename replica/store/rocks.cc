@@ -2,6 +2,7 @@
 
 #include <isa-l/crc.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
@@ -22,9 +23,13 @@ uint32_t Extend(uint32_t crc, const char* data, size_t size) {
 namespace weir::store {
 
 uint32_t ExtendCrc32c(uint32_t crc, absl::string_view bytes) {
-  // ISA-L takes a non-const pointer but only reads.
-  auto* data = reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data()));
-  return ~crc32_iscsi(data, static_cast<int>(bytes.size()), ~crc);
+  constexpr size_t kPieceBytes = size_t{1} << 30;  // ISA-L counts by an int
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(kPieceBytes, bytes.size()))) {
+    // It takes a non-const pointer but only reads.
+    auto* data = reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data()));
+    crc = ~crc32_iscsi(data, static_cast<int>(std::min(kPieceBytes, bytes.size())), ~crc);
+  }
+  return crc;
 }
 
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what) {

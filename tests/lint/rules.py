@@ -80,7 +80,6 @@ RULES = [
     Rule("", r"\w(WithTimeout|WithDeadline)\(", "Abseil waits by the wall clock, which may be set: SteadyCondVar of proto/base/steady.h",
          tests=False,
          but=("tests/", "volume/catalog/testing/",
-              "replica/store/relief.cc",  # a pause between two looks for space
               "volume/host/attach.cc", "client/nbd/unanswered.cc", "client/nbd_device/netlink.cc")),  # for what comes by itself
 
     # Everywhere.

@@ -9,7 +9,7 @@
 namespace weir::sim {
 namespace {
 
-constexpr uint64_t kSeeds = 3000;
+constexpr uint64_t kSeeds = 1000;
 
 TEST(SimTest, ClustersThatKeepAGoodCopyKeepTheContractAndHeal) {
   uint64_t ok = 0;
@@ -55,7 +55,7 @@ TEST(SimTest, ClustersThatAreRestoredToo) {
   EXPECT_GT(restores, kSeeds / 20);
 }
 
-// RocksDB's background threads make runs differ, and 3,000 would take a quarter of an hour.
+// RocksDB's background threads make runs differ, and 1,000 would take minutes.
 TEST(SimTest, ClustersOnTheRealStoreKeepTheContractAndHeal) {
   ClusterOptions options;
   options.make_store = MakeRocksStore;

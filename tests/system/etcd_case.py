@@ -14,11 +14,12 @@ sys.path.append(os.path.join(ROOT, "tests", "chaos"))
 import proxy  # noqa: E402
 
 BLOCK = 4096
+PAUSE = 0.002  # seconds
 BLOCKS = 4096  # that a Writer writes, one after the other, round and round
 
 
 class Writer(threading.Thread):
-    """Writes block after block, reads each back, flushes now and then, until stop(). Any error ends it."""
+    """Writes block after block, reads each back, flushes now and then, until stop(). Any error ends it. Leaves the machine to others between."""
 
     def __init__(self, cluster):
         super().__init__()
@@ -31,7 +32,7 @@ class Writer(threading.Thread):
 
     def run(self):
         try:
-            while not self.ending.is_set():
+            while not self.ending.wait(PAUSE):
                 self.write_one()
         except (harness.nbd.Error, AssertionError) as error:
             self.error = error

@@ -35,7 +35,7 @@ class Load:
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
-        while not self.ends.is_set():
+        while not self.ends.wait(0.01):
             for block in range(8):
                 self.handle.pwrite(BLOCK, block * 4096)
                 self.writes += 1
