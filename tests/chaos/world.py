@@ -5,6 +5,7 @@ Nothing here decides: faults.py says what is done and when, chaos.py judges.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -454,8 +455,8 @@ class World:
         self.say(f"weirctl {' '.join(arguments)}")
         begun = time.monotonic()
         done = self.cluster.weirctl("--timeout=60", *arguments)
-        # The frontend has just been started again.
-        while "still being attached" in done.stderr and time.monotonic() - begun < 30:
+        # The frontend has just been started again, and its clients are about to come back.
+        while re.search("still being attached|not attached here", done.stderr) and time.monotonic() - begun < 30:
             self.pause(0.2)
             done = self.cluster.weirctl("--timeout=60", *arguments)
         if done.returncode != 0:
