@@ -104,6 +104,7 @@ void PollerGate::Leave(bool got_event) {
 
 bool LetOnePollerWait() {
   static const bool done = [] {
+    // gRPC's threads may run already. One that waits just now does so beside the others until it has an event or a second has passed.
     if (gpr_cpu_num_cores() > kCoresMax) return false;
     if (RedirectCall("libgrpc++.so", "grpc_completion_queue_next", reinterpret_cast<void*>(&NextByTurns))) return true;
     LOG(INFO) << "this gRPC does not wait for events as 1.51 does; small requests may be slower";

@@ -98,8 +98,10 @@ def _fail_store(world, dice, *flags):
     # For ever: not even that the store has failed can be synced, or written.
     count = dice.choice([1, 1, 0]) if "--op=file-sync" in flags else 1
     directory = dice.choice(["", *range(len(world.cluster.data_dirs(name)))])
-    world.inject(name, *flags, f"--count={count}", *([] if directory == "" else [f"--flush-nr={directory}"]))
-    world.await_failed_store(name)
+    flags += (f"--count={count}", *([] if directory == "" else [f"--flush-nr={directory}"]))
+    world.inject(name, *flags)
+    # A compaction that finds no space is tried again and harms nothing: then the next write is to fail.
+    world.await_failed_store(name, again=lambda: world.inject(name, *flags) if "--error=ENOSPC" in flags else None)
     world.pause(dice.uniform(0, 3))
     dice.choice([world.kill, world.terminate])(name)
     world.must_not_start(name)

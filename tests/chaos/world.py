@@ -306,9 +306,10 @@ class World:
         for directory in self.cluster.data_dirs(name):
             shutil.rmtree(directory)
 
-    def await_failed_store(self, name):
-        """Until its replica says so, and each data directory says it to the next process."""
+    def await_failed_store(self, name, again):
+        """Until its replica says so, and each data directory says it to the next process. `again` is called in the middle of the wait."""
         begun = time.monotonic()
+        asked_again = False
         while True:
             self.pause(0.1)
             shown = self.cluster.weirctl("--timeout=5", "replica", "show", name, "--output=json")
@@ -316,6 +317,9 @@ class World:
             marked = [os.path.exists(os.path.join(path, "FAILED")) for path in self.cluster.data_dirs(name)]
             if state == "FAILED" and all(marked):
                 break
+            if time.monotonic() - begun > STORE_FAILS_SECONDS_MAX / 2 and not asked_again:
+                asked_again = True
+                again()
             if time.monotonic() - begun > STORE_FAILS_SECONDS_MAX:
                 raise Failed(f"the store of {name} has not failed within {STORE_FAILS_SECONDS_MAX} s: {state}, {marked}")
         self.say(f"the store of {name} has failed after {time.monotonic() - begun:.1f} s")
