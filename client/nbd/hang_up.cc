@@ -11,6 +11,8 @@
 #include <optional>
 #include <system_error>
 
+#include "proto/base/shortage.h"
+
 namespace weir::nbd {
 namespace {
 
@@ -84,6 +86,7 @@ void HangUp::AwaitShutdown() {
   do {
     // Fails at once when nbdkit shuts down: the one way a plugin is told.
     if (nbdkit_nanosleep(kLookSeconds, 0) != 0) {
+      EndPatience();  // what waits would keep clients' requests, and nbdkit with them
       EndReading(listeners_);
       return;
     }

@@ -24,7 +24,6 @@
 #include "client/nbd/socket_calls.h"
 #include "proto/base/errno.h"
 #include "proto/base/position.h"
-#include "proto/base/shortage.h"
 #include "proto/base/size.h"
 #include "proto/wire/reload_thread.h"
 #include "volume/host/host.h"
@@ -157,7 +156,6 @@ int AfterFork() {
 
 // Every connection is closed. Detaches all volumes, with a flush each.
 void Cleanup() {
-  EndPatience();
   TheServer().hang_up.reset();
   TheServer().host.reset();
   TheServer().reload.reset();

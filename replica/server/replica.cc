@@ -74,8 +74,9 @@ void Replica::CheckHealth() {
   if (health.ok() || failed_.exchange(true)) return;
   LOG(ERROR) << "replica=" << options_.name << " store=" << store_->identity().store_id
              << " FAILED and serves no more: " << health.message()
-             << ". Replace its disk and rebuild it as a new store: it opens again only if it could not "
-                "even note this failure (a file system that has turned read-only, no descriptor left).";
+             << ". If it was short of descriptors or memory, start it again with more. Else replace its disk and "
+                "rebuild it as a new store: it opens again only if it could not even note this failure (a "
+                "file system that has turned read-only).";
   metrics_->store_failed.Set(1);
   sessions_.EndAll(Serving());
   on_failed_();

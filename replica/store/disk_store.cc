@@ -339,6 +339,8 @@ void DiskStore::DomainFailed(const absl::Status& reason) {
     if (!failure_.ok()) return;
     failure_ = reason;
   }
+  // Then the disk is as it was: the next process, which may open more, goes on by what is synced.
+  if (TellsOfShortage(reason)) return;
   for (uint32_t i = 0; i < options_.data_dirs.size(); ++i) {
     MarkFailed(EnvOf(i), options_.data_dirs[i], std::string(reason.message()));
   }

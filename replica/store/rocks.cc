@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -41,6 +42,15 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what) {
     return ErrnoToStatus(EBADMSG, message);
   }
   return ErrnoToStatus(EIO, message);
+}
+
+bool TellsOfShortage(const absl::Status& error) {
+  // RocksDB has no codes for these either. A sync that failed so would leave its data in doubt.
+  if (!absl::StrContains(error.message(), "While open")) return false;
+  for (const int shortage : {EMFILE, ENFILE, ENOMEM}) {
+    if (absl::StrContains(error.message(), std::strerror(shortage))) return true;
+  }
+  return false;
 }
 
 absl::Status FromRocksOpen(const rocksdb::Status& status,

@@ -26,6 +26,9 @@ uint32_t ExtendCrc32c(uint32_t crc, absl::string_view bytes);
 // files, else EIO. `what` says what was being done, and to what.
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what);
 
+// Whether an error of these is that a file could not be opened for want of descriptors or memory (proto/base/shortage.h).
+bool TellsOfShortage(const absl::Status& error);
+
 // The same for opening: permission and space as the file system says,
 // anything else DATA_LOSS.
 absl::Status FromRocksOpen(const rocksdb::Status& status, absl::string_view what);

@@ -1,12 +1,15 @@
 #include "replica/store/rocks.h"
 
 #include <dlfcn.h>
+#include <sys/resource.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "gtest/gtest.h"
 #include "proto/base/call_redirect.h"
+#include "rocksdb/file_system.h"
 
 namespace rocksdb::crc32c {
 uint32_t Extend(uint32_t crc, const char* data, size_t size);
@@ -39,6 +42,25 @@ TEST(RocksTest, ItIsTheSameFunctionAsRocksDbsOwn) {
     ASSERT_EQ(crc, expected) << bytes.size();
   }
   dlclose(library);
+}
+
+// By what RocksDB itself says of a process without descriptors.
+TEST(RocksTest, AnErrorTellsOfAShortageOnlyIfNothingWasOpened) {
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rocksdb::FileSystem* files = rocksdb::FileSystem::Default().get();
+  const std::string path = ::testing::TempDir() + "/none";
+  std::unique_ptr<rocksdb::FSWritableFile> file;
+  std::unique_ptr<rocksdb::FSDirectory> directory;
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const rocksdb::Status no_file = files->NewWritableFile(path, {}, &file, nullptr);
+  const rocksdb::Status no_directory = files->NewDirectory(::testing::TempDir(), {}, &directory, nullptr);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(TellsOfShortage(FromRocks(no_file, "disk"))) << no_file.ToString();
+  EXPECT_TRUE(TellsOfShortage(FromRocks(no_directory, "disk"))) << no_directory.ToString();
+  EXPECT_FALSE(TellsOfShortage(FromRocks(files->NewWritableFile(path + "/absent/file", {}, &file, nullptr), "disk")));
+  EXPECT_FALSE(TellsOfShortage(FromRocks(rocksdb::Status::IOError("While fsync: f", "Cannot allocate memory"), "disk")));
 }
 
 }  // namespace

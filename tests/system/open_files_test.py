@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 import unittest
 
 import harness
@@ -153,6 +154,18 @@ class OpenFilesTest(unittest.TestCase):
         self.await_in_sync()
         self.writer.stop()
         self.assertNotIn("FAILED", self.cluster.log("replica2"))
+        self.expect_all_are_equal()
+
+    def test_a_replica_that_is_stopped_while_it_waits_for_a_file_ends_soon_and_opens_again(self):
+        self.leave_none("replica2")
+        self.write_much(mib=512, until=lambda: "cannot open" in self.cluster.log("replica2"))
+        wait_until(lambda: "cannot open" in self.cluster.log("replica2"), 30, "replica2 needs a file")
+        begun = time.monotonic()
+        self.cluster.ops("stop", "replica2")
+        self.assertLess(time.monotonic() - begun, 20)
+        self.cluster.ops("start", "replica2")
+        self.await_in_sync()
+        self.writer.stop()
         self.expect_all_are_equal()
 
     def test_a_catalog_that_can_make_no_file_waits_until_it_can(self):
