@@ -336,7 +336,8 @@ absl::Status DiskStore::LoadDeleted() {
 void DiskStore::DomainFailed(const absl::Status& reason) {
   {
     absl::MutexLock lock(&mutex_);
-    if (!failure_.ok()) return;
+    // A failed sync of one domain counts though another one has been short of files before.
+    if (!failure_.ok() && (TellsOfShortage(reason) || !TellsOfShortage(failure_))) return;
     failure_ = reason;
   }
   // Then the disk is as it was: the next process, which may open more, goes on by what is synced.
