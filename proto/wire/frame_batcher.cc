@@ -1,5 +1,6 @@
 #include "proto/wire/frame_batcher.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proto/base/check.h"
@@ -8,8 +9,9 @@
 namespace weir::wire {
 
 bool FrameBatcher::Queue(const google::protobuf::MessageLite& part,
-                         absl::Span<const Payload> payload) {
+                         absl::Span<const Payload> payload, Haste haste) {
   Part added;
+  added.haste = haste;
   added.head = part.SerializeAsString();
   added.bytes = added.head.size();
   for (const Payload& piece : payload) {
@@ -23,6 +25,7 @@ bool FrameBatcher::Queue(const google::protobuf::MessageLite& part,
   // An empty queue takes anything, else one large part could never go.
   if (held > 0 && held + added.bytes > options_.queue_bytes_max) return false;
   waiting_bytes_ += added.bytes;
+  if (haste == Haste::kNow) ++hasty_;
   queue_.push_back(std::move(added));
   return true;
 }
@@ -45,6 +48,12 @@ FrameBatcher::Step FrameBatcher::WriteDone(bool ok) {
   return NextLocked();
 }
 
+FrameBatcher::Step FrameBatcher::Answered(size_t parts) {
+  absl::MutexLock lock(&mutex_);
+  unanswered_ -= std::min(parts, unanswered_);
+  return NextLocked();
+}
+
 FrameBatcher::Step FrameBatcher::Close(End end) {
   absl::MutexLock lock(&mutex_);
   closed_ = true;
@@ -57,10 +66,15 @@ size_t FrameBatcher::queued_bytes() const {
   return waiting_bytes_ + writing_bytes_;
 }
 
+bool FrameBatcher::RipeLocked() const {
+  if (queue_.empty()) return false;
+  return closed_ || hasty_ > 0 || waiting_bytes_ >= options_.gather_bytes_max || 2 * queue_.size() >= unanswered_;
+}
+
 FrameBatcher::Step FrameBatcher::NextLocked() {
   Step step;
   if (writing_ || finished_) return step;
-  if (!queue_.empty()) {
+  if (RipeLocked()) {
     frame_ = TakeFrameLocked(&step.parts);
     writing_ = true;
     step.write = &frame_;
@@ -72,17 +86,16 @@ FrameBatcher::Step FrameBatcher::NextLocked() {
 }
 
 grpc::ByteBuffer FrameBatcher::TakeFrameLocked(size_t* parts) {
-  std::string head = std::move(queue_.front().head);
-  std::vector<Payload> payload = std::move(queue_.front().payload);
-  size_t bytes = queue_.front().bytes;
-  queue_.pop_front();
-  *parts = 1;
-  while (!queue_.empty() &&
-         bytes + queue_.front().bytes <= options_.frame_bytes_max) {
+  std::string head;
+  std::vector<Payload> payload;
+  size_t bytes = 0;
+  *parts = 0;
+  while (!queue_.empty() && (*parts == 0 || bytes + queue_.front().bytes <= options_.frame_bytes_max)) {
     Part& next = queue_.front();
     head += next.head;
     for (Payload& piece : next.payload) payload.push_back(std::move(piece));
     bytes += next.bytes;
+    next.haste == Haste::kMayWait ? ++unanswered_ : --hasty_;
     queue_.pop_front();
     ++*parts;
   }
@@ -94,6 +107,7 @@ grpc::ByteBuffer FrameBatcher::TakeFrameLocked(size_t* parts) {
 void FrameBatcher::DropQueueLocked() {
   queue_.clear();
   waiting_bytes_ = 0;
+  hasty_ = 0;
 }
 
 }  // namespace weir::wire

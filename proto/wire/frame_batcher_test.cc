@@ -128,6 +128,77 @@ TEST(FrameBatcherTest, AFailedWriteDropsTheQueueAndWaitsForClose) {
   EXPECT_TRUE(batcher.Close(FrameBatcher::kDrain).finish);
 }
 
+// Queues a part that may wait, and looks what goes.
+FrameBatcher::Step QueueWaiting(FrameBatcher& batcher, uint64_t id, size_t payload_bytes = 0) {
+  const Payload payload = Payload::CopyOf(std::string(payload_bytes, 'w'));
+  EXPECT_TRUE(batcher.Queue(PartWithId(id), {payload}, FrameBatcher::Haste::kMayWait));
+  return batcher.Next();
+}
+
+// A frame of `parts` that may wait has gone, and is not answered.
+void Send(FrameBatcher& batcher, size_t parts) {
+  for (uint64_t id = 1; id <= parts; ++id) {
+    ASSERT_TRUE(batcher.Queue(PartWithId(id), {}, FrameBatcher::Haste::kMayWait));
+  }
+  ASSERT_EQ(batcher.Next().parts, parts);
+  ASSERT_EQ(batcher.WriteDone(true).write, nullptr);
+}
+
+TEST(FrameBatcherTest, PartsThatMayWaitAreGatheredWhileMoreThanTwiceAsManyAreUnanswered) {
+  FrameBatcher batcher;
+  Send(batcher, 5);
+  EXPECT_EQ(QueueWaiting(batcher, 6).write, nullptr);
+  EXPECT_EQ(QueueWaiting(batcher, 7).write, nullptr);
+  EXPECT_EQ(QueueWaiting(batcher, 8).parts, 3u);
+  // Eight are unanswered now.
+  EXPECT_EQ(QueueWaiting(batcher, 9).write, nullptr);
+  EXPECT_EQ(batcher.WriteDone(true).write, nullptr) << "the end of a write lets nothing go before its time";
+  EXPECT_EQ(batcher.Answered(5).write, nullptr);
+  EXPECT_EQ(batcher.Answered(1).parts, 1u) << "two are unanswered";
+}
+
+TEST(FrameBatcherTest, WithNothingUnansweredNothingWaits) {
+  FrameBatcher batcher;
+  EXPECT_EQ(QueueWaiting(batcher, 1).parts, 1u);
+  EXPECT_EQ(batcher.WriteDone(true).write, nullptr);
+  EXPECT_EQ(QueueWaiting(batcher, 2).parts, 1u) << "nor of two at a time";
+  EXPECT_EQ(batcher.WriteDone(true).write, nullptr);
+  EXPECT_EQ(batcher.Answered(2).write, nullptr);
+  EXPECT_EQ(QueueWaiting(batcher, 3).parts, 1u);
+}
+
+TEST(FrameBatcherTest, APartInHasteTakesThoseThatWaitWithIt) {
+  FrameBatcher batcher;
+  Send(batcher, 7);
+  EXPECT_EQ(QueueWaiting(batcher, 8).write, nullptr);
+  MustQueue(batcher, 9);
+  const FrameBatcher::Step step = batcher.Next();
+  ASSERT_EQ(step.parts, 2u);
+  EXPECT_EQ(Decode(*step.write).head.ios(0).id(), 8u) << "in the order of Queue";
+  EXPECT_EQ(batcher.WriteDone(true).write, nullptr);
+  EXPECT_EQ(QueueWaiting(batcher, 10).write, nullptr) << "the haste is over";
+}
+
+TEST(FrameBatcherTest, WhatIsLargeEnoughForAFrameDoesNotWait) {
+  FrameBatcher batcher(
+      {.frame_bytes_max = 1 << 20, .queue_bytes_max = 1 << 20, .gather_bytes_max = 2000});
+  Send(batcher, 100);
+  EXPECT_EQ(QueueWaiting(batcher, 101, 900).write, nullptr);
+  EXPECT_EQ(QueueWaiting(batcher, 102, 1200).parts, 2u);
+}
+
+TEST(FrameBatcherTest, WhatWaitsForAnswersIsDrainedOrDroppedAtTheEnd) {
+  FrameBatcher drained;
+  Send(drained, 7);
+  EXPECT_EQ(QueueWaiting(drained, 8).write, nullptr);
+  EXPECT_EQ(drained.Close(FrameBatcher::kDrain).parts, 1u);
+  EXPECT_TRUE(drained.WriteDone(true).finish);
+  FrameBatcher dropped;
+  Send(dropped, 7);
+  EXPECT_EQ(QueueWaiting(dropped, 8).write, nullptr);
+  EXPECT_TRUE(dropped.Close(FrameBatcher::kDrop).finish);
+}
+
 TEST(FrameBatcherTest, ManyThreadsLoseAndReorderNothing) {
   constexpr int kThreads = 4;
   constexpr int kEach = 2000;

@@ -1,5 +1,6 @@
 #include "volume/host/target_session.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -26,6 +27,13 @@ wire::FrameBatcher::Options BatcherOptions() {
   wire::FrameBatcher::Options options;
   options.queue_bytes_max = 256 << 20;
   return options;
+}
+
+// A plain write is answered once the replica has taken what was sent before it. A read or a sync may take long, and what
+// waits for it must not wait for company first.
+wire::FrameBatcher::Haste HasteOf(const engine::Clone& clone) {
+  return clone.kind == engine::RequestKind::kWrite && !clone.fua ? wire::FrameBatcher::Haste::kMayWait
+                                                                 : wire::FrameBatcher::Haste::kNow;
 }
 
 void AddPositions(const std::vector<std::pair<LaneId, Position>>& positions,
@@ -148,16 +156,17 @@ void TargetSession::Queue(const engine::Clone& clone) {
   part_.Clear();
   EncodeClone(clone, part_.add_ios());
   const auto id = static_cast<uint64_t>(clone.id);
+  const wire::FrameBatcher::Haste haste = HasteOf(clone);
   const engine::Time now = MonotonicNow();
   {
     absl::MutexLock lock(&mu_);
     if (ended_) return;
-    unanswered_[id] = {{clone.kind, clone.range.count}, clone.range.first, now, now};
+    unanswered_[id] = {{clone.kind, clone.range.count}, clone.range.first, now, now, haste};
     waiting_.push_back(id);  // before the batcher has it; see QueueOther
     if (!std::exchange(busy_, true)) target_metrics_.times->Began(now);
   }
   if (config_.tracer->active()) config_.tracer->Queued(config_.replica, clone, now);
-  if (!batcher_.Queue(part_, absl::MakeConstSpan(&clone.data, 1))) {
+  if (!batcher_.Queue(part_, absl::MakeConstSpan(&clone.data, 1), haste)) {
     End(engine::Result(EIO),
         absl::StrCat(config_.replica, " does not read what it is sent"));
   }
@@ -262,6 +271,11 @@ absl::Status TargetSession::TakeReplies(const v1::IoReplyFrame& frame,
                      return answered.back().asked;
                    }));
   if (completed.empty()) return absl::OkStatus();
+  const auto gathered = std::count_if(answered.begin(), answered.end(), [](const Unanswered& clone) {
+    return clone.haste == wire::FrameBatcher::Haste::kMayWait;
+  });
+  // Before the replies, so that the replica has work again while they are handled.
+  Carry(batcher_.Answered(static_cast<size_t>(gathered)));
   CountReplies(completed, answered, store_us);
   events_.replied(std::move(completed));
   return absl::OkStatus();

@@ -5,7 +5,8 @@
 //    any state -End, or the stream ends-> ENDED
 //
 // Clones that become ready while a frame is being written go together as the
-// next frame; their payload is shared, never copied.
+// next frame, and plain writes wait for others while many are unanswered
+// (FrameBatcher); their payload is shared, never copied.
 //
 // Thread-safety: Queue, QueueDurablePoints and Kick by one thread at a time
 // (the volume's dispatcher); the rest by any thread. Events run on gRPC's
@@ -88,7 +89,7 @@ class TargetSession final
   void Queue(const engine::Clone& clone);
   void QueueDurablePoints(const engine::SendDurablePoints& news);
   void QueuePing(uint64_t ping);
-  // Sends what was queued, at once or when the present write is done.
+  // Sends what was queued, at once, when the present write is done, or with what comes yet.
   void Kick();
 
   // Reactions; for gRPC only.
@@ -103,6 +104,7 @@ class TargetSession final
     uint64_t first_block = 0;
     engine::Time queued{};
     engine::Time handed{};  // to gRPC, its frame
+    wire::FrameBatcher::Haste haste = wire::FrameBatcher::Haste::kNow;
   };
   // In waiting_: of a part that is no clone. The engine's ids begin at 1.
   static constexpr uint64_t kNoClone = 0;
