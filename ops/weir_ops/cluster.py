@@ -202,15 +202,19 @@ class Cluster:
         return {**dict.fromkeys(self.replica_names(), ["replica"]), **dict.fromkeys(self.frontend_names(), ["frontend"]),
                 **dict.fromkeys(self.csi_names(), ["csi", "client"]), "admin": ["admin"]}
 
+    def make_certificate(self, name):
+        """By the cluster's own authority. In place of the one that is there, which a running process then changes for it."""
+        roles = self.certificate_roles()[name]
+        made = subprocess.run([os.path.join(CHECKOUT, "ops", "certs"), f"--dir={self.path('tls')}",
+                               f"--name={name}", *(f"--role={role}" for role in roles), "--host=127.0.0.1"],
+                              text=True, capture_output=True)
+        if made.returncode != 0:
+            raise Refused(made.stderr.strip())
+
     def _ensure_certificates(self):
-        for name, roles in self.certificate_roles().items():
-            if all(os.path.exists(path) for path in self.tls_files(name)):
-                continue
-            made = subprocess.run([os.path.join(CHECKOUT, "ops", "certs"), f"--dir={self.path('tls')}",
-                                   f"--name={name}", *(f"--role={role}" for role in roles), "--host=127.0.0.1"],
-                                  text=True, capture_output=True)
-            if made.returncode != 0:
-                raise Refused(made.stderr.strip())
+        for name in self.certificate_roles():
+            if not all(os.path.exists(path) for path in self.tls_files(name)):
+                self.make_certificate(name)
 
     def binary(self, name):
         return os.path.join(self.settings.bin, name)

@@ -190,6 +190,7 @@ absl::Status Service::DoSeal(const v1::SealRequest& request, v1::SealResponse* r
   absl::StatusOr<store::VolumeState> volume = store.GetVolume(id);
   RETURN_IF_ERROR(volume.status());
   RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
+  const bool raises = volume->promised_epoch < fence.epoch();
   // In this order: whoever says hello after the promise is refused by it, whoever
   // did before is found and ended here. Then nobody changes the lanes any more.
   RETURN_IF_ERROR(store.Promise(id, fence.epoch()));
@@ -200,8 +201,11 @@ absl::Status Service::DoSeal(const v1::SealRequest& request, v1::SealResponse* r
     // A newer one sealed in between; its promise counts.
     return CheckEpochIs(volume->promised_epoch, fence);
   }
-  LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
-            << " epoch=" << fence.epoch() << " sealed";
+  // Not each time that a frontend tries to bring a member back, which it does for as long as that one is away.
+  if (raises) {
+    LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
+              << " epoch=" << fence.epoch() << " sealed";
+  }
   const store::Identity identity = store.identity();
   response->set_store_id(identity.store_id);
   response->set_incarnation(identity.incarnation);

@@ -1,6 +1,6 @@
 // Damages every file of a closed store in turn: flips bits, truncates, swaps
-// for an older copy, deletes, loses a sector's write or finds it elsewhere. The store must refuse to open, or fail reads, or
-// be right; never quietly have less than was synced.
+// for an older copy, deletes, loses a sector's write or finds it elsewhere; and has a single read answered from elsewhere, or as of
+// before. The store must refuse to open, or fail reads, or be right; never quietly have less than was synced.
 #include <algorithm>
 #include <functional>
 #include <iostream>
@@ -274,6 +274,45 @@ TEST_F(CorruptionTest, OlderFilesThatFitTogetherAreFound) {
                                               << status;
       }
     }
+  }
+}
+
+// The disk is whole, and answers one read wrong: while the store opens, or when it is read.
+TEST_F(CorruptionTest, AReadFromElsewhereOrOfBeforeIsFound) {
+  std::map<std::string, FaultFs::Misread> misreads;
+  misreads["the next sector's"] = [](const std::string&, const std::string& content, uint64_t offset, size_t n) {
+    const size_t at = content.empty() ? 0 : (offset + kSectorBytes) % content.size();
+    std::string read = content.substr(at, n);
+    return read + content.substr(0, std::min<size_t>(n, content.size() - offset) - read.size());
+  };
+  for (const auto& image : older_) {
+    misreads[image.first] = [older = image.second](const std::string& path, const std::string& content, uint64_t offset,
+                                                   size_t n) {
+      const std::vector<std::string> files = older->Files();
+      const bool there = std::find(files.begin(), files.end(), path) != files.end();
+      const std::string before = there ? older->Content(path) : content;
+      return before.substr(std::min<size_t>(offset, before.size()), n);
+    };
+  }
+  for (const auto& [what, misread] : misreads) {
+    std::map<std::string, int> outcomes;
+    // The first ones each, then fewer: most of what is read while a store opens comes first.
+    for (uint64_t nth = 1;; nth += 1 + nth / 25) {
+      Machine after(image_->AfterKill());
+      after.OpenFaster();
+      after.fs->MisreadAt(nth, misread);
+      absl::Status status = after.Open(kDirectories);
+      if (!status.ok()) {
+        ++outcomes["refused"];
+        EXPECT_TRUE(absl::IsDataLoss(status) || absl::IsFailedPrecondition(status)) << status;
+      } else {
+        status = Check(after.store.get(), {.read_errors = true});
+        ++outcomes[status.ok() ? "right or read errors" : "WRONG"];
+        EXPECT_TRUE(status.ok()) << "read " << nth << " is " << what << ": " << status;
+      }
+      if (!after.fs->has_misread()) break;
+    }
+    for (const auto& [outcome, count] : outcomes) std::cout << what << ": " << count << " " << outcome << "\n";
   }
 }
 

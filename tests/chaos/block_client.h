@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/base/position.h"
+#include "proto/base/tls_files.h"
 #include "tests/chaos/history.h"
 
 namespace weir::chaos {
@@ -18,6 +19,7 @@ struct Frontend {
   std::string grpc_address;  // host:port
   std::string nbd_uri;
   std::string volume;
+  TlsFiles tls;  // of the clients
 };
 
 // Thread-safety: none, one thread uses it. Owns its connection, which ends with it.

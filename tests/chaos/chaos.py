@@ -38,7 +38,7 @@ class Run:
     def main(self):
         directory = tempfile.mkdtemp(prefix="weir-chaos-")
         self.say(f"{self.flags()}, folder {directory}")
-        self.world = World(directory, self.arguments.catalog, self.say)
+        self.world = World(directory, self.arguments.catalog, self.arguments.tls, self.say)
         try:
             self.run()
             self.report()
@@ -70,11 +70,11 @@ class Run:
         """Those that give this schedule again."""
         given = self.arguments
         only = "".join(f" --only='{name}'" for name in given.only or [])
-        return f"--minutes={given.minutes:g} --seed={given.seed} --catalog={given.catalog}{only}"
+        return f"--minutes={given.minutes:g} --seed={given.seed} --catalog={given.catalog}{' --tls' if given.tls else ''}{only}"
 
     def cause_faults(self):
         dice = random.Random(self.arguments.seed)
-        chosen = [f for f in faults.CATALOGS[self.arguments.catalog]
+        chosen = [f for f in faults.all_of(self.arguments.catalog, self.arguments.tls)
                   if (not self.arguments.only or faults.name_of(f) in self.arguments.only)
                   and (f is not faults.disk_full or self.world.small_disk)]
         for fault in faults.deck(dice, chosen):
@@ -162,15 +162,16 @@ def parse_arguments():
     parser.add_argument("--catalog", choices=list(faults.CATALOGS), default="embedded", help="etcd: three members, "
                         "which fail too, and two frontends between which the volume moves (embedded)")
     parser.add_argument("--rate", type=float, default=400, help="requests a second, at most (400)")
+    parser.add_argument("--tls", action="store_true", help="mutual TLS between all but etcd, and certificates change")
     parser.add_argument("--only", action="append", metavar="FAULT", help="this fault only; again for more")
     parser.add_argument("--list", action="store_true", help="name the faults of that catalog")
     parser.add_argument("--driver", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--prefix", required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    names = [faults.name_of(fault) for fault in faults.CATALOGS[arguments.catalog]]
+    names = [faults.name_of(fault) for fault in faults.all_of(arguments.catalog, arguments.tls)]
     for name in arguments.only or []:
         if name not in names:
-            parser.error(f"no fault is called '{name}' with --catalog={arguments.catalog}; see --list")
+            parser.error(f"no fault is called '{name}' with --catalog={arguments.catalog}{' --tls' if arguments.tls else ''}; see --list")
     if not arguments.minutes > 0 or not arguments.rate > 0:
         parser.error("--minutes and --rate must be above 0")
     if arguments.seed is None:
@@ -181,7 +182,7 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     if arguments.list:
-        print("\n".join(faults.name_of(fault) for fault in faults.CATALOGS[arguments.catalog]))
+        print("\n".join(faults.name_of(fault) for fault in faults.all_of(arguments.catalog, arguments.tls)))
         return 0
     # What was started is stopped, as for Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -167,6 +167,10 @@ int Main(int argc, char** argv) {
   app.add_option("--grpc-clients", flags.grpc_clients, "threads")->capture_default_str();
   app.add_option("--rate", flags.requests_per_second, "requests a second of all, at most")
       ->capture_default_str();
+  TlsFiles tls;
+  app.add_option("--tls_cert", tls.cert, "PEM file");
+  app.add_option("--tls_key", tls.key, "PEM file");
+  app.add_option("--tls_ca", tls.ca, "PEM file; none of the three: no TLS");
   CLI11_PARSE(app, argc, argv);
   for (const std::string& text : frontends) {
     const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits(',', 2));
@@ -174,7 +178,7 @@ int Main(int argc, char** argv) {
       std::cerr << "--frontend=" << text << " is not NAME,HOST:PORT,NBD_URI" << std::endl;
       return 2;
     }
-    flags.frontends.push_back({parts[0], parts[1], parts[2], volume});
+    flags.frontends.push_back({parts[0], parts[1], parts[2], volume, tls});
   }
   return Driver(flags).Run();
 }

@@ -395,6 +395,17 @@ def kill_frontend_and_an_etcd_member(world, dice):
     world.start(name)
 
 
+# --- TLS ---
+
+
+def new_certificates(world, dice):
+    """Of some, or all at once; what connects then meets both."""
+    all_of_them = world.certificates()
+    world.renew_certificates(dice.sample(all_of_them, dice.randint(1, len(all_of_them))))
+    world.pause(dice.uniform(0, 2))
+    connections_reset(world, dice)
+
+
 EVERY = (
     kill_replica, restart_replica, kill_replica_while_it_joins, kill_another_while_one_joins, kill_two_replicas,
     kill_all_replicas, freeze_replica, freeze_replica_for_long, replace_disk, sync_of_the_store_fails,
@@ -411,10 +422,15 @@ WITH_ETCD = (
     kill_an_etcd_member, kill_an_etcd_member_and_a_replica, freeze_an_etcd_member, kill_etcd,
     kill_a_replica_while_etcd_is_frozen, kill_a_replica_while_etcd_has_no_majority, kill_frontend_and_an_etcd_member,
 )
+WITH_TLS = (new_certificates,)
 # Begun when all is well. A disk that goes while another copy is not whole yet may be the last good one; a full one is
 # to refuse writes, not to keep its replica from being brought back.
 NEEDS_ALL_WELL = (replace_disk, sync_of_the_store_fails, write_of_the_store_fails, disk_full)
 CATALOGS = {"embedded": EVERY, "etcd": EVERY + WITH_ETCD}
+
+
+def all_of(catalog, tls):
+    return CATALOGS[catalog] + (WITH_TLS if tls else ())
 
 
 def name_of(fault):

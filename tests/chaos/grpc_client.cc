@@ -70,6 +70,7 @@ class GrpcClient : public BlockClient {
 
 absl::StatusOr<std::unique_ptr<BlockClient>> ConnectGrpc(const Frontend& frontend) {
   ClientOptions options;
+  options.tls = frontend.tls;
   options.connect_timeout = absl::Seconds(2);
   // How long requests wait for a frontend that has ended: after a move it is of no use any more.
   options.timeout = absl::Seconds(10);

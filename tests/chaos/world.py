@@ -136,12 +136,13 @@ class World:
     """Three replicas, each behind a link of its own, frontends, and etcd, behind links too, if it is the catalog. The last
     replica's disk is a small one, if we may mount it. close() stops all, unmount() ends the disk."""
 
-    def __init__(self, directory, catalog, say):
+    def __init__(self, directory, catalog, tls, say):
         self.dir = directory
         self.say = say
         self.network = proxy.Network()
         self.cluster = cluster_lib.Cluster(directory, say=lambda text: None)
         self.catalog = catalog
+        self.tls = tls
         self.replicas = []
         self.etcds = []
         self.frontends = []
@@ -156,7 +157,7 @@ class World:
         self.first_io_ms = {}   # what was waited for -> the longest
 
     def up(self, prefix):
-        asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog,
+        asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog, "tls": self.tls,
                  "frontends": 2 if self.catalog == "etcd" else 1, "replica_flags": ["--enable_fault_injection"]}
         with self.cluster.locked():
             self.cluster.configure(asked, prefix)
@@ -201,8 +202,10 @@ class World:
     def start_clients(self, driver, seed, rate):
         frontends = [f"--frontend={name},{self.cluster.address(name)},{self.cluster.nbd_uri(name)}"
                      for name in self.frontends]
+        # As an administrator's, whose certificate the cluster has anyway.
+        tls = [f"--tls_{what}={path}" for what, path in zip(("cert", "key", "ca"), self.cluster.tls_files("admin"))] if self.tls else []
         self.clients = Clients(
-            [driver, *frontends, f"--volume={VOLUME}", f"--blocks={SIZE_MIB * (1 << 20) // BLOCK}", f"--seed={seed}", f"--rate={rate}"],
+            [driver, *frontends, f"--volume={VOLUME}", f"--blocks={SIZE_MIB * (1 << 20) // BLOCK}", f"--seed={seed}", f"--rate={rate}", *tls],
             self.cluster.path("log", "clients.log"), self.say)
 
     def close(self):
@@ -215,6 +218,15 @@ class World:
         """Requests whose connection broke, since the last call."""
         before, self._unanswered = self._unanswered, self.clients.counts["unanswered"]
         return self._unanswered - before
+
+    def certificates(self):
+        """Whose there are."""
+        return list(self.cluster.certificate_roles()) if self.tls else []
+
+    def renew_certificates(self, names):
+        self.say(f"new certificates: {', '.join(names)}")
+        for name in names:
+            self.cluster.make_certificate(name)
 
     # --- time ---
 

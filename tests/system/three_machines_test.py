@@ -301,7 +301,7 @@ class ThreeMachinesTest(VirtualMachineTest):
         blocks = [re.sub("^    ", "", block, flags=re.MULTILINE) for block in re.findall(r"(?:^    .*\n)+", section(), re.MULTILINE)]
         on_each, authorities, configure, first, plugs = blocks
         self.export, replicas, create, attach, connected, ready = commands(first)
-        self.explain, self.attach_elsewhere, self.scrub = commands(plugs)
+        self.explain, self.attach_elsewhere, self.explain_elsewhere, self.scrub = commands(plugs)
         for machine in self.machines:
             machine.power_on()
         self.on_all(Machine.await_up)
@@ -351,6 +351,7 @@ class ThreeMachinesTest(VirtualMachineTest):
         first.cut_power()
         begun = time.monotonic()
         self.type(self.attach_elsewhere)
+        self.explain = self.explain_elsewhere  # from now on the second has it
         took = time.monotonic() - begun
         self.say(f"machine 1 is off: the volume is attached on machine 2 after {took:.1f} s")
         self.assertLess(took, TAKEOVER_SECONDS_MAX)

@@ -31,11 +31,9 @@ class OpenFile {
   IOStatus ReadAt(uint64_t offset, size_t n, Slice* result,
                   char* scratch) const {
     return fs_->Do(FileOp::kRead, path_, [&] {
-      const std::string& content = node_->content();
-      const size_t at = std::min<size_t>(offset, content.size());
-      const size_t size = std::min(n, content.size() - at);
-      std::memcpy(scratch, content.data() + at, size);
-      *result = Slice(scratch, size);
+      const std::string read = fs_->Read(path_, node_->content(), offset, n);
+      std::memcpy(scratch, read.data(), read.size());
+      *result = Slice(scratch, read.size());
       return IOStatus::OK();
     });
   }
@@ -323,6 +321,23 @@ IOStatus FaultFs::Do(FileOp::Kind kind, const std::string& path,
     return fault_;
   }
   return action();
+}
+
+void FaultFs::MisreadAt(uint64_t nth, Misread misread) {
+  absl::MutexLock lock(&mutex_);
+  until_misread_ = nth;
+  misread_ = std::move(misread);
+}
+
+bool FaultFs::has_misread() const {
+  absl::MutexLock lock(&mutex_);
+  return misread_ != nullptr && until_misread_ == 0;
+}
+
+std::string FaultFs::Read(const std::string& path, const std::string& content, uint64_t offset, size_t n) const {
+  mutex_.AssertHeld();
+  if (until_misread_ > 0 && --until_misread_ == 0) return misread_(path, content, offset, n).substr(0, n);
+  return content.substr(std::min<size_t>(offset, content.size()), n);
 }
 
 FaultFs::Place FaultFs::Locate(const std::string& path) const {

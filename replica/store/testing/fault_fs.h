@@ -66,6 +66,12 @@ class FaultFs : public rocksdb::FileSystem {
   // By kind, since the beginning.
   uint64_t Count(FileOp::Kind kind) const;
 
+  // What is read in place of up to `n` bytes of `content` from `offset` on.
+  using Misread = std::function<std::string(const std::string& path, const std::string& content, uint64_t offset, size_t n)>;
+  // Read number `nth` of a file's data, from 1, counted from now, is answered by `misread`, without an error.
+  void MisreadAt(uint64_t nth, Misread misread);
+  bool has_misread() const;
+
   // Free space; 1 TiB unless set.
   void SetFreeBytes(uint64_t bytes);
 
@@ -158,6 +164,8 @@ class FaultFs : public rocksdb::FileSystem {
                        const std::function<rocksdb::IOStatus()>& action,
                        const std::function<void(Random*)>& on_failure = nullptr)
       const;
+  // Of the data of its files, within Do.
+  std::string Read(const std::string& path, const std::string& content, uint64_t offset, size_t n) const;
 
  private:
   struct Place {
@@ -186,6 +194,8 @@ class FaultFs : public rocksdb::FileSystem {
   rocksdb::IOStatus fault_ ABSL_GUARDED_BY(mutex_);
   mutable bool struck_ ABSL_GUARDED_BY(mutex_) = false;
   mutable FileOp struck_op_ ABSL_GUARDED_BY(mutex_);
+  mutable uint64_t until_misread_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: none is to come
+  Misread misread_ ABSL_GUARDED_BY(mutex_);
   mutable Random random_ ABSL_GUARDED_BY(mutex_){1};
   mutable uint64_t counts_[7] ABSL_GUARDED_BY(mutex_) = {};
   uint64_t free_bytes_ ABSL_GUARDED_BY(mutex_) = uint64_t{1} << 40;
