@@ -11,6 +11,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/held_signals.h"
 #include "client/cli/output.h"
+#include "client/cli/replica_call.h"
 #include "proto/base/status_macros.h"
 #include "weir/v1/replica.grpc.pb.h"
 #include "weir/v1/volume.pb.h"
@@ -105,7 +106,7 @@ absl::Status InjectDelay(Context& context, const std::string& replica) {
     v1::SetFaultRequest request;
     request.mutable_fault()->set_op(op);
     request.mutable_fault()->set_delay_ms(kDelayMs);
-    RETURN_IF_ERROR(context.CallReplica(replica, &Stub::SetFault, request).status());
+    RETURN_IF_ERROR(CallReplica(context, replica, &Stub::SetFault, request).status());
   }
   return absl::OkStatus();
 }
@@ -115,12 +116,12 @@ absl::Status InjectError(Context& context, const std::string& replica) {
   request.mutable_fault()->set_op(v1::FAULT_OP_WRITE);
   request.mutable_fault()->set_error(EIO);
   request.mutable_fault()->set_count(1);
-  return context.CallReplica(replica, &Stub::SetFault, request).status();
+  return CallReplica(context, replica, &Stub::SetFault, request).status();
 }
 
 absl::Status CheckInjection(Context& context, const std::string& replica) {
   ASSIGN_OR_RETURN(const v1::GetReplicaResponse shown,
-                   context.CallReplica(replica, &Stub::GetReplica, v1::GetReplicaRequest()));
+                   CallReplica(context, replica, &Stub::GetReplica, v1::GetReplicaRequest()));
   if (shown.fault_injection()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(replica, " runs without --enable_fault_injection, which this fault needs; "
@@ -135,7 +136,7 @@ absl::Status Begin(Client& client, const Drill& drill, Context& context) {
 
 absl::Status EndOnce(Client& client, const Drill& drill, Context& context) {
   if (drill.fault == "out") return SetState(client, drill.volume, drill.replica, "joining");
-  return context.CallReplica(drill.replica, &Stub::ClearFaults, v1::ClearFaultsRequest()).status();
+  return CallReplica(context, drill.replica, &Stub::ClearFaults, v1::ClearFaultsRequest()).status();
 }
 
 // Tries until it is undone and all are in sync, or kUndoFor is over.

@@ -7,7 +7,6 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/cli/output.h"
-#include "grpcpp/create_channel.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/identity.h"
 #include "proto/wire/status.h"
@@ -129,25 +128,6 @@ absl::StatusOr<std::string> Context::ReplicaAddress(const std::string& replica) 
                          "--replica_addrs=",
                          replica, "=HOST:PORT")
           : absl::StrCat("no replica ", replica, "; there are ", absl::StrJoin(names, ", ")));
-}
-
-absl::Status Context::WithReplica(
-    const std::string& replica,
-    const std::function<grpc::Status(v1::ReplicaService::Stub&, grpc::ClientContext*)>& call) {
-  ASSIGN_OR_RETURN(std::string address, ReplicaAddress(replica));
-  RETURN_IF_ERROR(wire::CheckDial("replica_addrs", address, wire::IdentityFiles()));
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  auto channel = grpc::CreateCustomChannel(address, wire::ChannelCredentials(address), arguments);
-  auto stub = v1::ReplicaService::NewStub(channel);
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(timeout_s)));
-  absl::Status status = wire::FromGrpc(call(*stub, &context));
-  if (status.code() == absl::StatusCode::kUnavailable) {
-    return absl::UnavailableError(absl::StrCat("cannot reach ", replica, " at ", address, " (",
-                                               status.message(), "); check that it runs"));
-  }
-  return status;
 }
 
 }  // namespace weir::cli

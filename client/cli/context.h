@@ -16,9 +16,7 @@
 #include "client/cli/cluster_env.h"
 #include "client/weir/client.h"
 #include "google/protobuf/message.h"
-#include "grpcpp/client_context.h"
 #include "proto/base/tls_files.h"
-#include "weir/v1/replica.grpc.pb.h"
 
 namespace weir::cli {
 
@@ -70,30 +68,10 @@ class Context {
   // By name, as cluster.env or --replica_addrs has it, or a plain address.
   absl::StatusOr<std::string> ReplicaAddress(const std::string& replica);
 
-  // One unary call to a replica.
-  template <typename Request, typename Response>
-  using ReplicaMethod = grpc::Status (v1::ReplicaService::Stub::*)(grpc::ClientContext*,
-                                                                   const Request&, Response*);
-  template <typename Request, typename Response>
-  absl::StatusOr<Response> CallReplica(const std::string& replica,
-                                       ReplicaMethod<Request, Response> method,
-                                       const Request& request) {
-    Response response;
-    absl::Status status =
-        WithReplica(replica, [&](v1::ReplicaService::Stub& stub, grpc::ClientContext* context) {
-          return (stub.*method)(context, request, &response);
-        });
-    if (!status.ok()) return status;
-    return response;
-  }
-
  private:
   absl::StatusOr<NamedValues> Frontends();
   absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
                                                   absl::Duration connect_timeout) const;
-  absl::Status WithReplica(
-      const std::string& replica,
-      const std::function<grpc::Status(v1::ReplicaService::Stub&, grpc::ClientContext*)>& call);
 };
 
 }  // namespace weir::cli

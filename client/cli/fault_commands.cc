@@ -9,6 +9,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/fault_spec.h"
 #include "client/cli/output.h"
+#include "client/cli/replica_call.h"
 #include "proto/base/status_macros.h"
 #include "weir/v1/replica.grpc.pb.h"
 
@@ -40,7 +41,7 @@ void AddSet(CLI::App* group, Context& context) {
     v1::SetFaultRequest request;
     *request.mutable_fault() = *std::move(fault);
     ASSIGN_OR_RETURN(v1::SetFaultResponse response,
-                     context.CallReplica(flags->replica, &Stub::SetFault, request));
+                     CallReplica(context, flags->replica, &Stub::SetFault, request));
     context.Print(response,
                   absl::StrCat("fault ", response.id(), " set on ", flags->replica, "\n"));
     return absl::OkStatus();
@@ -88,7 +89,7 @@ void AddList(CLI::App* group, Context& context) {
     std::vector<std::string> objects;
     for (const std::string& replica : replicas) {
       ASSIGN_OR_RETURN(v1::ListFaultsResponse faults,
-                       context.CallReplica(replica, &Stub::ListFaults, v1::ListFaultsRequest()));
+                       CallReplica(context, replica, &Stub::ListFaults, v1::ListFaultsRequest()));
       AddFaultRows(replica, faults, table);
       objects.push_back(absl::StrCat("\"", replica, "\": ", ToJson(faults)));
     }
@@ -115,7 +116,7 @@ void AddClear(CLI::App* group, Context& context) {
     v1::ClearFaultsResponse total;
     for (const std::string& replica : replicas) {
       ASSIGN_OR_RETURN(v1::ClearFaultsResponse response,
-                       context.CallReplica(replica, &Stub::ClearFaults, request));
+                       CallReplica(context, replica, &Stub::ClearFaults, request));
       total.set_cleared(total.cleared() + response.cleared());
     }
     context.Print(

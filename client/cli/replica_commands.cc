@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "client/cli/commands.h"
 #include "client/cli/output.h"
+#include "client/cli/replica_call.h"
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
@@ -127,7 +128,7 @@ void AddShow(CLI::App* group, Context& context) {
   auto body = [&context, name]() -> absl::Status {
     ASSIGN_OR_RETURN(
         v1::GetReplicaResponse replica,
-        context.CallReplica(*name, &v1::ReplicaService::Stub::GetReplica, v1::GetReplicaRequest()));
+        CallReplica(context, *name, &v1::ReplicaService::Stub::GetReplica, v1::GetReplicaRequest()));
     context.Print(replica, ReplicaText(replica));
     return absl::OkStatus();
   };

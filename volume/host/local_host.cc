@@ -23,6 +23,7 @@
 #include "volume/host/explain.h"
 #include "volume/host/rebuild.h"
 #include "volume/host/registration.h"
+#include "volume/host/registry_service.h"
 #include "volume/host/scrub_status.h"
 #include "volume/host/volume_service.h"
 

@@ -28,7 +28,6 @@
 #include "volume/host/parent_reader.h"
 #include "volume/host/provision.h"
 #include "volume/host/record_teller.h"
-#include "volume/host/registry_service.h"
 #include "volume/host/replica_client.h"
 #include "volume/host/replica_channel.h"
 #include "volume/host/timer.h"
@@ -47,6 +46,7 @@ class SharedCheck;
 
 namespace weir::host {
 
+class RegistryService;
 class VolumeService;
 
 class LocalHost final : public Host {
