@@ -7,9 +7,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <optional>
-#include <system_error>
+#include <utility>
 
 #include "proto/base/shortage.h"
 
@@ -18,6 +17,7 @@ namespace {
 
 // How long the destructor may wait for the thread to look.
 constexpr unsigned kLookSeconds = 1;
+constexpr absl::Duration kLook = absl::Seconds(kLookSeconds);
 
 struct Socket {
   int fd = -1;
@@ -40,30 +40,37 @@ std::optional<Socket> SocketOf(int fd) {
   return found;
 }
 
-std::vector<Socket> OpenSockets() {
+std::vector<Socket> OpenSockets(Descriptors& descriptors) {
   std::vector<Socket> found;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
-       it.increment(error)) {
-    const int fd = std::atoi(it->path().filename().c_str());
+  descriptors.ForEach([&found](int fd) {
     if (std::optional<Socket> socket = SocketOf(fd)) found.push_back(*std::move(socket));
-  }
+  });
   return found;
 }
 
 }  // namespace
 
-std::vector<std::string> ListenerAddresses() {
+Descriptors::Descriptors() : directory_(opendir("/proc/self/fd"), closedir) {}
+
+void Descriptors::ForEach(const std::function<void(int fd)>& visit) {
+  if (directory_ == nullptr) return;
+  rewinddir(directory_.get());
+  while (const dirent* entry = readdir(directory_.get())) {
+    if (entry->d_name[0] != '.') visit(std::atoi(entry->d_name));
+  }
+}
+
+std::vector<std::string> ListenerAddresses(Descriptors& descriptors) {
   std::vector<std::string> addresses;
-  for (const Socket& socket : OpenSockets()) {
+  for (const Socket& socket : OpenSockets(descriptors)) {
     if (socket.listening) addresses.push_back(socket.local_address);
   }
   return addresses;
 }
 
-int EndReading(const std::vector<std::string>& listeners) {
+int EndReading(Descriptors& descriptors, const std::vector<std::string>& listeners) {
   int ended = 0;
-  for (const Socket& socket : OpenSockets()) {
+  for (const Socket& socket : OpenSockets(descriptors)) {
     if (socket.listening || std::find(listeners.begin(), listeners.end(), socket.local_address) ==
                                 listeners.end()) {
       continue;
@@ -73,7 +80,11 @@ int EndReading(const std::vector<std::string>& listeners) {
   return ended;
 }
 
-HangUp::HangUp() : listeners_(ListenerAddresses()), thread_([this] { AwaitShutdown(); }) {}
+HangUp::HangUp(absl::Duration patience, std::function<void()> let_go)
+    : patience_(patience),
+      let_go_(std::move(let_go)),
+      listeners_(ListenerAddresses(descriptors_)),
+      thread_([this] { AwaitShutdown(); }) {}
 
 HangUp::~HangUp() {
   destroyed_.Notify();
@@ -87,10 +98,20 @@ void HangUp::AwaitShutdown() {
     // Fails at once when nbdkit shuts down: the one way a plugin is told.
     if (nbdkit_nanosleep(kLookSeconds, 0) != 0) {
       EndPatience();  // what waits would keep clients' requests, and nbdkit with them
-      EndReading(listeners_);
-      return;
+      return EndConnections();
     }
   } while (!destroyed_.HasBeenNotified());
+}
+
+// nbdkit takes no more, but one that it has just taken may not have been seen yet.
+void HangUp::EndConnections() {
+  absl::Duration waited;
+  bool let_go = false;
+  do {
+    EndReading(descriptors_, listeners_);
+    if (waited >= patience_ && !std::exchange(let_go, true)) let_go_();
+    waited += kLook;
+  } while (!destroyed_.WaitForNotificationWithTimeout(kLook));
 }
 
 }  // namespace weir::nbd

@@ -5,13 +5,29 @@
 #ifndef WEIR_CLIENT_NBD_HANG_UP_H_
 #define WEIR_CLIENT_NBD_HANG_UP_H_
 
+#include <dirent.h>
+
+#include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 
 namespace weir::nbd {
+
+// This process's descriptors. Opened beforehand, since there may be none left when they are looked through.
+class Descriptors {
+ public:
+  Descriptors();
+  // Calls `visit` with each of them, the one of this object too. One thread at a time.
+  void ForEach(const std::function<void(int fd)>& visit);
+
+ private:
+  std::unique_ptr<DIR, int (*)(DIR*)> directory_;
+};
 
 // From nbdkit's shutdown on, clients read as if they had closed their side:
 // nbdkit finishes and answers the requests it has, then ends the connection.
@@ -19,16 +35,22 @@ namespace weir::nbd {
 // Owns a thread, which the destructor joins within a second or so. Thread-compatible.
 class HangUp {
  public:
+  // If requests are still not answered so long after the shutdown, `let_go` is called, on the object's thread, once: it must
+  // see to it that they are.
   // REQUIRES: every listening socket of this process is nbdkit's; those that
   // come later are others' and are left alone.
-  HangUp();
+  HangUp(absl::Duration patience, std::function<void()> let_go);
   ~HangUp();
   HangUp(const HangUp&) = delete;
   HangUp& operator=(const HangUp&) = delete;
 
  private:
   void AwaitShutdown();
+  void EndConnections();
 
+  const absl::Duration patience_;
+  const std::function<void()> let_go_;
+  Descriptors descriptors_;
   // Local addresses, as the kernel gives them, of nbdkit's listeners; a
   // connection has its listener's.
   const std::vector<std::string> listeners_;
@@ -38,8 +60,8 @@ class HangUp {
 
 // For HangUp and its test: the local addresses of this process's listening
 // sockets, and the end of reading from each connection that came in by one of them. Returns how many.
-std::vector<std::string> ListenerAddresses();
-int EndReading(const std::vector<std::string>& listeners);
+std::vector<std::string> ListenerAddresses(Descriptors& descriptors);
+int EndReading(Descriptors& descriptors, const std::vector<std::string>& listeners);
 
 }  // namespace weir::nbd
 

@@ -1,13 +1,18 @@
 #include "client/nbd/hang_up.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
 
 // nbdkit's, which the library under test refers to.
@@ -55,25 +60,51 @@ class Server {
 
 TEST(HangUpTest, EndsReadingButNotAnswering) {
   Server nbd("nbd");
-  const std::vector<std::string> listeners = ListenerAddresses();
+  Descriptors descriptors;
+  const std::vector<std::string> listeners = ListenerAddresses(descriptors);
   ASSERT_EQ(nbd.ServerReads(), -1);
-  EXPECT_EQ(EndReading(listeners), 1);
+  EXPECT_EQ(EndReading(descriptors, listeners), 1);
   EXPECT_EQ(nbd.ServerReads(), 0);
   EXPECT_TRUE(nbd.ServerCanAnswer());
 }
 
 TEST(HangUpTest, LeavesListenersThatCameLaterAlone) {
   Server nbd("nbd");
-  const std::vector<std::string> listeners = ListenerAddresses();
+  Descriptors descriptors;
+  const std::vector<std::string> listeners = ListenerAddresses(descriptors);
   Server grpc("grpc");
-  EXPECT_EQ(EndReading(listeners), 1);
+  EXPECT_EQ(EndReading(descriptors, listeners), 1);
   EXPECT_EQ(grpc.ServerReads(), -1);
 }
 
 TEST(HangUpTest, HangsUpWhenNbdkitShutsDown) {
   Server nbd("nbd");
   // The stand-in above says at once that nbdkit shuts down.
-  { HangUp hang_up; }
+  { HangUp hang_up(absl::InfiniteDuration(), [] { ADD_FAILURE(); }); }
+  EXPECT_EQ(nbd.ServerReads(), 0);
+}
+
+TEST(HangUpTest, LetsGoOnceOfWhatIsNotAnsweredInTime) {
+  std::atomic<int> times{0};
+  absl::Notification let_go;
+  HangUp hang_up(absl::ZeroDuration(), [&] {
+    if (++times == 1) let_go.Notify();
+  });
+  let_go.WaitForNotification();
+  absl::SleepFor(absl::Milliseconds(1500));
+  EXPECT_EQ(times, 1);
+}
+
+TEST(HangUpTest, HangsUpWithNoDescriptorLeft) {
+  Server nbd("nbd");
+  Descriptors descriptors;
+  const std::vector<std::string> listeners = ListenerAddresses(descriptors);
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  EXPECT_EQ(EndReading(descriptors, listeners), 1);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_EQ(nbd.ServerReads(), 0);
 }
 

@@ -4,6 +4,7 @@
 #include <nbdkit-plugin.h>
 #include <sys/prctl.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -39,6 +40,10 @@ namespace {
 // are split in Export.
 constexpr uint32_t kBlockBytesMax = 32 << 20;
 
+// How long requests may still wait once the process is to end. What they wait for may be away for hours, and they
+// are no worse off than if the process had been killed.
+constexpr absl::Duration kHeldAtExit = absl::Seconds(10);
+
 // What outlives connections. nbdkit has one copy of a plugin in a process and
 // hands no context to these callbacks, hence the one object of static storage.
 // `options`, `default_volume` and `config` do not change after .config_complete, the
@@ -49,6 +54,7 @@ struct Server {
   std::string config;
   std::unique_ptr<HangUp> hang_up;
   std::unique_ptr<host::Host> host;
+  std::atomic<host::Host*> serving = nullptr;  // the host, for `hang_up`, which is there before it
   std::unique_ptr<wire::ReloadThread> reload;
 };
 
@@ -144,13 +150,17 @@ int AfterFork() {
   OutliveParentUnlessAsked();
   Server& server = TheServer();
   server.reload = std::make_unique<wire::ReloadThread>(server.config);  // Before there are others.
-  server.hang_up = std::make_unique<HangUp>();  // Before the host listens.
+  const auto let_go = [&server] {
+    if (host::Host* host = server.serving; host != nullptr) host->LetGoOfHeld();
+  };
+  server.hang_up = std::make_unique<HangUp>(kHeldAtExit, let_go);  // Before the host listens.
   absl::StatusOr<std::unique_ptr<host::Host>> host = host::Host::Start(server.options);
   if (!host.ok()) {
     nbdkit_error("%s", std::string(host.status().message()).c_str());
     return -1;
   }
   server.host = *std::move(host);
+  server.serving = server.host.get();
   return 0;
 }
 

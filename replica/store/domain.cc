@@ -179,9 +179,8 @@ void Domain::Fail(absl::Status reason) {
   {
     absl::MutexLock lock(&mutex_);
     if (!health_.ok()) return;
-    health_ = ErrnoToStatus(
-        EIO, absl::StrCat("store FAILED for ever, domain ", index(), ": ",
-                          reason.message()));
+    const char* what = TellsOfShortage(reason) ? "store FAILED until this process is started again" : "store FAILED for ever";
+    health_ = ErrnoToStatus(EIO, absl::StrCat(what, ", domain ", index(), ": ", reason.message()));
     reason = health_;
   }
   guard_->Freeze();

@@ -7,9 +7,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 import unittest
 import urllib.error
 import urllib.request
+
+import nbd
 
 from harness import ROOT, ClusterTest, SteadyClient, run, wait_until
 from weir_ops import cluster as cluster_lib
@@ -208,6 +212,38 @@ class PlannedRestartTest(ClusterTest):
         self.assertNotIn("in sync again", said)
         for name in ("replica1", "replica2", "replica3"):
             self.assertNotIn(" join=", self.cluster.log(name))
+
+
+class HeldStopTest(ClusterTest):
+    # Requests are let go of 10 s after SIGTERM (kHeldAtExit in client/nbd/plugin.cc), and then 5 s are given to each volume.
+    SECONDS_MAX = 30
+
+    def test_a_frontend_that_is_stopped_while_requests_wait_lets_go_of_them(self):
+        client = self.cluster.connect()
+        client.pwrite(b"f" * 4096, 0)
+        client.flush()
+        self.cluster.kill9("replica1", "replica2")
+        refused = []
+
+        def write():
+            try:
+                client.pwrite(b"w" * 4096, 4096)
+            except nbd.Error as error:
+                refused.append(error)
+
+        waits = threading.Thread(target=write, daemon=True)
+        waits.start()
+        wait_until(lambda: "1 request" in self.cluster.weirctl("explain", "demo").stdout, 30, "the write waits")
+        begun = time.monotonic()
+        self.assertIn("stopped", self.cluster.ops("stop", "volume").stdout)
+        took = time.monotonic() - begun
+        waits.join(10)
+        self.assertEqual(len(refused), 1, "the write was answered, or waits for ever")
+        self.assertIn("is let go of while requests wait", self.cluster.log("volume"))
+        self.assertLess(took, self.SECONDS_MAX)
+        print(f"  a frontend was stopped while a write waited: {took:.1f} s; the write got {refused[0]}")
+        self.cluster.start_all()
+        self.assertEqual(self.cluster.connect().pread(4096, 0), b"f" * 4096)
 
 
 class ReloadTest(unittest.TestCase):

@@ -233,6 +233,23 @@ LocalHost::~LocalHost() {
   background_.reset();
 }
 
+void LocalHost::LetGoOfHeld() {
+  std::vector<std::shared_ptr<Attached>> all;
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    for (auto& [name, entry] : entries_) {
+      if (entry.attaching != nullptr) entry.attaching->Cancel();
+      if (entry.attached != nullptr) all.push_back(entry.attached);
+    }
+  }
+  for (const std::shared_ptr<Attached>& attached : all) {
+    if (attached->runner->idle()) continue;
+    LOG(WARNING) << "volume=" << attached->runner->name() << " is let go of while requests wait, since this frontend is to end";
+    attached->runner->Stop("this frontend was stopped");
+  }
+}
+
 bool LocalHost::stopping() {
   absl::MutexLock lock(&mu_);
   return stopping_;

@@ -57,6 +57,7 @@ class LocalHost final : public Host {
   // Registers replicas, starts the servers and the attaching at start.
   absl::Status Start();
 
+  void LetGoOfHeld() override;
   int port() const override { return port_; }
   int metrics_port() const override { return metrics_port_; }
   absl::StatusOr<v1::Volume> CreateVolume(

@@ -400,6 +400,11 @@ bool VolumeRunner::fenced() const {
   return engine_ == nullptr || engine_->fenced();
 }
 
+bool VolumeRunner::idle() const {
+  absl::MutexLock lock(&mu_);
+  return requests_.size() == free_requests_.size() && held_.empty();
+}
+
 void VolumeRunner::Stop(const std::string& reason) {
   std::unique_ptr<engine::Engine> ended;
   std::deque<std::pair<engine::Request, PendingRequest>> held;

@@ -138,6 +138,8 @@ class VolumeRunner final : public HostedVolume,
   // What it counts; none after Stop.
   std::optional<engine::Stats> Stats() const;
   bool fenced() const;
+  // No request is unanswered.
+  bool idle() const;
 
   // Lets go: the engine is gone, unanswered requests are answered with ESTALE
   // and `reason`. Returns when every session's stream is gone. Idempotent; not to be
