@@ -87,8 +87,17 @@ HangUp::HangUp(absl::Duration patience, std::function<void()> let_go)
       thread_([this] { AwaitShutdown(); }) {}
 
 HangUp::~HangUp() {
-  destroyed_.Notify();
+  {
+    absl::MutexLock lock(&mu_);
+    destroyed_ = true;
+    changed_.SignalAll();
+  }
   thread_.join();
+}
+
+bool HangUp::AwaitDestroyed(absl::Duration wait) {
+  absl::MutexLock lock(&mu_);
+  return changed_.AwaitFor(&mu_, wait, &destroyed_);
 }
 
 void HangUp::AwaitShutdown() {
@@ -100,7 +109,7 @@ void HangUp::AwaitShutdown() {
       EndPatience();  // what waits would keep clients' requests, and nbdkit with them
       return EndConnections();
     }
-  } while (!destroyed_.HasBeenNotified());
+  } while (!AwaitDestroyed(absl::ZeroDuration()));
 }
 
 // nbdkit takes no more, but one that it has just taken may not have been seen yet.
@@ -111,7 +120,7 @@ void HangUp::EndConnections() {
     EndReading(descriptors_, listeners_);
     if (waited >= patience_ && !std::exchange(let_go, true)) let_go_();
     waited += kLook;
-  } while (!destroyed_.WaitForNotificationWithTimeout(kLook));
+  } while (!AwaitDestroyed(kLook));
 }
 
 }  // namespace weir::nbd

@@ -13,8 +13,10 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "proto/base/steady.h"
 
 namespace weir::nbd {
 
@@ -47,6 +49,8 @@ class HangUp {
  private:
   void AwaitShutdown();
   void EndConnections();
+  // Whether the destructor has come within `wait`.
+  bool AwaitDestroyed(absl::Duration wait);
 
   const absl::Duration patience_;
   const std::function<void()> let_go_;
@@ -54,7 +58,9 @@ class HangUp {
   // Local addresses, as the kernel gives them, of nbdkit's listeners; a
   // connection has its listener's.
   const std::vector<std::string> listeners_;
-  absl::Notification destroyed_;
+  absl::Mutex mu_;
+  SteadyCondVar changed_;
+  bool destroyed_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 
