@@ -52,7 +52,7 @@ class Run:
 
     def run(self):
         try:
-            self.world.up(self.arguments.prefix)
+            self.world.up(self.arguments.prefix, self.arguments.other, self.arguments.seed)
             self.world.start_clients(self.arguments.driver, self.arguments.seed, self.arguments.rate)
             self.world.await_in_sync()
             self.cause_faults()
@@ -70,7 +70,8 @@ class Run:
         """Those that give this schedule again."""
         given = self.arguments
         only = "".join(f" --only='{name}'" for name in given.only or [])
-        return f"--minutes={given.minutes:g} --seed={given.seed} --catalog={given.catalog}{' --tls' if given.tls else ''}{only}"
+        other = f" --other={given.other}" if given.other else ""
+        return f"--minutes={given.minutes:g} --seed={given.seed} --catalog={given.catalog}{' --tls' if given.tls else ''}{other}{only}"
 
     def cause_faults(self):
         dice = random.Random(self.arguments.seed)
@@ -163,6 +164,8 @@ def parse_arguments():
                         "which fail too, and two frontends between which the volume moves (embedded)")
     parser.add_argument("--rate", type=float, default=400, help="requests a second, at most (400)")
     parser.add_argument("--tls", action="store_true", help="mutual TLS between all but etcd, and certificates change")
+    parser.add_argument("--other", metavar="PREFIX", help="where another build is installed, such as the last version's: each "
+                        "process that is started again is of either")
     parser.add_argument("--only", action="append", metavar="FAULT", help="this fault only; again for more")
     parser.add_argument("--list", action="store_true", help="name the faults of that catalog")
     parser.add_argument("--driver", required=True, help=argparse.SUPPRESS)

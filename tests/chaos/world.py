@@ -5,6 +5,7 @@ Nothing here decides: faults.py says what is done and when, chaos.py judges.
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -154,9 +155,14 @@ class World:
         self.frontend_ended = False  # since the caller has looked
         self._unanswered = 0
         self.small_disk = None  # whose
+        self.builds = []        # folders of binaries, of which each process that is started has any
+        self._build_dice = None
         self.first_io_ms = {}   # what was waited for -> the longest
 
-    def up(self, prefix):
+    def up(self, prefix, other, seed):
+        """`other`: of another build, or None."""
+        self.builds = [os.path.join(os.path.abspath(p), "bin") for p in (prefix, other) if p]
+        self._build_dice = random.Random(seed)
         asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog, "tls": self.tls,
                  "frontends": 2 if self.catalog == "etcd" else 1, "replica_flags": ["--enable_fault_injection"]}
         with self.cluster.locked():
@@ -302,8 +308,14 @@ class World:
     def start(self, *names):
         self.say(f"start {' '.join(names)}")
         for name in names:
+            self._pick_build(name)
             self.cluster.start(name)
             self._down.discard(name)
+
+    def _pick_build(self, name):
+        if len(self.builds) > 1 and name not in self.etcds:
+            self.cluster.settings.bin = self._build_dice.choice(self.builds)
+            self.say(f"{name} from {self.cluster.settings.bin}")
 
     def freeze(self, name):
         self.say(f"SIGSTOP {name}")
