@@ -115,10 +115,9 @@ void HangUp::AwaitShutdown() {
 // nbdkit takes no more, but one that it has just taken may not have been seen yet.
 void HangUp::EndConnections() {
   absl::Duration waited;
-  bool let_go = false;
   do {
     EndReading(descriptors_, listeners_);
-    if (waited >= patience_ && !std::exchange(let_go, true)) let_go_();
+    if (waited >= patience_) let_go_();
     waited += kLook;
   } while (!AwaitDestroyed(kLook));
 }

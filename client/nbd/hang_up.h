@@ -37,8 +37,8 @@ class Descriptors {
 // Owns a thread, which the destructor joins within a second or so. Thread-compatible.
 class HangUp {
  public:
-  // If requests are still not answered so long after the shutdown, `let_go` is called, on the object's thread, once: it must
-  // see to it that they are.
+  // If requests are still not answered so long after the shutdown, `let_go` is called, on the object's thread and every second
+  // from then on: it must see to it that they are. The destructor waits for a call that is under way.
   // REQUIRES: every listening socket of this process is nbdkit's; those that
   // come later are others' and are left alone.
   HangUp(absl::Duration patience, std::function<void()> let_go);

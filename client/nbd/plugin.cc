@@ -151,7 +151,7 @@ int AfterFork() {
   Server& server = TheServer();
   server.reload = std::make_unique<wire::ReloadThread>(server.config);  // Before there are others.
   const auto let_go = [&server] {
-    if (host::Host* host = server.serving; host != nullptr) host->LetGoOfHeld();
+    if (host::Host* host = server.serving; host != nullptr) host->LetGoOfHeld(kHeldAtExit);
   };
   server.hang_up = std::make_unique<HangUp>(kHeldAtExit, let_go);  // Before the host listens.
   absl::StatusOr<std::unique_ptr<host::Host>> host = host::Host::Start(server.options);

@@ -8,11 +8,11 @@
 //                Next: a write               Close
 //        IDLE ----------------> WRITING    IDLE ----> finish, FINISHED
 //             <----------------            WRITING -> CLOSING -- WriteDone --> finish, FINISHED
-//                WriteDone, none queued    (CLOSING with drain: writes what is queued first)
+//                WriteDone, none ready     (CLOSING with drain: writes what is queued first)
 //
 // Many small parts cost both ends less in fewer frames. So parts that may wait are
 // gathered, and the peer's answers are the clock: with nothing unanswered a part goes at
-// once, with n unanswered n/2 go together. It is Nagle's algorithm (RFC 896) with two to
+// once, with n unanswered n/2 go together, or 64 KiB. It is Nagle's algorithm (RFC 896) with two to
 // three frames under way instead of one, so that the peer is not left without work.
 //
 //   class Stream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
@@ -75,7 +75,8 @@ class FrameBatcher {
 
   // Whether a part goes as soon as no write is under way, or may be put off to go with others
   // in one frame: a peer that handles frames in order comes to it no later, and has fewer to handle.
-  // Each part that may wait must be told as answered.
+  // Each part that may wait must be told as answered. While an answer does not come, single parts may wait for as long:
+  // who queues them must end the stream then, or queue something in haste now and then.
   enum class Haste { kNow, kMayWait };
 
   // What the reactor has to do now: at most one of the two.
@@ -103,7 +104,7 @@ class FrameBatcher {
   [[nodiscard]] bool Queue(const google::protobuf::MessageLite& part,
                            absl::Span<const Payload> payload, Haste haste = Haste::kNow);
 
-  // A write, if none is under way and something is queued.
+  // A write, if none is under way and something is queued that waits for no others.
   [[nodiscard]] Step Next();
 
   // The write of the last Step is over. Not `ok`: the stream is broken; what is

@@ -233,5 +233,29 @@ TEST(FrameBatcherTest, ManyThreadsLoseAndReorderNothing) {
   EXPECT_EQ(received, kThreads * kEach);
 }
 
+// As a session's threads do: some queue, one has each frame written, another one the answers.
+TEST(FrameBatcherTest, PartsThatMayWaitAllGoWhileAnotherThreadTellsOfAnswers) {
+  constexpr int kParts = 20000;
+  FrameBatcher batcher;
+  std::atomic<int> sent{0};
+  const auto carry = [&](FrameBatcher::Step step) {
+    while (step.write != nullptr) {
+      sent += static_cast<int>(step.parts);
+      step = batcher.WriteDone(true);
+    }
+  };
+  std::thread answers([&] {
+    for (int told = 0; told < kParts;) {
+      const int now = sent;
+      carry(batcher.Answered(static_cast<size_t>(now - told)));
+      told = now;
+    }
+  });
+  for (uint64_t id = 1; id <= kParts; ++id) carry(QueueWaiting(batcher, id, 10));
+  // Ends only if nothing stays in the queue.
+  answers.join();
+  EXPECT_EQ(sent, kParts);
+}
+
 }  // namespace
 }  // namespace weir::wire

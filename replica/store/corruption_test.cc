@@ -281,9 +281,10 @@ TEST_F(CorruptionTest, OlderFilesThatFitTogetherAreFound) {
 TEST_F(CorruptionTest, AReadFromElsewhereOrOfBeforeIsFound) {
   std::map<std::string, FaultFs::Misread> misreads;
   misreads["the next sector's"] = [](const std::string&, const std::string& content, uint64_t offset, size_t n) {
-    const size_t at = content.empty() ? 0 : (offset + kSectorBytes) % content.size();
-    std::string read = content.substr(at, n);
-    return read + content.substr(0, std::min<size_t>(n, content.size() - offset) - read.size());
+    const size_t size = offset < content.size() ? std::min<size_t>(n, content.size() - offset) : 0;
+    std::string read;
+    for (size_t i = 0; i < size; ++i) read += content[(offset + kSectorBytes + i) % content.size()];
+    return read;
   };
   for (const auto& image : older_) {
     misreads[image.first] = [older = image.second](const std::string& path, const std::string& content, uint64_t offset,
@@ -313,6 +314,8 @@ TEST_F(CorruptionTest, AReadFromElsewhereOrOfBeforeIsFound) {
       if (!after.fs->has_misread()) break;
     }
     for (const auto& [outcome, count] : outcomes) std::cout << what << ": " << count << " " << outcome << "\n";
+    EXPECT_GT(outcomes["refused"], 0) << what;
+    EXPECT_GT(outcomes["right or read errors"], 0) << what;
   }
 }
 

@@ -9,6 +9,8 @@ import random
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -38,6 +40,8 @@ FULL_MIB = 110
 SPACE_SECONDS_MAX = 30
 # Far above --flush_interval (1 s): something is written and synced all the time.
 STORE_FAILS_SECONDS_MAX = 20
+# Files are read every second.
+RENEWED_SECONDS_MAX = 20
 
 
 class Failed(Exception):
@@ -162,6 +166,9 @@ class World:
     def up(self, prefix, other, seed):
         """`other`: of another build, or None."""
         self.builds = [os.path.join(os.path.abspath(p), "bin") for p in (prefix, other) if p]
+        for build in self.builds:
+            if not os.path.exists(os.path.join(build, "weir-replica")):
+                raise Failed(f"nothing is installed in {build}")
         self._build_dice = random.Random(seed)
         asked = {"volume": VOLUME, "size": f"{SIZE_MIB}MiB", "catalog": self.catalog, "tls": self.tls,
                  "frontends": 2 if self.catalog == "etcd" else 1, "replica_flags": ["--enable_fault_injection"]}
@@ -230,9 +237,31 @@ class World:
         return list(self.cluster.certificate_roles()) if self.tls else []
 
     def renew_certificates(self, names):
+        """Those of them that listen are to show them soon."""
         self.say(f"new certificates: {', '.join(names)}")
+        listening = [name for name in names if name != "admin" and self._shown_certificate(name)]
         for name in names:
             self.cluster.make_certificate(name)
+        deadline = time.monotonic() + RENEWED_SECONDS_MAX
+        for name in listening:
+            with open(self.cluster.tls_files(name)[0]) as f:
+                new = ssl.PEM_cert_to_DER_cert(re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", f.read(), re.DOTALL)[0])
+            while self._shown_certificate(name) != new:
+                if time.monotonic() > deadline:
+                    raise Failed(f"{name} does not show its new certificate after {RENEWED_SECONDS_MAX} s")
+                self.pause(0.1)
+
+    def _shown_certificate(self, name):
+        """To a stranger; None: nobody listens."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        host, port = self.cluster.address(name).rsplit(":", 1)
+        try:
+            with socket.create_connection((host, int(port)), 5) as plain, context.wrap_socket(plain) as connection:
+                return connection.getpeercert(binary_form=True)
+        except OSError:
+            return None
 
     # --- time ---
 
@@ -308,14 +337,15 @@ class World:
     def start(self, *names):
         self.say(f"start {' '.join(names)}")
         for name in names:
-            self._pick_build(name)
-            self.cluster.start(name)
+            self._start(name)
             self._down.discard(name)
 
-    def _pick_build(self, name):
+    def _start(self, name):
         if len(self.builds) > 1 and name not in self.etcds:
             self.cluster.settings.bin = self._build_dice.choice(self.builds)
             self.say(f"{name} from {self.cluster.settings.bin}")
+        self.cluster.start(name)
+        self.cluster.settings.bin = self.builds[0]  # weirctl is of this one
 
     def freeze(self, name):
         self.say(f"SIGSTOP {name}")

@@ -376,7 +376,7 @@ absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
   // A replica that answers nothing but REQUEUE leaves after that other deadline, and the flush goes on without it.
   const absl::Duration patience = options_.attach_deadline + options_.requeue_deadline;
   const engine::Time deadline = MonotonicNow() + patience;
-  while (!done && MonotonicNow() < deadline) {
+  while (!done && MonotonicNow() < deadline && !stopping()) {
     {
       absl::MutexLock lock(&waiting->mu);
       done = waiting->changed.AwaitFor(&waiting->mu, kLookAgainAfter, &waiting->done);
@@ -386,6 +386,9 @@ absl::Status LocalHost::FirstFlush(VolumeRunner& runner) {
                    << " is held: too few replicas are in sync";
       return absl::OkStatus();
     }
+  }
+  if (!done && stopping()) {
+    return absl::UnavailableError(absl::StrCat("volume ", runner.name(), " was taken over, and this frontend is shutting down"));
   }
   if (!done) {
     return absl::DeadlineExceededError(absl::StrCat(
@@ -444,6 +447,7 @@ absl::Status LocalHost::DetachAtExit(const std::string& name) {
   }
   if (held_up != nullptr) return absl::UnavailableError("a restore of it is cut short, and is to be done again");
   if (attached == nullptr) return absl::OkStatus();
+  if (attached->let_go) return absl::UnavailableError("requests waited, and it was let go of");
   const absl::Status clean =
       DetachHeld(*attached, Clients::kGoOn, /*force=*/false, kExitDetachDeadline);
   if (!clean.ok()) attached->runner->Stop("this frontend was stopped");
@@ -456,10 +460,13 @@ absl::Status LocalHost::DetachHeld(Attached& attached, Clients clients, bool for
   runner.set_detaching(true);
   // In doubt it is suspended, and has been flushed.
   absl::Status flushed = attached.detach_in_doubt ? absl::OkStatus() : SuspendToDetach(attached, deadline);
+  const std::vector<Position> floor = runner.View().durable;
+  // Stopped meanwhile: then it is not known any more how far all have come.
+  if (flushed.ok() && floor.empty()) flushed = absl::UnavailableError("it was let go of");
   const bool asked = flushed.ok();
   if (asked) {
     // So that a disk that is put back from an older copy meanwhile is found out, whoever else is there.
-    flushed = attached.Commit([clients, floor = runner.View().durable](v1::VolumeRecord record) {
+    flushed = attached.Commit([clients, floor](v1::VolumeRecord record) {
       record = WithFloor(std::move(record), floor);
       record.set_state(v1::VolumeRecord::DETACHED);
       record.clear_frontend_address();
@@ -522,6 +529,7 @@ absl::Status LocalHost::StayAttached(Attached& attached) {
 
 absl::Status LocalHost::SuspendToDetach(Attached& attached, absl::Duration deadline) {
   VolumeRunner& runner = *attached.runner;
+  if (attached.let_go) return absl::UnavailableError("requests waited, and it was let go of");
   if (runner.fenced()) {
     return absl::FailedPreconditionError(
         "it was taken over by another frontend");

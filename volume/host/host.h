@@ -140,9 +140,10 @@ class Host {
   // Detaches every volume (with a flush, bounded by a few seconds each) and stops the servers.
   virtual ~Host() = default;
 
-  // For a process that is to end and cannot while requests wait, as for replicas that are away: those are answered with
-  // ESTALE, and their volumes let go of, not detached cleanly. Attaches that are under way end too.
-  virtual void LetGoOfHeld() = 0;
+  // For a process that is to end and cannot while requests wait, as for replicas that are away: a volume with one that has
+  // waited for `wait` is let go of, not detached cleanly, and answers all of them with ESTALE. Streams of VolumeService
+  // are cut off first, so that their clients go on elsewhere; attaches that are under way end. May be called again.
+  virtual void LetGoOfHeld(absl::Duration wait) = 0;
 
   // The port of VolumeService and of metrics, for `listen` addresses with port 0.
   virtual int port() const = 0;

@@ -204,11 +204,7 @@ LocalHost::~LocalHost() {
       names.push_back(name);
     }
   }
-  // Whoever asks is to go elsewhere while volumes are flushed.
-  if (server_ != nullptr) {
-    server_->GetHealthCheckService()->SetServingStatus(false);
-    service_->EndSessions();
-  }
+  EndService();  // before volumes are flushed
   for (const std::string& name : names) {
     const absl::Status status = DetachAtExit(name);
     if (!status.ok()) {
@@ -233,7 +229,7 @@ LocalHost::~LocalHost() {
   background_.reset();
 }
 
-void LocalHost::LetGoOfHeld() {
+void LocalHost::LetGoOfHeld(absl::Duration wait) {
   std::vector<std::shared_ptr<Attached>> all;
   {
     absl::MutexLock lock(&mu_);
@@ -243,11 +239,20 @@ void LocalHost::LetGoOfHeld() {
       if (entry.attached != nullptr) all.push_back(entry.attached);
     }
   }
+  EndService();
   for (const std::shared_ptr<Attached>& attached : all) {
-    if (attached->runner->idle()) continue;
+    if (!attached->runner->HasWaited(wait)) continue;
     LOG(WARNING) << "volume=" << attached->runner->name() << " is let go of while requests wait, since this frontend is to end";
+    attached->let_go = true;
     attached->runner->Stop("this frontend was stopped");
   }
+}
+
+void LocalHost::EndService() {
+  if (server_ == nullptr) return;
+  // Whoever asks is to go elsewhere.
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  service_->EndSessions();
 }
 
 bool LocalHost::stopping() {

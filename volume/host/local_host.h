@@ -57,18 +57,16 @@ class LocalHost final : public Host {
   // Registers replicas, starts the servers and the attaching at start.
   absl::Status Start();
 
-  void LetGoOfHeld() override;
+  void LetGoOfHeld(absl::Duration wait) override;
   int port() const override { return port_; }
   int metrics_port() const override { return metrics_port_; }
-  absl::StatusOr<v1::Volume> CreateVolume(
-      const v1::CreateVolumeRequest& request) override;
+  absl::StatusOr<v1::Volume> CreateVolume(const v1::CreateVolumeRequest& request) override;
   absl::Status DeleteVolume(const std::string& name) override;
   absl::StatusOr<std::vector<v1::Volume>> ListVolumes() override;
   absl::StatusOr<v1::Volume> GetVolume(const std::string& name) override;
   absl::StatusOr<std::shared_ptr<HostedVolume>> Attach(const std::string& name,
                                                        AttachMode mode) override;
-  absl::StatusOr<std::shared_ptr<HostedVolume>> GetAttached(
-      const std::string& name) override;
+  absl::StatusOr<std::shared_ptr<HostedVolume>> GetAttached(const std::string& name) override;
   absl::Status Detach(const std::string& name, bool force) override;
   absl::Status Suspend(const v1::SuspendRequest& request) override;
   absl::Status Resume(const std::string& name) override;
@@ -127,6 +125,7 @@ class LocalHost final : public Host {
     // The catalog may have it as detached, so that whoever attaches it waits for no lease: it is suspended until
     // that is known not to be so.
     std::atomic<bool> detach_in_doubt{false};
+    std::atomic<bool> let_go{false};  // by LetGoOfHeld
     // How far a clone has all that its parent has, from block 0 without a gap, by calls of Flatten since it was attached.
     uint64_t copied_to ABSL_GUARDED_BY(seen_mu) = 0;
     // It has all of it, durably, so whatever is committed from now on has no parent: the catalog may have been told so
@@ -237,6 +236,7 @@ class LocalHost final : public Host {
   absl::Status RegisterFrontend();
 
   absl::Status StartService();
+  void EndService();  // cuts streams off, unanswered; clients go on elsewhere
   absl::Status StartMonitor();
   // Whether it can serve now, for /readyz.
   absl::Status Ready();

@@ -30,7 +30,8 @@ wire::FrameBatcher::Options BatcherOptions() {
 }
 
 // A plain write is answered once the replica has taken what was sent before it. A read or a sync may take long, and what
-// waits for it must not wait for company first.
+// waits for it must not wait for company first. Where answers do not come the clone deadline ends the session, and before
+// that the engine's own flush takes with it what waits.
 wire::FrameBatcher::Haste HasteOf(const engine::Clone& clone) {
   return clone.kind == engine::RequestKind::kWrite && !clone.fua ? wire::FrameBatcher::Haste::kMayWait
                                                                  : wire::FrameBatcher::Haste::kNow;

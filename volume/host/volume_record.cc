@@ -227,6 +227,7 @@ namespace {
 
 // By no lane below what the record has: all of its members are known to have come that far.
 void RaiseFloor(const std::vector<Position>& floor, v1::VolumeRecord* record) {
+  if (floor.empty()) return;  // nothing is known
   std::vector<uint64_t> raised(record->lanes());
   for (const v1::LanePosition& old : record->floor()) raised[old.lane()] = old.position();
   record->clear_floor();

@@ -400,9 +400,16 @@ bool VolumeRunner::fenced() const {
   return engine_ == nullptr || engine_->fenced();
 }
 
-bool VolumeRunner::idle() const {
+bool VolumeRunner::HasWaited(absl::Duration wait) const {
   absl::MutexLock lock(&mu_);
-  return requests_.size() == free_requests_.size() && held_.empty();
+  const engine::Time since = MonotonicNow() - wait;
+  if (!held_.empty() && held_.front().second.submitted <= since) return true;
+  std::vector<bool> unanswered(requests_.size(), true);
+  for (uint32_t id : free_requests_) unanswered[id] = false;
+  for (size_t i = 0; i < unanswered.size(); ++i) {
+    if (unanswered[i] && requests_[i].submitted <= since) return true;
+  }
+  return false;
 }
 
 void VolumeRunner::Stop(const std::string& reason) {

@@ -138,8 +138,9 @@ class VolumeRunner final : public HostedVolume,
   // What it counts; none after Stop.
   std::optional<engine::Stats> Stats() const;
   bool fenced() const;
-  // No request is unanswered.
-  bool idle() const;
+  // Whether a request has been unanswered for so long; not a read of a clone that waits for its parent, whose calls have
+  // deadlines of their own.
+  bool HasWaited(absl::Duration wait) const;
 
   // Lets go: the engine is gone, unanswered requests are answered with ESTALE
   // and `reason`. Returns when every session's stream is gone. Idempotent; not to be
