@@ -175,6 +175,8 @@ def parse_arguments():
     for name in arguments.only or []:
         if name not in names:
             parser.error(f"no fault is called '{name}' with --catalog={arguments.catalog}{' --tls' if arguments.tls else ''}; see --list")
+    if arguments.other and not os.path.exists(os.path.join(arguments.other, "bin", "weir-replica")):
+        parser.error(f"--other={arguments.other}: nothing is installed there; ops/install --prefix does it")
     if not arguments.minutes > 0 or not arguments.rate > 0:
         parser.error("--minutes and --rate must be above 0")
     if arguments.seed is None:
