@@ -281,24 +281,26 @@ TEST_F(CorruptionTest, OlderFilesThatFitTogetherAreFound) {
 TEST_F(CorruptionTest, AReadFromElsewhereOrOfBeforeIsFound) {
   std::map<std::string, FaultFs::Misread> misreads;
   misreads["the next sector's"] = [](const std::string&, const std::string& content, uint64_t offset, size_t n) {
-    const size_t size = offset < content.size() ? std::min<size_t>(n, content.size() - offset) : 0;
-    std::string read;
-    for (size_t i = 0; i < size; ++i) read += content[(offset + kSectorBytes + i) % content.size()];
+    if (offset >= content.size()) return std::string();
+    const size_t size = std::min<size_t>(n, content.size() - offset);
+    const size_t from = (offset + kSectorBytes) % content.size();
+    std::string read = content.substr(from, size);
+    read += content.substr(0, size - read.size());
     return read;
   };
   for (const auto& image : older_) {
-    misreads[image.first] = [older = image.second](const std::string& path, const std::string& content, uint64_t offset,
-                                                   size_t n) {
-      const std::vector<std::string> files = older->Files();
-      const bool there = std::find(files.begin(), files.end(), path) != files.end();
-      const std::string before = there ? older->Content(path) : content;
+    std::map<std::string, std::string> older;
+    for (const std::string& path : image.second->Files()) older[path] = image.second->Content(path);
+    misreads[image.first] = [older](const std::string& path, const std::string& content, uint64_t offset, size_t n) {
+      const auto found = older.find(path);
+      const std::string& before = found == older.end() ? content : found->second;
       return before.substr(std::min<size_t>(offset, before.size()), n);
     };
   }
   for (const auto& [what, misread] : misreads) {
     std::map<std::string, int> outcomes;
-    // The first ones each, then fewer: most of what is read while a store opens comes first.
-    for (uint64_t nth = 1;; nth += 1 + nth / 25) {
+    // Each of the first 50, then fewer: what is read while a store opens comes first.
+    for (uint64_t nth = 1;; nth += 1 + nth / 50) {
       Machine after(image_->AfterKill());
       after.OpenFaster();
       after.fs->MisreadAt(nth, misread);

@@ -35,7 +35,7 @@ namespace {
 struct Mutant {
   const char* name;
   const char* rule;
-  const char* script;  // that finds it; empty: any may; kClones: no cluster, but a CloneWorld
+  const char* script;  // that finds it; empty: any may; kClones: no cluster, but a CloneWorld; kDeletes: clusters that are deleted
   uint64_t seed;       // tried first; 0: there is none
 };
 constexpr Mutant kMutants[] = {
@@ -44,6 +44,8 @@ constexpr Mutant kMutants[] = {
 
 constexpr char kClones[] = "clones";
 bool OfClones(const Mutant& mutant) { return std::strcmp(mutant.script, kClones) == 0; }
+constexpr char kDeletes[] = "deletes";
+bool OfDeletes(const Mutant& mutant) { return std::strcmp(mutant.script, kDeletes) == 0; }
 
 constexpr unsigned kClusterSecondsMax = 20;  // one takes a few ms; a mutant may never end
 constexpr rlim_t kMemoryBytesMax = rlim_t{4} << 30;
@@ -87,17 +89,23 @@ struct Finding {
 
 // Null: of whichever script its seed says, or none.
 const Script* ScriptFor(const Mutant& mutant, const Flags& flags) {
-  if (flags.script != nullptr || *mutant.script == '\0' || OfClones(mutant)) return flags.script;
+  if (flags.script != nullptr || *mutant.script == '\0' || OfClones(mutant) || OfDeletes(mutant)) return flags.script;
   const Script* script = FindScript(mutant.script);
   CHECK(script != nullptr);
   return script;
+}
+
+ClusterOptions OptionsFor(const Mutant& mutant, uint64_t seed, const Script* script) {
+  ClusterOptions options = OptionsOf(seed, script);
+  options.deletes = OfDeletes(mutant);
+  return options;
 }
 
 void TrySeed(uint64_t seed, const Mutant& mutant, const Script* script, Progress* progress) {
   progress->seed = seed;
   alarm(kClusterSecondsMax);
   const std::string violation = OfClones(mutant) ? CloneWorld(seed, CloneWorldOptions()).Run().violation
-                                                 : Cluster(seed, OptionsOf(seed, script)).Run().violation;
+                                                 : Cluster(seed, OptionsFor(mutant, seed, script)).Run().violation;
   if (violation.empty()) return;
   std::snprintf(progress->violation, sizeof(progress->violation), "%s", violation.c_str());
   _exit(1);
@@ -197,9 +205,10 @@ class Check {
     for (size_t i = 0; i < std::size(kMutants); ++i) {
       const Finding& finding = findings_[i];
       const Script* script = ScriptFor(kMutants[i], flags_);
-      const std::string of = OfClones(kMutants[i]) ? " of `--clones`"
-                             : script == nullptr   ? ""
-                                                   : absl::StrCat(" of `--script=", script->name, "`");
+      const bool of_world = OfClones(kMutants[i]) || OfDeletes(kMutants[i]);
+      const std::string of = of_world            ? absl::StrCat(" of `--", kMutants[i].script, "`")
+                             : script == nullptr ? ""
+                                                 : absl::StrCat(" of `--script=", script->name, "`");
       out << "| " << kMutants[i].rule << " | `" << kMutants[i].name << "` | "
           << (finding.found ? absl::StrCat(finding.seed, of) : "-") << " | "
           << (finding.found ? finding.violation : "**survived**") << " |\n";
@@ -260,8 +269,11 @@ int Replay(const Flags& flags) {
   if (active_mutant != 0 && OfClones(kMutants[active_mutant - 1])) {
     return Show(flags.seed, CloneWorld(flags.seed, {.trace = true}));
   }
-  const Script* script = active_mutant == 0 ? flags.script : ScriptFor(kMutants[active_mutant - 1], flags);
-  ClusterOptions options = OptionsOf(flags.seed, script);
+  ClusterOptions options = OptionsOf(flags.seed, flags.script);
+  if (active_mutant != 0) {
+    const Mutant& mutant = kMutants[active_mutant - 1];
+    options = OptionsFor(mutant, flags.seed, ScriptFor(mutant, flags));
+  }
   options.trace = true;
   return Show(flags.seed, Cluster(flags.seed, options));
 }

@@ -31,7 +31,7 @@ void CatalogModel::Exchange(uint32_t client, std::function<void()> ask,
 }
 
 void CatalogModel::Replace(engine::TakeoverRecord rebuilt) {
-  record_ = {std::move(rebuilt), record_.revision + 1};
+  record_ = {.volume = std::move(rebuilt), .revision = record_.revision + 1};
   applied_(record_);
 }
 
@@ -42,15 +42,14 @@ void CatalogModel::Get(uint32_t client,
            [done] { done(absl::UnavailableError("the catalog did not answer")); });
 }
 
-void CatalogModel::Put(uint32_t client, engine::TakeoverRecord next, uint64_t revision,
-                       std::function<void(absl::StatusOr<uint64_t>)> done) {
+void CatalogModel::Put(uint32_t client, CatalogRecord next, std::function<void(absl::StatusOr<uint64_t>)> done) {
   auto result = std::make_shared<absl::StatusOr<uint64_t>>(absl::UnknownError(""));
-  auto ask = [this, result, next = std::move(next), revision] {
-    if (record_.revision != revision) {
+  auto ask = [this, result, next = std::move(next)] {
+    if (record_.revision != next.revision || record_.gone) {
       *result = absl::AbortedError("the record has changed");
       return;
     }
-    record_.volume = next;
+    record_ = next;
     *result = ++record_.revision;
     applied_(record_);
   };

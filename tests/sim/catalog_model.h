@@ -20,6 +20,8 @@ namespace weir::sim {
 
 struct CatalogRecord {
   engine::TakeoverRecord volume;
+  bool deleting = false;  // the volume is
+  bool gone = false;      // it was, and there is no record any more: the rest is as it was last
   uint64_t revision = 1;
 };
 
@@ -49,10 +51,9 @@ class CatalogModel {
 
   // UNAVAILABLE: no answer came.
   void Get(uint32_t client, std::function<void(absl::StatusOr<CatalogRecord>)> done);
-  // ABORTED: the record is at another revision. UNAVAILABLE: no answer came; it may count or
-  // not, now or a little later.
-  void Put(uint32_t client, engine::TakeoverRecord next, uint64_t revision,
-           std::function<void(absl::StatusOr<uint64_t>)> done);
+  // `next.revision`: the one that it is to take the place of. ABORTED: the record is at another one. UNAVAILABLE: no
+  // answer came; it may count or not, now or a little later.
+  void Put(uint32_t client, CatalogRecord next, std::function<void(absl::StatusOr<uint64_t>)> done);
 
  private:
   // Runs `ask` at the catalog, then `answer` at the caller unless a loss is drawn, then `lost`.

@@ -78,6 +78,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
         if (old_catalog_) return;
+        if (IsDeleted()) return CheckDeleted();
         if (keeps_records_) records_.push_back(applied.volume);
         if (!applied.volume.recovering && applied.volume.epoch != active_epoch_) {
           active_epoch_ = applied.volume.epoch;
@@ -167,7 +168,7 @@ void Cluster::MakeFrontends() {
   parts.engine = engine_options_;
   parts.give_up_after = absl::Milliseconds(dice_.Percent(50) ? 20 : 400);
   // Longer than any answer takes once all is well: nobody who can tell is given up.
-  keeps_records_ = options_.survivable && seed_ % 7 == 3 && parts.give_up_after > absl::Milliseconds(100);
+  keeps_records_ = options_.survivable && !options_.deletes && seed_ % 7 == 3 && parts.give_up_after > absl::Milliseconds(100);
   if (options_.trace) parts.trace = [this](std::string line) { Trace(line); };
   for (uint32_t i = 0; i < 3; ++i) {
     Frontend::Events events;
@@ -202,6 +203,7 @@ ClusterResult Cluster::Run() {
   AttachSome();
   agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
   agenda_.After(dice_.Micros(0, 600000), [this] { SnapshotSome(); });
+  if (options_.deletes) agenda_.After(dice_.Micros(0, 5000000), [this] { DeleteSome(); });
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     agenda_.After(dice_.Micros(0, 2000000), [this, r] { CopyDisk(r); });
   }
@@ -268,6 +270,7 @@ void Cluster::Refused(const absl::Status& why) { refused_ = why; }
 
 void Cluster::Serving(uint32_t frontend) {
   if (old_catalog_) Violated("an older catalog is served from, though a member by both knows better");
+  if (IsDeleted()) Violated("D4: a volume that is being deleted is served");
   const Epoch epoch = frontends_[frontend]->epoch();
   pumping_[frontend] = epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
@@ -393,6 +396,9 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   if (op.done) return Violated(absl::StrCat("request ", id, " was completed twice"));
   op.done = true;
   done.result.ok() ? ++result_.requests_ok : ++result_.requests_failed;
+  if (done.result.ok() && catalog_->record().gone) {
+    return Violated(absl::StrCat("D1: request ", id, " was answered by a volume that is deleted"));
+  }
   if (done.result.kind() == engine::Result::Kind::kRequeue) {
     return Violated(absl::StrCat("request ", id, " was completed with REQUEUE"));
   }
@@ -429,6 +435,7 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
 // Once healed: whoever can be is in sync, each frontend has answered all that it was asked, and a healthy one has then
 // read every block.
 bool Cluster::Finished() {
+  if (healed_ && options_.deletes) return DeletionFinished();
   if (!healed_ || submitted_ < options_.requests) return NotYet("clients ask on, of requests there were", submitted_);
   const auto healthy = std::find_if(
       frontends_.begin(), frontends_.end(),
@@ -441,13 +448,7 @@ bool Cluster::Finished() {
     if (may_come && !member->in_sync) return NotYet("no member is replica", i);
   }
   if (IsToLeave((*healthy)->engine().View())) return NotYet("is to be drained replica", *drained_);
-  for (uint64_t id = 1; id < ops_.size(); ++id) {
-    // Also by who was taken over, if it is still there.
-    const Op& op = ops_[id];
-    const Frontend& asked = *frontends_[op.frontend];
-    const bool open = !op.done && op.epoch != 0 && asked.serving() && asked.epoch() == op.epoch;
-    if (open) return NotYet("no answer has request", id);
-  }
+  if (OpenRequest() != 0) return NotYet("no answer has request", OpenRequest());
   if (engine_options_.scrub_every < absl::InfiniteDuration()) {
     // Nobody reads any more, so a scrub alone finds it.
     if (!rotted_at_the_end_) {
@@ -461,6 +462,15 @@ bool Cluster::Finished() {
   read_back_ = true;
   ReadBack(static_cast<uint32_t>(healthy - frontends_.begin()));
   return false;
+}
+
+uint64_t Cluster::OpenRequest() const {
+  for (uint64_t id = 1; id < ops_.size(); ++id) {
+    const Op& op = ops_[id];
+    const Frontend& asked = *frontends_[op.frontend];
+    if (!op.done && op.epoch != 0 && asked.serving() && asked.epoch() == op.epoch) return id;
+  }
+  return 0;
 }
 
 bool Cluster::NotYet(const char* what, uint64_t which) {

@@ -39,6 +39,7 @@ struct ClusterOptions {
   uint64_t skipped_faults = 0;
   const Script* script = nullptr;  // none: any fault
   bool restores = false;           // a volume that is suspended is restored, every other time
+  bool deletes = false;            // the volume is deleted in the end
   MakeReplicaStore make_store = MakeModelStore;
 };
 
@@ -50,6 +51,7 @@ struct ClusterResult {
   uint64_t steps = 0;         // of the agenda
   uint64_t old_catalogs = 0;  // that were put back
   uint64_t restores = 0;      // that came to their end
+  uint64_t deletions = 0;     // the same; no more than one
   std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
   uint64_t trace_hash = 0;  // of all that the engines did
 };
@@ -128,6 +130,16 @@ class Cluster {
   void TakeStock(uint32_t frontend);
   void CheckRestored(uint32_t frontend, const char* when);
 
+  // --- the deletion: cluster_deletes.cc ---
+  void DeleteSome();
+  void ReplaceFailedDisks();
+  // Or is being.
+  bool IsDeleted() const;
+  bool HasCopy(uint32_t replica) const;
+  void CheckDeleted();
+  void CheckCopies();
+  bool DeletionFinished();
+
   // --- frontends ---
   void AttachSome();
   void AttachAt(uint32_t frontend);
@@ -199,6 +211,8 @@ class Cluster {
   bool Finished();
   // False, and what a run that never ends is told to have waited for.
   bool NotYet(const char* what, uint64_t which = 0);
+  // Also by those that were taken over, if they are still there. 0: none.
+  uint64_t OpenRequest() const;
   bool CanBeWell() const;
   bool IsDamagedSomewhere(const engine::EngineView& view) const;
   bool IsToLeave(const engine::EngineView& view) const;

@@ -26,8 +26,9 @@ std::string Listed(const std::vector<Version>& versions) {
 
 }  // namespace
 
-// The catalog has it in sync, with the disk that it has, as it was.
+// The catalog has it in sync, with the disk that it has, as it was; none is of a volume that is being deleted.
 bool Cluster::IsMember(uint32_t r) const {
+  if (IsDeleted()) return false;
   const engine::TakeoverMember* member = MemberOf(r);
   return member != nullptr && member->in_sync && !HasOtherStore(r) && restored_[r] == 0;
 }
@@ -45,7 +46,7 @@ void Cluster::CheckSent(uint32_t frontend, const engine::SendClone& send) {
   if (suspended_[frontend] && !IsRestoring(frontend)) Violated("a suspended volume has sent a clone");
   const engine::TakeoverRecord& record = catalog_->record().volume;
   const bool reads = clone.kind == RequestKind::kRead || clone.kind == RequestKind::kExtents;
-  if (reads && record.epoch == frontends_[frontend]->epoch() &&
+  if (reads && !IsDeleted() && record.epoch == frontends_[frontend]->epoch() &&
       !record.members[static_cast<size_t>(send.target)].in_sync) {
     Violated("a read is sent to a replica that is no member");
   }
@@ -154,7 +155,7 @@ void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
     if (placed == placed_.end()) return Violated(absl::StrCat("write ", id, " was never sent"));
     const Position at = placed->second;
     acked_[frontend][lane] = std::max(acked_[frontend][lane], at);
-    if (catalog_->record().volume.epoch != op.epoch) continue;
+    if (IsDeleted() || catalog_->record().volume.epoch != op.epoch) continue;
     if (at > last_acked_[lane].position) last_acked_[lane] = {at, op.invoked};
     uint32_t have = 0;
     for (uint32_t r = 0; r < replicas_.size(); ++r) {
@@ -213,7 +214,7 @@ void Cluster::CheckError(uint32_t frontend, const Op& op, const engine::Complete
 
 // I3: what a flush covers is synced on every member that the catalog names.
 void Cluster::CheckFlushed(const Op& op) {
-  if (catalog_->record().volume.epoch != op.epoch) return;
+  if (IsDeleted() || catalog_->record().volume.epoch != op.epoch) return;
   for (uint32_t lane = 0; lane < op.covers.size(); ++lane) {
     flushed_[lane] = std::max(flushed_[lane], op.covers[lane]);
   }
@@ -264,6 +265,8 @@ void Cluster::CheckSuccession() {
 // --- what replicas have ---
 
 void Cluster::CheckReplicas() {
+  if (IsDeleted()) return;
+  CheckCopies();
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     const ReplicaStore& disk = replicas_[r]->disk();
     Epoch& promised = promised_[replicas_[r]->store().identity().store_id];

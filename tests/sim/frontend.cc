@@ -56,6 +56,7 @@ void Frontend::Crash() {
   armed_ = absl::InfiniteDuration();
   changes_.clear();
   detaching_.reset();
+  deletion_.reset();
   asked_pins_.clear();
   asked_sizes_.clear();
   doubtful_pins_.clear();
@@ -334,8 +335,8 @@ void Frontend::CheckEpoch() {
   parts_.catalog->Get(index_, [this, life = life_, epoch = epoch()](absl::StatusOr<CatalogRecord> read) {
     Enter(life, [this, epoch, read] {
       if (epoch != this->epoch()) return;
-      const bool taken = read.ok() && read->volume.epoch != epoch;
-      const absl::Status status = taken ? absl::AbortedError("it was taken over") : read.status();
+      const bool taken = read.ok() && (read->volume.epoch != epoch || read->gone);
+      const absl::Status status = taken ? absl::AbortedError("it was taken over, or deleted") : read.status();
       Feed("checked", [&](auto& engine, auto& effects) { engine.EpochChecked(status, Clock(), effects); });
     });
   });

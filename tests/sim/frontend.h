@@ -21,6 +21,7 @@
 #include "tests/sim/catalog_model.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/network.h"
+#include "volume/engine/deletion.h"
 #include "volume/engine/engine.h"
 #include "volume/engine/takeover.h"
 
@@ -76,6 +77,9 @@ class Frontend {
   // As host/snapshots.cc. The control tells of the pin; then the record takes it.
   void TakeSnapshot(engine::ControlId id, uint64_t pin, absl::Duration deadline);
   void DropSnapshot(uint64_t pin);
+  // As host/provision.cc. OK also if it was deleted before; else it may be begun anew. REQUIRES: !deleting().
+  void Delete(std::function<void(absl::Status)> done);
+  bool deleting() const { return deletion_.has_value(); }
   // As host/expand.cc.
   void Grow(engine::ControlId id, uint64_t size_blocks);
   void LockRange(engine::ControlId id, BlockRange range);
@@ -140,10 +144,18 @@ class Frontend {
   void Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done);
   void ReadBack(engine::TakeoverRecord next, absl::Status put,
                 std::function<void(absl::Status)> done);
-  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const;
+  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const { return FenceOf(record_.volume, member, incarnation); }
+  static v1::Fence FenceOf(const engine::TakeoverRecord& record, uint32_t member, uint64_t incarnation);
   template <typename Result>
   void Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
             std::function<void(Result)> done);
+
+  // --- deleting: frontend_delete.cc ---
+  void DeleteNext();
+  void MarkDeleting();
+  void DeleteCopy(uint32_t member);
+  void RemoveRecord();
+  void EndDeletion(const absl::Status& status);
 
   // --- the engine ---
   void Serve();
@@ -189,6 +201,13 @@ class Frontend {
   std::unique_ptr<engine::Takeover> takeover_;
   std::string attempt_;  // the owner that it writes into the record
   std::vector<engine::SealedState> sealed_;
+
+  struct Deleting {
+    CatalogRecord record;                                      // as it was read, and changed since
+    engine::Deletion decides{/*marked=*/false, /*members=*/0};  // of that
+    std::function<void(absl::Status)> done;
+  };
+  std::optional<Deleting> deletion_;
 
   std::unique_ptr<engine::Engine> engine_;
   engine::Effects spare_effects_;  // empty: their memory

@@ -27,11 +27,14 @@ bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b
 // --- the takeover ---
 
 void Frontend::Attach() {
+  if (deletion_) return events_.refused(absl::FailedPreconditionError("it is just being deleted here"));
   reading_ = true;
   parts_.catalog->Get(index_, [this, life = life_](absl::StatusOr<CatalogRecord> record) {
     Enter(life, [this, record = std::move(record)] {
       reading_ = false;
       if (!record.ok()) return events_.refused(record.status());
+      if (record->gone) return events_.refused(absl::NotFoundError("there is no such volume"));
+      if (record->deleting) return events_.refused(absl::FailedPreconditionError("it is being deleted"));
       TakeOver(*record);
     });
   });
@@ -93,13 +96,13 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
   }
 }
 
-v1::Fence Frontend::FenceOf(uint32_t member, uint64_t incarnation) const {
+v1::Fence Frontend::FenceOf(const engine::TakeoverRecord& record, uint32_t member, uint64_t incarnation) {
   v1::Fence fence;
   fence.set_cluster_id(kCluster);
   fence.set_volume_id(static_cast<uint64_t>(kVolume));
-  fence.set_store_id(record_.volume.members[member].store_id);
+  fence.set_store_id(record.members[member].store_id);
   fence.set_incarnation(incarnation);
-  fence.set_epoch(record_.volume.epoch);
+  fence.set_epoch(record.epoch);
   return fence;
 }
 
@@ -219,15 +222,16 @@ void Frontend::Wake(const std::string& attempt) {
 // --- the catalog: as host::VolumeRecordHolder ---
 
 void Frontend::Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done) {
-  parts_.catalog->Put(
-      index_, next, record_.revision,
-      [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
-        Enter(life, [this, next, done, put] {
-          if (!put.ok()) return ReadBack(next, put.status(), done);
-          record_ = {next, *put};
-          done(absl::OkStatus());
-        });
-      });
+  CatalogRecord asked = record_;
+  asked.volume = next;
+  parts_.catalog->Put(index_, asked, [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
+    Enter(life, [this, next, done, put] {
+      if (!put.ok()) return ReadBack(next, put.status(), done);
+      record_.volume = next;
+      record_.revision = *put;
+      done(absl::OkStatus());
+    });
+  });
 }
 
 void Frontend::ReadBack(engine::TakeoverRecord next, absl::Status put,
@@ -237,6 +241,7 @@ void Frontend::ReadBack(engine::TakeoverRecord next, absl::Status put,
       if (!read.ok() || read->revision == record_.revision) {
         return done(absl::UnavailableError("unknown"));
       }
+      if (read->gone || read->deleting) return done(absl::AbortedError("it was deleted, or is being"));
       if (SameRecord(read->volume, next)) {
         record_ = *read;
         return done(absl::OkStatus());

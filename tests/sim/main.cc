@@ -47,6 +47,7 @@ struct Totals {
   uint64_t steps = 0;
   uint64_t old_catalogs = 0;
   uint64_t restores = 0;
+  uint64_t deletions = 0;
   std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
 
   void Add(const ClusterResult& result) {
@@ -57,6 +58,7 @@ struct Totals {
     steps += result.steps;
     old_catalogs += result.old_catalogs;
     restores += result.restores;
+    deletions += result.deletions;
     for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
   }
 };
@@ -145,6 +147,7 @@ class Simulation {
     }
     std::printf("  %-18s %lu\n", "old catalog", static_cast<unsigned long>(totals_.old_catalogs));
     std::printf("  %-18s %lu\n", "restored", static_cast<unsigned long>(totals_.restores));
+    std::printf("  %-18s %lu\n", "deleted", static_cast<unsigned long>(totals_.deletions));
   }
 
   const Flags flags_;
@@ -251,11 +254,12 @@ int Main(int argc, char** argv) {
   app.add_option("--script", script, "not any fault, but those of this schedule")
       ->check(CLI::IsMember(ScriptNames()));
   app.add_flag("--restores", flags.cluster.restores, "a volume that is suspended is restored, every other time");
+  app.add_flag("--deletes", flags.cluster.deletes, "its volume is deleted, while it is used");
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
   bool clones = false;
   app.add_flag("--clones", clones, "of each seed not a cluster but a volume and its clone; --requests: at most 150")
-      ->excludes("--hours")->excludes("--skip-fault")->excludes("--script")->excludes("--anything-goes");
+      ->excludes("--hours")->excludes("--skip-fault")->excludes("--script")->excludes("--anything-goes")->excludes("--deletes");
   app.add_flag("--rocksdb", flags.rocksdb,
                "replicas keep their data in the real store, on disks in memory: slower, and a seed "
                "need not do the same again");

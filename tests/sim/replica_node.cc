@@ -150,6 +150,22 @@ absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
   });
 }
 
+// As host/provision.cc's DeleteCopy asks for it, and Service::DoDeleteVolume does it.
+absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence) {
+  if (fence.store_id() != kept().identity().store_id) return absl::OkStatus();
+  RETURN_IF_ERROR(Serving());
+  RETURN_IF_ERROR(replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kStranger));
+  const absl::StatusOr<store::VolumeState> volume = kept().GetVolume(kVolume);
+  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(volume.status());
+  RETURN_IF_ERROR(replica::CheckEpochNotBelow(volume->promised_epoch, fence));
+  const absl::Status gone = absl::NotFoundError("the volume was deleted");
+  sessions_->EndVolume(kVolume, gone);
+  RETURN_IF_ERROR(kept().DeleteVolume(kVolume));
+  sessions_->EndVolume(kVolume, gone);
+  return absl::OkStatus();
+}
+
 // --- joins: as replica/server's join calls ---
 
 engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,

@@ -80,6 +80,9 @@ class ReplicaNode {
                         const std::vector<std::pair<LaneId, Position>>& expected,
                         const store::VolumeUpdate& update);
 
+  // OK also if there is nothing, or it has another store by now.
+  absl::Status DeleteVolume(const v1::Fence& fence);
+
   // One step of a join. kCopy is two: what the source has, and its way into the target.
   struct Copying {
     std::vector<BlockRange> ranges;

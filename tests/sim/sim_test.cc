@@ -55,6 +55,18 @@ TEST(SimTest, ClustersThatAreRestoredToo) {
   EXPECT_GT(restores, kSeeds / 20);
 }
 
+TEST(SimTest, ClustersWhoseVolumeIsDeletedToo) {
+  ClusterOptions options;
+  options.deletes = true;
+  uint64_t deletions = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const ClusterResult result = Cluster(seed, options).Run();
+    ASSERT_EQ(result.violation, "") << "replay: ops/simulate --deletes --seed=" << seed;
+    deletions += result.deletions;
+  }
+  EXPECT_GT(deletions, kSeeds * 9 / 10);
+}
+
 // RocksDB's background threads make runs differ, and 1,000 would take minutes.
 TEST(SimTest, ClustersOnTheRealStoreKeepTheContractAndHeal) {
   ClusterOptions options;

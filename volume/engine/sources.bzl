@@ -4,6 +4,7 @@ ENGINE_SRCS = [
     "answer_times.cc",
     "answer_times.h",
     "barrier.cc",
+    "deletion.cc",
     "dispatch.cc",
     "engine.cc",
     "flush_run.cc",
@@ -34,6 +35,7 @@ ENGINE_SRCS = [
 ]
 
 ENGINE_HDRS = [
+    "deletion.h",
     "engine.h",
     "parent.h",
     "result.h",

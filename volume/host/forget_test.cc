@@ -76,5 +76,25 @@ TEST_F(ForgetTest, WhatAForgottenMemberHadIsNotWaitedFor) {
   EXPECT_TRUE(provision.DeleteLeftover(record, former).ok());
 }
 
+TEST_F(ForgetTest, AMembersOldDiskIsNotWaitedForWhenItsVolumeIsDeleted) {
+  replicas_[1]->ReplaceDisk();
+  const absl::Status deleted = host_->DeleteVolume("demo");
+  EXPECT_TRUE(deleted.ok()) << deleted;
+  EXPECT_FALSE(replicas_[0]->HasVolume() || replicas_[2]->HasVolume());
+  EXPECT_TRUE(host_->ListVolumes()->empty());
+}
+
+TEST_F(ForgetTest, AMemberThatIsGoneForEverIsForgottenWhenItsVolumeIsDeleted) {
+  replicas_[2]->Stop();
+  ASSERT_TRUE(absl::IsFailedPrecondition(host_->ForgetReplica("r3")));
+  const absl::Status waits = host_->DeleteVolume("demo");
+  EXPECT_TRUE(absl::IsUnavailable(waits)) << waits;
+  EXPECT_THAT(waits.message(), HasSubstr("weirctl replica forget r3"));
+  EXPECT_TRUE(host_->ForgetReplica("r3").ok());
+  EXPECT_TRUE(host_->DeleteVolume("demo").ok());
+  EXPECT_FALSE(replicas_[0]->HasVolume() || replicas_[1]->HasVolume());
+  EXPECT_TRUE(host_->ListVolumes()->empty());
+}
+
 }  // namespace
 }  // namespace weir::host

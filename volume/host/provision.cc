@@ -14,6 +14,7 @@
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "volume/engine/deletion.h"
 #include "volume/host/attributes.h"
 #include "volume/host/placement.h"
 #include "volume/host/registration.h"
@@ -213,6 +214,8 @@ absl::Status Provision::Forget(const std::string& name) {
   std::vector<std::string> its;
   for (const catalog::VersionedVolume& volume : volumes) {
     const auto& members = volume.record.members();
+    // Its deletion waits for nothing else.
+    if (volume.record.state() == v1::VolumeRecord::DELETING) continue;
     if (std::any_of(members.begin(), members.end(), [&](const v1::Member& one) { return one.replica() == name; })) {
       its.push_back(volume.record.name());
     }
@@ -494,71 +497,88 @@ absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRe
       unusable.empty() ? "no other one is known" : absl::StrJoin(unusable, "; ")));
 }
 
-absl::Status Provision::DeleteOnMembers(const v1::VolumeRecord& record) {
-  for (const v1::Member& member : record.members()) {
-    v1::DeleteReplicaVolumeRequest request;
-    *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
-    // Never attached: no replica has promised anything, so the first will do.
-    request.mutable_fence()->set_epoch(std::max<uint32_t>(1, record.epoch()));
-    // The replica may have moved since.
-    absl::StatusOr<catalog::VersionedReplica> replica =
-        catalog_->GetReplica(member.replica());
-    ReplicaClient client(member.replica(), replica.ok()
-                                               ? replica->record.address()
-                                               : member.address());
-    const absl::Status status = client.DeleteVolume(request, kChangeDeadline);
-    if (status.ok()) continue;
-    return absl::Status(
-        status.code(),
-        absl::StrCat(status.message(), "; volume ", record.name(),
-                     " stays DELETING: delete it again when the replica is back"));
+absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::string& replica,
+                                   const std::string& address, const std::string& store_id) {
+  // It may have moved since.
+  const absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(replica);
+  v1::ReplicaRecord asked;
+  asked.set_name(replica);
+  asked.set_address(known.ok() ? known->record.address() : address);
+  ReplicaClient client(replica, asked.address());
+  const absl::StatusOr<v1::GetReplicaResponse> answer = client.GetReplica(kAskDeadline);
+  const bool silent = absl::IsUnavailable(answer.status()) || absl::IsDeadlineExceeded(answer.status());
+  if (silent && absl::IsNotFound(known.status())) {
+    LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
+              << " is forgotten and does not answer; what it had is not asked for any more";
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(answer.status());
+  RETURN_IF_ERROR(CheckIdentity(asked, *answer, catalog_->cluster_id()));
+  // Empty: the volume's making was cut short before it was told.
+  if (!store_id.empty() && answer->store_id() != store_id) {
+    LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
+              << " is gone, the replica has another store";
+    return absl::OkStatus();
+  }
+  v1::Member member;
+  member.set_store_id(store_id);
+  v1::DeleteReplicaVolumeRequest request;
+  *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
+  // Never attached: no replica has promised anything, so the first will do.
+  request.mutable_fence()->set_epoch(std::max<uint32_t>(1, record.epoch()));
+  return client.DeleteVolume(request, kChangeDeadline);
+}
+
+absl::Status Provision::DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member) {
+  const absl::Status status = DeleteCopy(record, member.replica(), member.address(), member.store_id());
+  if (status.ok()) return status;
+  return absl::Status(status.code(),
+                      absl::StrCat(status.message(), "; volume ", record.name(), " stays DELETING: delete it again when replica ",
+                                   member.replica(), " is back, or, if it never will be, after: weirctl replica forget ",
+                                   member.replica()));
 }
 
 absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record,
                                        const v1::FormerMember& former) {
-  // It may have moved since.
-  const absl::StatusOr<catalog::VersionedReplica> replica = catalog_->GetReplica(former.replica());
-  ReplicaClient client(former.replica(), replica.ok() ? replica->record.address() : former.address());
-  const absl::StatusOr<v1::GetReplicaResponse> answer = client.GetReplica(kAskDeadline);
-  if (!answer.ok() && absl::IsNotFound(replica.status())) {
-    LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica() << " store=" << former.store_id()
-              << " was a member; it does not answer, and is forgotten";
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(answer.status());
-  if (answer->store_id() != former.store_id()) {
-    LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica() << " store="
-              << former.store_id() << " was a member; it is gone, the replica has another store";
-    return absl::OkStatus();
-  }
-  v1::Member member;
-  member.set_store_id(former.store_id());
-  v1::DeleteReplicaVolumeRequest request;
-  *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
-  RETURN_IF_ERROR(client.DeleteVolume(request, kChangeDeadline));
+  RETURN_IF_ERROR(DeleteCopy(record, former.replica(), former.address(), former.store_id()));
   LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica()
-            << " is no member any more, what it had is deleted";
+            << " is no member any more, and has nothing of it any more";
   return absl::OkStatus();
 }
 
-absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
-  v1::VolumeRecord record = holder.record();
-  if (record.state() != v1::VolumeRecord::DELETING) {
-    record.set_state(v1::VolumeRecord::DELETING);
-    RETURN_IF_ERROR(holder.Commit(record));
-  }
-  RETURN_IF_ERROR(DeleteOnMembers(record));
+void Provision::DeleteLeftovers(const v1::VolumeRecord& record) {
   for (const v1::FormerMember& former : record.former()) {
     const absl::Status status = DeleteLeftover(record, former);
     if (status.ok()) continue;
     LOG(WARNING) << "volume=" << record.name() << " replica=" << former.replica() << " store="
                  << former.store_id() << " was a member, and keeps what it had: " << status;
   }
-  RETURN_IF_ERROR(holder.Delete());
-  LOG(INFO) << "volume=" << record.name() << " id=" << record.id() << " deleted";
-  return absl::OkStatus();
+}
+
+absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
+  using Act = engine::Deletion::Act;
+  v1::VolumeRecord record = holder.record();
+  engine::Deletion deletion(record.state() == v1::VolumeRecord::DELETING, static_cast<size_t>(record.members_size()));
+  for (;;) {
+    const engine::Deletion::Step step = deletion.Next();
+    switch (step.act) {
+      case Act::kMark:
+        record.set_state(v1::VolumeRecord::DELETING);
+        RETURN_IF_ERROR(holder.Commit(record));
+        break;
+      case Act::kDeleteCopy:
+        RETURN_IF_ERROR(DeleteFromMember(record, record.members(static_cast<int>(step.member))));
+        break;
+      case Act::kRemove:
+        DeleteLeftovers(record);
+        RETURN_IF_ERROR(holder.Delete());
+        break;
+      case Act::kBegin:
+      case Act::kDone:
+        LOG(INFO) << "volume=" << record.name() << " id=" << record.id() << " deleted";
+        return absl::OkStatus();
+    }
+  }
 }
 
 absl::Status Provision::Delete(catalog::VersionedVolume volume) {

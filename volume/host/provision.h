@@ -2,7 +2,7 @@
 // then the record again, so that whatever is interrupted can be done again.
 //
 //   create: CREATING -> every replica has it -> DETACHED
-//   delete: DELETING -> no replica has it    -> no record
+//   delete: DELETING -> no replica has it    -> no record    (engine/deletion.h)
 //
 // Thread-safety: safe; all block. Two calls about one volume meet at the
 // catalog's compare-and-swap.
@@ -61,7 +61,8 @@ class Provision {
   // REQUIRES: `volume`, as just read, is not attached. ABORTED: another frontend has changed it since.
   absl::Status Delete(catalog::VersionedVolume volume);
 
-  // Takes a replica that is gone for ever off the catalog. NOT_FOUND. FAILED_PRECONDITION: it lives, or is a member of a volume.
+  // Takes a replica that is gone for ever off the catalog. NOT_FOUND. FAILED_PRECONDITION: it lives, or is a member of a volume
+  // that is not being deleted.
   absl::Status Forget(const std::string& name);
 
   // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says; another one than itself, if
@@ -70,8 +71,7 @@ class Provision {
                                                 const std::string& replica,
                                                 const std::string& with, bool other);
 
-  // Deletes what a store that was a member has of the volume. OK also if there is nothing, or the replica
-  // has another store by now, or is forgotten and does not answer. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
+  // Deletes what a store that was a member has of the volume, if there is anything. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
   absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former);
 
   // What each known replica says of itself, asked in parallel.
@@ -96,7 +96,13 @@ class Provision {
   // Of those found, the one to take the member's place.
   absl::StatusOr<Found> ChooseReplacement(const v1::VolumeRecord& record, const v1::Member& member,
                                           const std::string& with, bool other);
-  absl::Status DeleteOnMembers(const v1::VolumeRecord& record);
+  // What `store_id` has of the volume. OK also if there is nothing, or the replica has another store by now, or is forgotten and
+  // does not answer.
+  absl::Status DeleteCopy(const v1::VolumeRecord& record, const std::string& replica, const std::string& address,
+                          const std::string& store_id);
+  absl::Status DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member);
+  // What cannot be deleted stays, and is logged.
+  void DeleteLeftovers(const v1::VolumeRecord& record);
   absl::Status DeleteHeld(VolumeRecordHolder& holder);
 
   catalog::Catalog* const catalog_;

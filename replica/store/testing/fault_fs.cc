@@ -336,8 +336,10 @@ bool FaultFs::has_misread() const {
 
 std::string FaultFs::Read(const std::string& path, const std::string& content, uint64_t offset, size_t n) const {
   mutex_.AssertHeld();
-  if (until_misread_ > 0 && --until_misread_ == 0) return misread_(path, content, offset, n).substr(0, n);
-  return content.substr(std::min<size_t>(offset, content.size()), n);
+  std::string read = content.substr(std::min<size_t>(offset, content.size()), n);
+  if (until_misread_ == 0) return read;
+  std::string wrong = misread_(path, content, offset, n).substr(0, n);
+  return wrong != read && --until_misread_ == 0 ? wrong : read;
 }
 
 FaultFs::Place FaultFs::Locate(const std::string& path) const {

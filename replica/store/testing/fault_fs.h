@@ -68,7 +68,8 @@ class FaultFs : public rocksdb::FileSystem {
 
   // What is read in place of up to `n` bytes of `content` from `offset` on.
   using Misread = std::function<std::string(const std::string& path, const std::string& content, uint64_t offset, size_t n)>;
-  // Read number `nth` of a file's data, from 1, counted from now, is answered by `misread`, without an error.
+  // Read number `nth` of those that `misread` answers otherwise, from 1, counted from now, is answered by it, without
+  // an error.
   void MisreadAt(uint64_t nth, Misread misread);
   bool has_misread() const;
 

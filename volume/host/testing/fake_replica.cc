@@ -28,9 +28,16 @@ grpc::Status Aborted(const char* why) {
 
 }  // namespace
 
-FakeReplica::FakeReplica(std::string name) : name_(std::move(name)) { Start(); }
+FakeReplica::FakeReplica(std::string name) : name_(std::move(name)), store_id_("store-" + name_) { Start(); }
 
 FakeReplica::~FakeReplica() { Stop(); }
+
+void FakeReplica::ReplaceDisk() {
+  absl::MutexLock lock(&mu_);
+  store_id_ += "+";
+  volumes_.clear();
+  volume_ = nullptr;
+}
 
 void FakeReplica::Start() {
   {
@@ -164,7 +171,7 @@ grpc::Status FakeReplica::Io(
     const grpc::Status status = CheckFence(fence);
     if (!status.ok()) return status;
     v1::HelloReply* reply = hello.mutable_hello();
-    reply->set_store_id("store-" + name_);
+    reply->set_store_id(store_id_);
     reply->set_incarnation(incarnation_);
     reply->set_num_flush_requests(kDomains);
     LaneStates(reply->mutable_lanes());
@@ -326,7 +333,7 @@ grpc::Status FakeReplica::GetReplica(grpc::ServerContext*,
                                      v1::GetReplicaResponse* response) {
   absl::MutexLock lock(&mu_);
   response->set_name(name_);
-  response->set_store_id("store-" + name_);
+  response->set_store_id(store_id_);
   response->set_incarnation(incarnation_);
   response->set_boot_id("boot");
   response->set_state("SERVING");
@@ -350,7 +357,7 @@ grpc::Status FakeReplica::CreateVolume(
   Volume& volume = volumes_[request->fence().volume_id()];
   volume.lanes.resize(request->lanes());
   volume_ = &volume;
-  response->set_store_id("store-" + name_);
+  response->set_store_id(store_id_);
   response->set_incarnation(incarnation_);
   response->set_boot_id("boot");
   return grpc::Status::OK;
@@ -363,6 +370,9 @@ grpc::Status FakeReplica::DeleteVolume(
   const grpc::Status injected =
       std::exchange(next_administration_, grpc::Status::OK);
   if (!injected.ok()) return injected;
+  if (request->fence().store_id() != store_id_) {
+    return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "this is another store");
+  }
   volumes_.erase(request->fence().volume_id());
   volume_ = nullptr;
   return grpc::Status::OK;
@@ -375,7 +385,7 @@ grpc::Status FakeReplica::Seal(grpc::ServerContext*,
   const grpc::Status status = CheckFence(request->fence());
   if (!status.ok()) return status;
   volume_->promised = request->fence().epoch();
-  response->set_store_id("store-" + name_);
+  response->set_store_id(store_id_);
   response->set_incarnation(incarnation_);
   response->set_boot_id("boot");
   response->set_flush_supported(!announce_no_flush_);
@@ -563,7 +573,7 @@ grpc::Status FakeReplica::ListRecords(grpc::ServerContext*, const v1::ListRecord
                                       v1::ListRecordsResponse* response) {
   absl::MutexLock lock(&mu_);
   response->set_name(name_);
-  response->set_store_id("store-" + name_);
+  response->set_store_id(store_id_);
   for (const auto& [id, volume] : volumes_) {
     v1::KeptRecord* kept = response->add_records();
     *kept = volume.record;

@@ -37,6 +37,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   // What it says of itself.
   void SetLabels(std::map<std::string, std::string> labels);
 
+  // It is an empty one. Of a volume that is not attached.
+  void ReplaceDisk();
   // The next `count` clones of `kind` are answered with `error`.
   void FailNext(v1::IoKind kind, int error, int count = 1);
   // Every later flush is answered EOPNOTSUPP, and hello says so if `announce`.
@@ -152,6 +154,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
   std::unique_ptr<grpc::Server> server_;
 
   mutable absl::Mutex mu_;
+  std::string store_id_ ABSL_GUARDED_BY(mu_);
   uint64_t incarnation_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<uint64_t, Volume> volumes_ ABSL_GUARDED_BY(mu_);
   Volume* volume_ ABSL_GUARDED_BY(mu_) = nullptr;  // tests use one at a time
