@@ -35,7 +35,8 @@ namespace {
 struct Mutant {
   const char* name;
   const char* rule;
-  const char* script;  // that finds it; empty: any may; kClones: no cluster, but a CloneWorld; kDeletes: clusters that are deleted
+  // That finds it; empty: any may. Or clusters of one kind: whose volume is deleted, or restored; kClones: each a CloneWorld.
+  const char* script;
   uint64_t seed;       // tried first; 0: there is none
 };
 constexpr Mutant kMutants[] = {
@@ -43,9 +44,11 @@ constexpr Mutant kMutants[] = {
 };
 
 constexpr char kClones[] = "clones";
-bool OfClones(const Mutant& mutant) { return std::strcmp(mutant.script, kClones) == 0; }
 constexpr char kDeletes[] = "deletes";
-bool OfDeletes(const Mutant& mutant) { return std::strcmp(mutant.script, kDeletes) == 0; }
+constexpr char kRestores[] = "restores";
+bool IsOf(const Mutant& mutant, const char* kind) { return std::strcmp(mutant.script, kind) == 0; }
+bool OfClones(const Mutant& mutant) { return IsOf(mutant, kClones); }
+bool OfKind(const Mutant& mutant) { return OfClones(mutant) || IsOf(mutant, kDeletes) || IsOf(mutant, kRestores); }
 
 constexpr unsigned kClusterSecondsMax = 20;  // one takes a few ms; a mutant may never end
 constexpr rlim_t kMemoryBytesMax = rlim_t{4} << 30;
@@ -89,7 +92,7 @@ struct Finding {
 
 // Null: of whichever script its seed says, or none.
 const Script* ScriptFor(const Mutant& mutant, const Flags& flags) {
-  if (flags.script != nullptr || *mutant.script == '\0' || OfClones(mutant) || OfDeletes(mutant)) return flags.script;
+  if (flags.script != nullptr || *mutant.script == '\0' || OfKind(mutant)) return flags.script;
   const Script* script = FindScript(mutant.script);
   CHECK(script != nullptr);
   return script;
@@ -97,7 +100,8 @@ const Script* ScriptFor(const Mutant& mutant, const Flags& flags) {
 
 ClusterOptions OptionsFor(const Mutant& mutant, uint64_t seed, const Script* script) {
   ClusterOptions options = OptionsOf(seed, script);
-  options.deletes = OfDeletes(mutant);
+  options.deletes = IsOf(mutant, kDeletes);
+  options.restores = IsOf(mutant, kRestores);
   return options;
 }
 
@@ -205,8 +209,7 @@ class Check {
     for (size_t i = 0; i < std::size(kMutants); ++i) {
       const Finding& finding = findings_[i];
       const Script* script = ScriptFor(kMutants[i], flags_);
-      const bool of_world = OfClones(kMutants[i]) || OfDeletes(kMutants[i]);
-      const std::string of = of_world            ? absl::StrCat(" of `--", kMutants[i].script, "`")
+      const std::string of = OfKind(kMutants[i]) ? absl::StrCat(" of `--", kMutants[i].script, "`")
                              : script == nullptr ? ""
                                                  : absl::StrCat(" of `--script=", script->name, "`");
       out << "| " << kMutants[i].rule << " | `" << kMutants[i].name << "` | "

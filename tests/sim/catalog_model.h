@@ -20,8 +20,9 @@ namespace weir::sim {
 
 struct CatalogRecord {
   engine::TakeoverRecord volume;
-  bool deleting = false;  // the volume is
-  bool gone = false;      // it was, and there is no record any more: the rest is as it was last
+  uint64_t restoring = 0;  // from which pin; 0: it is not
+  bool deleting = false;   // the volume is
+  bool gone = false;       // it was, and there is no record any more: the rest is as it was last
   uint64_t revision = 1;
 };
 

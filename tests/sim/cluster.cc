@@ -187,6 +187,7 @@ void Cluster::MakeFrontends() {
   read_ = flushed_at_ = wrote_;
   suspended_.assign(frontends_.size(), false);
   restores_.resize(frontends_.size());
+  attached_to_restore_.assign(frontends_.size(), false);
 }
 
 void Cluster::Trace(const std::string& line) {
@@ -253,17 +254,22 @@ bool Cluster::AnybodyServes() const {
 void Cluster::AttachSome() {
   if (old_catalog_) return;
   if (healed_) EndHopelessSessions();
-  if (!AnybodyServes()) AttachAt(AnyFrontend());
+  if (!AnybodyServes()) {
+    const uint32_t f = AnyFrontend();
+    const bool restore = options_.restores && dice_.Percent(catalog_->record().restoring != 0 ? 50 : 10);
+    restore ? AttachToRestore(f) : AttachAt(f);
+  }
   agenda_.After(dice_.Micros(50000, 400000), [this] { AttachSome(); });
 }
 
-void Cluster::AttachAt(uint32_t frontend) {
+void Cluster::AttachAt(uint32_t frontend, bool restores) {
   ++result_.attaches;
   Trace(absl::StrCat("attach at f", frontend));
   if (frontends_[frontend]->serving() || frontends_[frontend]->attaching()) {
     frontends_[frontend]->Crash();
   }
-  frontends_[frontend]->Attach();
+  attached_to_restore_[frontend] = restores;
+  frontends_[frontend]->Attach(restores);
 }
 
 void Cluster::Refused(const absl::Status& why) { refused_ = why; }
@@ -272,12 +278,16 @@ void Cluster::Serving(uint32_t frontend) {
   if (old_catalog_) Violated("an older catalog is served from, though a member by both knows better");
   if (IsDeleted()) Violated("D4: a volume that is being deleted is served");
   const Epoch epoch = frontends_[frontend]->epoch();
-  pumping_[frontend] = epoch;
+  const bool restores = attached_to_restore_[frontend];
+  pumping_[frontend] = restores ? 0 : epoch;
   std::fill(acked_[frontend].begin(), acked_[frontend].end(), Position());
   suspended_[frontend] = false;
   restores_[frontend] = {};
   read_[frontend] = wrote_[frontend] = flushed_at_[frontend] = agenda_.now();
   asked_[frontend].clear();
+  if (restores) return ServingToRestore(frontend);
+  const bool marked = frontends_[frontend]->restoring() != 0;
+  if (marked || half_restored_) Violated(marked ? "V3: what is to be restored is served" : "V3: half of a restore is served");
   agenda_.After(dice_.Micros(0, 5000), [this, frontend] { SubmitSome(frontend); });
 }
 
@@ -330,11 +340,13 @@ engine::Request Cluster::RandomRequest(uint64_t id, uint64_t size_blocks) {
   request.range.count =
       1 + dice_.Below(std::min<uint64_t>(kRequestBlocksMax, size_blocks - request.range.first));
   request.fua = Writes(request.kind) && dice_.Percent(15);
-  if (BringsData(request.kind)) {
-    request.data = DataOf(id, request.range);
-    request.crcs.assign(request.range.count, 0);
-  }
+  if (BringsData(request.kind)) FillWrite(&request);
   return request;
+}
+
+void Cluster::FillWrite(engine::Request* request) {
+  request->data = DataOf(static_cast<uint64_t>(request->id), request->range);
+  request->crcs.assign(request->range.count, 0);
 }
 
 void Cluster::SubmitOne(uint32_t frontend) {
@@ -436,6 +448,8 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
 // read every block.
 bool Cluster::Finished() {
   if (healed_ && options_.deletes) return DeletionFinished();
+  const CatalogRecord& record = catalog_->record();
+  if (healed_ && record.restoring != 0 && !record.volume.recovering && IsUnreadable(record.restoring)) return true;
   if (!healed_ || submitted_ < options_.requests) return NotYet("clients ask on, of requests there were", submitted_);
   const auto healthy = std::find_if(
       frontends_.begin(), frontends_.end(),
@@ -447,6 +461,8 @@ bool Cluster::Finished() {
     const bool may_come = !stays_away && replicas_[i]->store().health().ok();
     if (may_come && !member->in_sync) return NotYet("no member is replica", i);
   }
+  const auto f = static_cast<uint32_t>(healthy - frontends_.begin());
+  if (record.restoring != 0 || restores_[f].number != 0) return NotYet("is being restored at frontend", f);
   if (IsToLeave((*healthy)->engine().View())) return NotYet("is to be drained replica", *drained_);
   if (OpenRequest() != 0) return NotYet("no answer has request", OpenRequest());
   if (engine_options_.scrub_every < absl::InfiniteDuration()) {
@@ -460,7 +476,7 @@ bool Cluster::Finished() {
   }
   if (read_back_) return true;
   read_back_ = true;
-  ReadBack(static_cast<uint32_t>(healthy - frontends_.begin()));
+  ReadBack(f);
   return false;
 }
 

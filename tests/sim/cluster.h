@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/catalog_model.h"
+#include "tests/sim/cluster_options.h"
 #include "tests/sim/contract_judge.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/fault.h"
@@ -28,33 +30,6 @@
 #include "volume/engine/rebuild.h"
 
 namespace weir::sim {
-
-struct ClusterOptions {
-  uint64_t requests = 200;
-  uint64_t faults = 10;
-  // No fault that takes data from the last good copy: everything must be well again in the end.
-  bool survivable = true;
-  bool trace = false;
-  // By number of the fault: it does not happen, and the others are as they were. Of the first 64.
-  uint64_t skipped_faults = 0;
-  const Script* script = nullptr;  // none: any fault
-  bool restores = false;           // a volume that is suspended is restored, every other time
-  bool deletes = false;            // the volume is deleted in the end
-  MakeReplicaStore make_store = MakeModelStore;
-};
-
-struct ClusterResult {
-  std::string violation;  // empty: none
-  uint64_t requests_ok = 0;
-  uint64_t requests_failed = 0;
-  uint64_t attaches = 0;
-  uint64_t steps = 0;         // of the agenda
-  uint64_t old_catalogs = 0;  // that were put back
-  uint64_t restores = 0;      // that came to their end
-  uint64_t deletions = 0;     // the same; no more than one
-  std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
-  uint64_t trace_hash = 0;  // of all that the engines did
-};
 
 class Cluster {
  public:
@@ -85,6 +60,7 @@ class Cluster {
   void SubmitSome(uint32_t frontend);
   void SubmitOne(uint32_t frontend);
   engine::Request RandomRequest(uint64_t id, uint64_t size_blocks);
+  static void FillWrite(engine::Request* request);
   void Invoke(const engine::Request& request, uint32_t frontend);
   uint64_t Shown(uint64_t stamp, uint64_t block);
   void Completed(uint32_t frontend, engine::CompleteRequest& done);
@@ -121,13 +97,33 @@ class Cluster {
   void MakeSnapshotJudge();
 
   // --- restores: cluster_restores.cc ---
+  // Of a volume that is suspended there.
   void StartRestore(uint32_t frontend);
+  // Of one that nobody serves, or one that was cut short.
+  void AttachToRestore(uint32_t frontend);
+  uint64_t PinToRestore(uint32_t frontend);
+  bool IsUnreadable(uint64_t pin) const;
+  void ServingToRestore(uint32_t frontend);
+  bool IsUnderWay(uint32_t frontend, uint64_t restore) const;
+  // It serves no client meanwhile.
   bool IsRestoring(uint32_t frontend) const;
+  // The same, and it is suspended for its clients.
+  bool IsWrittenUnder(uint32_t frontend) const;
+  void RestoreFailed(uint32_t frontend);
   // Whether the control was one of a restore's.
   bool RestoreDone(uint32_t frontend, const engine::CompleteControl& done);
-  void RestoreMore(uint32_t frontend);
+  void MarkRestore(uint32_t frontend);
+  void CopyBack(uint32_t frontend);
+  std::optional<uint32_t> NthMember(uint32_t frontend, bool in_sync, size_t nth) const;
+  void AskChanges(uint32_t frontend, uint32_t lane, size_t nth);
+  void ReadNext(uint32_t frontend, size_t nth);
+  // Whose data a restore's request writes once more; else itself.
+  uint64_t OriginalOf(uint64_t request) const;
+  void WriteNext(uint32_t frontend);
+  void WrittenBack(uint32_t frontend);
+  void EndRestore(uint32_t frontend);
   void RestoringCompleted(uint32_t frontend, uint64_t id, bool ok);
-  void TakeStock(uint32_t frontend);
+  void CheckAlike(uint32_t frontend, const char* when);
   void CheckRestored(uint32_t frontend, const char* when);
 
   // --- the deletion: cluster_deletes.cc ---
@@ -142,7 +138,7 @@ class Cluster {
 
   // --- frontends ---
   void AttachSome();
-  void AttachAt(uint32_t frontend);
+  void AttachAt(uint32_t frontend, bool restores = false);
   void Refused(const absl::Status& why);
   void Serving(uint32_t frontend);
   // A replica falls while it is brought back.
@@ -249,14 +245,28 @@ class Cluster {
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
-  static constexpr uint64_t kUnknown = ~uint64_t{0};
   struct Restore {
-    Epoch epoch = 0;               // that is restored; 0: none
-    uint64_t control = 0;          // awaited; 0: none
-    uint64_t request = 0;          // awaited; 0: none
-    std::vector<uint64_t> values;  // by block: what each member has to have at the end; empty: it may not write now
+    uint64_t number = 0;  // of the call of an operator; 0: none is under way
+    Epoch epoch = 0;
+    uint64_t pin = 0;
+    bool attached = false;    // for this, and nobody else
+    bool began = false;       // no client is served from here on
+    uint64_t control = 0;     // awaited; 0: none
+    uint64_t request = 0;     // the same
+    int times = 0;            // that it began to copy anew
+    std::vector<Time> sessions;  // when it did
+    std::deque<BlockRange> changed;
+    struct Write {
+      BlockRange range;
+      uint64_t original = 0;  // 0: zeros
+    };
+    std::deque<Write> writes;
   };
-  std::vector<Restore> restores_;                   // by frontend
+  std::vector<Restore> restores_;  // by frontend
+  std::vector<bool> attached_to_restore_;  // by frontend: its newest attach is
+  uint64_t restores_begun_ = 0;
+  bool half_restored_ = false;  // some of a snapshot is written, and not yet all
+  absl::flat_hash_map<uint64_t, uint64_t> original_of_;  // by request of a restore
   std::vector<Time> read_, wrote_, flushed_at_;     // by frontend: when it began to serve, or was asked for the last one that it acknowledged
   std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
   std::vector<Epoch> restored_;  // by replica: the epoch that served when it got an older copy of its disk, until that has caught up; else 0

@@ -43,7 +43,7 @@ const engine::TakeoverMember* Cluster::MemberOf(uint32_t r) const {
 
 void Cluster::CheckSent(uint32_t frontend, const engine::SendClone& send) {
   const engine::Clone& clone = send.clone;
-  if (suspended_[frontend] && !IsRestoring(frontend)) Violated("a suspended volume has sent a clone");
+  if (suspended_[frontend] && !IsWrittenUnder(frontend)) Violated("a suspended volume has sent a clone");
   const engine::TakeoverRecord& record = catalog_->record().volume;
   const bool reads = clone.kind == RequestKind::kRead || clone.kind == RequestKind::kExtents;
   if (reads && !IsDeleted() && record.epoch == frontends_[frontend]->epoch() &&

@@ -444,9 +444,9 @@ bool Cluster::HasOtherStore(uint32_t r) const {
 }
 
 void Cluster::DrainSome() {
-  for (const auto& frontend : frontends_) {
-    if (!frontend->healthy() || !TableWithSpare(frontend->engine().View())) continue;
-    frontend->Suspend(engine::ControlId{next_control_++}, /*noflush=*/true,
+  for (uint32_t f = 0; f < frontends_.size(); ++f) {
+    if (!frontends_[f]->healthy() || IsWrittenUnder(f) || !TableWithSpare(frontends_[f]->engine().View())) continue;
+    frontends_[f]->Suspend(engine::ControlId{next_control_++}, /*noflush=*/true,
                       absl::Milliseconds(500));
   }
   agenda_.After(absl::Milliseconds(300), [this] { DrainSome(); });
@@ -469,9 +469,9 @@ std::optional<engine::Table> Cluster::TableWithSpare(const engine::EngineView& v
 }
 
 void Cluster::TellOfDisks() {
-  for (const auto& frontend : frontends_) {
-    if (!frontend->healthy() || !TableWithNewStores(frontend->engine().View())) continue;
-    frontend->Suspend(engine::ControlId{next_control_++}, /*noflush=*/true,
+  for (uint32_t f = 0; f < frontends_.size(); ++f) {
+    if (!frontends_[f]->healthy() || IsWrittenUnder(f) || !TableWithNewStores(frontends_[f]->engine().View())) continue;
+    frontends_[f]->Suspend(engine::ControlId{next_control_++}, /*noflush=*/true,
                       absl::Milliseconds(500));
   }
   agenda_.After(dice_.Micros(100000, 600000), [this] { TellOfDisks(); });
@@ -504,7 +504,7 @@ void Cluster::SetFull(uint32_t r, bool full) {
 
 // Suspends, perhaps loads a table, and resumes: each step once the one before is answered.
 void Cluster::SuspendSome(uint32_t f) {
-  if (!frontends_[f]->serving()) return;
+  if (!frontends_[f]->serving() || IsRestoring(f)) return;
   const bool noflush = dice_.Percent(50);
   if (!noflush) SuspendInvoked(f);
   frontends_[f]->Suspend(engine::ControlId{next_control_++}, noflush,
@@ -520,7 +520,7 @@ void Cluster::SuspendInvoked(uint32_t f) {
 }
 
 void Cluster::DetachSome(uint32_t f) {
-  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f]) return;
+  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f] || IsRestoring(f)) return;
   SuspendInvoked(f);
   const engine::ControlId suspend{next_control_++}, resume{next_control_++};
   frontends_[f]->Detach(suspend, resume, dice_.Micros(1000, 1500000));
@@ -555,7 +555,7 @@ void Cluster::ControlDone(uint32_t f, const engine::CompleteControl& done) {
     if (target.inflight_clones > 0) Violated("suspended with a clone in flight");
   }
   if (frontends_[f]->DetachesBy(done.id)) return;
-  if (options_.restores && dice_.Percent(50)) {
+  if (options_.restores && restores_[f].number == 0 && dice_.Percent(50)) {
     agenda_.After(dice_.Micros(1, 100000), [this, f] { StartRestore(f); });
     return;
   }

@@ -1,10 +1,13 @@
-// Restores of a simulated cluster, as host/restore.cc does them: a suspended volume is written to under its clients, who
-// wait. V1 and V2 of the simulator's README. The record's mark is not simulated: who takes a volume over in the middle
-// serves what there is of it.
+// Restores of a simulated cluster, as host/restore.cc does them: of a suspended volume, which is written to under its clients,
+// who wait, and of one that nobody has attached. V1 to V3 of the simulator's README.
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/check.h"
+#include "proto/base/status_macros.h"
 #include "tests/sim/cluster.h"
 
 namespace weir::sim {
@@ -13,95 +16,307 @@ namespace {
 using engine::RequestKind;
 using State = engine::EngineView::State;
 
+constexpr int kCopyTimesMax = 5;
+constexpr absl::Duration kDetachedWithin = absl::Seconds(2);
+constexpr uint64_t kPieceBlocks = 6;
+
+// When each target came, or went, last.
+std::vector<Time> SessionsBegun(const Frontend& frontend) {
+  std::vector<Time> begun;
+  for (const engine::TargetView& target : frontend.engine().View().targets) begun.push_back(target.since);
+  return begun;
+}
+
+// As a replica answers it to whoever asks for what a pin has.
+absl::Status CheckPinnedStore(const ReplicaNode& node, const std::string& store_id) {
+  RETURN_IF_ERROR(node.store().health());
+  if (node.store().identity().store_id == store_id) return absl::OkStatus();
+  return absl::FailedPreconditionError("this is another store");
+}
+
 }  // namespace
 
+// --- what an operator asks for ---
+
 void Cluster::StartRestore(uint32_t f) {
-  if (!frontends_[f]->healthy()) return;
-  Trace(absl::StrCat("restore at f", f));
-  restores_[f] = {.epoch = frontends_[f]->epoch(), .control = next_control_, .values = {}};
+  const Frontend& at = *frontends_[f];
+  if (!at.healthy()) return;
+  const uint64_t pin = PinToRestore(f);
+  if (pin == 0) return IsWrittenUnder(f) ? frontends_[f]->Crash() : ResumeSome(f);
+  Trace(absl::StrCat("restore from ", pin, " at f", f));
+  restores_[f] = {.number = ++restores_begun_, .epoch = at.epoch(), .pin = pin, .control = next_control_};
   frontends_[f]->StartRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
 }
 
+// One that was begun, and that the catalog may know of, is to be brought to its end, or another one takes its place.
+uint64_t Cluster::PinToRestore(uint32_t f) {
+  const Frontend& at = *frontends_[f];
+  if (at.pins().empty() || (at.restoring() != 0 && !dice_.Percent(30))) return at.restoring();
+  return at.pins()[dice_.Below(at.pins().size())].id;
+}
+
+void Cluster::AttachToRestore(uint32_t f) {
+  const CatalogRecord& record = catalog_->record();
+  if (record.restoring != 0 || record.volume.pins.empty()) return AttachAt(f, /*restores=*/record.restoring != 0);
+  const uint64_t pin = record.volume.pins[dice_.Below(record.volume.pins.size())].id;
+  frontends_[f]->MarkUnattached(pin, [this, f](const absl::Status& status) {
+    // It may have come through all the same, and then somebody else brings it to its end.
+    if (status.ok() && !frontends_[f]->serving() && !frontends_[f]->attaching()) AttachAt(f, /*restores=*/true);
+  });
+}
+
+// Nobody can be asked for all that the snapshot has: a block of it is damaged on each.
+bool Cluster::IsUnreadable(uint64_t pin) const {
+  return std::none_of(holders_.begin(), holders_.end(), [&](const auto& holder) {
+    return holder->member() && holder->ContentAt(pin, catalog_->record().volume.size_blocks);
+  });
+}
+
+// Nobody gets at it but the restore.
+void Cluster::ServingToRestore(uint32_t f) {
+  const Frontend& at = *frontends_[f];
+  restores_[f] = {.number = ++restores_begun_, .epoch = at.epoch(), .pin = PinToRestore(f), .attached = true};
+  Trace(absl::StrCat("restore from ", restores_[f].pin, " at f", f, ", which has attached it for that"));
+  agenda_.After(dice_.Micros(0, 5000), [this, f, number = restores_begun_] {
+    if (!IsUnderWay(f, number)) return;
+    restores_[f].pin == frontends_[f]->restoring() ? CopyBack(f) : MarkRestore(f);
+  });
+}
+
+bool Cluster::IsUnderWay(uint32_t f, uint64_t number) const {
+  const Restore& restore = restores_[f];
+  return number != 0 && restore.number == number && frontends_[f]->healthy() && frontends_[f]->epoch() == restore.epoch;
+}
+
 bool Cluster::IsRestoring(uint32_t f) const {
-  return frontends_[f]->healthy() && restores_[f].epoch == frontends_[f]->epoch() &&
-         frontends_[f]->engine().View().state == State::kRestoring;
+  return IsUnderWay(f, restores_[f].number) && (restores_[f].attached || IsWrittenUnder(f));
+}
+
+bool Cluster::IsWrittenUnder(uint32_t f) const {
+  return frontends_[f]->serving() && frontends_[f]->engine().View().state == State::kRestoring;
+}
+
+// It is begun anew, or given up by force, which leaves its mark.
+void Cluster::RestoreFailed(uint32_t f) {
+  const uint64_t number = restores_[f].number;
+  const bool left = restores_[f].attached || dice_.Percent(50);
+  Trace(absl::StrCat("restore at f", f, " is cut short"));
+  agenda_.After(dice_.Micros(0, 50000), [this, f, number, left] {
+    if (!IsUnderWay(f, number)) return;
+    if (IsRestoring(f) && left) return frontends_[f]->Crash();
+    if (IsRestoring(f)) return StartRestore(f);
+    restores_[f] = {};  // it is suspended as before
+    ResumeSome(f);
+  });
 }
 
 bool Cluster::RestoreDone(uint32_t f, const engine::CompleteControl& done) {
   Restore& restore = restores_[f];
   if (restore.control == 0 || restore.control != static_cast<uint64_t>(done.id)) return false;
   restore.control = 0;
-  if (IsRestoring(f)) {
-    // It has begun, or has not come to its end: then some operators detach the volume by force.
-    if (done.result.ok()) TakeStock(f);
-    const bool left = !done.result.ok() && dice_.Percent(50);
-    agenda_.After(dice_.Micros(0, 50000), [this, f, left] {
-      if (!IsRestoring(f)) return;
-      left ? frontends_[f]->Crash() : RestoreMore(f);
+  if (!done.result.ok()) {
+    RestoreFailed(f);
+  } else if (!restore.began) {
+    CheckAlike(f, "V1: it may be restored, and");
+    // Not at once: the engine is still at work on what has brought this.
+    agenda_.After(absl::ZeroDuration(), [this, f, number = restore.number] {
+      if (IsUnderWay(f, number)) MarkRestore(f);
     });
-    return true;
-  }
-  if (!frontends_[f]->healthy()) return true;
-  if (done.result.ok()) {
-    ++result_.restores;
+  } else {
     CheckRestored(f, "V2: restored, and");
+    ++result_.restores;
+    restore = {};
+    ResumeSome(f);
   }
-  restore = {};
-  ResumeSome(f);
   return true;
 }
 
-// Some of what a restore writes, or its end, or it begins anew: as it has to after an error.
-void Cluster::RestoreMore(uint32_t f) {
-  if (!IsRestoring(f)) return;
+void Cluster::MarkRestore(uint32_t f) {
+  restores_[f].began = true;
+  frontends_[f]->MarkRestoring(restores_[f].pin, [this, f, number = restores_[f].number](const absl::Status& status) {
+    if (!IsUnderWay(f, number)) return;
+    if (!status.ok()) return RestoreFailed(f);
+    agenda_.After(absl::ZeroDuration(), [this, f, number] {
+      if (IsUnderWay(f, number)) CopyBack(f);
+    });
+  });
+}
+
+// --- what has changed since, and how it was: as host/pinned_reader.cc ---
+
+void Cluster::CopyBack(uint32_t f) {
   Restore& restore = restores_[f];
-  if (restore.values.empty() || dice_.Percent(5)) return StartRestore(f);
-  if (dice_.Percent(25)) {
-    restore.control = next_control_;
-    SuspendInvoked(f);
-    return frontends_[f]->EndRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
+  restore.began = true;
+  restore.sessions = SessionsBegun(*frontends_[f]);
+  restore.changed.clear();
+  restore.writes.clear();
+  AskChanges(f, 0, 0);
+}
+
+// One member after the other until one answers: those in sync first, and only those if `in_sync`.
+std::optional<uint32_t> Cluster::NthMember(uint32_t f, bool in_sync, size_t nth) const {
+  const std::vector<engine::TakeoverMember>& members = frontends_[f]->members();
+  for (const bool which : {true, false}) {
+    for (uint32_t r = 0; r < members.size(); ++r) {
+      if (members[r].in_sync != which || (in_sync && !which)) continue;
+      if (nth-- == 0) return r;
+    }
   }
-  engine::Request request;
-  do {
-    request = RandomRequest(ops_.size(), restore.values.size());
-  } while (request.kind != RequestKind::kWrite && request.kind != RequestKind::kWriteZeroes &&
-           request.kind != RequestKind::kFlush);
-  request.in_lock = true;
+  return std::nullopt;
+}
+
+void Cluster::AskChanges(uint32_t f, uint32_t lane, size_t nth) {
+  if (lane == geometry_.lanes.lanes) return ReadNext(f, 0);
+  const std::optional<uint32_t> member = NthMember(f, /*in_sync=*/true, nth);
+  if (!member) return RestoreFailed(f);
+  auto changed = std::make_shared<std::vector<BlockRange>>();
+  const auto ask = [changed, lane, pin = restores_[f].pin, size = frontends_[f]->size_blocks(),
+                    store_id = frontends_[f]->members()[*member].store_id](ReplicaNode& node) -> absl::Status {
+    changed->clear();
+    RETURN_IF_ERROR(CheckPinnedStore(node, store_id));
+    for (uint64_t from = 0; from < size;) {
+      ASSIGN_OR_RETURN(const store::ChangedPage page, node.store().ChangedSince(kVolume, pin, LaneId{lane}, from, 4));
+      changed->insert(changed->end(), page.ranges.begin(), page.ranges.end());
+      if (page.next_block <= from) return absl::InternalError("its pages do not end");
+      from = page.next_block;
+    }
+    return absl::OkStatus();
+  };
+  frontends_[f]->AskMember(*member, ask, [this, f, lane, nth, changed, number = restores_[f].number](const absl::Status& status) {
+    if (!IsUnderWay(f, number)) return;
+    if (!status.ok()) return AskChanges(f, lane, nth + 1);
+    for (BlockRange range : *changed) {
+      for (; range.count > 0; range = {range.first + kPieceBlocks, range.count - std::min(kPieceBlocks, range.count)}) {
+        restores_[f].changed.push_back({range.first, std::min(kPieceBlocks, range.count)});
+        if (range.count <= kPieceBlocks) break;
+      }
+    }
+    AskChanges(f, lane + 1, 0);
+  });
+}
+
+void Cluster::ReadNext(uint32_t f, size_t nth) {
+  Restore& restore = restores_[f];
+  if (restore.changed.empty()) return WriteNext(f);
+  const std::optional<uint32_t> member = NthMember(f, /*in_sync=*/false, nth);
+  if (!member) return RestoreFailed(f);
+  const BlockRange range = restore.changed.front();
+  auto was = std::make_shared<std::vector<uint64_t>>();
+  const auto ask = [was, range, pin = restore.pin, store_id = frontends_[f]->members()[*member].store_id](ReplicaNode& node) -> absl::Status {
+    was->assign(range.count, 0);
+    RETURN_IF_ERROR(CheckPinnedStore(node, store_id));
+    ASSIGN_OR_RETURN(const auto versions, node.store().ReadPinned(kVolume, pin, range));
+    for (const store::BlockVersion& version : versions) {
+      if (!version.zero) (*was)[version.block - range.first] = ValueOf(version.data, 0);
+    }
+    return absl::OkStatus();
+  };
+  frontends_[f]->AskMember(*member, ask, [this, f, nth, range, was, number = restore.number](const absl::Status& status) {
+    if (!IsUnderWay(f, number)) return;
+    if (!status.ok()) return ReadNext(f, nth + 1);
+    Restore& at = restores_[f];
+    at.changed.pop_front();
+    for (uint64_t i = 0; i < range.count; ++i) {
+      const uint64_t original = OriginalOf(Shown((*was)[i], range.first + i));
+      const bool goes_on = i > 0 && at.writes.back().original == original;
+      if (!goes_on) at.writes.push_back({{range.first + i, 0}, original});
+      ++at.writes.back().range.count;
+    }
+    ReadNext(f, 0);
+  });
+}
+
+// --- and is written once more ---
+
+uint64_t Cluster::OriginalOf(uint64_t request) const {
+  const auto found = original_of_.find(request);
+  return found == original_of_.end() ? request : found->second;
+}
+
+// A flush comes last.
+void Cluster::WriteNext(uint32_t f) {
+  Restore& restore = restores_[f];
   restore.request = ops_.size();
+  engine::Request request;
+  request.id = engine::RequestId{restore.request};
+  request.kind = RequestKind::kFlush;
+  request.in_lock = true;
+  if (!restore.writes.empty()) {
+    half_restored_ |= catalog_->record().volume.epoch == restore.epoch;
+    const auto [range, original] = restore.writes.front();
+    restore.writes.pop_front();
+    request.range = range;
+    request.kind = original == 0 ? RequestKind::kWriteZeroes : RequestKind::kWrite;
+    if (original != 0) {
+      original_of_[restore.request] = original;
+      FillWrite(&request);
+    }
+  }
   Invoke(request, f);
   frontends_[f]->Submit(std::move(request));
 }
 
 void Cluster::RestoringCompleted(uint32_t f, uint64_t id, bool ok) {
   Restore& restore = restores_[f];
-  if (restore.request != id) {
-    if (IsRestoring(f) && !restore.values.empty()) {
+  if (restore.number == 0 || restore.request != id) {
+    if (IsRestoring(f) && restore.began) {
       Violated(absl::StrCat("V1: request ", id, " was answered while the volume is restored"));
+    } else if (ok && catalog_->record().restoring != 0 && ops_[id].epoch == catalog_->record().volume.epoch) {
+      Violated(absl::StrCat("V3: request ", id, " was answered, and the record says that the volume is being restored"));
     }
     return;
   }
   restore.request = 0;
-  const Op& op = ops_[id];
-  for (uint64_t b = op.range.first; ok && op.kind != RequestKind::kFlush && b < op.range.end(); ++b) {
-    restore.values[b] = op.kind == RequestKind::kWrite ? StampOf(id, b) : 0;
+  if (!ok) return RestoreFailed(f);
+  const bool flushed = ops_[id].kind == RequestKind::kFlush;
+  const absl::Duration pause = flushed ? absl::ZeroDuration() : dice_.Micros(0, 5000);
+  agenda_.After(pause, [this, f, flushed, number = restore.number] {
+    if (!IsUnderWay(f, number)) return;
+    flushed ? WrittenBack(f) : WriteNext(f);
+  });
+}
+
+void Cluster::WrittenBack(uint32_t f) {
+  Restore& restore = restores_[f];
+  if (SessionsBegun(*frontends_[f]) != restore.sessions) {
+    return ++restore.times < kCopyTimesMax ? CopyBack(f) : RestoreFailed(f);
   }
-  if (!ok) restore.values.clear();
-  agenda_.After(dice_.Micros(0, 20000), [this, f] { RestoreMore(f); });
+  CheckRestored(f, "V2: all is written back, and");
+  if (catalog_->record().volume.epoch == restore.epoch) half_restored_ = false;
+  frontends_[f]->MarkRestoring(0, [this, f, number = restore.number](const absl::Status& status) {
+    if (!IsUnderWay(f, number)) return;
+    if (!status.ok()) return RestoreFailed(f);
+    agenda_.After(absl::ZeroDuration(), [this, f, number] {
+      if (IsUnderWay(f, number)) EndRestore(f);
+    });
+  });
 }
 
-// What every member has: nothing that was begun before is still to come.
-void Cluster::TakeStock(uint32_t f) {
-  restores_[f].values.assign(frontends_[f]->size_blocks(), kUnknown);
-  CheckRestored(f, "V1: it may be restored, and");
+void Cluster::EndRestore(uint32_t f) {
+  Restore& restore = restores_[f];
+  if (restore.attached) {
+    ++result_.restores;
+    restore.attached = false;
+    DetachSome(f);
+    // What cannot be detached is let go of by force.
+    agenda_.After(kDetachedWithin, [this, f, number = restore.number] {
+      if (IsUnderWay(f, number)) frontends_[f]->Crash();
+    });
+    return;
+  }
+  restore.control = next_control_;
+  SuspendInvoked(f);
+  frontends_[f]->EndRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
 }
 
-void Cluster::CheckRestored(uint32_t f, const char* when) {
-  std::vector<uint64_t>& values = restores_[f].values;
+// Nothing that was begun before is still to come: each member has the same.
+void Cluster::CheckAlike(uint32_t f, const char* when) {
   const engine::TakeoverRecord& volume = catalog_->record().volume;
   if (volume.epoch != restores_[f].epoch || volume.recovering) return;  // it is another's by now
+  std::vector<std::optional<uint64_t>> values(volume.size_blocks);
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     const ReplicaStore& disk = replicas_[r]->disk();
-    if (!IsMember(r) || HasOtherStore(r) || restored_[r] != 0 || !disk.store().health().ok()) continue;
+    if (!IsMember(r) || !disk.store().health().ok()) continue;
     for (uint64_t b = 0; b < values.size(); ++b) {
       const uint32_t lane = Index(geometry_.lanes.LaneOf(b));
       if (disk.durable(lane) < disk.position(lane)) {
@@ -110,10 +325,33 @@ void Cluster::CheckRestored(uint32_t f, const char* when) {
       const std::vector<Version>* versions = disk.damaged(b) ? nullptr : disk.versions(b);
       if (versions == nullptr) continue;
       const uint64_t value = versions->empty() ? 0 : versions->back().value;
-      if (values[b] == kUnknown) values[b] = value;
-      if (values[b] == value) continue;
-      return Violated(absl::StrCat(when, " block ", b, " of ", replicas_[r]->name(), " is of request ",
-                                   RequestIn(value), ", not ", RequestIn(values[b])));
+      if (!values[b]) values[b] = value;
+      if (*values[b] == value) continue;
+      return Violated(absl::StrCat(when, " block ", b, " of ", replicas_[r]->name(), " is of request ", RequestIn(value), ", not ",
+                                   RequestIn(*values[b])));
+    }
+  }
+}
+
+// And what the snapshot has.
+void Cluster::CheckRestored(uint32_t f, const char* when) {
+  const engine::TakeoverRecord& volume = catalog_->record().volume;
+  if (volume.epoch != restores_[f].epoch || volume.recovering) return;  // it is another's by now
+  const uint64_t size = frontends_[f]->size_blocks();
+  CheckAlike(f, when);
+  std::optional<std::vector<uint64_t>> was = snapshot_judge_->Taken(restores_[f].pin, size);
+  if (!was) return;
+  was->resize(size);  // it has grown since
+  for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    const ReplicaStore& disk = replicas_[r]->disk();
+    if (!IsMember(r) || !disk.store().health().ok()) continue;
+    for (uint64_t b = 0; b < size; ++b) {
+      const std::vector<Version>* versions = disk.damaged(b) ? nullptr : disk.versions(b);
+      if (versions == nullptr) continue;
+      const uint64_t is = OriginalOf(versions->empty() ? 0 : RequestIn(versions->back().value));
+      if (is == OriginalOf((*was)[b])) continue;
+      return Violated(absl::StrCat(when, " block ", b, " of ", replicas_[r]->name(), " is of request ", is, ", in the snapshot it was of ",
+                                   OriginalOf((*was)[b])));
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/errno.h"
 #include "tests/sim/show.h"
@@ -16,6 +17,11 @@ namespace {
 
 constexpr absl::Duration kDetachRetryDelay = absl::Milliseconds(300);
 constexpr absl::Duration kConnectDeadline = absl::Milliseconds(300);
+
+bool HasPin(const CatalogRecord& record, uint64_t id) {
+  const std::vector<Pin>& pins = record.volume.pins;
+  return std::any_of(pins.begin(), pins.end(), [id](const Pin& pin) { return pin.id == id; });
+}
 
 }  // namespace
 
@@ -148,6 +154,46 @@ void Frontend::EndRestore(engine::ControlId id, absl::Duration deadline) {
   });
 }
 
+void Frontend::MarkRestoring(uint64_t pin, std::function<void(absl::Status)> done) {
+  Enter(life_, [this, pin, done = std::move(done)] {
+    // The host does one thing at a time with a volume; here a deletion may still be under way.
+    if (!changes_.empty() || (pin != 0 && !HasPin(record_, pin))) return done(absl::NotFoundError("it is gone, or going"));
+    auto change = [pin](CatalogRecord next) {
+      next.restoring = pin;
+      return next;
+    };
+    CommitChange(std::move(change), std::move(done));
+  });
+}
+
+void Frontend::MarkUnattached(uint64_t pin, std::function<void(absl::Status)> done) {
+  parts_.catalog->Get(index_, [this, life = life_, pin, done = std::move(done)](absl::StatusOr<CatalogRecord> read) {
+    Enter(life, [this, pin, done, read = std::move(read), life] {
+      if (!read.ok()) return done(read.status());
+      if (IsElsewhere(*read) || read->restoring != 0 || !HasPin(*read, pin)) {
+        return done(absl::FailedPreconditionError("it is attached, or being restored, or has no such snapshot"));
+      }
+      CatalogRecord next = *read;
+      next.restoring = pin;
+      parts_.catalog->Put(index_, next, [this, life, done](absl::StatusOr<uint64_t> put) {
+        Enter(life, [done, put = std::move(put)] { done(put.status()); });
+      });
+    });
+  });
+}
+
+void Frontend::AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&)> call,
+                         std::function<void(absl::Status)> done) {
+  Call<absl::Status>(member, std::move(call), std::move(done));
+}
+
+bool Frontend::IsElsewhere(const CatalogRecord& record) const {
+  const engine::TakeoverRecord& volume = record.volume;
+  const bool attached = !volume.owner.empty() && !volume.detached && !record.deleting;
+  // What an earlier life of this process had attached nobody has any more.
+  return attached && !absl::StartsWith(volume.owner, absl::StrCat("f", index_, "."));
+}
+
 void Frontend::Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline) {
   detaching_ = {suspend, resume};
   Enter(life_, [this, suspend, deadline] {
@@ -162,9 +208,10 @@ void Frontend::SuspendedToDetach(const engine::CompleteControl& control) {
   if (!control.result.ok()) return detaching_.reset();
   // Not at once: the engine is still at work on what has brought this.
   Later(absl::ZeroDuration(), [this, resume = detaching_->second] {
-    auto change = [durable = engine_->View().durable](engine::TakeoverRecord next) {
-      next.detached = true;
-      for (size_t i = 0; i < next.floor.size(); ++i) next.floor[i] = std::max(next.floor[i], durable[i]);
+    auto change = [durable = engine_->View().durable](CatalogRecord next) {
+      std::vector<Position>& floor = next.volume.floor;
+      next.volume.detached = true;
+      for (size_t i = 0; i < floor.size(); ++i) floor[i] = std::max(floor[i], durable[i]);
       return next;
     };
     CommitChange(change, [this, resume](absl::Status status) {
@@ -177,7 +224,7 @@ void Frontend::SuspendedToDetach(const engine::CompleteControl& control) {
 // As host/attach.cc: not before the catalog is known to have it as it was.
 void Frontend::StayAttached(engine::ControlId resume) {
   Later(kDetachRetryDelay, [this, resume] {
-    CommitChange([](engine::TakeoverRecord same) { return same; }, [this, resume](absl::Status status) {
+    CommitChange([](CatalogRecord same) { return same; }, [this, resume](absl::Status status) {
       if (absl::IsAborted(status)) return Later(absl::ZeroDuration(), [this] { Crash(); });
       if (!status.ok()) return StayAttached(resume);
       detaching_.reset();
@@ -307,7 +354,8 @@ void Frontend::Disconnect(engine::TargetId id) {
 }
 
 void Frontend::CommitMembers(const engine::CommitMembers& commit) {
-  auto change = [commit](engine::TakeoverRecord next) {
+  auto change = [commit](CatalogRecord record) {
+    engine::TakeoverRecord& next = record.volume;
     next.members.resize(commit.table.targets.size());
     for (size_t i = 0; i < next.members.size(); ++i) {
       const engine::TargetConfig& target = commit.table.targets[i];
@@ -322,7 +370,7 @@ void Frontend::CommitMembers(const engine::CommitMembers& commit) {
     for (size_t i = 0; i < next.floor.size(); ++i) {
       next.floor[i] = std::max(next.floor[i], commit.floor[i]);
     }
-    return next;
+    return record;
   };
   CommitChange(std::move(change), [this](absl::Status status) {
     Feed("committed", [&](auto& engine, auto& effects) {
@@ -348,7 +396,7 @@ void Frontend::CommitChange(Change change, std::function<void(absl::Status)> don
 }
 
 void Frontend::CommitNext() {
-  Commit(changes_.front().first(record_.volume), [this](absl::Status status) {
+  Commit(changes_.front().first(record_), [this](absl::Status status) {
     const auto done = changes_.front().second;
     // What is known by now not to be there.
     if (status.ok()) {
@@ -380,11 +428,10 @@ void Frontend::PinIsSet(const engine::CompleteControl& control) {
   const Pin pin{asked->second, control.pinned};
   asked_pins_.erase(asked);
   if (!control.result.ok()) return;
-  auto change = [pin](engine::TakeoverRecord next) {
-    next.pins.push_back(pin);
-    for (size_t i = 0; i < next.floor.size(); ++i) {
-      next.floor[i] = std::max(next.floor[i], pin.positions[i]);
-    }
+  auto change = [pin](CatalogRecord next) {
+    std::vector<Position>& floor = next.volume.floor;
+    next.volume.pins.push_back(pin);
+    for (size_t i = 0; i < floor.size(); ++i) floor[i] = std::max(floor[i], pin.positions[i]);
     return next;
   };
   // Not at once: the engine is still at work on what has brought this.
@@ -422,8 +469,8 @@ void Frontend::HasRoom(const engine::CompleteControl& control) {
   const uint64_t size = asked->second;
   asked_sizes_.erase(asked);
   if (!control.result.ok()) return;
-  auto change = [size](engine::TakeoverRecord next) {
-    next.size_blocks = std::max(next.size_blocks, size);
+  auto change = [size](CatalogRecord next) {
+    next.volume.size_blocks = std::max(next.volume.size_blocks, size);
     return next;
   };
   Later(absl::ZeroDuration(), [this, change] { CommitChange(change, [](const absl::Status&) {}); });
@@ -431,8 +478,8 @@ void Frontend::HasRoom(const engine::CompleteControl& control) {
 
 void Frontend::DropSnapshot(uint64_t pin) {
   Enter(life_, [this, pin] {
-    auto change = [pin](engine::TakeoverRecord next) {
-      std::erase_if(next.pins, [pin](const Pin& known) { return known.id == pin; });
+    auto change = [pin](CatalogRecord next) {
+      std::erase_if(next.volume.pins, [pin](const Pin& known) { return known.id == pin; });
       return next;
     };
     CommitChange(std::move(change), [this, pin](absl::Status status) {

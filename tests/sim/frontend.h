@@ -55,7 +55,8 @@ class Frontend {
   Frontend(uint32_t index, Parts parts, Events events);
 
   // --- what an operator does ---
-  void Attach();
+  // `restores`: a volume that is being restored, and no other one; else one that is not.
+  void Attach(bool restores = false);
   bool attaching() const { return takeover_ != nullptr || reading_; }
   // It has an engine: fenced or not, it answers requests.
   bool serving() const { return engine_ != nullptr; }
@@ -67,6 +68,12 @@ class Frontend {
   // As host/restore.cc. Between the two what is `in_lock` is to be submitted.
   void StartRestore(engine::ControlId id, absl::Duration deadline);
   void EndRestore(engine::ControlId id, absl::Duration deadline);
+  // The record says from which pin it is restored; 0: not any more. ABORTED: another frontend has it.
+  void MarkRestoring(uint64_t pin, std::function<void(absl::Status)> done);
+  // The same of a volume that nobody has attached, else it is refused.
+  void MarkUnattached(uint64_t pin, std::function<void(absl::Status)> done);
+  // `call` runs at a member; `done` is told what it returns, or that it could not be asked.
+  void AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&)> call, std::function<void(absl::Status)> done);
   // As host/attach.cc: suspended, then the record says so, then it is gone; or it goes on, with `resume`.
   // REQUIRES: !detaching().
   void Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline);
@@ -95,6 +102,8 @@ class Frontend {
   // As its record says.
   uint64_t size_blocks() const { return record_.volume.size_blocks; }
   const std::vector<Pin>& pins() const { return record_.volume.pins; }
+  uint64_t restoring() const { return record_.restoring; }
+  const std::vector<engine::TakeoverMember>& members() const { return record_.volume.members; }
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 
@@ -141,15 +150,16 @@ class Frontend {
   store::RecordCopy CopyOf(const engine::TakeoverRecord& record);
   void TellCopies();
   // Compare-and-swap; what cannot be known is read back.
-  void Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done);
-  void ReadBack(engine::TakeoverRecord next, absl::Status put,
-                std::function<void(absl::Status)> done);
+  void Commit(CatalogRecord next, std::function<void(absl::Status)> done);
+  void ReadBack(CatalogRecord next, std::function<void(absl::Status)> done);
   v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const { return FenceOf(record_.volume, member, incarnation); }
   static v1::Fence FenceOf(const engine::TakeoverRecord& record, uint32_t member, uint64_t incarnation);
   template <typename Result>
   void Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
             std::function<void(Result)> done);
 
+  // As host/frontend.h.
+  bool IsElsewhere(const CatalogRecord& record) const;
   // --- deleting: frontend_delete.cc ---
   void DeleteNext();
   void MarkDeleting();
@@ -172,7 +182,7 @@ class Frontend {
   void CommitMembers(const engine::CommitMembers& commit);
   void CheckEpoch();
   // One after the other, each on top of what the one before has left.
-  using Change = std::function<engine::TakeoverRecord(engine::TakeoverRecord)>;
+  using Change = std::function<CatalogRecord(CatalogRecord)>;
   void CommitChange(Change change, std::function<void(absl::Status)> done);
   void CommitNext();
   void PinIsSet(const engine::CompleteControl& control);

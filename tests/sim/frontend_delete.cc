@@ -2,8 +2,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "tests/sim/frontend.h"
 
 namespace weir::sim {
@@ -14,13 +12,8 @@ void Frontend::Delete(std::function<void(absl::Status)> done) {
   parts_.catalog->Get(index_, [this, life = life_](absl::StatusOr<CatalogRecord> read) {
     Enter(life, [this, read = std::move(read)] {
       if (!read.ok() || read->gone) return EndDeletion(read.status());
-      const engine::TakeoverRecord& volume = read->volume;
-      const bool attached = !volume.owner.empty() && !volume.detached && !read->deleting;
-      // What an earlier life of this process had attached nobody has any more.
-      if (attached && !absl::StartsWith(volume.owner, absl::StrCat("f", index_, "."))) {
-        return EndDeletion(absl::FailedPreconditionError("it is attached elsewhere"));
-      }
-      deletion_->decides = engine::Deletion(read->deleting, volume.members.size());
+      if (IsElsewhere(*read)) return EndDeletion(absl::FailedPreconditionError("it is attached elsewhere"));
+      deletion_->decides = engine::Deletion(read->deleting, read->volume.members.size());
       deletion_->record = *read;
       DeleteNext();
     });

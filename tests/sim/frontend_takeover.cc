@@ -12,8 +12,10 @@
 namespace weir::sim {
 namespace {
 
-bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b) {
-  return a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
+bool SameRecord(const CatalogRecord& one, const CatalogRecord& other) {
+  const engine::TakeoverRecord& a = one.volume;
+  const engine::TakeoverRecord& b = other.volume;
+  return one.restoring == other.restoring && a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
          a.detached == b.detached && a.owner == b.owner && a.pins == b.pins && a.size_blocks == b.size_blocks &&
          std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
                     [](const auto& x, const auto& y) {
@@ -26,15 +28,16 @@ bool SameRecord(const engine::TakeoverRecord& a, const engine::TakeoverRecord& b
 
 // --- the takeover ---
 
-void Frontend::Attach() {
+void Frontend::Attach(bool restores) {
   if (deletion_) return events_.refused(absl::FailedPreconditionError("it is just being deleted here"));
   reading_ = true;
-  parts_.catalog->Get(index_, [this, life = life_](absl::StatusOr<CatalogRecord> record) {
-    Enter(life, [this, record = std::move(record)] {
+  parts_.catalog->Get(index_, [this, life = life_, restores](absl::StatusOr<CatalogRecord> record) {
+    Enter(life, [this, restores, record = std::move(record)] {
       reading_ = false;
       if (!record.ok()) return events_.refused(record.status());
       if (record->gone) return events_.refused(absl::NotFoundError("there is no such volume"));
       if (record->deleting) return events_.refused(absl::FailedPreconditionError("it is being deleted"));
+      if ((record->restoring != 0) != restores) return events_.refused(absl::FailedPreconditionError("it is being restored, or is not"));
       TakeOver(*record);
     });
   });
@@ -66,11 +69,13 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
     if (const auto* commit = std::get_if<engine::CommitRecord>(&effect)) {
       Trace("takes epoch ", commit->record.epoch,
                          commit->record.recovering ? " RECOVERING" : " ACTIVE");
-      Commit(commit->record, [this, attempt = attempt_](absl::Status status) {
+      CatalogRecord next = record_;
+      next.volume = commit->record;
+      Commit(std::move(next), [this, attempt = attempt_](absl::Status status) {
         if (!IsAttempt(attempt)) return;
-        engine::TakeoverEffects next;
-        takeover_->RecordCommitted(status, Clock(), next);
-        CarryOutTakeover(next);
+        engine::TakeoverEffects effects;
+        takeover_->RecordCommitted(status, Clock(), effects);
+        CarryOutTakeover(effects);
       });
     } else if (const auto* seal = std::get_if<engine::SealMember>(&effect)) {
       Later(seal->delay, [this, seal = *seal, attempt = attempt_] {
@@ -221,33 +226,31 @@ void Frontend::Wake(const std::string& attempt) {
 
 // --- the catalog: as host::VolumeRecordHolder ---
 
-void Frontend::Commit(engine::TakeoverRecord next, std::function<void(absl::Status)> done) {
-  CatalogRecord asked = record_;
-  asked.volume = next;
-  parts_.catalog->Put(index_, asked, [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
+void Frontend::Commit(CatalogRecord next, std::function<void(absl::Status)> done) {
+  next.revision = record_.revision;
+  parts_.catalog->Put(index_, next, [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
     Enter(life, [this, next, done, put] {
-      if (!put.ok()) return ReadBack(next, put.status(), done);
-      record_.volume = next;
+      if (!put.ok()) return ReadBack(next, done);
+      record_ = next;
       record_.revision = *put;
       done(absl::OkStatus());
     });
   });
 }
 
-void Frontend::ReadBack(engine::TakeoverRecord next, absl::Status put,
-                        std::function<void(absl::Status)> done) {
-  parts_.catalog->Get(index_, [this, life = life_, next, put, done](absl::StatusOr<CatalogRecord> read) {
-    Enter(life, [this, next, put, done, read] {
+void Frontend::ReadBack(CatalogRecord next, std::function<void(absl::Status)> done) {
+  parts_.catalog->Get(index_, [this, life = life_, next, done](absl::StatusOr<CatalogRecord> read) {
+    Enter(life, [this, next, done, read] {
       if (!read.ok() || read->revision == record_.revision) {
         return done(absl::UnavailableError("unknown"));
       }
       if (read->gone || read->deleting) return done(absl::AbortedError("it was deleted, or is being"));
-      if (SameRecord(read->volume, next)) {
+      if (SameRecord(*read, next)) {
         record_ = *read;
         return done(absl::OkStatus());
       }
       // An earlier attempt of ours, whose answer never came: on top of it.
-      if (read->volume.owner == next.owner && read->volume.epoch == next.epoch) {
+      if (read->volume.owner == next.volume.owner && read->volume.epoch == next.volume.epoch) {
         record_ = *read;
         return Commit(next, done);
       }

@@ -48,6 +48,7 @@ struct Totals {
   uint64_t old_catalogs = 0;
   uint64_t restores = 0;
   uint64_t deletions = 0;
+  uint64_t trace_hash = 0;  // in whatever order they ran
   std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
 
   void Add(const ClusterResult& result) {
@@ -59,6 +60,7 @@ struct Totals {
     old_catalogs += result.old_catalogs;
     restores += result.restores;
     deletions += result.deletions;
+    trace_hash += result.trace_hash;
     for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
   }
 };
@@ -134,13 +136,13 @@ class Simulation {
   void Report() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start_);
     std::printf("%lu clusters in %.1f s (%.0f a second), seeds from %lu; requests: %lu OK, %lu "
-                "failed; %lu attaches; %.2f us a step, of %lu\n",
+                "failed; %lu attaches; %.2f us a step, of %lu; traces %016lx\n",
                 static_cast<unsigned long>(totals_.clusters), seconds,
                 totals_.clusters / seconds, static_cast<unsigned long>(flags_.first),
                 static_cast<unsigned long>(totals_.ok), static_cast<unsigned long>(totals_.failed),
                 static_cast<unsigned long>(totals_.attaches),
                 1e6 * seconds * flags_.jobs / static_cast<double>(std::max<uint64_t>(totals_.steps, 1)),
-                static_cast<unsigned long>(totals_.steps));
+                static_cast<unsigned long>(totals_.steps), static_cast<unsigned long>(totals_.trace_hash));
     for (size_t i = 0; i < totals_.faults.size(); ++i) {
       std::printf("  %-18s %lu\n", NameOf(static_cast<Fault>(i)),
                   static_cast<unsigned long>(totals_.faults[i]));

@@ -39,6 +39,7 @@ SIM_HDRS = [
     "agenda.h",
     "catalog_model.h",
     "cluster.h",
+    "cluster_options.h",
     "contract_judge.h",
     "dice.h",
     "fault.h",

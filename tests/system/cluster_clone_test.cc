@@ -224,6 +224,37 @@ TEST_F(ClusterCloneTest, ASuspendedVolumeIsRestoredUnderItsClients) {
   ASSERT_TRUE(cluster_->StartReplica(1).ok());
 }
 
+// It is held for want of a third copy, whose disk is gone for good.
+TEST_F(ClusterCloneTest, AMemberThatIsLostIsReplacedInTheMiddleOfARestore) {
+  ClusterOptions options = QuietOptions();
+  options.replicas = 4;
+  options.frontend.attach_deadline = absl::Seconds(3);
+  Start(options);
+  v1::CreateVolumeRequest create;
+  create.set_name("three");
+  create.set_size_bytes(kSizeBytes);
+  create.set_min_in_sync(3);
+  for (const char* replica : {"replica1", "replica2", "replica3"}) create.add_replicas(replica);
+  ASSERT_TRUE(client().CreateVolume(create).ok());
+  auto three = Open("three");
+  ASSERT_NE(three, nullptr);
+  WriteAll(*three, 'a', 20);
+  ASSERT_TRUE(client().CreateSnapshot("three", "monday").ok());
+  WriteAll(*three, 'b', 30);
+  three.reset();
+  ASSERT_TRUE(client().Detach("three").ok());
+  cluster_->StopReplica(2);
+  absl::StatusOr<uint64_t> restored = absl::UnknownError("");
+  std::thread restoring([&] { restored = client().RestoreVolume("three", "monday"); });
+  EXPECT_TRUE(Eventually([&] { return client().ReplaceMember("three", "replica3", "replica4").ok(); }));
+  restoring.join();
+  EXPECT_TRUE(restored.ok()) << restored.status();
+  three = Open("three");
+  ASSERT_NE(three, nullptr);
+  ExpectAll(*three, 'a', 20);
+  EXPECT_TRUE(*three->Read(20 * 4096, 10 * 4096) == Blocks('\0', 10));
+}
+
 TEST_F(ClusterCloneTest, ACloneIsRestoredToWhatItReadFromItsParent) {
   Start(QuietOptions());
   WriteAll(*volume_, 'a', 40);

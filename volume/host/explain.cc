@@ -268,7 +268,7 @@ void ExplainRestoring(const v1::VolumeRecord& record, v1::ExplainResponse* out) 
   const std::string snapshot = absl::StrCat(record.name(), "@", record.restoring());
   out->add_facts(absl::StrCat("it is being given the content of ", snapshot, ", and has some of it; clients are kept away "
                               "until that is done"));
-  out->add_actions(absl::StrCat("unless it is under way, do it again, all of it: weirctl volume restore ", snapshot));
+  out->add_actions(absl::StrCat("unless it is under way, do it again, all of it: weirctl volume restore ", snapshot, "; or another snapshot instead"));
 }
 
 void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewhere,

@@ -56,8 +56,10 @@ LocalHost::MembersTurn::~MembersTurn() {
 
 absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     const v1::ReplaceMemberRequest& request) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttached(request.name()));
+  // Also of one that is attached to be restored: what has lost a member meanwhile may have to be held until it has another.
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttachedToDetach(request.name()));
   const MembersTurn turn(attached);
+  if (attached->runner->View().state == engine::EngineView::State::kRestoring) RETURN_IF_ERROR(RefuseRestoringHere(*attached));
   const v1::VolumeRecord record = attached->Record();
   v1::ReplaceMemberResponse response;
   for (const v1::Member& member : record.members()) {

@@ -2,7 +2,8 @@
 //
 // The record says so from before the first block until after the last one is durable, and as long as it does no
 // client gets at the volume: it is detached, or its clients wait, since it is suspended. What was cut short is done
-// again, all of it: it writes the same.
+// again, all of it: it writes the same. Or another snapshot's restore takes its place: it writes all that was written
+// since that one, what was restored in part too.
 #include <algorithm>
 #include <functional>
 #include <string>
@@ -29,19 +30,21 @@ constexpr absl::Duration kEndDeadline = absl::Seconds(30);
 constexpr uint64_t kStepBlocks = (1 << 20) / kBlockBytes;
 constexpr int kCopyTimesMax = 5;
 
-// The record once it is being restored. NOT_FOUND, FAILED_PRECONDITION: it cannot be.
+// The record once it is being restored. NOT_FOUND: it has no such snapshot.
 absl::StatusOr<v1::VolumeRecord> ToRestore(v1::VolumeRecord record, const std::string& snapshot) {
   if (FindSnapshot(record, snapshot) == nullptr) {
     return absl::NotFoundError(
         absl::StrCat("volume ", record.name(), " has no snapshot '", snapshot, "'"));
   }
-  if (!record.restoring().empty() && record.restoring() != snapshot) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("volume ", record.name(), " is being restored from ", record.restoring(),
-                     ", which was cut short; finish that first"));
-  }
   record.set_restoring(snapshot);
   return record;
+}
+
+std::function<v1::VolumeRecord(v1::VolumeRecord)> MarkedFrom(const std::string& snapshot) {
+  return [snapshot](v1::VolumeRecord record) {
+    record.set_restoring(snapshot);
+    return record;
+  };
 }
 
 v1::VolumeRecord Restored(v1::VolumeRecord record) {
@@ -167,10 +170,7 @@ absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attach
     if (absl::IsAborted(committed)) runner.Stop(std::string(committed.message()));
     return committed;
   };
-  absl::Status status = commit([&](v1::VolumeRecord record) {
-    record.set_restoring(snapshot);
-    return record;
-  });
+  absl::Status status = commit(MarkedFrom(snapshot));
   if (status.ok()) status = CopyBack(*attached, snapshot, response);
   if (status.ok()) status = commit(Restored);
   if (status.ok()) status = runner.EndRestore(kEndDeadline);
@@ -192,7 +192,9 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    AttachAnew(name, AttachMode::kRestore));
-  absl::Status status = CopyBack(*attached, snapshot, response);
+  absl::Status status;
+  if (attached->Record().restoring() != snapshot) status = attached->Commit(MarkedFrom(snapshot));
+  if (status.ok()) status = CopyBack(*attached, snapshot, response);
   if (status.ok()) status = attached->Commit(Restored);
   const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kEndDeadline);
   if (detached.ok()) Drop(name);
