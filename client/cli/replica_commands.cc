@@ -295,7 +295,7 @@ void AddForget(CLI::App* group, Context& context) {
   };
   CLI::App* command = AddCommand(group, context, "forget", "take a replica that is gone for ever off the list", body);
   command->add_option("replica", *name, "its name")->required();
-  command->footer("Refused while it is a member of a volume, or lives. Take it out of the frontends' --replicas too, or they know it "
+  command->footer("Refused while it is a member of a volume that is not being deleted, or lives. Take it out of the frontends' --replicas too, or they know it "
                   "again when they start.\nExample, after its places were given away:\n  weirctl replica forget replica2");
 }
 

@@ -66,6 +66,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
       Damage(r, range.first);
       Damage(r, dice_.Below(geometry_.size_blocks));
     });
+    replicas_[r]->on_deleted([this, r] { CopyDeleted(r); });
   }
   for (const auto& replica : replicas_) {
     if (drained_ && replica == replicas_.back()) break;
@@ -93,6 +94,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
       });
   MakeFrontends();
   copied_in_.assign(replicas_.size(), 0);
+  put_back_.assign(replicas_.size(), false);
   restored_.assign(replicas_.size(), 0);
   faults_left_ = options_.script != nullptr ? options_.script->faults.size() : options_.faults;
 }
@@ -214,7 +216,8 @@ ClusterResult Cluster::Run() {
     if (agenda_.empty()) {
       Violated("nothing is due and requests are open");
     } else if (agenda_.next() > heal_at_ + kHealedWithin) {
-      if (options_.survivable && CanBeWell()) {
+      // What is to be deleted needs nobody who is well.
+      if (options_.survivable && (options_.deletes || CanBeWell())) {
         Violated(absl::StrCat("I8: long after the last fault the volume is not well: ", awaited_, " ", awaited_which_));
       }
       break;
@@ -408,7 +411,8 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   if (op.done) return Violated(absl::StrCat("request ", id, " was completed twice"));
   op.done = true;
   done.result.ok() ? ++result_.requests_ok : ++result_.requests_failed;
-  if (done.result.ok() && catalog_->record().gone) {
+  // Who was taken over, and does not know it yet, may answer a little longer.
+  if (done.result.ok() && IsDeleted() && (catalog_->record().gone || op.epoch == catalog_->record().volume.epoch)) {
     return Violated(absl::StrCat("D1: request ", id, " was answered by a volume that is deleted"));
   }
   if (done.result.kind() == engine::Result::Kind::kRequeue) {
@@ -449,7 +453,7 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
 bool Cluster::Finished() {
   if (healed_ && options_.deletes) return DeletionFinished();
   const CatalogRecord& record = catalog_->record();
-  if (healed_ && record.restoring != 0 && !record.volume.recovering && IsUnreadable(record.restoring)) return true;
+  if (healed_ && submitted_ > 0 && IsBeyondRestore()) return result_.beyond_restore = true;
   if (!healed_ || submitted_ < options_.requests) return NotYet("clients ask on, of requests there were", submitted_);
   const auto healthy = std::find_if(
       frontends_.begin(), frontends_.end(),

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -84,6 +85,8 @@ class Cluster {
   void CheckHistory(uint32_t replica);
   void CompareReplicas(uint32_t a, uint32_t b);
   bool IsMember(uint32_t replica) const;
+  // The same, also of a volume that is being deleted.
+  bool IsInSync(uint32_t replica) const;
   // Of the catalog's record; null: it has none.
   const engine::TakeoverMember* MemberOf(uint32_t replica) const;
 
@@ -103,6 +106,7 @@ class Cluster {
   void AttachToRestore(uint32_t frontend);
   uint64_t PinToRestore(uint32_t frontend);
   bool IsUnreadable(uint64_t pin) const;
+  bool IsBeyondRestore() const;
   void ServingToRestore(uint32_t frontend);
   bool IsUnderWay(uint32_t frontend, uint64_t restore) const;
   // It serves no client meanwhile.
@@ -132,8 +136,8 @@ class Cluster {
   // Or is being.
   bool IsDeleted() const;
   bool HasCopy(uint32_t replica) const;
+  void CopyDeleted(uint32_t replica);
   void CheckDeleted();
-  void CheckCopies();
   bool DeletionFinished();
 
   // --- frontends ---
@@ -254,7 +258,7 @@ class Cluster {
     uint64_t control = 0;     // awaited; 0: none
     uint64_t request = 0;     // the same
     int times = 0;            // that it began to copy anew
-    std::vector<Time> sessions;  // when it did
+    std::map<engine::TargetId, Time> sessions;  // when it did
     std::deque<BlockRange> changed;
     struct Write {
       BlockRange range;
@@ -269,6 +273,7 @@ class Cluster {
   absl::flat_hash_map<uint64_t, uint64_t> original_of_;  // by request of a restore
   std::vector<Time> read_, wrote_, flushed_at_;     // by frontend: when it began to serve, or was asked for the last one that it acknowledged
   std::vector<Epoch> copied_in_;                    // by replica: the record's when its disks were copied; 0: not yet
+  std::vector<bool> put_back_;   // by replica: an older copy of its disk, after its copy of the volume was deleted
   std::vector<Epoch> restored_;  // by replica: the epoch that served when it got an older copy of its disk, until that has caught up; else 0
   std::array<std::vector<bool>, 3> asked_;          // by frontend: the members it last asked for
   absl::flat_hash_map<uint64_t, uint64_t> suspend_flushes_;  // by control: its operation

@@ -27,8 +27,9 @@ std::string Listed(const std::vector<Version>& versions) {
 }  // namespace
 
 // The catalog has it in sync, with the disk that it has, as it was; none is of a volume that is being deleted.
-bool Cluster::IsMember(uint32_t r) const {
-  if (IsDeleted()) return false;
+bool Cluster::IsMember(uint32_t r) const { return !IsDeleted() && IsInSync(r); }
+
+bool Cluster::IsInSync(uint32_t r) const {
   const engine::TakeoverMember* member = MemberOf(r);
   return member != nullptr && member->in_sync && !HasOtherStore(r) && restored_[r] == 0;
 }
@@ -266,7 +267,6 @@ void Cluster::CheckSuccession() {
 
 void Cluster::CheckReplicas() {
   if (IsDeleted()) return;
-  CheckCopies();
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     const ReplicaStore& disk = replicas_[r]->disk();
     Epoch& promised = promised_[replicas_[r]->store().identity().store_id];

@@ -37,6 +37,11 @@ bool Cluster::IsDeleted() const { return catalog_->record().deleting || catalog_
 // A store that has failed does not tell.
 bool Cluster::HasCopy(uint32_t r) const { return !absl::IsNotFound(replicas_[r]->store().GetVolume(kVolume).status()); }
 
+void Cluster::CopyDeleted(uint32_t r) {
+  put_back_[r] = false;
+  if (!IsDeleted()) Violated(absl::StrCat("D2: replica ", replicas_[r]->name(), " deletes its copy, and the record does not say so"));
+}
+
 // Of a record that has just become the catalog's, and says so.
 void Cluster::CheckDeleted() {
   const CatalogRecord& record = catalog_->record();
@@ -52,14 +57,8 @@ void Cluster::CheckDeleted() {
   ++result_.deletions;
   for (uint32_t r = 0; r < record.volume.members.size(); ++r) {
     // A disk that was put back from a copy may have it once more.
-    if (HasOtherStore(r) || restored_[r] != 0 || !HasCopy(r)) continue;
+    if (HasOtherStore(r) || put_back_[r] || !HasCopy(r)) continue;
     Violated(absl::StrCat("D3: the volume is gone, and replica ", replicas_[r]->name(), " has a copy"));
-  }
-}
-
-void Cluster::CheckCopies() {
-  for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    if (!HasCopy(r)) Violated(absl::StrCat("D2: replica ", replicas_[r]->name(), " has no copy, and nobody deletes the volume"));
   }
 }
 

@@ -397,7 +397,7 @@ void Cluster::FailSync(uint32_t r) {
 bool Cluster::MayLose(uint32_t r) const {
   if (!options_.survivable) return true;
   for (uint32_t i = 0; i < replicas_.size(); ++i) {
-    if (i != r && IsMember(i) && replicas_[i]->store().health().ok()) return !store_failed_;
+    if (i != r && IsInSync(i) && replicas_[i]->store().health().ok()) return !store_failed_;
   }
   return false;
 }
@@ -420,10 +420,12 @@ void Cluster::CopyDisk(uint32_t r) {
 bool Cluster::RestoreOldDisk(uint32_t r) {
   if (copied_in_[r] == 0 || copied_in_[r] >= active_epoch_ || !MayLose(r)) return false;
   store_failed_ = true;
+  const bool had_none = !HasCopy(r);
   network_->ReplicaGone(r);
   replicas_[r]->RestoreDisks(agenda_.now());
   promised_.erase(replicas_[r]->store().identity().store_id);
   restored_[r] = active_epoch_;
+  put_back_[r] = had_none;
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
   return true;
 }

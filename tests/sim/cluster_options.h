@@ -36,6 +36,7 @@ struct ClusterResult {
   uint64_t old_catalogs = 0;  // that were put back
   uint64_t restores = 0;      // that came to their end
   uint64_t deletions = 0;     // the same; no more than one
+  bool beyond_restore = false;  // no snapshot could be read, so it could not be restored, and not be used
   std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
   uint64_t trace_hash = 0;  // of all that the engines did
 };

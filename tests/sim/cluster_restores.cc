@@ -1,6 +1,7 @@
 // Restores of a simulated cluster, as host/restore.cc does them: of a suspended volume, which is written to under its clients,
 // who wait, and of one that nobody has attached. V1 to V3 of the simulator's README.
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,10 +21,12 @@ constexpr int kCopyTimesMax = 5;
 constexpr absl::Duration kDetachedWithin = absl::Seconds(2);
 constexpr uint64_t kPieceBlocks = 6;
 
-// When each target came, or went, last.
-std::vector<Time> SessionsBegun(const Frontend& frontend) {
-  std::vector<Time> begun;
-  for (const engine::TargetView& target : frontend.engine().View().targets) begun.push_back(target.since);
+// Since when each member in sync is there.
+std::map<engine::TargetId, Time> SessionsBegun(const Frontend& frontend) {
+  std::map<engine::TargetId, Time> begun;
+  for (const engine::TargetView& target : frontend.engine().View().targets) {
+    if (target.config.state == engine::TargetState::kInSync) begun[target.id] = target.since;
+  }
   return begun;
 }
 
@@ -65,11 +68,24 @@ void Cluster::AttachToRestore(uint32_t f) {
   });
 }
 
-// Nobody can be asked for all that the snapshot has: a block of it is damaged on each.
+// A block of it is damaged on each that has one.
 bool Cluster::IsUnreadable(uint64_t pin) const {
-  return std::none_of(holders_.begin(), holders_.end(), [&](const auto& holder) {
-    return holder->member() && holder->ContentAt(pin, catalog_->record().volume.size_blocks);
-  });
+  const engine::TakeoverRecord& volume = catalog_->record().volume;
+  for (uint64_t b = 0; b < volume.size_blocks; ++b) {
+    const bool is_there = std::any_of(volume.members.begin(), volume.members.end(), [&](const engine::TakeoverMember& member) {
+      const ReplicaNode& node = *replicas_[static_cast<size_t>(&member - volume.members.data())];
+      return CheckPinnedStore(node, member.store_id).ok() && node.store().ReadPinned(kVolume, pin, {b, 1}).ok();
+    });
+    if (!is_there) return true;
+  }
+  return false;
+}
+
+// What it can do no more than be deleted.
+bool Cluster::IsBeyondRestore() const {
+  const CatalogRecord& record = catalog_->record();
+  return record.restoring != 0 && !record.volume.recovering &&
+         std::all_of(record.volume.pins.begin(), record.volume.pins.end(), [this](const Pin& pin) { return IsUnreadable(pin.id); });
 }
 
 // Nobody gets at it but the restore.
@@ -198,9 +214,15 @@ void Cluster::AskChanges(uint32_t f, uint32_t lane, size_t nth) {
 void Cluster::ReadNext(uint32_t f, size_t nth) {
   Restore& restore = restores_[f];
   if (restore.changed.empty()) return WriteNext(f);
-  const std::optional<uint32_t> member = NthMember(f, /*in_sync=*/false, nth);
-  if (!member) return RestoreFailed(f);
   const BlockRange range = restore.changed.front();
+  const std::optional<uint32_t> member = NthMember(f, /*in_sync=*/false, nth);
+  if (!member && range.count == 1) return RestoreFailed(f);
+  if (!member) {
+    // Members that are damaged each in another block have them all between them.
+    restore.changed.pop_front();
+    for (uint64_t b = range.end(); b > range.first; --b) restore.changed.push_front({b - 1, 1});
+    return ReadNext(f, 0);
+  }
   auto was = std::make_shared<std::vector<uint64_t>>();
   const auto ask = [was, range, pin = restore.pin, store_id = frontends_[f]->members()[*member].store_id](ReplicaNode& node) -> absl::Status {
     was->assign(range.count, 0);
@@ -278,7 +300,8 @@ void Cluster::RestoringCompleted(uint32_t f, uint64_t id, bool ok) {
 
 void Cluster::WrittenBack(uint32_t f) {
   Restore& restore = restores_[f];
-  if (SessionsBegun(*frontends_[f]) != restore.sessions) {
+  const auto now = SessionsBegun(*frontends_[f]);
+  if (!std::includes(now.begin(), now.end(), restore.sessions.begin(), restore.sessions.end())) {
     return ++restore.times < kCopyTimesMax ? CopyBack(f) : RestoreFailed(f);
   }
   CheckRestored(f, "V2: all is written back, and");

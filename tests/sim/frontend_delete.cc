@@ -37,7 +37,6 @@ void Frontend::DeleteNext() {
       return DeleteCopy(static_cast<uint32_t>(step.member));
     case Act::kRemove:
       return RemoveRecord();
-    case Act::kBegin:
     case Act::kDone:
       return EndDeletion(absl::OkStatus());
   }

@@ -163,6 +163,7 @@ absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence) {
   sessions_->EndVolume(kVolume, gone);
   RETURN_IF_ERROR(kept().DeleteVolume(kVolume));
   sessions_->EndVolume(kVolume, gone);
+  deleted_();
   return absl::OkStatus();
 }
 

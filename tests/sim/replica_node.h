@@ -51,6 +51,9 @@ class ReplicaNode {
     misdirected_ = std::move(misdirected);
   }
 
+  // `deleted`(): its copy of the volume.
+  void on_deleted(std::function<void()> deleted) { deleted_ = std::move(deleted); }
+
   // --- the process ---
   bool up() const { return up_; }
   // Raised by every end and start: what was sent to an older life is lost.
@@ -132,6 +135,7 @@ class ReplicaNode {
   std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
   ReplicaFaults faults_;
   std::function<void(BlockRange)> misdirected_;
+  std::function<void()> deleted_;
   bool up_ = true;
   uint64_t life_ = 1;
   uint64_t boot_ = 1;

@@ -224,6 +224,27 @@ TEST_F(ClusterCloneTest, ASuspendedVolumeIsRestoredUnderItsClients) {
   ASSERT_TRUE(cluster_->StartReplica(1).ok());
 }
 
+// Whose return is tried every second, which a pass of the restore takes longer than.
+TEST_F(ClusterCloneTest, ARestoreGoesOnWhileAReplicaIsAway) {
+  Start(QuietOptions());
+  WriteAll(*volume_, 'a', 1500);
+  ASSERT_TRUE(client().CreateSnapshot("demo", "monday").ok());
+  WriteAll(*volume_, 'b', 1500);
+  cluster_->StopReplica(2);
+  WriteAll(*volume_, 'c', 1500);
+  v1::Fault late;
+  late.set_op(v1::FAULT_OP_WRITE);
+  late.set_delay_ms(400);
+  ASSERT_TRUE(cluster_->SetFault(0, late).ok());
+  ASSERT_TRUE(client().Suspend("demo", /*noflush=*/false).ok());
+  const absl::Time start = absl::Now();
+  auto restored = client().RestoreVolume("demo", "monday");
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_GT(absl::Now() - start, absl::Seconds(2));
+  ASSERT_TRUE(client().Resume("demo").ok());
+  ExpectAll(*volume_, 'a', 1500);
+}
+
 // It is held for want of a third copy, whose disk is gone for good.
 TEST_F(ClusterCloneTest, AMemberThatIsLostIsReplacedInTheMiddleOfARestore) {
   ClusterOptions options = QuietOptions();

@@ -1,12 +1,14 @@
 #include "volume/engine/deletion.h"
 
+#include <utility>
+
 namespace weir::engine {
 
 Deletion::Step Deletion::Next() {
-  if (done_ == Act::kBegin) return {.act = done_ = Act::kMark};
-  if (done_ == Act::kRemove || done_ == Act::kDone) return {.act = done_ = Act::kDone};
-  if (asked_ == members_) return {.act = done_ = Act::kRemove};
-  return {.act = done_ = Act::kDeleteCopy, .member = asked_++};
+  if (!std::exchange(marked_, true)) return {.act = Act::kMark};
+  if (deleted_ < members_) return {.act = Act::kDeleteCopy, .member = deleted_++};
+  if (!std::exchange(removed_, true)) return {.act = Act::kRemove};
+  return {.act = Act::kDone};
 }
 
 }  // namespace weir::engine

@@ -15,10 +15,9 @@ namespace weir::engine {
 class Deletion {
  public:
   // `marked`: the record, as it was just read, says that the volume is being deleted. `members`: how many it names.
-  Deletion(bool marked, size_t members) : members_(members), done_(marked ? Act::kMark : Act::kBegin) {}
+  Deletion(bool marked, size_t members) : members_(members), marked_(marked) {}
 
   enum class Act {
-    kBegin,       // never asked for
     kMark,        // the record, by compare-and-swap
     kDeleteCopy,  // of the step's member; one that can have none any more, since its store has gone, has none
     kRemove,      // the record, by compare-and-swap
@@ -33,8 +32,10 @@ class Deletion {
 
  private:
   size_t members_;
-  size_t asked_ = 0;  // members, in order
-  Act done_;          // the newest
+  // What was asked for.
+  bool marked_;
+  size_t deleted_ = 0;  // members, in order
+  bool removed_ = false;
 };
 
 }  // namespace weir::engine

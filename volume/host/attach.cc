@@ -419,7 +419,7 @@ absl::Status LocalHost::Detach(const std::string& name, bool force) {
   RETURN_IF_ERROR(catalog_->GetVolume(name).status());
   ASSIGN_OR_RETURN(const Exclusive held, Exclusive::Take(this, name));
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
-                   FindAttachedToDetach(name));
+                   FindAttachedOrRestored(name));
   RETURN_IF_ERROR(DetachHeld(*attached, Clients::kEnd, force,
                              force ? kForcedDetachDeadline : kDetachDeadline));
   Drop(name);

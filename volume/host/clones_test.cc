@@ -66,7 +66,8 @@ TEST_F(RestoreTest, AnotherSnapshotTakesThePlaceOfOneThatWasCutShort) {
   ASSERT_TRUE(host_->CreateSnapshot("demo", "tuesday").ok());
   EXPECT_EQ(Write(0, 'c'), 0);
   ASSERT_TRUE(host_->Detach("demo", false).ok());
-  for (auto& replica : replicas_) replica->RefuseChangedSince(true);
+  // All is written back before they refuse.
+  for (auto& replica : replicas_) replica->RefuseChangedSince(true, /*from_lane=*/1);
   EXPECT_FALSE(Restore("monday").ok());
   EXPECT_FALSE(Restore("tuesday").ok());
   const absl::Status refused = host_->Attach("demo").status();
@@ -76,6 +77,21 @@ TEST_F(RestoreTest, AnotherSnapshotTakesThePlaceOfOneThatWasCutShort) {
   ASSERT_TRUE(restored.ok()) << restored;
   Attach();
   EXPECT_EQ(Read(0), std::string(4096, 'b'));
+}
+
+// No snapshot of it can be read.
+TEST_F(RestoreTest, OneThatWasCutShortCanBeDeletedWithItsSnapshots) {
+  StartAttached();
+  EXPECT_EQ(Write(0, 'a'), 0);
+  ASSERT_TRUE(host_->CreateSnapshot("demo", "monday").ok());
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(host_->DeleteVolume("demo")));
+  for (auto& replica : replicas_) replica->RefuseChangedSince(true);
+  EXPECT_FALSE(Restore("monday").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(host_->DeleteSnapshot("demo", "monday")));
+  const absl::Status deleted = host_->DeleteVolume("demo");
+  EXPECT_TRUE(deleted.ok()) << deleted;
+  EXPECT_FALSE(replicas_[0]->HasVolume());
 }
 
 // A mark that nobody may act on would keep everybody away.

@@ -74,6 +74,14 @@ TEST_F(ForgetTest, WhatAForgottenMemberHadIsNotWaitedFor) {
   EXPECT_TRUE(absl::IsUnavailable(provision.DeleteLeftover(record, former)));
   ASSERT_TRUE(provision.Forget("r4").ok());
   EXPECT_TRUE(provision.DeleteLeftover(record, former).ok());
+  // Another one has its address by now.
+  former.set_address(replicas_[2]->address());
+  EXPECT_TRUE(provision.DeleteLeftover(record, former).ok());
+  former.set_replica("r1");
+  catalog::VersionedReplica r1 = *(*opened)->GetReplica("r1");
+  r1.record.set_address(replicas_[2]->address());
+  ASSERT_TRUE((*opened)->PutReplica(r1.record, r1.revision).ok());
+  EXPECT_TRUE(absl::IsUnavailable(provision.DeleteLeftover(record, former))) << "it is not forgotten";
 }
 
 TEST_F(ForgetTest, AMembersOldDiskIsNotWaitedForWhenItsVolumeIsDeleted) {

@@ -310,7 +310,8 @@ absl::Status LocalHost::DeleteHeld(const std::string& name, v1::ParentRecord* pa
           "volume ", name, " has clones: ", absl::StrJoin(clones, ", "),
           "; delete or flatten them first"));
     }
-    if (!snapshot.of_clone()) {
+    // One whose restore cannot come to its end can do nothing else: not even its snapshots can be deleted.
+    if (!snapshot.of_clone() && volume.record.restoring().empty()) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", name, " has snapshots, such as ", snapshot.name(), "; delete them first"));
     }
@@ -497,12 +498,12 @@ absl::StatusOr<std::shared_ptr<HostedVolume>> LocalHost::GetAttached(
 
 absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttached(
     const std::string& name) {
-  ASSIGN_OR_RETURN(std::shared_ptr<Attached> attached, FindAttachedToDetach(name));
+  ASSIGN_OR_RETURN(std::shared_ptr<Attached> attached, FindAttachedOrRestored(name));
   RETURN_IF_ERROR(RefuseRestoringHere(*attached));
   return attached;
 }
 
-absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttachedToDetach(
+absl::StatusOr<std::shared_ptr<LocalHost::Attached>> LocalHost::FindAttachedOrRestored(
     const std::string& name) {
   bool attaching = false;
   std::shared_ptr<Attached> attached = AttachedOrNull(name, &attaching);

@@ -280,7 +280,7 @@ class LocalHost final : public Host {
   static absl::Status StayAttached(Attached& attached);
   // The first refuses one that is being restored.
   absl::StatusOr<std::shared_ptr<Attached>> FindAttached(const std::string& name);
-  absl::StatusOr<std::shared_ptr<Attached>> FindAttachedToDetach(const std::string& name);
+  absl::StatusOr<std::shared_ptr<Attached>> FindAttachedOrRestored(const std::string& name);
   std::shared_ptr<Attached> AttachedOrNull(const std::string& name, bool* attaching);
   v1::Volume Describe(const v1::VolumeRecord& record);
 

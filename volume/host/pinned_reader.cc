@@ -61,35 +61,46 @@ PinnedReader::PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& re
 absl::Status PinnedReader::OnAny(bool only_in_sync,
                                  const std::function<absl::Status(Replica&)>& call) {
   absl::Status status = absl::UnavailableError("it has no replica");
+  bool damaged = false;
   for (Replica& replica : replicas_) {
     if (only_in_sync && !replica.in_sync) continue;
     status = call(replica);
     if (status.ok()) return status;
+    damaged = damaged || StatusToErrno(status) == EBADMSG;
   }
-  absl::Status named(status.code(),
-                     absl::StrCat("volume ", volume_, " cannot be read as of pin ", pin_,
-                                  " from any of its replicas: ", status.message()));
-  return named;
+  const std::string text = absl::StrCat("volume ", volume_, " cannot be read as of pin ", pin_,
+                                        " from any of its replicas: ", status.message());
+  return damaged ? ErrnoToStatus(EBADMSG, text) : absl::Status(status.code(), text);
 }
 
 absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange range) {
   std::vector<Block> blocks;
   for (uint64_t first = range.first; first < range.end(); first += kReadBlocksMax) {
     const BlockRange part{first, std::min(kReadBlocksMax, range.end() - first)};
-    RETURN_IF_ERROR(OnAny(/*only_in_sync=*/false, [&](Replica& replica) -> absl::Status {
-      v1::ReadPinnedRequest request;
-      *request.mutable_fence() = replica.fence;
-      request.set_pin(pin_);
-      request.set_first_block(part.first);
-      request.set_block_count(static_cast<uint32_t>(part.count));
-      ASSIGN_OR_RETURN(v1::ReadPinnedResponse response,
-                       replica.client->ReadPinned(request, kCallDeadline));
-      ASSIGN_OR_RETURN(std::vector<Block> read, Decode(std::move(response), part));
-      std::move(read.begin(), read.end(), std::back_inserter(blocks));
-      return absl::OkStatus();
-    }));
+    const absl::Status read = ReadPart(part, &blocks);
+    // Replicas that are damaged each in another block have them all between them.
+    const bool apart = StatusToErrno(read) == EBADMSG && part.count > 1;
+    if (!apart) RETURN_IF_ERROR(read);
+    for (uint64_t block = part.first; apart && block < part.end(); ++block) {
+      RETURN_IF_ERROR(ReadPart({block, 1}, &blocks));
+    }
   }
   return blocks;
+}
+
+absl::Status PinnedReader::ReadPart(BlockRange part, std::vector<Block>* blocks) {
+  return OnAny(/*only_in_sync=*/false, [&](Replica& replica) -> absl::Status {
+    v1::ReadPinnedRequest request;
+    *request.mutable_fence() = replica.fence;
+    request.set_pin(pin_);
+    request.set_first_block(part.first);
+    request.set_block_count(static_cast<uint32_t>(part.count));
+    ASSIGN_OR_RETURN(v1::ReadPinnedResponse response,
+                     replica.client->ReadPinned(request, kCallDeadline));
+    ASSIGN_OR_RETURN(std::vector<Block> read, Decode(std::move(response), part));
+    std::move(read.begin(), read.end(), std::back_inserter(*blocks));
+    return absl::OkStatus();
+  });
 }
 
 absl::Status PinnedReader::ForEachChange(

@@ -32,7 +32,7 @@ class PinnedReader {
 
   using Block = engine::ParentBlock;
   // Those blocks of `range` that the volume itself has something of, ascending. Checksums are
-  // verified. UNAVAILABLE: no replica can be asked; else the last one's error.
+  // verified. UNAVAILABLE: no replica can be asked; EBADMSG: one has it damaged, and none has it well; else the last one's error.
   absl::StatusOr<std::vector<Block>> Read(BlockRange range);
   // Calls `visit` with ranges of blocks that were written after the pin, lane by lane, until it fails. Asks only members
   // in sync: others do not know all that was written. Of a volume that clients write to it is a picture of the moment.
@@ -44,6 +44,8 @@ class PinnedReader {
     v1::Fence fence;
     bool in_sync = false;
   };
+  // Of one call, by any replica.
+  absl::Status ReadPart(BlockRange part, std::vector<Block>* blocks);
   // Runs `call` on one replica after the other until one succeeds; on all, or on those in sync.
   absl::Status OnAny(bool only_in_sync, const std::function<absl::Status(Replica&)>& call);
 

@@ -70,6 +70,8 @@ absl::Status CheckIdentity(const v1::ReplicaRecord& record,
   return absl::OkStatus();
 }
 
+bool IsSilence(const absl::Status& answer) { return absl::IsUnavailable(answer) || absl::IsDeadlineExceeded(answer); }
+
 bool SameGeometry(const v1::VolumeRecord& record,
                   const v1::CreateVolumeRequest& request) {
   return record.size_bytes() == request.size_bytes() &&
@@ -214,7 +216,7 @@ absl::Status Provision::Forget(const std::string& name) {
   std::vector<std::string> its;
   for (const catalog::VersionedVolume& volume : volumes) {
     const auto& members = volume.record.members();
-    // Its deletion waits for nothing else.
+    // Its deletion may wait for this.
     if (volume.record.state() == v1::VolumeRecord::DELETING) continue;
     if (std::any_of(members.begin(), members.end(), [&](const v1::Member& one) { return one.replica() == name; })) {
       its.push_back(volume.record.name());
@@ -230,8 +232,8 @@ absl::Status Provision::Forget(const std::string& name) {
     return absl::FailedPreconditionError(absl::StrCat(alive, ", it has just registered itself; stop it first"));
   }
   // One that is named in --replicas does not register itself, and one that does may reach no frontend.
-  const absl::Status answer = ReplicaClient(name, known.record.address()).GetReplica(kAskDeadline).status();
-  if (!absl::IsUnavailable(answer) && !absl::IsDeadlineExceeded(answer)) {
+  const absl::Status answer = AskByName(name, known.record.address()).status();
+  if (!IsSilence(answer)) {
     return absl::FailedPreconditionError(absl::StrCat(alive, ", since it answers", answer.ok() ? "" : ": ", answer.message(), "; stop it first"));
   }
   RETURN_IF_ERROR(catalog_->DeleteReplica(name, known.revision));
@@ -497,25 +499,28 @@ absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRe
       unusable.empty() ? "no other one is known" : absl::StrJoin(unusable, "; ")));
 }
 
+// Who is asked is gone, or another one has its address.
+absl::StatusOr<v1::GetReplicaResponse> Provision::AskByName(const std::string& replica, const std::string& address) {
+  ASSIGN_OR_RETURN(v1::GetReplicaResponse answer, ReplicaClient(replica, address).GetReplica(kAskDeadline));
+  const bool other = !answer.cluster_id().empty() && answer.cluster_id() != catalog_->cluster_id();
+  if (!other && (answer.name().empty() || answer.name() == replica)) return answer;
+  return absl::UnavailableError(absl::StrCat("replica ", replica, " does not answer at ", address, ", but replica '", answer.name(),
+                                             other ? "' of another cluster" : "'", " does"));
+}
+
 absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::string& replica,
                                    const std::string& address, const std::string& store_id) {
-  // It may have moved since.
   const absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(replica);
-  v1::ReplicaRecord asked;
-  asked.set_name(replica);
-  asked.set_address(known.ok() ? known->record.address() : address);
-  ReplicaClient client(replica, asked.address());
-  const absl::StatusOr<v1::GetReplicaResponse> answer = client.GetReplica(kAskDeadline);
-  const bool silent = absl::IsUnavailable(answer.status()) || absl::IsDeadlineExceeded(answer.status());
-  if (silent && absl::IsNotFound(known.status())) {
+  // It may have moved since.
+  const std::string& now_at = known.ok() ? known->record.address() : address;
+  const absl::StatusOr<v1::GetReplicaResponse> answer = AskByName(replica, now_at);
+  if (absl::IsNotFound(known.status()) && IsSilence(answer.status())) {
     LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
               << " is forgotten and does not answer; what it had is not asked for any more";
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(answer.status());
-  RETURN_IF_ERROR(CheckIdentity(asked, *answer, catalog_->cluster_id()));
-  // Empty: the volume's making was cut short before it was told.
-  if (!store_id.empty() && answer->store_id() != store_id) {
+  if (answer->store_id() != store_id) {
     LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
               << " is gone, the replica has another store";
     return absl::OkStatus();
@@ -526,24 +531,23 @@ absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::st
   *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
   // Never attached: no replica has promised anything, so the first will do.
   request.mutable_fence()->set_epoch(std::max<uint32_t>(1, record.epoch()));
-  return client.DeleteVolume(request, kChangeDeadline);
+  RETURN_IF_ERROR(ReplicaClient(replica, now_at).DeleteVolume(request, kChangeDeadline));
+  LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " has nothing of it any more";
+  return absl::OkStatus();
 }
 
 absl::Status Provision::DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member) {
   const absl::Status status = DeleteCopy(record, member.replica(), member.address(), member.store_id());
   if (status.ok()) return status;
+  const std::string forget = absl::StrCat("is back, or, if it never will be, after: weirctl replica forget ", member.replica());
   return absl::Status(status.code(),
                       absl::StrCat(status.message(), "; volume ", record.name(), " stays DELETING: delete it again when replica ",
-                                   member.replica(), " is back, or, if it never will be, after: weirctl replica forget ",
-                                   member.replica()));
+                                   member.replica(), " ", IsSilence(status) ? forget : "is well, or has another disk"));
 }
 
 absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record,
                                        const v1::FormerMember& former) {
-  RETURN_IF_ERROR(DeleteCopy(record, former.replica(), former.address(), former.store_id()));
-  LOG(INFO) << "volume=" << record.name() << " replica=" << former.replica()
-            << " is no member any more, and has nothing of it any more";
-  return absl::OkStatus();
+  return DeleteCopy(record, former.replica(), former.address(), former.store_id());
 }
 
 void Provision::DeleteLeftovers(const v1::VolumeRecord& record) {
@@ -573,7 +577,6 @@ absl::Status Provision::DeleteHeld(VolumeRecordHolder& holder) {
         DeleteLeftovers(record);
         RETURN_IF_ERROR(holder.Delete());
         break;
-      case Act::kBegin:
       case Act::kDone:
         LOG(INFO) << "volume=" << record.name() << " id=" << record.id() << " deleted";
         return absl::OkStatus();

@@ -96,6 +96,8 @@ class Provision {
   // Of those found, the one to take the member's place.
   absl::StatusOr<Found> ChooseReplacement(const v1::VolumeRecord& record, const v1::Member& member,
                                           const std::string& with, bool other);
+  // UNAVAILABLE: another one, or nobody, answers there.
+  absl::StatusOr<v1::GetReplicaResponse> AskByName(const std::string& replica, const std::string& address);
   // What `store_id` has of the volume. OK also if there is nothing, or the replica has another store by now, or is forgotten and
   // does not answer.
   absl::Status DeleteCopy(const v1::VolumeRecord& record, const std::string& replica, const std::string& address,

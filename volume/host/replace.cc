@@ -57,9 +57,9 @@ LocalHost::MembersTurn::~MembersTurn() {
 absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     const v1::ReplaceMemberRequest& request) {
   // Also of one that is attached to be restored: what has lost a member meanwhile may have to be held until it has another.
-  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttachedToDetach(request.name()));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached, FindAttachedOrRestored(request.name()));
   const MembersTurn turn(attached);
-  if (attached->runner->View().state == engine::EngineView::State::kRestoring) RETURN_IF_ERROR(RefuseRestoringHere(*attached));
+  if (attached->runner->View().state != engine::EngineView::State::kActive) RETURN_IF_ERROR(RefuseRestoringHere(*attached));
   const v1::VolumeRecord record = attached->Record();
   v1::ReplaceMemberResponse response;
   for (const v1::Member& member : record.members()) {

@@ -6,6 +6,7 @@
 // since that one, what was restored in part too.
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,13 +41,6 @@ absl::StatusOr<v1::VolumeRecord> ToRestore(v1::VolumeRecord record, const std::s
   return record;
 }
 
-std::function<v1::VolumeRecord(v1::VolumeRecord)> MarkedFrom(const std::string& snapshot) {
-  return [snapshot](v1::VolumeRecord record) {
-    record.set_restoring(snapshot);
-    return record;
-  };
-}
-
 v1::VolumeRecord Restored(v1::VolumeRecord record) {
   record.clear_restoring();
   return record;
@@ -59,11 +53,19 @@ absl::Status Submit(VolumeRunner& runner, IoRequest request) {
   return ErrnoToStatus(outcome.result.error(), outcome.message);
 }
 
-// When each target came, or went, last.
-std::vector<engine::Time> SessionsBegun(const VolumeRunner& runner) {
-  std::vector<engine::Time> begun;
-  for (const engine::TargetView& target : runner.View().targets) begun.push_back(target.since);
+// Since when each member in sync is there: only they are asked what has changed.
+std::map<engine::TargetId, engine::Time> SessionsBegun(const VolumeRunner& runner) {
+  std::map<engine::TargetId, engine::Time> begun;
+  for (const engine::TargetView& target : runner.View().targets) {
+    if (target.config.state == engine::TargetState::kInSync) begun[target.id] = target.since;
+  }
   return begun;
+}
+
+// Each of them still is. Who has come in step meanwhile has all that was written.
+bool GoOn(const std::map<engine::TargetId, engine::Time>& sessions, const VolumeRunner& runner) {
+  const auto now = SessionsBegun(runner);
+  return std::includes(now.begin(), now.end(), sessions.begin(), sessions.end());
 }
 
 // Blocks `range`: `blocks` of it have data, all others are zeros.
@@ -170,7 +172,10 @@ absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attach
     if (absl::IsAborted(committed)) runner.Stop(std::string(committed.message()));
     return committed;
   };
-  absl::Status status = commit(MarkedFrom(snapshot));
+  absl::Status status = commit([&](v1::VolumeRecord record) {
+    record.set_restoring(snapshot);
+    return record;
+  });
   if (status.ok()) status = CopyBack(*attached, snapshot, response);
   if (status.ok()) status = commit(Restored);
   if (status.ok()) status = runner.EndRestore(kEndDeadline);
@@ -186,16 +191,25 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
   RETURN_IF_ERROR(ToRestore(read.record, snapshot).status());
   // Once it is marked nothing else can be done with it: not by a frontend that cannot restore it.
   RETURN_IF_ERROR(RefuseToAttach(read.record));
+  // Whoever restores it, and lives, is taken over from by the same call alone.
+  if (read.record.restoring() != snapshot) RETURN_IF_ERROR(RefuseElsewhere(read.record, self_));
   // Else it was cut short, by the end of another frontend perhaps.
   if (read.record.restoring().empty()) {
     RETURN_IF_ERROR(ChangeRecord(name, [&](v1::VolumeRecord record) { return ToRestore(std::move(record), snapshot); }));
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    AttachAnew(name, AttachMode::kRestore));
-  absl::Status status;
-  if (attached->Record().restoring() != snapshot) status = attached->Commit(MarkedFrom(snapshot));
+  absl::Status status = ToRestore(attached->Record(), snapshot).status();
+  if (status.ok() && attached->Record().restoring() != snapshot) {
+    status = attached->Commit([&](v1::VolumeRecord record) {
+      record.set_restoring(snapshot);
+      return record;
+    });
+  }
   if (status.ok()) status = CopyBack(*attached, snapshot, response);
   if (status.ok()) status = attached->Commit(Restored);
+  // A member's place may just be given away, under a suspend.
+  const MembersTurn turn(attached);
   const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kEndDeadline);
   if (detached.ok()) Drop(name);
   RETURN_IF_ERROR(status);
@@ -206,9 +220,9 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
 // at the end is answered by each member's session of then, so the engine knows by then of any that has begun meanwhile.
 absl::Status LocalHost::CopyBack(Attached& attached, const std::string& name, v1::RestoreVolumeResponse* response) {
   for (int times = 0; times < kCopyTimesMax; ++times) {
-    const std::vector<engine::Time> before = SessionsBegun(*attached.runner);
+    const auto sessions = SessionsBegun(*attached.runner);
     RETURN_IF_ERROR(CopyBackOnce(attached, name, response));
-    if (SessionsBegun(*attached.runner) == before) return absl::OkStatus();
+    if (GoOn(sessions, *attached.runner)) return absl::OkStatus();
   }
   return absl::UnavailableError("its replicas come and go; restore it again once they stay");
 }

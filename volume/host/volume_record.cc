@@ -159,7 +159,8 @@ absl::Status RefuseRestoring(const v1::VolumeRecord& record) {
   if (record.restoring().empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       "volume ", record.name(), " is being restored from snapshot ", record.restoring(),
-      "; if that was cut short: weirctl volume restore ", record.name(), "@", record.restoring()));
+      "; if that was cut short: weirctl volume restore ", record.name(), "@", record.restoring(),
+      ", or from another snapshot"));
 }
 
 engine::TakeoverRecord ToTakeover(const v1::VolumeRecord& record) {

@@ -518,9 +518,10 @@ grpc::Status FakeReplica::ReadPinned(grpc::ServerContext*, const v1::ReadPinnedR
   return grpc::Status::OK;
 }
 
-void FakeReplica::RefuseChangedSince(bool refuse) {
+void FakeReplica::RefuseChangedSince(bool refuse, uint32_t from_lane) {
   absl::MutexLock lock(&mu_);
   refuse_changed_since_ = refuse;
+  refuse_from_lane_ = from_lane;
 }
 
 void FakeReplica::ForgetWhatChanged(std::function<void()> meanwhile) {
@@ -538,7 +539,8 @@ grpc::Status FakeReplica::GetChangedSince(grpc::ServerContext*,
   }
   if (meanwhile != nullptr) meanwhile();
   absl::MutexLock lock(&mu_);
-  if (refuse_changed_since_ || volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
+  const bool refused = refuse_changed_since_ && request->lane() >= refuse_from_lane_;
+  if (refused || volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
     return grpc::Status(grpc::StatusCode::INTERNAL, "it does not say");
   }
   // All in lane 0's page, wherever they lie.

@@ -63,8 +63,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   // What it says that it takes for each clone.
   static constexpr uint32_t kStoreMicros = 7;
   void FailUpdates(int count, grpc::Status status);
-  // It does not say what has changed since a pin.
-  void RefuseChangedSince(bool refuse);
+  // It does not say what has changed since a pin, in lanes from `from_lane` on.
+  void RefuseChangedSince(bool refuse, uint32_t from_lane = 0);
   // The next time that it is asked what has changed it runs `meanwhile`, and says that nothing has: as with an older disk.
   void ForgetWhatChanged(std::function<void()> meanwhile);
   // The next time that it is asked for what a pin holds it runs `meanwhile`, and then answers.
@@ -171,6 +171,7 @@ class FakeReplica final : public v1::ReplicaService::Service {
   grpc::Status next_administration_ ABSL_GUARDED_BY(mu_);
   int fail_updates_ ABSL_GUARDED_BY(mu_) = 0;
   bool refuse_changed_since_ ABSL_GUARDED_BY(mu_) = false;
+  uint32_t refuse_from_lane_ ABSL_GUARDED_BY(mu_) = 0;
   std::function<void()> forgets_what_changed_ ABSL_GUARDED_BY(mu_);
   std::function<void()> before_read_pinned_ ABSL_GUARDED_BY(mu_);
   grpc::Status update_refusal_ ABSL_GUARDED_BY(mu_);
