@@ -98,20 +98,23 @@ bool AttachProgress::Explain(const v1::VolumeRecord& record, engine::Time now, v
 }
 
 void ExplainAbsent(const v1::VolumeRecord& record, const std::map<std::string, absl::Status>& errors, v1::ExplainResponse* out) {
-  size_t in_sync = 0, absent = 0;
+  // Who is out has a copy too.
+  const bool deleting = record.state() == v1::VolumeRecord::DELETING;
+  size_t wanted = 0, absent = 0;
   for (const v1::Member& member : record.members()) {
-    if (!member.in_sync()) continue;
-    ++in_sync;
+    if (!deleting && !member.in_sync()) continue;
+    ++wanted;
     const auto error = errors.find(member.replica());
     if (error == errors.end()) continue;
     ++absent;
-    out->add_facts(absl::StrCat("replica ", member.replica(), " at ", member.address(), " is in sync, and ",
+    out->add_facts(absl::StrCat("replica ", member.replica(), " at ", member.address(), deleting ? " has a copy, and " : " is in sync, and ",
                                 IsAbsence(error->second) ? "does not answer: " : "refuses: ",
                                 Words(member.replica(), member.address(), error->second)));
     out->add_actions(WhatToDo(member.replica(), member.address(), IsAbsence(error->second)));
   }
   if (absent == 0) return;
-  out->add_next(absent == in_sync ? "an attach fails until one of these replicas is there"
+  if (deleting) return out->add_next("it can be deleted once these replicas are there, or forgotten");
+  out->add_next(absent == wanted ? "an attach fails until one of these replicas is there"
                                   : "an attach waits for these replicas, and goes on without them if it may");
 }
 

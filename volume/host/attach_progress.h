@@ -53,8 +53,8 @@ class AttachProgress {
   engine::Time failed_at_ ABSL_GUARDED_BY(mu_);
 };
 
-// What keeps a volume that is not attached from being so, as far as its members' own words show: whoever of those in sync does not
-// answer (`errors`, by replica; those that have answered are not in it).
+// What keeps a volume that is not attached from being so, or from being deleted, as far as its members' own words show: whoever of
+// those in sync, or of all, does not answer (`errors`, by replica; those that have answered are not in it).
 void ExplainAbsent(const v1::VolumeRecord& record, const std::map<std::string, absl::Status>& errors, v1::ExplainResponse* out);
 
 }  // namespace weir::host

@@ -94,6 +94,11 @@ TEST(ExplainAbsentTest, NamesMembersInSyncThatDoNotAnswerAndNoOthers) {
   ExplainAbsent(record, errors, &out);
   EXPECT_THAT(out.facts(), Contains("replica r1 at r1:1 is in sync, and does not answer: connection refused"));
   EXPECT_THAT(out.next(), ElementsAre(HasSubstr("an attach fails")));
+  record.set_state(v1::VolumeRecord::DELETING);
+  out.Clear();
+  ExplainAbsent(record, errors, &out);
+  EXPECT_THAT(out.facts(), Contains("replica r3 at r3:1 has a copy, and does not answer: connection refused"));
+  EXPECT_THAT(out.next(), ElementsAre(HasSubstr("can be deleted once")));
 }
 
 class AttachExplainedTest : public HostFixture {

@@ -304,7 +304,7 @@ void ExplainDetached(const v1::VolumeRecord& record, bool attaching, bool elsewh
     case v1::VolumeRecord::DELETING:
       out->set_summary(
           absl::StrCat("the deletion of volume ", name, " was interrupted"));
-      out->add_actions("start all of its replicas, then delete it again");
+      out->add_actions("start all of its replicas, then delete it again; one that is gone for good is forgotten first: weirctl replica forget NAME");
       return;
     case v1::VolumeRecord::DETACHED:
       out->set_summary(absl::StrCat("volume ", name,
