@@ -122,8 +122,7 @@ class HangingDiskTest(DiskOfItsOwnCase):
         self.addCleanup(run, "fsfreeze", "--unfreeze", self.disk, check=False)
         self.await_left("replica2")
         writer.goes_on()
-        # Some 11 s. Twice on a machine so busy that the others were not seen to answer either.
-        self.assertLess(writer.longest, 2 * CLONE_DEADLINE + 5)
+        self.assertLess(writer.longest, CLONE_DEADLINE + 10)
         self.assertIn("replica2", self.cluster.weirctl("explain", "demo").stdout)
         run("fsfreeze", "--unfreeze", self.disk)
         wait_until(self.all_in_sync, 90, "all are in sync")
