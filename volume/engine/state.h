@@ -179,8 +179,7 @@ class Engine::State : private StateData {
   // Fails open writes on account of `target`: those that it lacks, of them only those with
   // FUA, or all.
   enum class Which { kLacking, kLackingFua, kAll };
-  void FailOpenWrites(const Target& target, Which which, Result result,
-                      const std::string& reason);
+  void FailOpenWrites(const Target& target, Which which, Result result, const std::string& reason);
   // Numbered, and not acknowledged for want of members.
   void FailHeldWrites();
   // With the last member that could complete them, open writes fail too.
@@ -291,6 +290,7 @@ class Engine::State : private StateData {
   void SuspendFlushed(Result result, std::string why);
   void FinishResume();
   std::string WhyNotAdd(const TargetConfig& config) const;  // empty: it can be
+  std::string WhyTooFew(const Table& table) const;          // empty: its members do without those that leave
   void Reactivate();
   void GoOn(Phase phase);  // from where nothing is sent
   void AnswerControl(Result result, std::string message);

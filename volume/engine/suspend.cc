@@ -123,8 +123,6 @@ void Engine::State::LoadTable(ControlId id, Table table) {
   if (change_) {
     return refuse(EBUSY, "the catalog has not answered yet who is a member; try again");
   }
-  uint32_t in_sync = 0;
-  uint32_t good = 0;
   for (size_t i = 0; i < table.targets.size(); ++i) {
     const TargetConfig& config = table.targets[i];
     if (std::any_of(table.targets.begin(), table.targets.begin() + i, [&](const TargetConfig& t) {
@@ -170,29 +168,35 @@ void Engine::State::LoadTable(ControlId id, Table table) {
                                         " is leaving or coming back, and the catalog has not "
                                         "answered yet; try again"));
     }
-    ++in_sync;
-    if (same->waited_for() && same->health != Target::Health::kFailed) ++good;
   }
-  // One that has failed or stays away may have lost what the others hold: it does not
-  // count as one that remains when others leave. Whose place is taken is gone already; if too few
-  // are left then, I/O is held until the new one is in sync.
+  if (std::string why = WhyTooFew(table); !why.empty()) return refuse(EINVAL, std::move(why));
+  next_table_ = std::move(table);
+  Emit(CompleteControl{id, Result::Ok(), ""});
+}
+
+// One that has failed or stays away may have lost what the others hold: it does not
+// count as one that remains when others leave. Whose place is taken is gone already; if too few
+// are left then, I/O is held until the new one is in sync.
+std::string Engine::State::WhyTooFew(const Table& table) const {
+  uint32_t in_sync = 0;
+  uint32_t good = 0;
   uint32_t needed = 0;
   for (const Target& target : targets_) {
     if (!target.member()) continue;
     const auto next = std::find_if(
         table.targets.begin(), table.targets.end(),
         [&](const TargetConfig& t) { return t.place() == target.config.replica; });
-    const bool stays = next != table.targets.end() && next->state == TargetState::kInSync;
     const bool is_replaced = next != table.targets.end() && !next->replaces.empty();
-    if (stays) continue;
+    if (next != table.targets.end() && next->state == TargetState::kInSync) {
+      ++in_sync;
+      if (target.waited_for() && target.health != Target::Health::kFailed) ++good;
+      continue;
+    }
     needed = std::max<uint32_t>(needed, is_replaced ? 1 : std::max<uint32_t>(options_.min_in_sync, 1));
   }
-  if (std::min(in_sync, good) < needed) {
-    return refuse(EINVAL, absl::StrCat("the table has ", in_sync, " members in sync, ", good,
-                                       " of them good, the volume needs at least ", needed));
-  }
-  next_table_ = std::move(table);
-  Emit(CompleteControl{id, Result::Ok(), ""});
+  if (std::min(in_sync, good) >= needed) return "";
+  return absl::StrCat("the table has ", in_sync, " members in sync, ", good,
+                      " of them good, the volume needs at least ", needed);
 }
 
 std::string Engine::State::WhyNotAdd(const TargetConfig& config) const {
@@ -221,6 +225,14 @@ void Engine::State::Resume(ControlId id) {
     return Emit(CompleteControl{id, Result::Ok(), ""});
   }
   if (phase_ != Phase::kSuspended) return RefuseNow(id);
+  if (next_table_) {
+    // One that was to stay may have failed since.
+    if (std::string why = WhyTooFew(*next_table_); !why.empty()) {
+      next_table_.reset();
+      return Emit(CompleteControl{id, Result(EINVAL), absl::StrCat(
+          "the loaded table is dropped, the volume stays suspended on the old one: ", why)});
+    }
+  }
   control_ = id;
   if (next_table_) {
     if (join_) FailJoin("another table was loaded");
