@@ -80,6 +80,17 @@ absl::Status CheckBaseTaken(const store::VolumeState& volume, Epoch epoch) {
   return absl::OkStatus();
 }
 
+absl::Status CheckUpdate(const store::VolumeUpdate& update, const v1::Fence& fence) {
+  if (update.version >> 32 == fence.epoch() && update.size_blocks <= kVolumeBlocksMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("update ", update.version, " is not of epoch ", fence.epoch(), ", or its ",
+                                                 update.size_blocks, " blocks are too many"));
+}
+
+absl::Status CheckJoin(const store::JoinLane& join, const v1::Fence& fence) {
+  if (join.to.epoch() == fence.epoch()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("to_position ", join.to.ToString(), " is not of epoch ", fence.epoch()));
+}
+
 absl::StatusOr<store::VolumeGeometry> CheckGeometry(uint64_t size_bytes, uint32_t lanes,
                                                     uint32_t stripe_blocks) {
   if (size_bytes == 0 || size_bytes % kBlockBytes != 0 ||

@@ -46,6 +46,10 @@ absl::Status CheckEpochIs(Epoch promised, const v1::Fence& fence);
 // A stream serves only once every lane has taken this epoch's base.
 absl::Status CheckBaseTaken(const store::VolumeState& volume, Epoch epoch);
 
+// UpdateVolume and BeginJoin: of the fence's epoch, so that a stream may be opened once every lane has begun.
+absl::Status CheckUpdate(const store::VolumeUpdate& update, const v1::Fence& fence);
+absl::Status CheckJoin(const store::JoinLane& join, const v1::Fence& fence);
+
 // CreateVolume's geometry. INVALID_ARGUMENT says what would be right.
 absl::StatusOr<store::VolumeGeometry> CheckGeometry(uint64_t size_bytes, uint32_t lanes,
                                                     uint32_t stripe_blocks);

@@ -186,13 +186,18 @@ void IoStream::OpenSession(v1::IoFrame frame, Payload payload) {
 absl::Status IoStream::AdmitHello(const v1::Hello& hello) {
   const v1::Fence& fence = hello.fence();
   RETURN_IF_ERROR(grant_.Check(fence.volume_id()));
-  RETURN_IF_ERROR(replica_.Serving());
-  RETURN_IF_ERROR(CheckIdentity(replica_.store().identity(), fence, Acquaintance::kStore));
   volume_ = VolumeIdOf(fence);
-  RETURN_IF_ERROR(LoadVolume(fence));
-  ASSIGN_OR_RETURN(std::shared_ptr<Session> session,
-                   replica_.sessions().Open(volume_, fence.epoch(), hello.session(),
-                                            weak_from_this()));
+  ASSIGN_OR_RETURN(opened_as_,
+                   replica_.gate().Open(fence, hello.session(), weak_from_this(),
+                                        [this](std::shared_ptr<Session> session) { return Opened(std::move(session)); }));
+  scope_.geometry = opened_as_.geometry;
+  scope_.domains = replica_.store().num_domains();
+  scope_.num_flush_requests = NumFlushRequests(scope_.domains, opened_as_.geometry.lanes);
+  scope_.epoch = fence.epoch();
+  return absl::OkStatus();
+}
+
+absl::Status IoStream::Opened(std::shared_ptr<Session> session) {
   replica_.metrics().streams.Increment();
   bool done = false;
   {
@@ -200,27 +205,10 @@ absl::Status IoStream::AdmitHello(const v1::Hello& hello) {
     session_ = session;
     done = done_;
   }
-  if (done) {
-    // The stream went away while its hello waited: OnDone has not seen the session.
-    CloseSession(session);
-    return absl::CancelledError("the frontend went away");
-  }
-  // Again, now that a Seal would find this session: it may have come in between.
-  return LoadVolume(fence);
-}
-
-absl::Status IoStream::LoadVolume(const v1::Fence& fence) {
-  store::Store& store = replica_.store();
-  absl::StatusOr<store::VolumeState> volume = store.GetVolume(volume_);
-  RETURN_IF_ERROR(volume.status());
-  RETURN_IF_ERROR(CheckEpochIs(volume->promised_epoch, fence));
-  RETURN_IF_ERROR(CheckBaseTaken(*volume, fence.epoch()));
-  scope_.geometry = volume->geometry;
-  scope_.domains = store.num_domains();
-  scope_.num_flush_requests = NumFlushRequests(scope_.domains, volume->geometry.lanes);
-  scope_.epoch = fence.epoch();
-  opened_as_ = *std::move(volume);
-  return absl::OkStatus();
+  if (!done) return absl::OkStatus();
+  // The stream went away while its hello waited: OnDone has not seen the session.
+  CloseSession(session);
+  return absl::CancelledError("the frontend went away");
 }
 
 void IoStream::SendHello() {

@@ -69,7 +69,7 @@ class IoStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::By
   // On a control thread: what the first frame asks for.
   void OpenSession(v1::IoFrame frame, Payload payload);
   absl::Status AdmitHello(const v1::Hello& hello);
-  absl::Status LoadVolume(const v1::Fence& fence);
+  absl::Status Opened(std::shared_ptr<Session> session);
   void SendHello();
 
   void RunFrame(v1::IoFrame frame, Payload payload);

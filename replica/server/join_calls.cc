@@ -12,7 +12,6 @@
 #include "proto/base/status_macros.h"
 #include "proto/wire/status.h"
 #include "replica/server/convert.h"
-#include "replica/server/tail_calls.h"
 
 namespace weir::replica {
 namespace {
@@ -53,7 +52,7 @@ class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart>
   void ReadNext() {
     const bool taken = replica_.control().Run([this] {
       const absl::Status status =
-          FencedStep(replica_, fence_, [this](VolumeId id) { return Read(id); });
+          replica_.gate().Step(fence_, [this](VolumeId id) { return Read(id); });
       if (!status.ok()) {
         replica_.CheckHealth();
         return Finish(wire::ToGrpc(status));
@@ -106,7 +105,7 @@ class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart>
 
 absl::Status GetChanges(Replica& replica, const v1::GetChangesRequest& request,
                         v1::GetChangesResponse* response) {
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
     ASSIGN_OR_RETURN(const std::vector<BlockRange> changes,
                      replica.store().ReadChanges(id, LaneId{request.lane()},
                                                  PositionOf(request.from_position()),
@@ -118,12 +117,8 @@ absl::Status GetChanges(Replica& replica, const v1::GetChangesRequest& request,
 
 absl::Status BeginJoin(Replica& replica, const v1::BeginJoinRequest& request) {
   const store::JoinLane join = JoinLaneFromProto(request);
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
-    // So that a stream may be opened once every lane has begun.
-    if (join.to.epoch() != request.fence().epoch()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "to_position ", join.to.ToString(), " is not of epoch ", request.fence().epoch()));
-    }
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
+    RETURN_IF_ERROR(CheckJoin(join, request.fence()));
     RETURN_IF_ERROR(replica.store().BeginJoin(id, join));
     LOG(INFO) << "replica=" << replica.options().name
               << " volume=" << static_cast<uint64_t>(id) << " epoch=" << request.fence().epoch()
@@ -141,7 +136,7 @@ grpc::ServerWriteReactor<v1::VersionsPart>* StartReadVersions(
 
 absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {
   const store::CopyPart part = CopyPartFromProto(request);
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
     RETURN_IF_ERROR(request.repair() ? replica.store().Repair(id, part)
                                      : replica.store().CopyIn(id, part));
     uint64_t bytes = 0;
@@ -160,7 +155,7 @@ absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {
 
 absl::Status GetJoin(Replica& replica, const v1::GetJoinRequest& request,
                      v1::GetJoinResponse* response) {
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
     const uint32_t ranges_max =
         request.ranges_max() != 0 ? request.ranges_max() : kPageRangesDefault;
     ASSIGN_OR_RETURN(const store::InvalidPage page,
@@ -177,7 +172,7 @@ absl::Status GetJoin(Replica& replica, const v1::GetJoinRequest& request,
 
 absl::Status GetDigests(Replica& replica, const v1::GetDigestsRequest& request,
                         v1::GetDigestsResponse* response) {
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
     const uint64_t bytes_max =
         request.bytes_max() != 0 ? std::min(request.bytes_max(), kDigestBytesMax) : kDigestBytesMax;
     ASSIGN_OR_RETURN(const BlockDigests digests,
@@ -202,7 +197,7 @@ absl::Status GetDigests(Replica& replica, const v1::GetDigestsRequest& request,
 }
 
 absl::Status FinishJoin(Replica& replica, const v1::FinishJoinRequest& request) {
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
     RETURN_IF_ERROR(replica.store().FinishJoin(id, request.join_id()));
     LOG(INFO) << "replica=" << replica.options().name
               << " volume=" << static_cast<uint64_t>(id) << " epoch=" << request.fence().epoch()

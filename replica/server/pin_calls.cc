@@ -8,31 +8,18 @@
 #include "proto/base/status_macros.h"
 #include "replica/server/admission.h"
 #include "replica/server/convert.h"
-#include "replica/server/tail_calls.h"
 
 namespace weir::replica {
 namespace {
 
 constexpr uint32_t kPageRangesDefault = 4096;
 
-// A pin's content never changes, so whoever knows the store may read it, whatever the epoch.
-absl::Status CheckReader(Replica& replica, const v1::Fence& fence) {
-  RETURN_IF_ERROR(replica.Serving());
-  v1::Fence store_only = fence;
-  store_only.clear_incarnation();
-  return CheckIdentity(replica.store().identity(), store_only, Acquaintance::kStore);
-}
-
 }  // namespace
 
 absl::Status UpdateVolume(Replica& replica, const v1::UpdateReplicaVolumeRequest& request) {
   const store::VolumeUpdate update = UpdateFromProto(request);
-  return FencedStep(replica, request.fence(), [&](VolumeId id) {
-    if (update.version >> 32 != request.fence().epoch() || update.size_blocks > kVolumeBlocksMax) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "update ", update.version, " is not of epoch ", request.fence().epoch(), ", or size ",
-          request.size_bytes(), " is too large"));
-    }
+  return replica.gate().Step(request.fence(), [&](VolumeId id) {
+    RETURN_IF_ERROR(CheckUpdate(update, request.fence()));
     RETURN_IF_ERROR(replica.store().UpdateVolume(id, update));
     LOG(INFO) << "replica=" << replica.options().name << " volume=" << static_cast<uint64_t>(id)
               << " epoch=" << request.fence().epoch() << " has " << update.pins.size()
@@ -43,7 +30,7 @@ absl::Status UpdateVolume(Replica& replica, const v1::UpdateReplicaVolumeRequest
 
 absl::Status ReadPinned(Replica& replica, const v1::ReadPinnedRequest& request,
                         v1::ReadPinnedResponse* response) {
-  RETURN_IF_ERROR(CheckReader(replica, request.fence()));
+  RETURN_IF_ERROR(replica.gate().CheckReader(request.fence()));
   ASSIGN_OR_RETURN(std::vector<store::BlockVersion> versions,
                    replica.store().ReadPinned(VolumeIdOf(request.fence()), request.pin(),
                                               {request.first_block(), request.block_count()}));
@@ -55,7 +42,7 @@ absl::Status ReadPinned(Replica& replica, const v1::ReadPinnedRequest& request,
 
 absl::Status GetChangedSince(Replica& replica, const v1::GetChangedSinceRequest& request,
                              v1::GetChangedSinceResponse* response) {
-  RETURN_IF_ERROR(CheckReader(replica, request.fence()));
+  RETURN_IF_ERROR(replica.gate().CheckReader(request.fence()));
   const uint32_t ranges_max =
       request.ranges_max() != 0 ? request.ranges_max() : kPageRangesDefault;
   ASSIGN_OR_RETURN(const store::ChangedPage page,

@@ -6,7 +6,6 @@
 #include "absl/status/statusor.h"
 #include "proto/base/status_macros.h"
 #include "replica/server/admission.h"
-#include "replica/server/tail_calls.h"
 
 namespace weir::replica {
 namespace {
@@ -21,7 +20,7 @@ absl::Status KeepRecord(Replica& replica, const v1::KeepRecordRequest& request) 
     return replica.store().KeepRecord(
         id, {request.fence().epoch(), request.revision(), request.record()});
   };
-  return FencedStep(replica, request.fence(), keep, Acquaintance::kStore);
+  return replica.gate().Step(request.fence(), keep, Acquaintance::kStore);
 }
 
 absl::Status ListRecords(Replica& replica, const v1::ListRecordsRequest& request,

@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "replica/server/disk_probes.h"
 #include "replica/server/faults.h"
+#include "replica/server/gate.h"
 #include "replica/server/metrics.h"
 #include "replica/server/server.h"
 #include "replica/server/sessions.h"
@@ -38,6 +39,7 @@ class Replica {
   const std::string& boot_id() const { return boot_id_; }
   store::Store& store() { return *store_; }
   Sessions& sessions() { return sessions_; }
+  Gate& gate() { return gate_; }
   FaultTable& faults() { return *faults_; }
   Metrics& metrics() { return *metrics_; }
   DelayLine& delays() { return delays_; }
@@ -83,6 +85,7 @@ class Replica {
   mutable absl::Mutex registration_mutex_;
   std::string registration_ ABSL_GUARDED_BY(registration_mutex_);
   Sessions sessions_;
+  Gate gate_;
   const std::shared_ptr<FaultTable> faults_;
   const std::shared_ptr<Metrics> metrics_;
   DelayLine delays_;

@@ -156,22 +156,10 @@ grpc::ServerUnaryReactor* Service::DeleteVolume(grpc::CallbackServerContext* con
 }
 
 absl::Status Service::DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& request) {
-  RETURN_IF_ERROR(replica_.Serving());
-  store::Store& store = replica_.store();
-  const v1::Fence& fence = request.fence();
-  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kStranger));
-  const VolumeId id = VolumeIdOf(fence);
-  const absl::StatusOr<store::VolumeState> volume = store.GetVolume(id);
-  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(volume.status());
-  RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
-  const absl::Status gone =
-      absl::NotFoundError(absl::StrCat("volume=", Number(id), " was deleted"));
-  replica_.sessions().EndVolume(id, gone);
-  RETURN_IF_ERROR(store.DeleteVolume(id));
-  // One that said hello in between has found nothing to write to.
-  replica_.sessions().EndVolume(id, gone);
-  LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id) << " deleted";
+  ASSIGN_OR_RETURN(const bool deleted, replica_.gate().DeleteVolume(request.fence()));
+  if (deleted) {
+    LOG(INFO) << "replica=" << replica_.options().name << " volume=" << request.fence().volume_id() << " deleted";
+  }
   return absl::OkStatus();
 }
 
@@ -182,35 +170,18 @@ grpc::ServerUnaryReactor* Service::Seal(grpc::CallbackServerContext* context,
 }
 
 absl::Status Service::DoSeal(const v1::SealRequest& request, v1::SealResponse* response) {
-  RETURN_IF_ERROR(replica_.Serving());
-  store::Store& store = replica_.store();
   const v1::Fence& fence = request.fence();
-  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kStranger));
-  const VolumeId id = VolumeIdOf(fence);
-  absl::StatusOr<store::VolumeState> volume = store.GetVolume(id);
-  RETURN_IF_ERROR(volume.status());
-  RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
-  const bool raises = volume->promised_epoch < fence.epoch();
-  // In this order: whoever says hello after the promise is refused by it, whoever
-  // did before is found and ended here. Then nobody changes the lanes any more.
-  RETURN_IF_ERROR(store.Promise(id, fence.epoch()));
-  replica_.sessions().Raise(id, fence.epoch());
-  volume = store.GetVolume(id);
-  RETURN_IF_ERROR(volume.status());
-  if (volume->promised_epoch != fence.epoch()) {
-    // A newer one sealed in between; its promise counts.
-    return CheckEpochIs(volume->promised_epoch, fence);
-  }
+  ASSIGN_OR_RETURN(const Gate::Sealed sealed, replica_.gate().Seal(fence));
   // Not each time that a frontend tries to bring a member back, which it does for as long as that one is away.
-  if (raises) {
-    LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
+  if (sealed.raised) {
+    LOG(INFO) << "replica=" << replica_.options().name << " volume=" << fence.volume_id()
               << " epoch=" << fence.epoch() << " sealed";
   }
-  const store::Identity identity = store.identity();
+  const store::Identity identity = replica_.store().identity();
   response->set_store_id(identity.store_id);
   response->set_incarnation(identity.incarnation);
   response->set_boot_id(replica_.boot_id());
-  LaneStatesToProto(volume->lanes, response->mutable_lanes());
+  LaneStatesToProto(sealed.volume.lanes, response->mutable_lanes());
   response->set_flush_supported(replica_.FlushSupported());
   return absl::OkStatus();
 }
@@ -233,7 +204,7 @@ grpc::ServerUnaryReactor* Service::TakeBase(grpc::CallbackServerContext* context
 
 absl::Status Service::DoTakeBase(const v1::TakeBaseRequest& request) {
   const LanePositions expected = PositionsFromProto(request.expected());
-  return FencedStep(replica_, request.fence(), [&](VolumeId id) {
+  return replica_.gate().Step(request.fence(), [&](VolumeId id) {
     RETURN_IF_ERROR(replica_.store().TakeBase(id, request.fence().epoch(), request.act_epoch(), expected));
     LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
               << " epoch=" << request.fence().epoch() << " base taken";

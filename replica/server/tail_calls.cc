@@ -42,7 +42,7 @@ class ReadTailCall final : public grpc::ServerWriteReactor<v1::TailChunk> {
 
  private:
   void Begin() {
-    const absl::Status status = FencedStep(replica_, request_.fence(), [this](VolumeId id) {
+    const absl::Status status = replica_.gate().Step(request_.fence(), [this](VolumeId id) {
       ASSIGN_OR_RETURN(store::Tail tail,
                        replica_.store().ReadTail(
                            id, LaneId{request_.lane()},
@@ -118,7 +118,7 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
           absl::InvalidArgumentError("closed without commit; nothing was adopted")));
     }
     const bool taken = replica_.control().Run([this] {
-      const absl::Status status = FencedStep(replica_, *first_, [this](VolumeId id) {
+      const absl::Status status = replica_.gate().Step(*first_, [this](VolumeId id) {
         RETURN_IF_ERROR(replica_.store().AdoptTail(id, tail_));
         LOG(INFO) << "replica=" << replica_.options().name
                   << " volume=" << static_cast<uint64_t>(id) << " epoch=" << first_->epoch()
@@ -142,21 +142,6 @@ class AdoptTailCall final : public grpc::ServerReadReactor<v1::AdoptTailRequest>
 };
 
 }  // namespace
-
-absl::Status FencedStep(Replica& replica, const v1::Fence& fence,
-                        const std::function<absl::Status(VolumeId)>& step, Acquaintance who) {
-  RETURN_IF_ERROR(replica.Serving());
-  store::Store& store = replica.store();
-  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, who));
-  const VolumeId id = VolumeIdOf(fence);
-  RETURN_IF_ERROR(store.GetVolume(id).status());  // only known volumes are kept account of
-  ASSIGN_OR_RETURN(const std::shared_ptr<const void> hold,
-                   replica.sessions().Hold(id, fence.epoch()));
-  const absl::StatusOr<store::VolumeState> volume = store.GetVolume(id);
-  RETURN_IF_ERROR(volume.status());
-  RETURN_IF_ERROR(CheckEpochIs(volume->promised_epoch, fence));
-  return step(id);
-}
 
 grpc::ServerWriteReactor<v1::TailChunk>* StartReadTail(Replica& replica,
                                                        const wire::VolumeGrant& grant,

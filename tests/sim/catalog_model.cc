@@ -30,8 +30,8 @@ void CatalogModel::Exchange(uint32_t client, std::function<void()> ask,
   });
 }
 
-void CatalogModel::Replace(engine::TakeoverRecord rebuilt) {
-  record_ = {.volume = std::move(rebuilt), .revision = record_.revision + 1};
+void CatalogModel::Replace(engine::TakeoverRecord rebuilt, uint64_t restoring) {
+  record_ = {.volume = std::move(rebuilt), .restoring = restoring, .revision = record_.revision + 1};
   applied_(record_);
 }
 
@@ -44,11 +44,17 @@ void CatalogModel::Get(uint32_t client,
 
 void CatalogModel::Put(uint32_t client, CatalogRecord next, std::function<void(absl::StatusOr<uint64_t>)> done) {
   auto result = std::make_shared<absl::StatusOr<uint64_t>>(absl::UnknownError(""));
-  auto ask = [this, result, next = std::move(next)] {
+  const bool attributes_change = dice_->Percent(2);
+  auto ask = [this, result, next = std::move(next), attributes_change] {
+    if (attributes_change && !record_.gone) {
+      ++record_.attributes;
+      ++record_.revision;
+    }
     if (record_.revision != next.revision || record_.gone) {
       *result = absl::AbortedError("the record has changed");
       return;
     }
+    attributes_lost_ = attributes_lost_ || next.attributes != record_.attributes;
     record_ = next;
     *result = ++record_.revision;
     applied_(record_);

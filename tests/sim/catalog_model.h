@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/dice.h"
+#include "volume/engine/record_commit.h"
 #include "volume/engine/takeover.h"
 
 namespace weir::sim {
@@ -23,20 +24,40 @@ struct CatalogRecord {
   uint64_t restoring = 0;  // from which pin; 0: it is not
   bool deleting = false;   // the volume is
   bool gone = false;       // it was, and there is no record any more: the rest is as it was last
+  uint64_t attributes = 0;  // raised by each change of somebody who does not have the volume
   uint64_t revision = 1;
 };
 
+// See engine::RecordCommit.
+struct RecordKind {
+  using Record = CatalogRecord;
+  static bool Same(const Record& a, const Record& b) {
+    return a.volume == b.volume && a.restoring == b.restoring && a.deleting == b.deleting && a.gone == b.gone;
+  }
+  static void TakeAttributes(const Record& from, Record* to) { to->attributes = from.attributes; }
+  static bool IsDetached(const Record& record) { return record.volume.detached; }
+  static bool IsServed(const Record& record) {
+    return !record.volume.recovering && !record.volume.detached && !record.deleting && !record.gone;
+  }
+  static bool SameFrontend(const Record& a, const Record& b) {
+    return a.volume.owner == b.volume.owner && a.volume.epoch == b.volume.epoch;
+  }
+};
+using HeldRecord = engine::RecordCommit<RecordKind>;
+
 class CatalogModel {
  public:
-  // `applied` is told of every change at the instant at which it counts.
+  // `applied` is told of every put at the instant at which it counts.
   CatalogModel(Agenda* agenda, Dice* dice, CatalogRecord first,
                std::function<void(const CatalogRecord&)> applied)
       : agenda_(agenda), dice_(dice), record_(std::move(first)), applied_(std::move(applied)) {}
 
   // As it is now, for the judge.
   const CatalogRecord& record() const { return record_; }
+  // Some frontend has put back attributes that somebody else had changed.
+  bool attributes_lost() const { return attributes_lost_; }
   // It was lost, and is made anew. Nothing that was asked before counts any more.
-  void Replace(engine::TakeoverRecord rebuilt);
+  void Replace(engine::TakeoverRecord rebuilt, uint64_t restoring = 0);
 
   // Until then nothing gets through.
   void OutageUntil(Time until) { outage_until_ = until; }
@@ -52,6 +73,7 @@ class CatalogModel {
 
   // UNAVAILABLE: no answer came.
   void Get(uint32_t client, std::function<void(absl::StatusOr<CatalogRecord>)> done);
+  // Now and then somebody else has changed attributes just before.
   // `next.revision`: the one that it is to take the place of. ABORTED: the record is at another one. UNAVAILABLE: no
   // answer came; it may count or not, now or a little later.
   void Put(uint32_t client, CatalogRecord next, std::function<void(absl::StatusOr<uint64_t>)> done);
@@ -68,6 +90,7 @@ class CatalogModel {
   Time outage_until_{};
   Time slow_until_{};
   uint64_t loss_percent_ = 0;
+  bool attributes_lost_ = false;
   std::pair<uint32_t, Time> deaf_;
   std::pair<uint32_t, Time> cut_;
 };

@@ -33,6 +33,7 @@ struct CloneWorld::ParentRead {
   Process process;
   uint64_t pin = 0;
   engine::LineRead decides;
+  std::optional<engine::AskPinned> asks;
   bool again = false;
   std::function<void(absl::StatusOr<Blocks>)> done;
 };
@@ -41,35 +42,44 @@ void CloneWorld::ReadParent(const Process& process, BlockRange range,
                             std::function<void(absl::StatusOr<Blocks>)> done) {
   ++result_.fallen_through;
   const v1::ParentRecord& parent = AttachedOf(process).parent;
-  AskNext(std::make_shared<ParentRead>(ParentRead{
-      process, parent.pin(), engine::LineRead(range, {parent.size_bytes() / kBlockBytes}), false, std::move(done)}));
+  auto read = std::make_shared<ParentRead>(ParentRead{
+      .process = process, .pin = parent.pin(),
+      .decides = engine::LineRead(range, {parent.size_bytes() / kBlockBytes})});
+  read->done = std::move(done);
+  AskNext(read);
 }
 
 void CloneWorld::AskNext(const std::shared_ptr<ParentRead>& read) {
   const std::optional<engine::LineRead::Ask> ask = read->decides.Next();
   if (!ask) return read->done(read->decides.Take());
-  AskMember(read, ask->range, 0);
+  read->again = false;
+  AskMembers(read, ask->range);
 }
 
-// One after the other: those in sync first, then once more.
-void CloneWorld::AskMember(const std::shared_ptr<ParentRead>& read, BlockRange range, size_t tried) {
-  Side& parent = sides_[kParent];
-  const auto& members = parent.catalog->record().volume.members;
-  if (tried == 2 * members.size()) return read->done(absl::UnavailableError("no replica of the parent answers"));
-  std::vector<uint32_t> order;
-  for (const bool in_sync : {true, false}) {
-    for (uint32_t r = 0; r < members.size(); ++r) {
-      if (members[r].in_sync == in_sync) order.push_back(r);
-    }
-  }
+void CloneWorld::AskMembers(const std::shared_ptr<ParentRead>& read, BlockRange range) {
+  std::vector<bool> in_sync;
+  for (const auto& member : sides_[kParent].catalog->record().volume.members) in_sync.push_back(member.in_sync);
+  read->asks.emplace(engine::AskPinned::What::kContent, in_sync);
+  AskMember(read, range);
+}
+
+// Members may be others by now: so all of them once more.
+void CloneWorld::AskMember(const std::shared_ptr<ParentRead>& read, BlockRange range) {
+  const std::optional<size_t> member = read->asks->Next();
+  if (!member && !std::exchange(read->again, true)) return AskMembers(read, range);
+  if (!member) return read->done(read->asks->status());
   using Pinned = absl::StatusOr<std::vector<store::BlockVersion>>;
   auto result = std::make_shared<Pinned>(absl::UnknownError(""));
+  Side& parent = sides_[kParent];
   parent.network->Call(
-      static_cast<uint32_t>(parent.frontends.size()) + read->process.frontend, order[tried % order.size()],
+      static_cast<uint32_t>(parent.frontends.size()) + read->process.frontend, static_cast<uint32_t>(*member),
       [result, pin = read->pin, range](ReplicaNode& node) { *result = node.store().ReadPinned(kVolume, pin, range); },
-      [this, read, range, tried, result](const absl::Status& reached) {
+      [this, read, range, result](const absl::Status& reached) {
         if (!Alive(read->process)) return;
-        if (!reached.ok() || !result->ok()) return AskMember(read, range, tried + 1);
+        if (!reached.ok() || !result->ok()) {
+          read->asks->Failed(reached.ok() ? result->status() : reached);
+          return AskMember(read, range);
+        }
         Blocks blocks;
         for (store::BlockVersion& version : **result) {
           blocks.push_back({version.block, version.zero ? "" : std::move(version.data)});

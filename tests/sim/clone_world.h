@@ -28,6 +28,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/replica_node.h"
 #include "volume/engine/parent.h"
+#include "volume/engine/pinned.h"
 #include "weir/v1/catalog.pb.h"
 
 namespace weir::sim {
@@ -83,7 +84,7 @@ class CloneWorld {
     std::vector<std::unique_ptr<ReplicaNode>> replicas;
     std::unique_ptr<Network> network;
     std::unique_ptr<CatalogModel> catalog;
-    std::vector<engine::TakeoverRecord> copies;
+    std::vector<CatalogRecord> copies;
     std::vector<std::unique_ptr<Frontend>> frontends;
     std::vector<uint64_t> lives;  // by frontend: raised by each attach and crash
     std::vector<bool> busy;       // by frontend: an operator's call is under way, others wait
@@ -141,7 +142,8 @@ class CloneWorld {
   void ReadParent(const Process& process, BlockRange range, std::function<void(absl::StatusOr<Blocks>)> done);
   struct ParentRead;
   void AskNext(const std::shared_ptr<ParentRead>& read);
-  void AskMember(const std::shared_ptr<ParentRead>& read, BlockRange range, size_t tried);
+  void AskMembers(const std::shared_ptr<ParentRead>& read, BlockRange range);
+  void AskMember(const std::shared_ptr<ParentRead>& read, BlockRange range);
   void FillRead(const Process& process, uint64_t id, engine::CompleteRequest done);
 
   // --- an operator's calls: clone_lineage.cc ---

@@ -78,9 +78,11 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   MakeSnapshotJudge();
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
+        if (catalog_->attributes_lost()) Violated("attributes of the record are put back as they were");
         if (old_catalog_) return;
         if (IsDeleted()) return CheckDeleted();
         if (keeps_records_) records_.push_back(applied.volume);
+        if (std::exchange(was_restoring_, applied.restoring) != 0 && applied.restoring == 0) used_since_restore_ = false;
         if (!applied.volume.recovering && applied.volume.epoch != active_epoch_) {
           active_epoch_ = applied.volume.epoch;
           Trace(absl::StrCat("catalog: epoch ", active_epoch_, " is ACTIVE"));
@@ -411,8 +413,9 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   if (op.done) return Violated(absl::StrCat("request ", id, " was completed twice"));
   op.done = true;
   done.result.ok() ? ++result_.requests_ok : ++result_.requests_failed;
-  // Who was taken over, and does not know it yet, may answer a little longer.
-  if (done.result.ok() && IsDeleted() && (catalog_->record().gone || op.epoch == catalog_->record().volume.epoch)) {
+  // Who was taken over, and does not know it yet, may answer a little longer; who was stopped meanwhile, what was asked and
+  // done before the volume went.
+  if (done.result.ok() && IsDeleted() && (id >= ops_when_gone_ || op.epoch == catalog_->record().volume.epoch)) {
     return Violated(absl::StrCat("D1: request ", id, " was answered by a volume that is deleted"));
   }
   if (done.result.kind() == engine::Result::Kind::kRequeue) {
@@ -440,6 +443,8 @@ void Cluster::Completed(uint32_t frontend, engine::CompleteRequest& done) {
   if (Writes(op.kind)) wrote_[frontend] = std::max(wrote_[frontend], op.invoked);
   if (flushes) flushed_at_[frontend] = std::max(flushed_at_[frontend], op.invoked);
   if (BringsData(op.kind)) {
+    if (op.epoch > acknowledged_in_) acknowledged_last_ = {};
+    if (op.epoch >= acknowledged_in_) acknowledged_last_ = std::max(acknowledged_last_, op.invoked);
     acknowledged_in_ = std::max(acknowledged_in_, op.epoch);
     CheckAcked(frontend, op, id);
   }

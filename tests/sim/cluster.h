@@ -26,8 +26,10 @@
 #include "tests/sim/model_store.h"
 #include "tests/sim/network.h"
 #include "tests/sim/replica_node.h"
+#include "tests/sim/restore.h"
 #include "tests/sim/snapshot_judge.h"
 #include "tests/sim/write_history.h"
+#include "volume/engine/pinned.h"
 #include "volume/engine/rebuild.h"
 
 namespace weir::sim {
@@ -116,16 +118,18 @@ class Cluster {
   void RestoreFailed(uint32_t frontend);
   // Whether the control was one of a restore's.
   bool RestoreDone(uint32_t frontend, const engine::CompleteControl& done);
-  void MarkRestore(uint32_t frontend);
+  void RestoreNext(uint32_t frontend);
+  void RestoreNextLater(uint32_t frontend, absl::Duration delay);
+  void MarkRestore(uint32_t frontend, uint64_t pin);
+  std::function<void(absl::Status)> NextOrFailed(uint32_t frontend);
   void CopyBack(uint32_t frontend);
-  std::optional<uint32_t> NthMember(uint32_t frontend, bool in_sync, size_t nth) const;
-  void AskChanges(uint32_t frontend, uint32_t lane, size_t nth);
-  void ReadNext(uint32_t frontend, size_t nth);
+  std::optional<uint32_t> WhomToAsk(uint32_t frontend, engine::AskPinned::What what);
+  void AskChanges(uint32_t frontend, uint32_t lane);
+  void ReadNext(uint32_t frontend);
   // Whose data a restore's request writes once more; else itself.
   uint64_t OriginalOf(uint64_t request) const;
   void WriteNext(uint32_t frontend);
-  void WrittenBack(uint32_t frontend);
-  void EndRestore(uint32_t frontend);
+  void LetGoOfRestored(uint32_t frontend);
   void RestoringCompleted(uint32_t frontend, uint64_t id, bool ok);
   void CheckAlike(uint32_t frontend, const char* when);
   void CheckRestored(uint32_t frontend, const char* when);
@@ -174,6 +178,7 @@ class Cluster {
   // An older copy is put back, and nobody may serve from that: somebody can tell.
   void RestoreOldCatalog();
   bool IsFoundOut(const engine::TakeoverRecord& older) const;
+  bool HasWrittenAfter(uint32_t replica, Epoch epoch) const;
 
   // A fault is final for a store: whether it may be this one's.
   bool MayLose(uint32_t replica) const;
@@ -237,7 +242,7 @@ class Cluster {
   bool succeeded_ = false;  // its successor has come in
   std::unique_ptr<Network> network_;
   std::unique_ptr<CatalogModel> catalog_;
-  std::vector<engine::TakeoverRecord> copies_;  // of the record, by what replicas keep
+  std::vector<CatalogRecord> copies_;  // of the record, by what replicas keep
   std::unique_ptr<ContractJudge> judge_;
   std::vector<std::unique_ptr<SnapshotHolder>> holders_;  // by replica
   std::unique_ptr<SnapshotJudge> snapshot_judge_;
@@ -249,26 +254,11 @@ class Cluster {
   std::vector<std::vector<Position>> acked_;        // by frontend, by lane
   std::vector<uint64_t> pumping_;                   // by frontend: the epoch that has a client
   std::vector<bool> suspended_;                     // by frontend
-  struct Restore {
-    uint64_t number = 0;  // of the call of an operator; 0: none is under way
-    Epoch epoch = 0;
-    uint64_t pin = 0;
-    bool attached = false;    // for this, and nobody else
-    bool began = false;       // no client is served from here on
-    uint64_t control = 0;     // awaited; 0: none
-    uint64_t request = 0;     // the same
-    int times = 0;            // that it began to copy anew
-    std::map<engine::TargetId, Time> sessions;  // when it did
-    std::deque<BlockRange> changed;
-    struct Write {
-      BlockRange range;
-      uint64_t original = 0;  // 0: zeros
-    };
-    std::deque<Write> writes;
-  };
   std::vector<Restore> restores_;  // by frontend
   std::vector<bool> attached_to_restore_;  // by frontend: its newest attach is
   uint64_t restores_begun_ = 0;
+  uint64_t was_restoring_ = 0;      // as the record said last
+  bool used_since_restore_ = true;  // a write of a client's was answered OK
   bool half_restored_ = false;  // some of a snapshot is written, and not yet all
   absl::flat_hash_map<uint64_t, uint64_t> original_of_;  // by request of a restore
   std::vector<Time> read_, wrote_, flushed_at_;     // by frontend: when it began to serve, or was asked for the last one that it acknowledged
@@ -280,6 +270,7 @@ class Cluster {
   absl::flat_hash_map<uint64_t, std::pair<uint64_t, uint64_t>> taking_;  // by control: operation and pin
   absl::flat_hash_set<uint64_t> growing_;                                // controls
   uint64_t next_pin_ = 1;
+  uint64_t ops_when_gone_ = ~uint64_t{0};  // the first one that was submitted later
   WriteHistory history_{0};
   // By lane: the newest write of this epoch that is acknowledged.
   struct LastAcked {
@@ -292,6 +283,7 @@ class Cluster {
   absl::flat_hash_map<std::string, Epoch> promised_;  // by store: as last seen
   Epoch active_epoch_ = 0;
   Epoch acknowledged_in_ = 0;  // the last epoch in which a client was told of a write
+  Time acknowledged_last_{};   // and when the last such one was asked for
   std::vector<engine::TakeoverRecord> records_;  // that were the catalog's, if it is to be put back
   bool keeps_records_ = false;
   bool old_catalog_ = false;  // it has been

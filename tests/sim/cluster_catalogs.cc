@@ -33,7 +33,7 @@ absl::StatusOr<engine::Rebuilt> Cluster::RebuildRecord() const {
     source.lanes = LanesOf(*state);
     const absl::StatusOr<store::RecordCopy> copy = store.GetRecord(kVolume);
     CHECK_OK(copy.status());
-    if (!copy->record.empty()) source.copy = {copy->epoch, copy->revision, copies_[std::stoul(copy->record)]};
+    if (!copy->record.empty()) source.copy = {copy->epoch, copy->revision, copies_[std::stoul(copy->record)].volume};
     sources.push_back(std::move(source));
   }
   absl::StatusOr<engine::Rebuilt> rebuilt = engine::Rebuild(sources, /*without=*/{});
@@ -50,7 +50,7 @@ absl::StatusOr<engine::Rebuilt> Cluster::RebuildRecord() const {
 
 // While all disks are well: who has lost a disk and the catalog cannot tell whether that disk had something newer.
 bool Cluster::LoseCatalog() {
-  if (!options_.survivable || store_failed_ || options_.deletes || catalog_->record().restoring != 0) return false;
+  if (!options_.survivable || store_failed_ || options_.deletes) return false;
   const absl::StatusOr<engine::Rebuilt> plan = RebuildRecord();
   if (!plan.ok()) {
     // A spare that came in after the last copy that anybody was told is named by none.
@@ -64,6 +64,7 @@ bool Cluster::LoseCatalog() {
   // As host/rebuild.cc: what calls under way still bring is refused, and then it is decided.
   v1::Fence fence;
   fence.set_cluster_id(kCluster);
+  fence.set_volume_id(static_cast<uint64_t>(kVolume));
   for (const auto& replica : replicas_) fence.set_epoch(std::max<Epoch>(fence.epoch(), replica->disk().promised()));
   fence.set_epoch(fence.epoch() + engine::kEpochsSkipped / 2);
   for (const auto& replica : replicas_) {
@@ -72,7 +73,12 @@ bool Cluster::LoseCatalog() {
   }
   const absl::StatusOr<engine::Rebuilt> rebuilt = RebuildRecord();
   CHECK_OK(rebuilt.status());
-  catalog_->Replace(rebuilt->record);
+  const absl::StatusOr<store::RecordCopy> kept = replicas_[rebuilt->source]->store().GetRecord(kVolume);
+  const uint64_t restoring = copies_[std::stoul(kept->record)].restoring;
+  if (restoring != 0 && catalog_->record().restoring == 0 && used_since_restore_) {
+    Violated("V4: by a record made anew a restore that has ended, and been used since, is to be done again");
+  }
+  catalog_->Replace(rebuilt->record, restoring);
   return true;
 }
 
@@ -83,7 +89,17 @@ bool Cluster::IsFoundOut(const engine::TakeoverRecord& older) const {
     const engine::TakeoverMember& then = older.members[r];
     const engine::TakeoverMember* now = MemberOf(r);
     const bool both = IsMember(r) && then.in_sync && then.store_id == now->store_id;
-    if (both && replicas_[r]->store().health().ok()) return true;
+    // What nobody had synced a power cut may have taken, all of it.
+    const bool has = replicas_[r]->power_cut_at() < acknowledged_last_ || HasWrittenAfter(r, older.act_epoch);
+    if (both && has && replicas_[r]->store().health().ok()) return true;
+  }
+  return false;
+}
+
+bool Cluster::HasWrittenAfter(uint32_t r, Epoch epoch) const {
+  for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
+    const std::vector<Version>* versions = replicas_[r]->disk().versions(b);
+    if (versions != nullptr && !versions->empty() && versions->back().position.epoch() > epoch) return true;
   }
   return false;
 }

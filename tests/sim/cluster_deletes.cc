@@ -54,6 +54,7 @@ void Cluster::CheckDeleted() {
     return;
   }
   Trace("catalog: the volume is gone");
+  ops_when_gone_ = ops_.size();
   ++result_.deletions;
   for (uint32_t r = 0; r < record.volume.members.size(); ++r) {
     // A disk that was put back from a copy may have it once more.

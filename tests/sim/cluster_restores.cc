@@ -1,4 +1,4 @@
-// Restores of a simulated cluster, as host/restore.cc does them: of a suspended volume, which is written to under its clients,
+// Restores of a simulated cluster, in the order that engine::Restoration says: of a suspended volume, which is written to under its clients,
 // who wait, and of one that nobody has attached. V1 to V3 of the simulator's README.
 #include <algorithm>
 #include <map>
@@ -17,25 +17,8 @@ namespace {
 using engine::RequestKind;
 using State = engine::EngineView::State;
 
-constexpr int kCopyTimesMax = 5;
 constexpr absl::Duration kDetachedWithin = absl::Seconds(2);
 constexpr uint64_t kPieceBlocks = 6;
-
-// Since when each member in sync is there.
-std::map<engine::TargetId, Time> SessionsBegun(const Frontend& frontend) {
-  std::map<engine::TargetId, Time> begun;
-  for (const engine::TargetView& target : frontend.engine().View().targets) {
-    if (target.config.state == engine::TargetState::kInSync) begun[target.id] = target.since;
-  }
-  return begun;
-}
-
-// As a replica answers it to whoever asks for what a pin has.
-absl::Status CheckPinnedStore(const ReplicaNode& node, const std::string& store_id) {
-  RETURN_IF_ERROR(node.store().health());
-  if (node.store().identity().store_id == store_id) return absl::OkStatus();
-  return absl::FailedPreconditionError("this is another store");
-}
 
 }  // namespace
 
@@ -47,8 +30,9 @@ void Cluster::StartRestore(uint32_t f) {
   const uint64_t pin = PinToRestore(f);
   if (pin == 0) return IsWrittenUnder(f) ? frontends_[f]->Crash() : ResumeSome(f);
   Trace(absl::StrCat("restore from ", pin, " at f", f));
-  restores_[f] = {.number = ++restores_begun_, .epoch = at.epoch(), .pin = pin, .control = next_control_};
-  frontends_[f]->StartRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
+  restores_[f] = {.number = ++restores_begun_, .epoch = at.epoch(), .pin = pin};
+  restores_[f].decides.emplace(engine::Restoration::Held::kSuspended, /*marked=*/false);
+  RestoreNext(f);
 }
 
 // One that was begun, and that the catalog may know of, is to be brought to its end, or another one takes its place.
@@ -74,7 +58,8 @@ bool Cluster::IsUnreadable(uint64_t pin) const {
   for (uint64_t b = 0; b < volume.size_blocks; ++b) {
     const bool is_there = std::any_of(volume.members.begin(), volume.members.end(), [&](const engine::TakeoverMember& member) {
       const ReplicaNode& node = *replicas_[static_cast<size_t>(&member - volume.members.data())];
-      return CheckPinnedStore(node, member.store_id).ok() && node.store().ReadPinned(kVolume, pin, {b, 1}).ok();
+      return node.store().health().ok() && node.store().identity().store_id == member.store_id &&
+             node.store().ReadPinned(kVolume, pin, {b, 1}).ok();
     });
     if (!is_there) return true;
   }
@@ -95,7 +80,49 @@ void Cluster::ServingToRestore(uint32_t f) {
   Trace(absl::StrCat("restore from ", restores_[f].pin, " at f", f, ", which has attached it for that"));
   agenda_.After(dice_.Micros(0, 5000), [this, f, number = restores_begun_] {
     if (!IsUnderWay(f, number)) return;
-    restores_[f].pin == frontends_[f]->restoring() ? CopyBack(f) : MarkRestore(f);
+    restores_[f].decides.emplace(engine::Restoration::Held::kAttached,
+                                 /*marked=*/restores_[f].pin == frontends_[f]->restoring());
+    RestoreNext(f);
+  });
+}
+
+void Cluster::RestoreNext(uint32_t f) {
+  using Act = engine::Restoration::Act;
+  switch (restores_[f].decides->Next(frontends_[f]->engine().View())) {
+    case Act::kShut:
+      restores_[f].control = next_control_;
+      return frontends_[f]->StartRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
+    case Act::kMark:
+      restores_[f].began = true;
+      return MarkRestore(f, restores_[f].pin);
+    case Act::kCopy:
+      return CopyBack(f);
+    case Act::kUnmark:
+      CheckRestored(f, "V2: all is written back, and");
+      if (catalog_->record().volume.epoch == restores_[f].epoch) half_restored_ = false;
+      return MarkRestore(f, 0);
+    case Act::kTell:
+      return frontends_[f]->TellNow(NextOrFailed(f));
+    case Act::kOpen:
+      restores_[f].control = next_control_;
+      SuspendInvoked(f);
+      return frontends_[f]->EndRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
+    case Act::kLetGo:
+      return LetGoOfRestored(f);
+    case Act::kGiveUp:
+      return RestoreFailed(f);
+    case Act::kDone:
+      CheckRestored(f, "V2: restored, and");
+      ++result_.restores;
+      restores_[f] = {};
+      return ResumeSome(f);
+  }
+}
+
+// Not at once: the engine is still at work on what has brought this.
+void Cluster::RestoreNextLater(uint32_t f, absl::Duration delay) {
+  agenda_.After(delay, [this, f, number = restores_[f].number] {
+    if (IsUnderWay(f, number)) RestoreNext(f);
   });
 }
 
@@ -132,64 +159,57 @@ bool Cluster::RestoreDone(uint32_t f, const engine::CompleteControl& done) {
   restore.control = 0;
   if (!done.result.ok()) {
     RestoreFailed(f);
-  } else if (!restore.began) {
-    CheckAlike(f, "V1: it may be restored, and");
-    // Not at once: the engine is still at work on what has brought this.
-    agenda_.After(absl::ZeroDuration(), [this, f, number = restore.number] {
-      if (IsUnderWay(f, number)) MarkRestore(f);
-    });
+  } else if (restore.began) {  // open again, which nobody has used yet
+    RestoreNext(f);
   } else {
-    CheckRestored(f, "V2: restored, and");
-    ++result_.restores;
-    restore = {};
-    ResumeSome(f);
+    CheckAlike(f, "V1: it may be restored, and");
+    RestoreNextLater(f, absl::ZeroDuration());
   }
   return true;
 }
 
-void Cluster::MarkRestore(uint32_t f) {
-  restores_[f].began = true;
-  frontends_[f]->MarkRestoring(restores_[f].pin, [this, f, number = restores_[f].number](const absl::Status& status) {
-    if (!IsUnderWay(f, number)) return;
-    if (!status.ok()) return RestoreFailed(f);
-    agenda_.After(absl::ZeroDuration(), [this, f, number] {
-      if (IsUnderWay(f, number)) CopyBack(f);
-    });
-  });
+// `pin`: 0: not any more.
+void Cluster::MarkRestore(uint32_t f, uint64_t pin) {
+  frontends_[f]->MarkRestoring(pin, NextOrFailed(f));
 }
 
-// --- what has changed since, and how it was: as host/pinned_reader.cc ---
+std::function<void(absl::Status)> Cluster::NextOrFailed(uint32_t f) {
+  return [this, f, number = restores_[f].number](const absl::Status& status) {
+    if (!IsUnderWay(f, number)) return;
+    status.ok() ? RestoreNextLater(f, absl::ZeroDuration()) : RestoreFailed(f);
+  };
+}
+
+// --- what has changed since, and how it was ---
 
 void Cluster::CopyBack(uint32_t f) {
   Restore& restore = restores_[f];
   restore.began = true;
-  restore.sessions = SessionsBegun(*frontends_[f]);
   restore.changed.clear();
   restore.writes.clear();
-  AskChanges(f, 0, 0);
+  AskChanges(f, 0);
 }
 
-// One member after the other until one answers: those in sync first, and only those if `in_sync`.
-std::optional<uint32_t> Cluster::NthMember(uint32_t f, bool in_sync, size_t nth) const {
-  const std::vector<engine::TakeoverMember>& members = frontends_[f]->members();
-  for (const bool which : {true, false}) {
-    for (uint32_t r = 0; r < members.size(); ++r) {
-      if (members[r].in_sync != which || (in_sync && !which)) continue;
-      if (nth-- == 0) return r;
-    }
+std::optional<uint32_t> Cluster::WhomToAsk(uint32_t f, engine::AskPinned::What what) {
+  std::optional<engine::AskPinned>& asks = restores_[f].asks;
+  if (!asks) {
+    std::vector<bool> in_sync;
+    for (const engine::TakeoverMember& member : frontends_[f]->members()) in_sync.push_back(member.in_sync);
+    asks.emplace(what, in_sync);
   }
-  return std::nullopt;
+  const std::optional<size_t> member = asks->Next();
+  return member ? std::optional<uint32_t>(static_cast<uint32_t>(*member)) : std::nullopt;
 }
 
-void Cluster::AskChanges(uint32_t f, uint32_t lane, size_t nth) {
-  if (lane == geometry_.lanes.lanes) return ReadNext(f, 0);
-  const std::optional<uint32_t> member = NthMember(f, /*in_sync=*/true, nth);
+void Cluster::AskChanges(uint32_t f, uint32_t lane) {
+  if (lane == geometry_.lanes.lanes) return ReadNext(f);
+  const std::optional<uint32_t> member = WhomToAsk(f, engine::AskPinned::What::kChanges);
   if (!member) return RestoreFailed(f);
   auto changed = std::make_shared<std::vector<BlockRange>>();
-  const auto ask = [changed, lane, pin = restores_[f].pin, size = frontends_[f]->size_blocks(),
-                    store_id = frontends_[f]->members()[*member].store_id](ReplicaNode& node) -> absl::Status {
+  const auto ask = [changed, lane, pin = restores_[f].pin, size = frontends_[f]->size_blocks()](
+                       ReplicaNode& node, const v1::Fence& fence) -> absl::Status {
     changed->clear();
-    RETURN_IF_ERROR(CheckPinnedStore(node, store_id));
+    RETURN_IF_ERROR(node.CheckReader(fence));
     for (uint64_t from = 0; from < size;) {
       ASSIGN_OR_RETURN(const store::ChangedPage page, node.store().ChangedSince(kVolume, pin, LaneId{lane}, from, 4));
       changed->insert(changed->end(), page.ranges.begin(), page.ranges.end());
@@ -198,45 +218,54 @@ void Cluster::AskChanges(uint32_t f, uint32_t lane, size_t nth) {
     }
     return absl::OkStatus();
   };
-  frontends_[f]->AskMember(*member, ask, [this, f, lane, nth, changed, number = restores_[f].number](const absl::Status& status) {
+  frontends_[f]->AskMember(*member, ask, [this, f, lane, changed, number = restores_[f].number](const absl::Status& status) {
     if (!IsUnderWay(f, number)) return;
-    if (!status.ok()) return AskChanges(f, lane, nth + 1);
+    if (!status.ok()) {
+      restores_[f].asks->Failed(status);
+      return AskChanges(f, lane);
+    }
+    restores_[f].asks.reset();
     for (BlockRange range : *changed) {
       for (; range.count > 0; range = {range.first + kPieceBlocks, range.count - std::min(kPieceBlocks, range.count)}) {
         restores_[f].changed.push_back({range.first, std::min(kPieceBlocks, range.count)});
         if (range.count <= kPieceBlocks) break;
       }
     }
-    AskChanges(f, lane + 1, 0);
+    AskChanges(f, lane + 1);
   });
 }
 
-void Cluster::ReadNext(uint32_t f, size_t nth) {
+void Cluster::ReadNext(uint32_t f) {
   Restore& restore = restores_[f];
   if (restore.changed.empty()) return WriteNext(f);
   const BlockRange range = restore.changed.front();
-  const std::optional<uint32_t> member = NthMember(f, /*in_sync=*/false, nth);
-  if (!member && range.count == 1) return RestoreFailed(f);
+  const std::optional<uint32_t> member = WhomToAsk(f, engine::AskPinned::What::kContent);
   if (!member) {
-    // Members that are damaged each in another block have them all between them.
+    const absl::Status status = restore.asks->status();
+    restore.asks.reset();
+    if (!engine::AskPinned::ByBlocks(range, status)) return RestoreFailed(f);
     restore.changed.pop_front();
     for (uint64_t b = range.end(); b > range.first; --b) restore.changed.push_front({b - 1, 1});
-    return ReadNext(f, 0);
+    return ReadNext(f);
   }
   auto was = std::make_shared<std::vector<uint64_t>>();
-  const auto ask = [was, range, pin = restore.pin, store_id = frontends_[f]->members()[*member].store_id](ReplicaNode& node) -> absl::Status {
+  const auto ask = [was, range, pin = restore.pin](ReplicaNode& node, const v1::Fence& fence) -> absl::Status {
     was->assign(range.count, 0);
-    RETURN_IF_ERROR(CheckPinnedStore(node, store_id));
+    RETURN_IF_ERROR(node.CheckReader(fence));
     ASSIGN_OR_RETURN(const auto versions, node.store().ReadPinned(kVolume, pin, range));
     for (const store::BlockVersion& version : versions) {
       if (!version.zero) (*was)[version.block - range.first] = ValueOf(version.data, 0);
     }
     return absl::OkStatus();
   };
-  frontends_[f]->AskMember(*member, ask, [this, f, nth, range, was, number = restore.number](const absl::Status& status) {
+  frontends_[f]->AskMember(*member, ask, [this, f, range, was, number = restore.number](const absl::Status& status) {
     if (!IsUnderWay(f, number)) return;
-    if (!status.ok()) return ReadNext(f, nth + 1);
     Restore& at = restores_[f];
+    if (!status.ok()) {
+      at.asks->Failed(status);
+      return ReadNext(f);
+    }
+    at.asks.reset();
     at.changed.pop_front();
     for (uint64_t i = 0; i < range.count; ++i) {
       const uint64_t original = OriginalOf(Shown((*was)[i], range.first + i));
@@ -244,7 +273,7 @@ void Cluster::ReadNext(uint32_t f, size_t nth) {
       if (!goes_on) at.writes.push_back({{range.first + i, 0}, original});
       ++at.writes.back().range.count;
     }
-    ReadNext(f, 0);
+    ReadNext(f);
   });
 }
 
@@ -280,6 +309,8 @@ void Cluster::WriteNext(uint32_t f) {
 
 void Cluster::RestoringCompleted(uint32_t f, uint64_t id, bool ok) {
   Restore& restore = restores_[f];
+  const bool writes = ops_[id].kind != RequestKind::kRead && ops_[id].kind != RequestKind::kFlush;
+  used_since_restore_ |= ok && writes && restore.request != id && ops_[id].epoch == catalog_->record().volume.epoch;
   if (restore.number == 0 || restore.request != id) {
     if (IsRestoring(f) && restore.began) {
       Violated(absl::StrCat("V1: request ", id, " was answered while the volume is restored"));
@@ -294,42 +325,18 @@ void Cluster::RestoringCompleted(uint32_t f, uint64_t id, bool ok) {
   const absl::Duration pause = flushed ? absl::ZeroDuration() : dice_.Micros(0, 5000);
   agenda_.After(pause, [this, f, flushed, number = restore.number] {
     if (!IsUnderWay(f, number)) return;
-    flushed ? WrittenBack(f) : WriteNext(f);
+    flushed ? RestoreNext(f) : WriteNext(f);
   });
 }
 
-void Cluster::WrittenBack(uint32_t f) {
-  Restore& restore = restores_[f];
-  const auto now = SessionsBegun(*frontends_[f]);
-  if (!std::includes(now.begin(), now.end(), restore.sessions.begin(), restore.sessions.end())) {
-    return ++restore.times < kCopyTimesMax ? CopyBack(f) : RestoreFailed(f);
-  }
-  CheckRestored(f, "V2: all is written back, and");
-  if (catalog_->record().volume.epoch == restore.epoch) half_restored_ = false;
-  frontends_[f]->MarkRestoring(0, [this, f, number = restore.number](const absl::Status& status) {
-    if (!IsUnderWay(f, number)) return;
-    if (!status.ok()) return RestoreFailed(f);
-    agenda_.After(absl::ZeroDuration(), [this, f, number] {
-      if (IsUnderWay(f, number)) EndRestore(f);
-    });
+void Cluster::LetGoOfRestored(uint32_t f) {
+  ++result_.restores;
+  restores_[f].attached = false;
+  DetachSome(f);
+  // What cannot be detached is let go of by force.
+  agenda_.After(kDetachedWithin, [this, f, number = restores_[f].number] {
+    if (IsUnderWay(f, number)) frontends_[f]->Crash();
   });
-}
-
-void Cluster::EndRestore(uint32_t f) {
-  Restore& restore = restores_[f];
-  if (restore.attached) {
-    ++result_.restores;
-    restore.attached = false;
-    DetachSome(f);
-    // What cannot be detached is let go of by force.
-    agenda_.After(kDetachedWithin, [this, f, number = restore.number] {
-      if (IsUnderWay(f, number)) frontends_[f]->Crash();
-    });
-    return;
-  }
-  restore.control = next_control_;
-  SuspendInvoked(f);
-  frontends_[f]->EndRestore(engine::ControlId{next_control_++}, dice_.Micros(1000, 1500000));
 }
 
 // Nothing that was begun before is still to come: each member has the same.

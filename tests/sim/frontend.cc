@@ -74,12 +74,12 @@ void Frontend::Crash() {
 
 void Frontend::Serve() {
   engine::Options options = parts_.engine;
-  options.epoch = record_.volume.epoch;
-  options.pins = record_.volume.pins;
-  options.size_blocks = record_.volume.size_blocks;
+  options.epoch = record().volume.epoch;
+  options.pins = record().volume.pins;
+  options.size_blocks = record().volume.size_blocks;
   if (parts_.overlay) options.overlay = parts_.overlay();
   engine::Table table;
-  for (const engine::TakeoverMember& member : record_.volume.members) {
+  for (const engine::TakeoverMember& member : record().volume.members) {
     engine::TargetConfig target;
     target.replica = member.replica;
     target.address = "address";
@@ -157,7 +157,7 @@ void Frontend::EndRestore(engine::ControlId id, absl::Duration deadline) {
 void Frontend::MarkRestoring(uint64_t pin, std::function<void(absl::Status)> done) {
   Enter(life_, [this, pin, done = std::move(done)] {
     // The host does one thing at a time with a volume; here a deletion may still be under way.
-    if (!changes_.empty() || (pin != 0 && !HasPin(record_, pin))) return done(absl::NotFoundError("it is gone, or going"));
+    if (!changes_.empty() || (pin != 0 && !HasPin(record(), pin))) return done(absl::NotFoundError("it is gone, or going"));
     auto change = [pin](CatalogRecord next) {
       next.restoring = pin;
       return next;
@@ -182,9 +182,10 @@ void Frontend::MarkUnattached(uint64_t pin, std::function<void(absl::Status)> do
   });
 }
 
-void Frontend::AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&)> call,
+void Frontend::AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&, const v1::Fence&)> call,
                          std::function<void(absl::Status)> done) {
-  Call<absl::Status>(member, std::move(call), std::move(done));
+  const auto ask = [fence = FenceOf(member, 0), call = std::move(call)](ReplicaNode& node) { return call(node, fence); };
+  Call<absl::Status>(member, ask, std::move(done));
 }
 
 bool Frontend::IsElsewhere(const CatalogRecord& record) const {
@@ -396,12 +397,12 @@ void Frontend::CommitChange(Change change, std::function<void(absl::Status)> don
 }
 
 void Frontend::CommitNext() {
-  Commit(changes_.front().first(record_), [this](absl::Status status) {
+  Commit(&held_, changes_.front().first(record()), [this](absl::Status status) {
     const auto done = changes_.front().second;
     // What is known by now not to be there.
     if (status.ok()) {
       TellCopies();
-      for (const Pin& pin : record_.volume.pins) std::erase(doubtful_pins_, pin.id);
+      for (const Pin& pin : record().volume.pins) std::erase(doubtful_pins_, pin.id);
       for (uint64_t pin : std::exchange(doubtful_pins_, {})) DropPin(pin);
     }
     done(status);
@@ -505,6 +506,28 @@ void Frontend::JoinStepDone(uint64_t step, engine::JoinStepResult result) {
 void Frontend::JoinStep(const engine::RunJoinStep& step) {
   if (step.kind == engine::RunJoinStep::Kind::kCopy) return CopyStep(step);
   if (step.kind == engine::RunJoinStep::Kind::kRepair) return CopyFrom(step, step.changes);
+  if (step.kind == engine::RunJoinStep::Kind::kBegin) return UpdateToBegin(step);
+  JoinCall(step);
+}
+
+// Two calls, as host/join_runner.cc's.
+void Frontend::UpdateToBegin(const engine::RunJoinStep& step) {
+  const auto target = static_cast<uint32_t>(step.target);
+  Call<absl::Status>(
+      target,
+      [fence = FenceOf(target, step.incarnation),
+       update = store::VolumeUpdate{step.version, step.size_blocks, step.pins}](ReplicaNode& node) {
+        return node.UpdateVolume(fence, update);
+      },
+      [this, step](const absl::Status& updated) {
+        if (updated.ok()) return JoinCall(step);
+        engine::JoinStepResult result;
+        result.status = updated;
+        JoinStepDone(step.step, std::move(result));
+      });
+}
+
+void Frontend::JoinCall(const engine::RunJoinStep& step) {
   const auto target = static_cast<uint32_t>(step.target);
   Call<engine::JoinStepResult>(
       target,

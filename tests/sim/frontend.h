@@ -44,7 +44,7 @@ class Frontend {
     Dice* dice = nullptr;
     Network* network = nullptr;
     CatalogModel* catalog = nullptr;
-    std::vector<engine::TakeoverRecord>* copies = nullptr;  // of the record, by what replicas keep
+    std::vector<CatalogRecord>* copies = nullptr;  // of the record, by what replicas keep
     engine::Options engine;        // all but the epoch
     absl::Duration attach_deadline = absl::Seconds(5);
     absl::Duration give_up_after = absl::Milliseconds(400);
@@ -61,7 +61,7 @@ class Frontend {
   // It has an engine: fenced or not, it answers requests.
   bool serving() const { return engine_ != nullptr; }
   bool healthy() const { return engine_ != nullptr && !engine_->fenced(); }
-  Epoch epoch() const { return record_.volume.epoch; }
+  Epoch epoch() const { return record().volume.epoch; }
   void Submit(engine::Request request);
   void Suspend(engine::ControlId id, bool noflush, absl::Duration deadline);
   void Resume(engine::ControlId id);
@@ -72,8 +72,11 @@ class Frontend {
   void MarkRestoring(uint64_t pin, std::function<void(absl::Status)> done);
   // The same of a volume that nobody has attached, else it is refused.
   void MarkUnattached(uint64_t pin, std::function<void(absl::Status)> done);
+  // As host::RecordTeller::TellNow.
+  void TellNow(std::function<void(absl::Status)> done);
   // `call` runs at a member; `done` is told what it returns, or that it could not be asked.
-  void AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&)> call, std::function<void(absl::Status)> done);
+  void AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&, const v1::Fence&)> call,
+                 std::function<void(absl::Status)> done);
   // As host/attach.cc: suspended, then the record says so, then it is gone; or it goes on, with `resume`.
   // REQUIRES: !detaching().
   void Detach(engine::ControlId suspend, engine::ControlId resume, absl::Duration deadline);
@@ -100,10 +103,10 @@ class Frontend {
     return HasAnsweredError(target) && sessions_[target].stream != nullptr;
   }
   // As its record says.
-  uint64_t size_blocks() const { return record_.volume.size_blocks; }
-  const std::vector<Pin>& pins() const { return record_.volume.pins; }
-  uint64_t restoring() const { return record_.restoring; }
-  const std::vector<engine::TakeoverMember>& members() const { return record_.volume.members; }
+  uint64_t size_blocks() const { return record().volume.size_blocks; }
+  const std::vector<Pin>& pins() const { return record().volume.pins; }
+  uint64_t restoring() const { return record().restoring; }
+  const std::vector<engine::TakeoverMember>& members() const { return record().volume.members; }
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 
@@ -137,22 +140,24 @@ class Frontend {
   void Trace(const Parts&... parts) const;
 
   // --- the takeover ---
-  void TakeOver(CatalogRecord record);
+  void TakeOver(CatalogRecord read);
   void CarryOutTakeover(const engine::TakeoverEffects& effects);
   void Seal(const engine::SealMember& seal);
-  void Copy(const engine::CopyLane& copy);
-  void Adopt(const engine::CopyLane& copy, store::Tail tail);
+  void Copy(const engine::CopyLane& copy, size_t nth);
+  void Copied(const engine::CopyLane& copy, const absl::Status& status);
   void Wake(const std::string& attempt);
   bool IsAttempt(const std::string& attempt) const;
-  void TakeBase(const engine::TakeBaseOn& take);
+  void TakeBase(const engine::TakeBaseOn& take, size_t nth);
   void BaseTaken(uint32_t member, absl::Status status);
   // A copy of the record, as replicas keep it.
-  store::RecordCopy CopyOf(const engine::TakeoverRecord& record);
+  store::RecordCopy CopyOf(const engine::TakeoverRecord& volume);
   void TellCopies();
   // Compare-and-swap; what cannot be known is read back.
-  void Commit(CatalogRecord next, std::function<void(absl::Status)> done);
-  void ReadBack(CatalogRecord next, std::function<void(absl::Status)> done);
-  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const { return FenceOf(record_.volume, member, incarnation); }
+  void Commit(HeldRecord* held, CatalogRecord next, std::function<void(absl::Status)> done);
+  void Put(HeldRecord* held, std::function<void(absl::Status)> done);
+  void ReadBack(HeldRecord* held, std::function<void(absl::Status)> done);
+  const CatalogRecord& record() const { return held_.record(); }
+  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const { return FenceOf(record().volume, member, incarnation); }
   static v1::Fence FenceOf(const engine::TakeoverRecord& record, uint32_t member, uint64_t incarnation);
   template <typename Result>
   void Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
@@ -164,6 +169,7 @@ class Frontend {
   void DeleteNext();
   void MarkDeleting();
   void DeleteCopy(uint32_t member);
+  void DeleteCopyThere(uint32_t member);
   void RemoveRecord();
   void EndDeletion(const absl::Status& status);
 
@@ -191,6 +197,8 @@ class Frontend {
   void HasRoom(const engine::CompleteControl& control);
   void DropPin(uint64_t pin);
   void JoinStep(const engine::RunJoinStep& step);
+  void UpdateToBegin(const engine::RunJoinStep& step);
+  void JoinCall(const engine::RunJoinStep& step);
   void CopyStep(const engine::RunJoinStep& step);
   void CopyFrom(const engine::RunJoinStep& step, const std::vector<BlockRange>& ranges);
   void CopyInto(const engine::RunJoinStep& step, store::VersionsPart part);
@@ -207,13 +215,13 @@ class Frontend {
   double clock_rate_ = 1;
 
   bool reading_ = false;
-  CatalogRecord record_;
+  HeldRecord held_{{}};
   std::unique_ptr<engine::Takeover> takeover_;
   std::string attempt_;  // the owner that it writes into the record
   std::vector<engine::SealedState> sealed_;
 
   struct Deleting {
-    CatalogRecord record;                                      // as it was read, and changed since
+    HeldRecord held;                                           // as it was read, and changed since
     engine::Deletion decides{/*marked=*/false, /*members=*/0};  // of that
     std::function<void(absl::Status)> done;
   };

@@ -8,13 +8,13 @@ namespace weir::sim {
 
 void Frontend::Delete(std::function<void(absl::Status)> done) {
   if (serving() || attaching()) return done(absl::FailedPreconditionError("it is attached"));
-  deletion_.emplace(Deleting{.done = std::move(done)});
+  deletion_.emplace(Deleting{.held = HeldRecord({}), .done = std::move(done)});
   parts_.catalog->Get(index_, [this, life = life_](absl::StatusOr<CatalogRecord> read) {
     Enter(life, [this, read = std::move(read)] {
       if (!read.ok() || read->gone) return EndDeletion(read.status());
       if (IsElsewhere(*read)) return EndDeletion(absl::FailedPreconditionError("it is attached elsewhere"));
       deletion_->decides = engine::Deletion(read->deleting, read->volume.members.size());
-      deletion_->record = *read;
+      deletion_->held = HeldRecord({*read, read->revision});
       DeleteNext();
     });
   });
@@ -42,34 +42,32 @@ void Frontend::DeleteNext() {
   }
 }
 
-// As host::VolumeRecordHolder: what is not known is read back.
 void Frontend::MarkDeleting() {
-  CatalogRecord next = deletion_->record;
+  CatalogRecord next = deletion_->held.record();
   next.deleting = true;
-  parts_.catalog->Put(index_, next, [this, life = life_](absl::StatusOr<uint64_t> put) {
-    Enter(life, [this, put = std::move(put), life] {
-      if (put.ok()) {
-        deletion_->record.deleting = true;
-        deletion_->record.revision = *put;
-        return DeleteNext();
-      }
-      parts_.catalog->Get(index_, [this, life](absl::StatusOr<CatalogRecord> read) {
-        Enter(life, [this, read = std::move(read)] {
-          if (!read.ok() || read->revision == deletion_->record.revision) {
-            return EndDeletion(absl::UnavailableError("unknown"));
-          }
-          // Nothing changes it any more once it says so, but its removal.
-          if (read->gone || !read->deleting) return EndDeletion(absl::AbortedError("the record has changed"));
-          deletion_->record = *read;
-          DeleteNext();
-        });
-      });
-    });
-  });
+  Commit(&deletion_->held, std::move(next), [this](const absl::Status& status) { status.ok() ? DeleteNext() : EndDeletion(status); });
 }
 
+// As host/provision.cc: who is there is asked first.
 void Frontend::DeleteCopy(uint32_t member) {
-  v1::Fence fence = FenceOf(deletion_->record.volume, member, 0);
+  Call<absl::StatusOr<std::string>>(
+      member, [](ReplicaNode& node) -> absl::StatusOr<std::string> { return node.store().identity().store_id; },
+      [this, member](const absl::StatusOr<std::string>& store_id) {
+        engine::Deletion::Replica found{.silent = !store_id.ok()};
+        if (store_id.ok()) found.store_id = *store_id;
+        switch (engine::Deletion::LeftAt(found, deletion_->held.record().volume.members[member].store_id)) {
+          case engine::Deletion::Left::kNothing:
+            return DeleteNext();
+          case engine::Deletion::Left::kCopy:
+            return DeleteCopyThere(member);
+          case engine::Deletion::Left::kUnknown:
+            return EndDeletion(store_id.status());
+        }
+      });
+}
+
+void Frontend::DeleteCopyThere(uint32_t member) {
+  v1::Fence fence = FenceOf(deletion_->held.record().volume, member, 0);
   fence.set_epoch(std::max<Epoch>(1, fence.epoch()));
   Call<absl::Status>(
       member, [fence](ReplicaNode& node) { return node.DeleteVolume(fence); },
@@ -77,7 +75,8 @@ void Frontend::DeleteCopy(uint32_t member) {
 }
 
 void Frontend::RemoveRecord() {
-  CatalogRecord next = deletion_->record;
+  CatalogRecord next = deletion_->held.record();
+  next.revision = deletion_->held.revision();
   next.gone = true;
   parts_.catalog->Put(index_, next, [this, life = life_](absl::StatusOr<uint64_t> put) {
     Enter(life, [this, put = std::move(put)] { put.ok() ? DeleteNext() : EndDeletion(put.status()); });

@@ -10,22 +10,6 @@
 #include "tests/sim/frontend.h"
 
 namespace weir::sim {
-namespace {
-
-bool SameRecord(const CatalogRecord& one, const CatalogRecord& other) {
-  const engine::TakeoverRecord& a = one.volume;
-  const engine::TakeoverRecord& b = other.volume;
-  return one.restoring == other.restoring && a.recovering == b.recovering && a.epoch == b.epoch && a.act_epoch == b.act_epoch &&
-         a.detached == b.detached && a.owner == b.owner && a.pins == b.pins && a.size_blocks == b.size_blocks &&
-         std::equal(a.members.begin(), a.members.end(), b.members.begin(), b.members.end(),
-                    [](const auto& x, const auto& y) {
-                      return x.in_sync == y.in_sync && x.store_id == y.store_id &&
-                             x.succeeds == y.succeeds;
-                    });
-}
-
-}  // namespace
-
 // --- the takeover ---
 
 void Frontend::Attach(bool restores) {
@@ -43,9 +27,10 @@ void Frontend::Attach(bool restores) {
   });
 }
 
-void Frontend::TakeOver(CatalogRecord record) {
-  record_ = std::move(record);
-  sealed_.assign(record_.volume.members.size(), {});
+void Frontend::TakeOver(CatalogRecord read) {
+  const uint64_t revision = read.revision;
+  held_ = HeldRecord({std::move(read), revision});
+  sealed_.assign(record().volume.members.size(), {});
   attempt_ = absl::StrCat("f", index_, ".", life_, ".", ++attempts_);
   engine::TakeoverOptions options;
   options.lanes = parts_.engine.lanes.lanes;
@@ -54,7 +39,7 @@ void Frontend::TakeOver(CatalogRecord record) {
   options.give_up_after = parts_.give_up_after;
   options.lease = parts_.engine.lease;
   options.fresh = parts_.dice->Percent(20);
-  takeover_ = std::make_unique<engine::Takeover>(record_.volume, options, Clock());
+  takeover_ = std::make_unique<engine::Takeover>(record().volume, options, Clock());
   engine::TakeoverEffects effects;
   takeover_->Start(effects);
   CarryOutTakeover(effects);
@@ -69,9 +54,9 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
     if (const auto* commit = std::get_if<engine::CommitRecord>(&effect)) {
       Trace("takes epoch ", commit->record.epoch,
                          commit->record.recovering ? " RECOVERING" : " ACTIVE");
-      CatalogRecord next = record_;
+      CatalogRecord next = record();
       next.volume = commit->record;
-      Commit(std::move(next), [this, attempt = attempt_](absl::Status status) {
+      Commit(&held_, std::move(next), [this, attempt = attempt_](absl::Status status) {
         if (!IsAttempt(attempt)) return;
         engine::TakeoverEffects effects;
         takeover_->RecordCommitted(status, Clock(), effects);
@@ -82,9 +67,9 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
         if (IsAttempt(attempt)) Seal(seal);
       });
     } else if (const auto* copy = std::get_if<engine::CopyLane>(&effect)) {
-      Copy(*copy);
+      Copy(*copy, 0);
     } else if (const auto* take = std::get_if<engine::TakeBaseOn>(&effect)) {
-      TakeBase(*take);
+      TakeBase(*take, 0);
     } else if (const auto* wait = std::get_if<engine::WaitFor>(&effect)) {
       Later(wait->delay / clock_rate_, [this, attempt = attempt_] { Wake(attempt); });
     } else if (const auto* given_up = std::get_if<engine::GiveUpMember>(&effect)) {
@@ -124,74 +109,63 @@ void Frontend::Seal(const engine::SealMember& seal) {
       });
 }
 
-void Frontend::Copy(const engine::CopyLane& copy) {
-  Trace(absl::StrCat("copies lane ", Index(copy.lane), " (", copy.from.ToString(), ", ",
-                     copy.to.ToString(), "] from ", copy.source, " to ", copy.target));
-  auto fail = [this, copy](const absl::Status& status) {
-    engine::TakeoverEffects effects;
-    takeover_->LaneCopied(copy, status, Clock(), effects);
-    CarryOutTakeover(effects);
+// One call after the other, as the effect says, until one fails.
+void Frontend::Copy(const engine::CopyLane& copy, size_t nth) {
+  if (nth == 0) {
+    Trace(absl::StrCat("copies lane ", Index(copy.lane), " (", copy.from.ToString(), ", ",
+                       copy.to.ToString(), "] from ", copy.source, " to ", copy.target));
+  }
+  if (nth == std::size(engine::CopyLane::kCalls)) return Copied(copy, absl::OkStatus());
+  const auto next = [this, copy, nth, attempt = attempt_](const absl::Status& status) {
+    if (!IsAttempt(attempt)) return;
+    status.ok() ? Copy(copy, nth + 1) : Copied(copy, status);
   };
+  const v1::Fence fence = FenceOf(copy.target, copy.target_incarnation);
+  if (engine::CopyLane::kCalls[nth] == engine::CopyLane::Call::kKeepRecord) {
+    return Call<absl::Status>(
+        copy.target, [fence, kept = CopyOf(record().volume)](ReplicaNode& node) { return node.KeepRecord(fence, kept); }, next);
+  }
   Call<absl::StatusOr<store::Tail>>(
       copy.source,
-      [copy, fence = FenceOf(copy.source, copy.source_incarnation)](ReplicaNode& node) {
-        return node.ReadTail(fence, copy.lane, copy.from, copy.to);
+      [copy, from = FenceOf(copy.source, copy.source_incarnation)](ReplicaNode& node) {
+        return node.ReadTail(from, copy.lane, copy.from, copy.to);
       },
-      [this, copy, fail, attempt = attempt_](absl::StatusOr<store::Tail> tail) {
+      [this, copy, fence, next, attempt = attempt_](absl::StatusOr<store::Tail> tail) {
         if (!IsAttempt(attempt)) return;
-        if (!tail.ok()) return fail(tail.status());
+        if (!tail.ok()) return next(tail.status());
+        tail->expected = copy.expected;
         Call<absl::Status>(
-            copy.target,
-            [fence = FenceOf(copy.target, copy.target_incarnation), kept = CopyOf(record_.volume)](ReplicaNode& node) {
-              return node.KeepRecord(fence, kept);
-            },
-            [this, copy, fail, attempt, tail = *std::move(tail)](absl::Status kept) mutable {
-              if (!IsAttempt(attempt)) return;
-              if (!kept.ok()) return fail(kept);
-              Adopt(copy, std::move(tail));
-            });
+            copy.target, [tail = *std::move(tail), fence](ReplicaNode& node) { return node.AdoptTail(fence, tail); }, next);
       });
 }
 
-void Frontend::Adopt(const engine::CopyLane& copy, store::Tail tail) {
-  tail.expected = copy.expected;
-  Call<absl::Status>(
-      copy.target,
-      [tail = std::move(tail), fence = FenceOf(copy.target, copy.target_incarnation)](ReplicaNode& node) {
-        return node.AdoptTail(fence, tail);
-      },
-      [this, copy, attempt = attempt_](absl::Status status) {
-        if (!IsAttempt(attempt)) return;
-        engine::TakeoverEffects effects;
-        takeover_->LaneCopied(copy, status, Clock(), effects);
-        CarryOutTakeover(effects);
-      });
+void Frontend::Copied(const engine::CopyLane& copy, const absl::Status& status) {
+  engine::TakeoverEffects effects;
+  takeover_->LaneCopied(copy, status, Clock(), effects);
+  CarryOutTakeover(effects);
 }
 
-void Frontend::TakeBase(const engine::TakeBaseOn& take) {
-  std::vector<std::pair<LaneId, Position>> expected;
-  for (uint32_t i = 0; i < take.expected.size(); ++i) {
-    expected.emplace_back(LaneId{i}, take.expected[i]);
+void Frontend::TakeBase(const engine::TakeBaseOn& take, size_t nth) {
+  if (nth == std::size(engine::TakeBaseOn::kCalls)) return BaseTaken(take.member, absl::OkStatus());
+  const auto next = [this, take, nth, attempt = attempt_](const absl::Status& status) {
+    if (!IsAttempt(attempt)) return;
+    status.ok() ? TakeBase(take, nth + 1) : BaseTaken(take.member, status);
+  };
+  const v1::Fence fence = FenceOf(take.member, take.incarnation);
+  std::function<absl::Status(ReplicaNode&)> call;
+  switch (engine::TakeBaseOn::kCalls[nth]) {
+    case engine::TakeBaseOn::Call::kUpdateVolume:
+      call = [fence, update = store::VolumeUpdate{uint64_t{record().volume.epoch} << 32, take.size_blocks, take.pins}](
+                 ReplicaNode& node) { return node.UpdateVolume(fence, update); };
+      break;
+    case engine::TakeBaseOn::Call::kTakeBase:
+      call = [fence, take](ReplicaNode& node) { return node.TakeBase(fence, take.act_epoch, take.expected); };
+      break;
+    case engine::TakeBaseOn::Call::kKeepRecord:
+      call = [fence, copy = CopyOf(take.next)](ReplicaNode& node) { return node.KeepRecord(fence, copy); };
+      break;
   }
-  Call<absl::Status>(
-      take.member,
-      [fence = FenceOf(take.member, take.incarnation), act = take.act_epoch,
-       expected, update = store::VolumeUpdate{uint64_t{record_.volume.epoch} << 32,
-                                              take.size_blocks, take.pins}](ReplicaNode& node) {
-        return node.TakeBase(fence, act, expected, update);
-      },
-      [this, take, attempt = attempt_](absl::Status status) {
-        if (!IsAttempt(attempt)) return;
-        if (!status.ok()) return BaseTaken(take.member, status);
-        Call<absl::Status>(
-            take.member,
-            [fence = FenceOf(take.member, 0), copy = CopyOf(take.next)](ReplicaNode& node) {
-              return node.KeepRecord(fence, copy);
-            },
-            [this, member = take.member, attempt](absl::Status kept) {
-              if (IsAttempt(attempt)) BaseTaken(member, kept);
-            });
-      });
+  Call<absl::Status>(take.member, call, next);
 }
 
 void Frontend::BaseTaken(uint32_t member, absl::Status status) {
@@ -200,20 +174,39 @@ void Frontend::BaseTaken(uint32_t member, absl::Status status) {
   CarryOutTakeover(effects);
 }
 
-store::RecordCopy Frontend::CopyOf(const engine::TakeoverRecord& record) {
-  parts_.copies->push_back(record);
-  return {record_.volume.epoch, record_.revision, absl::StrCat(parts_.copies->size() - 1)};
+store::RecordCopy Frontend::CopyOf(const engine::TakeoverRecord& volume) {
+  parts_.copies->push_back({.volume = volume, .restoring = record().restoring});
+  return {record().volume.epoch, held_.revision(), absl::StrCat(parts_.copies->size() - 1)};
 }
 
 // As far as they hear of it before the catalog is lost.
 void Frontend::TellCopies() {
   if (parts_.dice->Percent(50)) return;
-  const store::RecordCopy copy = CopyOf(record_.volume);
-  for (uint32_t i = 0; i < record_.volume.members.size(); ++i) {
-    if (!record_.volume.members[i].in_sync) continue;
+  const store::RecordCopy copy = CopyOf(record().volume);
+  for (uint32_t i = 0; i < record().volume.members.size(); ++i) {
+    if (!record().volume.members[i].in_sync) continue;
     Call<absl::Status>(
         i, [fence = FenceOf(i, 0), copy](ReplicaNode& node) { return node.KeepRecord(fence, copy); },
         [](absl::Status) {});
+  }
+}
+
+void Frontend::TellNow(std::function<void(absl::Status)> done) {
+  const store::RecordCopy copy = CopyOf(record().volume);
+  struct Asked {
+    size_t left = 0;
+    absl::Status status = absl::UnavailableError("nobody has it");
+  };
+  auto asked = std::make_shared<Asked>();
+  for (uint32_t i = 0; i < record().volume.members.size(); ++i) {
+    if (!record().volume.members[i].in_sync) continue;
+    ++asked->left;
+    Call<absl::Status>(
+        i, [fence = FenceOf(i, 0), copy](ReplicaNode& node) { return node.KeepRecord(fence, copy); },
+        [asked, done](const absl::Status& status) {
+          if (status.ok()) asked->status = status;
+          if (--asked->left == 0) done(asked->status);
+        });
   }
 }
 
@@ -224,37 +217,40 @@ void Frontend::Wake(const std::string& attempt) {
   CarryOutTakeover(effects);
 }
 
-// --- the catalog: as host::VolumeRecordHolder ---
+// --- the catalog ---
 
-void Frontend::Commit(CatalogRecord next, std::function<void(absl::Status)> done) {
-  next.revision = record_.revision;
-  parts_.catalog->Put(index_, next, [this, life = life_, next, done](absl::StatusOr<uint64_t> put) {
-    Enter(life, [this, next, done, put] {
-      if (!put.ok()) return ReadBack(next, done);
-      record_ = next;
-      record_.revision = *put;
-      done(absl::OkStatus());
-    });
+void Frontend::Commit(HeldRecord* held, CatalogRecord next, std::function<void(absl::Status)> done) {
+  held->Begin(std::move(next));
+  Put(held, std::move(done));
+}
+
+void Frontend::Put(HeldRecord* held, std::function<void(absl::Status)> done) {
+  CatalogRecord next = held->next();
+  next.revision = held->revision();
+  parts_.catalog->Put(index_, next, [this, life = life_, held, done](absl::StatusOr<uint64_t> put) {
+    Enter(life, [this, held, done, put] { held->Put(put) ? done(absl::OkStatus()) : ReadBack(held, done); });
   });
 }
 
-void Frontend::ReadBack(CatalogRecord next, std::function<void(absl::Status)> done) {
-  parts_.catalog->Get(index_, [this, life = life_, next, done](absl::StatusOr<CatalogRecord> read) {
-    Enter(life, [this, next, done, read] {
-      if (!read.ok() || read->revision == record_.revision) {
-        return done(absl::UnavailableError("unknown"));
+void Frontend::ReadBack(HeldRecord* held, std::function<void(absl::Status)> done) {
+  parts_.catalog->Get(index_, [this, life = life_, held, done](const absl::StatusOr<CatalogRecord>& read) {
+    Enter(life, [this, held, done, read] {
+      absl::StatusOr<HeldRecord::Versioned> found = absl::NotFoundError("there is no such volume");
+      if (!read.ok()) found = read.status();
+      if (read.ok() && !read->gone) found = HeldRecord::Versioned{*read, read->revision};
+      switch (held->ReadBack(std::move(found))) {
+        case engine::CommitOutcome::kDone:
+          return done(absl::OkStatus());
+        case engine::CommitOutcome::kAgain:
+          return Put(held, done);
+        case engine::CommitOutcome::kDeleted:
+          return done(absl::AbortedError("it was deleted"));
+        case engine::CommitOutcome::kTaken:
+          return done(absl::AbortedError("another frontend has taken over"));
+        case engine::CommitOutcome::kUnknown:
+        case engine::CommitOutcome::kKeepsChanging:
+          return done(absl::UnavailableError("unknown"));
       }
-      if (read->gone || read->deleting) return done(absl::AbortedError("it was deleted, or is being"));
-      if (SameRecord(*read, next)) {
-        record_ = *read;
-        return done(absl::OkStatus());
-      }
-      // An earlier attempt of ours, whose answer never came: on top of it.
-      if (read->volume.owner == next.volume.owner && read->volume.epoch == next.volume.epoch) {
-        record_ = *read;
-        return Commit(next, done);
-      }
-      done(absl::AbortedError("another frontend has taken over"));
     });
   });
 }

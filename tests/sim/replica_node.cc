@@ -40,6 +40,12 @@ ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_byt
       make_store_(std::move(make_store)),
       disk_(make_store_(absl::StrCat("store-", name_), domains, geometry)) {
   CHECK_OK(kept().BindCluster(kCluster));
+  Gated();
+}
+
+void ReplicaNode::Gated() {
+  sessions_ = std::make_unique<replica::Sessions>();
+  gate_ = std::make_unique<replica::Gate>(&kept(), sessions_.get(), [this] { return Serving(); });
 }
 
 std::string ReplicaNode::boot_id() const { return absl::StrCat(name_, "-boot-", boot_); }
@@ -76,8 +82,8 @@ void ReplicaNode::Start() {
   if (up_) return;
   up_ = true;
   ++life_;
-  sessions_ = std::make_unique<replica::Sessions>();
   disk_->Restart();
+  Gated();
 }
 
 absl::Status ReplicaNode::Serving() const {
@@ -94,32 +100,18 @@ std::vector<engine::SealedState::Lane> LanesOf(const store::VolumeState& volume)
   return lanes;
 }
 
-// In the order of Service::DoSeal.
 absl::StatusOr<engine::SealedState> ReplicaNode::Seal(const v1::Fence& fence) {
-  RETURN_IF_ERROR(Serving());
-  RETURN_IF_ERROR(
-      replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kStranger));
-  ASSIGN_OR_RETURN(store::VolumeState volume, kept().GetVolume(kVolume));
-  RETURN_IF_ERROR(replica::CheckEpochNotBelow(volume.promised_epoch, fence));
-  RETURN_IF_ERROR(kept().Promise(kVolume, fence.epoch()));
-  sessions_->Raise(kVolume, fence.epoch());
-  ASSIGN_OR_RETURN(volume, kept().GetVolume(kVolume));
+  ASSIGN_OR_RETURN(const replica::Gate::Sealed sealed, gate_->Seal(fence));
   engine::SealedState state;
   state.store_id = kept().identity().store_id;
   state.incarnation = kept().identity().incarnation;
   state.boot_id = boot_id();
-  state.lanes = LanesOf(volume);
+  state.lanes = LanesOf(sealed.volume);
   return state;
 }
 
-// As replica/server/tail_calls.cc's TakeoverStep.
 absl::Status ReplicaNode::Step(const v1::Fence& fence, const std::function<absl::Status()>& step) {
-  RETURN_IF_ERROR(Serving());
-  RETURN_IF_ERROR(
-      replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kProcess));
-  ASSIGN_OR_RETURN(const auto held, sessions_->Hold(kVolume, fence.epoch()));
-  RETURN_IF_ERROR(replica::CheckEpochIs(disk_->promised(), fence));
-  return step();
+  return gate_->Step(fence, [&](VolumeId) { return step(); });
 }
 
 absl::StatusOr<store::Tail> ReplicaNode::ReadTail(const v1::Fence& fence, LaneId lane,
@@ -136,34 +128,26 @@ absl::Status ReplicaNode::AdoptTail(const v1::Fence& fence, const store::Tail& t
   return Step(fence, [&] { return kept().AdoptTail(kVolume, tail); });
 }
 
-absl::Status ReplicaNode::KeepRecord(v1::Fence fence, const store::RecordCopy& copy) {
-  fence.set_incarnation(kept().identity().incarnation);  // it is not looked at
-  return Step(fence, [&] { return kept().KeepRecord(kVolume, copy); });
+absl::Status ReplicaNode::KeepRecord(const v1::Fence& fence, const store::RecordCopy& copy) {
+  return gate_->Step(fence, [&](VolumeId id) { return kept().KeepRecord(id, copy); }, replica::Acquaintance::kStore);
 }
 
-absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch,
-                                   const std::vector<std::pair<LaneId, Position>>& expected,
-                                   const store::VolumeUpdate& update) {
+absl::Status ReplicaNode::UpdateVolume(const v1::Fence& fence, const store::VolumeUpdate& update) {
   return Step(fence, [&] {
-    RETURN_IF_ERROR(kept().UpdateVolume(kVolume, update));
-    return kept().TakeBase(kVolume, fence.epoch(), act_epoch, expected);
+    RETURN_IF_ERROR(replica::CheckUpdate(update, fence));
+    return kept().UpdateVolume(kVolume, update);
   });
 }
 
-// As host/provision.cc's DeleteCopy asks for it, and Service::DoDeleteVolume does it.
+absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch, const std::vector<Position>& expected) {
+  std::vector<std::pair<LaneId, Position>> lanes;
+  for (uint32_t lane = 0; lane < expected.size(); ++lane) lanes.emplace_back(LaneId{lane}, expected[lane]);
+  return Step(fence, [&] { return kept().TakeBase(kVolume, fence.epoch(), act_epoch, lanes); });
+}
+
 absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence) {
-  if (fence.store_id() != kept().identity().store_id) return absl::OkStatus();
-  RETURN_IF_ERROR(Serving());
-  RETURN_IF_ERROR(replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kStranger));
-  const absl::StatusOr<store::VolumeState> volume = kept().GetVolume(kVolume);
-  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(volume.status());
-  RETURN_IF_ERROR(replica::CheckEpochNotBelow(volume->promised_epoch, fence));
-  const absl::Status gone = absl::NotFoundError("the volume was deleted");
-  sessions_->EndVolume(kVolume, gone);
-  RETURN_IF_ERROR(kept().DeleteVolume(kVolume));
-  sessions_->EndVolume(kVolume, gone);
-  deleted_();
+  ASSIGN_OR_RETURN(const bool deleted, gate_->DeleteVolume(fence));
+  if (deleted) deleted_();
   return absl::OkStatus();
 }
 
@@ -172,7 +156,6 @@ absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence) {
 engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
                                                 const engine::RunJoinStep& step) {
   using Kind = engine::RunJoinStep::Kind;
-  const store::VolumeUpdate update{step.version, step.size_blocks, step.pins};
   engine::JoinStepResult result;
   if (step.kind == Kind::kSeal) {
     auto sealed = Seal(fence);
@@ -195,11 +178,11 @@ engine::JoinStepResult ReplicaNode::RunJoinStep(const v1::Fence& fence,
     join.changes = step.changes;
     join.everything = step.everything;
     result.status = Step(fence, [&] {
-      RETURN_IF_ERROR(kept().UpdateVolume(kVolume, update));
+      RETURN_IF_ERROR(replica::CheckJoin(join, fence));
       return kept().BeginJoin(kVolume, join);
     });
   } else if (step.kind == Kind::kUpdate) {
-    result.status = Step(fence, [&] { return kept().UpdateVolume(kVolume, update); });
+    result.status = UpdateVolume(fence, {step.version, step.size_blocks, step.pins});
   } else if (step.kind == Kind::kDigest) {
     result.status = Step(fence, [&]() -> absl::Status {
       ASSIGN_OR_RETURN(result.digests, kept().Digests(kVolume, step.lane, step.changes.front(),
@@ -253,17 +236,14 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
   return result;
 }
 
-// As IoStream::AdmitHello.
 absl::StatusOr<ReplicaNode::Opened> ReplicaNode::Hello(
     const v1::Fence& fence, uint64_t number, std::shared_ptr<replica::SessionOwner> owner) {
-  RETURN_IF_ERROR(Serving());
-  RETURN_IF_ERROR(replica::CheckIdentity(kept().identity(), fence, replica::Acquaintance::kStore));
-  ASSIGN_OR_RETURN(store::VolumeState volume, kept().GetVolume(kVolume));
-  RETURN_IF_ERROR(replica::CheckEpochIs(volume.promised_epoch, fence));
-  RETURN_IF_ERROR(replica::CheckBaseTaken(volume, fence.epoch()));
   Opened opened;
-  ASSIGN_OR_RETURN(opened.session, sessions_->Open(kVolume, fence.epoch(), number, owner));
-  ASSIGN_OR_RETURN(volume, kept().GetVolume(kVolume));
+  const auto keep = [&opened](std::shared_ptr<replica::Session> session) {
+    opened.session = std::move(session);
+    return absl::OkStatus();
+  };
+  ASSIGN_OR_RETURN(const store::VolumeState volume, gate_->Open(fence, number, owner, keep));
   opened.hello.incarnation = kept().identity().incarnation;
   opened.hello.num_flush_requests =
       replica::NumFlushRequests(kept().num_domains(), volume.geometry.lanes);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "replica/server/gate.h"
 #include "replica/server/sessions.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/replica_store.h"
@@ -75,15 +76,15 @@ class ReplicaNode {
 
   // --- unary calls, as the server carries them out ---
   absl::StatusOr<engine::SealedState> Seal(const v1::Fence& fence);
+  absl::Status CheckReader(const v1::Fence& fence) const { return gate_->CheckReader(fence); }
   absl::StatusOr<store::Tail> ReadTail(const v1::Fence& fence, LaneId lane, Position from,
                                        Position to);
   absl::Status AdoptTail(const v1::Fence& fence, const store::Tail& tail);
-  absl::Status KeepRecord(v1::Fence fence, const store::RecordCopy& copy);
-  absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch,
-                        const std::vector<std::pair<LaneId, Position>>& expected,
-                        const store::VolumeUpdate& update);
+  absl::Status KeepRecord(const v1::Fence& fence, const store::RecordCopy& copy);
+  absl::Status UpdateVolume(const v1::Fence& fence, const store::VolumeUpdate& update);
+  absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch, const std::vector<Position>& expected);
 
-  // OK also if there is nothing, or it has another store by now.
+  // OK also if there is nothing.
   absl::Status DeleteVolume(const v1::Fence& fence);
 
   // One step of a join. kCopy is two: what the source has, and its way into the target.
@@ -118,6 +119,7 @@ class ReplicaNode {
 
  private:
   store::Store& kept() { return disk_->store(); }
+  void Gated();
   absl::Status Step(const v1::Fence& fence, const std::function<absl::Status()>& step);
   absl::Status Serving() const;
   int InjectedError(const engine::Clone& clone, Dice& dice);
@@ -132,7 +134,8 @@ class ReplicaNode {
   const MakeReplicaStore make_store_;
   std::unique_ptr<ReplicaStore> disk_;
   std::function<std::unique_ptr<ReplicaStore>()> copy_;
-  std::unique_ptr<replica::Sessions> sessions_ = std::make_unique<replica::Sessions>();  // of this life
+  std::unique_ptr<replica::Sessions> sessions_;  // of this life, as the gate
+  std::unique_ptr<replica::Gate> gate_;
   ReplicaFaults faults_;
   std::function<void(BlockRange)> misdirected_;
   std::function<void()> deleted_;

@@ -48,6 +48,7 @@ SIM_HDRS = [
     "network.h",
     "replica_node.h",
     "replica_store.h",
+    "restore.h",
     "show.h",
     "shrink.h",
     "snapshot_judge.h",

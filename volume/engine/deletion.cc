@@ -11,4 +11,9 @@ Deletion::Step Deletion::Next() {
   return {.act = Act::kDone};
 }
 
+Deletion::Left Deletion::LeftAt(const Replica& replica, const std::string& store_id) {
+  if (replica.silent) return replica.forgotten ? Left::kNothing : Left::kUnknown;
+  return replica.store_id == store_id ? Left::kCopy : Left::kNothing;
+}
+
 }  // namespace weir::engine

@@ -9,6 +9,7 @@
 #define WEIR_VOLUME_ENGINE_DELETION_H_
 
 #include <cstddef>
+#include <string>
 
 namespace weir::engine {
 
@@ -19,7 +20,7 @@ class Deletion {
 
   enum class Act {
     kMark,        // the record, by compare-and-swap
-    kDeleteCopy,  // of the step's member; one that can have none any more, since its store has gone, has none
+    kDeleteCopy,  // of the step's member, see LeftAt
     kRemove,      // the record, by compare-and-swap
     kDone,
   };
@@ -29,6 +30,20 @@ class Deletion {
   };
   // The one before has been done.
   Step Next();
+
+  // What the replica that a member's copy was on is found to be.
+  struct Replica {
+    bool forgotten = false;  // the catalog does not know it any more
+    bool silent = false;     // nothing answers where it was, or another one does
+    std::string store_id;    // it has now; unless silent
+  };
+  enum class Left {
+    kNothing,  // the copy has gone with its store, or with the replica
+    kCopy,     // is to be deleted by the replica, if it is still there
+    kUnknown,  // the step cannot be done now
+  };
+  // `store_id`: of the copy, as the record names it.
+  static Left LeftAt(const Replica& replica, const std::string& store_id);
 
  private:
   size_t members_;

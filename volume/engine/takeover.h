@@ -42,6 +42,8 @@ struct TakeoverMember {
   bool stays_out = false;          // see TargetConfig
   std::vector<Position> left_at;   // see TargetConfig
   std::string succeeds;            // see TargetConfig; a takeover carries it along
+
+  friend bool operator==(const TakeoverMember&, const TakeoverMember&) = default;
 };
 
 // The part of the catalog's volume record that a takeover reads and writes.
@@ -62,6 +64,8 @@ struct TakeoverRecord {
   // Of the frontend of act_epoch: how long after a member was sealed it may still read from
   // others. Infinite: not known, or for ever.
   absl::Duration lease = absl::InfiniteDuration();
+
+  friend bool operator==(const TakeoverRecord&, const TakeoverRecord&) = default;
 };
 
 struct TakeoverOptions {
@@ -79,9 +83,12 @@ struct TakeoverOptions {
 // --- effects. Member indices are those of the record's members ---
 struct CommitRecord { TakeoverRecord record; };      // -> RecordCommitted
 struct SealMember { uint32_t member = 0; absl::Duration delay; };  // -> MemberSealed
-// First give the target a copy of the record as it is: it gives up what an epoch that never served has left there, of
-// which it may have a copy, and would be taken for who has lost something; see rebuild.h. Then copy (from, to] of one lane.
+// Copies (from, to] of one lane.
 struct CopyLane {                                    // -> LaneCopied
+  // One after the other, until one fails. The copy is of the record as it is: the target gives up what an epoch that never
+  // served has left there, of which it may have a copy, and would be taken for who has lost something; see rebuild.h.
+  enum class Call { kKeepRecord, kCopyTail };
+  static constexpr Call kCalls[] = {Call::kKeepRecord, Call::kCopyTail};
   uint32_t source = 0;
   uint32_t target = 0;
   LaneId lane{};
@@ -91,9 +98,11 @@ struct CopyLane {                                    // -> LaneCopied
   uint64_t source_incarnation = 0;
   uint64_t target_incarnation = 0;
 };
-// First tell it the record's size and pins, and no others: what an attempt that never reached the record has
-// left goes with that. Last give it a copy of what the record will be; see rebuild.h.
 struct TakeBaseOn {                                  // -> BaseTaken
+  // One after the other, until one fails. First it is told the record's size and pins, and no others: what an attempt that
+  // never reached the record has left goes with that. Last it gets a copy of what the record will be; see rebuild.h.
+  enum class Call { kUpdateVolume, kTakeBase, kKeepRecord };
+  static constexpr Call kCalls[] = {Call::kUpdateVolume, Call::kTakeBase, Call::kKeepRecord};
   uint32_t member = 0;
   uint64_t incarnation = 0;
   std::vector<Pin> pins;

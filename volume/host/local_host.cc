@@ -556,6 +556,15 @@ absl::StatusOr<v1::RebuildCatalogResponse> LocalHost::RebuildCatalog(const v1::R
   return AskAndRebuildCatalog(*catalog_, request);
 }
 
+absl::Status LocalHost::Attached::TellNow() {
+  catalog::VersionedVolume now;
+  {
+    absl::MutexLock lock(&mu);
+    now = {holder.record(), holder.revision()};
+  }
+  return teller->TellNow(now.record, now.revision);
+}
+
 v1::VolumeRecord LocalHost::Attached::Record() {
   absl::MutexLock lock(&seen_mu);
   return seen;

@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "volume/catalog/catalog.h"
 #include "volume/engine/parent.h"
+#include "volume/engine/restoration.h"
 #include "volume/host/attach_progress.h"
 #include "volume/host/frontend.h"
 #include "volume/host/host.h"
@@ -102,6 +103,7 @@ class LocalHost final : public Host {
         : teller(std::move(copies)), holder(catalog, std::move(read)) {}
     // Blocks for the catalog. ABORTED: another frontend has changed the record.
     absl::Status Commit(const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change);
+    absl::Status TellNow();  // see RecordTeller
     // The record as of the last commit that is known to have come through; does not block.
     v1::VolumeRecord Record();
     // Why the catalog has not taken the last change; empty: it has.
@@ -175,27 +177,26 @@ class LocalHost final : public Host {
 
   // snapshots.cc
   // Runs `work` on the volume, which is attached for as long if nobody has it. REQUIRES: its entry is held.
-  absl::Status WithAttached(const std::string& volume,
-                            const std::function<absl::Status(Attached&)>& work);
+  absl::Status WithAttached(const std::string& volume, const std::function<absl::Status(Attached&)>& work);
   // The record as far as its frontend, if it is this one, knows that the catalog has it.
   absl::StatusOr<v1::VolumeRecord> SettledRecordOf(const std::string& volume);
   // restore.cc
   bool IsBeingRestored(const std::string& name);
   // So long others are refused, not kept waiting. REQUIRES: the volume's entry is held.
   class Restoring;
-  absl::Status RestoreSuspended(const std::shared_ptr<Attached>& attached, const std::string& snapshot,
-                                v1::RestoreVolumeResponse* response);
-  absl::Status RestoreDetached(const std::string& name, const std::string& snapshot,
-                               v1::RestoreVolumeResponse* response);
+  absl::Status RestoreSuspended(const std::shared_ptr<Attached>& attached, const std::string& snapshot, v1::RestoreVolumeResponse* response);
+  absl::Status RestoreDetached(const std::string& name, const std::string& snapshot, v1::RestoreVolumeResponse* response);
+  // Carries out what `restoration` says until it is done, or only lets go of the volume yet.
+  absl::Status CarryOut(const std::shared_ptr<Attached>& attached, const std::string& snapshot,
+                        engine::Restoration restoration, v1::RestoreVolumeResponse* response);
+  absl::Status ShutToRestore(const std::shared_ptr<Attached>& attached);
   absl::Status CopyBack(Attached& attached, const std::string& snapshot, v1::RestoreVolumeResponse* response);
-  absl::Status CopyBackOnce(Attached& attached, const std::string& snapshot, v1::RestoreVolumeResponse* response);
   // FAILED_PRECONDITION: a restore of it was begun, and has not come to its end.
   static absl::Status RefuseRestoringHere(Attached& attached);
 
   // clones.cc
-  absl::Status ChangeRecord(
-      const std::string& volume,
-      const std::function<absl::StatusOr<v1::VolumeRecord>(v1::VolumeRecord)>& change);
+  absl::Status ChangeRecord(const std::string& volume,
+                            const std::function<absl::StatusOr<v1::VolumeRecord>(v1::VolumeRecord)>& change);
   absl::StatusOr<bool> IsCloneOf(const v1::CloneVolumeRequest& request,
                                  const v1::VolumeRecord& source, const std::string& snapshot);
   absl::StatusOr<uint64_t> NameClone(const v1::CloneVolumeRequest& request,
@@ -264,8 +265,7 @@ class LocalHost final : public Host {
   absl::Status FirstFlush(VolumeRunner& runner);
   // kGoOn: with whoever attaches it next here, unless another frontend has it between. kEnd: they never do.
   enum class Clients { kEnd, kGoOn };
-  absl::Status DetachHeld(Attached& attached, Clients clients, bool force,
-                          absl::Duration deadline);
+  absl::Status DetachHeld(Attached& attached, Clients clients, bool force, absl::Duration deadline);
   absl::Status DetachAtExit(const std::string& name);
   void Drop(const std::string& name);
   // Attached and not fenced, with nothing under way; else null.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -43,34 +44,29 @@ PinnedReader::PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& re
       lanes_(record.lanes()),
       size_blocks_(record.size_bytes() / kBlockBytes),
       pin_(pin) {
-  for (bool in_sync : {true, false}) {
-    for (const v1::Member& member : record.members()) {
-      if (member.in_sync() != in_sync) continue;
-      const auto known = catalog->GetReplica(member.replica());
-      Replica& replica = replicas_.emplace_back();
-      replica.client = std::make_unique<ReplicaClient>(
-          member.replica(), known.ok() ? known->record.address() : member.address(), cancellation);
-      replica.fence = NewFence(catalog->cluster_id());
-      replica.fence.set_volume_id(record.id());
-      replica.fence.set_store_id(member.store_id());
-      replica.in_sync = in_sync;
-    }
+  for (const v1::Member& member : record.members()) {
+    const auto known = catalog->GetReplica(member.replica());
+    Replica& replica = replicas_.emplace_back();
+    replica.client = std::make_unique<ReplicaClient>(
+        member.replica(), known.ok() ? known->record.address() : member.address(), cancellation);
+    replica.fence = NewFence(catalog->cluster_id());
+    replica.fence.set_volume_id(record.id());
+    replica.fence.set_store_id(member.store_id());
+    in_sync_.push_back(member.in_sync());
   }
 }
 
-absl::Status PinnedReader::OnAny(bool only_in_sync,
-                                 const std::function<absl::Status(Replica&)>& call) {
-  absl::Status status = absl::UnavailableError("it has no replica");
-  bool damaged = false;
-  for (Replica& replica : replicas_) {
-    if (only_in_sync && !replica.in_sync) continue;
-    status = call(replica);
+absl::Status PinnedReader::OnAny(engine::AskPinned::What what, const std::function<absl::Status(Replica&)>& call) {
+  engine::AskPinned ask(what, in_sync_);
+  while (const std::optional<size_t> member = ask.Next()) {
+    const absl::Status status = call(replicas_[*member]);
     if (status.ok()) return status;
-    damaged = damaged || StatusToErrno(status) == EBADMSG;
+    ask.Failed(status);
   }
   const std::string text = absl::StrCat("volume ", volume_, " cannot be read as of pin ", pin_,
-                                        " from any of its replicas: ", status.message());
-  return damaged ? ErrnoToStatus(EBADMSG, text) : absl::Status(status.code(), text);
+                                        " from any of its replicas: ", ask.status().message());
+  const int error = StatusToErrno(ask.status());
+  return error == EBADMSG ? ErrnoToStatus(error, text) : absl::Status(ask.status().code(), text);
 }
 
 absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange range) {
@@ -78,8 +74,7 @@ absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange r
   for (uint64_t first = range.first; first < range.end(); first += kReadBlocksMax) {
     const BlockRange part{first, std::min(kReadBlocksMax, range.end() - first)};
     const absl::Status read = ReadPart(part, &blocks);
-    // Replicas that are damaged each in another block have them all between them.
-    const bool apart = StatusToErrno(read) == EBADMSG && part.count > 1;
+    const bool apart = engine::AskPinned::ByBlocks(part, read);
     if (!apart) RETURN_IF_ERROR(read);
     for (uint64_t block = part.first; apart && block < part.end(); ++block) {
       RETURN_IF_ERROR(ReadPart({block, 1}, &blocks));
@@ -89,7 +84,7 @@ absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange r
 }
 
 absl::Status PinnedReader::ReadPart(BlockRange part, std::vector<Block>* blocks) {
-  return OnAny(/*only_in_sync=*/false, [&](Replica& replica) -> absl::Status {
+  return OnAny(engine::AskPinned::What::kContent, [&](Replica& replica) -> absl::Status {
     v1::ReadPinnedRequest request;
     *request.mutable_fence() = replica.fence;
     request.set_pin(pin_);
@@ -108,7 +103,7 @@ absl::Status PinnedReader::ForEachChange(
   for (uint32_t lane = 0; lane < lanes_; ++lane) {
     for (uint64_t from = 0; from < size_blocks_;) {
       v1::GetChangedSinceResponse page;
-      RETURN_IF_ERROR(OnAny(/*only_in_sync=*/true, [&](Replica& replica) -> absl::Status {
+      RETURN_IF_ERROR(OnAny(engine::AskPinned::What::kChanges, [&](Replica& replica) -> absl::Status {
         v1::GetChangedSinceRequest request;
         *request.mutable_fence() = replica.fence;
         request.set_pin(pin_);

@@ -18,6 +18,7 @@
 #include "proto/base/position.h"
 #include "volume/catalog/catalog.h"
 #include "volume/engine/parent.h"
+#include "volume/engine/pinned.h"
 #include "volume/host/replica_client.h"
 #include "weir/v1/catalog.pb.h"
 
@@ -42,18 +43,18 @@ class PinnedReader {
   struct Replica {
     std::unique_ptr<ReplicaClient> client;
     v1::Fence fence;
-    bool in_sync = false;
   };
   // Of one call, by any replica.
   absl::Status ReadPart(BlockRange part, std::vector<Block>* blocks);
-  // Runs `call` on one replica after the other until one succeeds; on all, or on those in sync.
-  absl::Status OnAny(bool only_in_sync, const std::function<absl::Status(Replica&)>& call);
+  // Runs `call` on one replica after the other until one succeeds.
+  absl::Status OnAny(engine::AskPinned::What what, const std::function<absl::Status(Replica&)>& call);
 
   const std::string volume_;
   const uint32_t lanes_;
   const uint64_t size_blocks_;
   const uint64_t pin_;
-  std::vector<Replica> replicas_;
+  std::vector<Replica> replicas_;  // by member
+  std::vector<bool> in_sync_;      // the same
 };
 
 }  // namespace weir::host

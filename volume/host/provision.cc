@@ -514,15 +514,17 @@ absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::st
   // It may have moved since.
   const std::string& now_at = known.ok() ? known->record.address() : address;
   const absl::StatusOr<v1::GetReplicaResponse> answer = AskByName(replica, now_at);
-  if (absl::IsNotFound(known.status()) && IsSilence(answer.status())) {
+  engine::Deletion::Replica found;
+  found.forgotten = absl::IsNotFound(known.status());
+  found.silent = IsSilence(answer.status());
+  if (!found.silent) RETURN_IF_ERROR(answer.status());
+  if (!found.silent) found.store_id = answer->store_id();
+  const engine::Deletion::Left left = engine::Deletion::LeftAt(found, store_id);
+  if (left == engine::Deletion::Left::kUnknown) return answer.status();
+  if (left == engine::Deletion::Left::kNothing) {
     LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
-              << " is forgotten and does not answer; what it had is not asked for any more";
-    return absl::OkStatus();
-  }
-  RETURN_IF_ERROR(answer.status());
-  if (answer->store_id() != store_id) {
-    LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
-              << " is gone, the replica has another store";
+              << (found.silent ? " is forgotten and does not answer; what it had is not asked for any more"
+                               : " is gone, the replica has another store");
     return absl::OkStatus();
   }
   v1::Member member;

@@ -1,5 +1,8 @@
 #include "volume/host/record_teller.h"
 
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
 #include "proto/base/errno.h"
 #include "proto/base/log.h"
 #include "volume/host/clock.h"
@@ -41,7 +44,7 @@ void RecordTeller::Run() {
     absl::MutexLock lock(&mu_);
     copy = *std::exchange(next_, std::nullopt);
   }
-  const bool told = TellAll(copy);
+  const bool told = !TellAll(copy.record, copy.revision).later;
   absl::MutexLock lock(&mu_);
   if (told && !next_) {
     running_ = false;
@@ -54,19 +57,34 @@ void RecordTeller::Run() {
   });
 }
 
-bool RecordTeller::TellAll(const Copy& copy) {
-  bool all = true;
-  for (const v1::Member& member : copy.record.members()) {
+RecordTeller::Told RecordTeller::TellAll(const v1::VolumeRecord& record, uint64_t revision) const {
+  Told told;
+  told.error = absl::UnavailableError("no member is in sync");
+  for (const v1::Member& member : record.members()) {
     if (!member.in_sync()) continue;
-    v1::KeepRecordRequest keep = CopyOf(copy.record, copy.revision, copy.record.epoch());
+    v1::KeepRecordRequest keep = CopyOf(record, revision, record.epoch());
     keep.mutable_fence()->set_cluster_id(cluster_id_);
     keep.mutable_fence()->set_store_id(member.store_id());
     const absl::Status status =
         ReplicaClient(member.replica(), member.address()).KeepRecord(keep, kTellDeadline);
-    // Who was taken from tells nobody any more; an older replica keeps no copies.
-    all &= status.ok() || StatusToErrno(status) == ESTALE || absl::IsUnimplemented(status);
+    // An older replica keeps no copies.
+    if (status.ok() || absl::IsUnimplemented(status)) {
+      told.some = true;
+      continue;
+    }
+    // Who was taken from tells nobody any more.
+    const bool taken = StatusToErrno(status) == ESTALE;
+    told.later |= !taken;
+    told.error = taken ? absl::AbortedError(status.message()) : status;
   }
-  return all;
+  return told;
+}
+
+absl::Status RecordTeller::TellNow(const v1::VolumeRecord& record, uint64_t revision) const {
+  const Told told = TellAll(record, revision);
+  if (absl::IsAborted(told.error)) return told.error;
+  if (told.some) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("no replica takes a copy of the record: ", told.error.message()));
 }
 
 }  // namespace weir::host

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "volume/host/timer.h"
 #include "volume/host/work_queue.h"
@@ -26,6 +27,8 @@ class RecordTeller : public std::enable_shared_from_this<RecordTeller> {
       : cluster_id_(std::move(cluster_id)), queue_(queue), timer_(timer) {}
 
   void Tell(const v1::VolumeRecord& record, uint64_t revision);
+  // Once, and blocks for that. OK: some member in sync has it, or no replica keeps copies. ABORTED: the volume was taken over.
+  absl::Status TellNow(const v1::VolumeRecord& record, uint64_t revision) const;
 
  private:
   struct Copy {
@@ -34,8 +37,12 @@ class RecordTeller : public std::enable_shared_from_this<RecordTeller> {
   };
   void Enqueue();
   void Run();
-  // False: a member that may have it later has not got it.
-  bool TellAll(const Copy& copy);
+  struct Told {
+    bool some = false;  // has it
+    bool later = false;  // a member that may have it later has not got it
+    absl::Status error;  // the last one's that has not
+  };
+  Told TellAll(const v1::VolumeRecord& record, uint64_t revision) const;
 
   const std::string cluster_id_;
   const std::weak_ptr<WorkQueue> queue_;

@@ -1,12 +1,7 @@
-// LocalHost's restoring of volumes: what was written after a snapshot is written once more, as it was in that.
-//
-// The record says so from before the first block until after the last one is durable, and as long as it does no
-// client gets at the volume: it is detached, or its clients wait, since it is suspended. What was cut short is done
-// again, all of it: it writes the same. Or another snapshot's restore takes its place: it writes all that was written
-// since that one, what was restored in part too.
+// LocalHost's restoring of volumes, in the order that engine::Restoration says: what was written after a snapshot is written
+// once more, as it was in that.
 #include <algorithm>
-#include <functional>
-#include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +12,7 @@
 #include "proto/base/position.h"
 #include "proto/base/size.h"
 #include "proto/base/status_macros.h"
+#include "volume/engine/restoration.h"
 #include "volume/host/host.h"
 #include "volume/host/local_host.h"
 #include "volume/host/parent_reader.h"
@@ -29,7 +25,6 @@ namespace {
 constexpr absl::Duration kStartDeadline = absl::Seconds(30);
 constexpr absl::Duration kEndDeadline = absl::Seconds(30);
 constexpr uint64_t kStepBlocks = (1 << 20) / kBlockBytes;
-constexpr int kCopyTimesMax = 5;
 
 // The record once it is being restored. NOT_FOUND: it has no such snapshot.
 absl::StatusOr<v1::VolumeRecord> ToRestore(v1::VolumeRecord record, const std::string& snapshot) {
@@ -41,31 +36,11 @@ absl::StatusOr<v1::VolumeRecord> ToRestore(v1::VolumeRecord record, const std::s
   return record;
 }
 
-v1::VolumeRecord Restored(v1::VolumeRecord record) {
-  record.clear_restoring();
-  return record;
-}
-
 absl::Status Submit(VolumeRunner& runner, IoRequest request) {
   request.in_lock = true;
   const IoOutcome outcome = runner.SubmitAndWait(std::move(request));
   if (outcome.result.ok()) return absl::OkStatus();
   return ErrnoToStatus(outcome.result.error(), outcome.message);
-}
-
-// Since when each member in sync is there: only they are asked what has changed.
-std::map<engine::TargetId, engine::Time> SessionsBegun(const VolumeRunner& runner) {
-  std::map<engine::TargetId, engine::Time> begun;
-  for (const engine::TargetView& target : runner.View().targets) {
-    if (target.config.state == engine::TargetState::kInSync) begun[target.id] = target.since;
-  }
-  return begun;
-}
-
-// Each of them still is. Who has come in step meanwhile has all that was written.
-bool GoOn(const std::map<engine::TargetId, engine::Time>& sessions, const VolumeRunner& runner) {
-  const auto now = SessionsBegun(runner);
-  return std::includes(now.begin(), now.end(), sessions.begin(), sessions.end());
 }
 
 // Blocks `range`: `blocks` of it have data, all others are zeros.
@@ -152,37 +127,71 @@ absl::Status LocalHost::RestoreSuspended(const std::shared_ptr<Attached>& attach
     return absl::FailedPreconditionError(absl::StrCat(
         "volume ", runner.name(), " is suspended by a detach that is in doubt; detach it again, then restore it"));
   }
-  {
-    // A member's place is given away under a suspend, too, which is nobody's to restore in.
-    const MembersTurn turn(attached);
-    const engine::EngineView::State state = runner.View().state;
-    if (state != engine::EngineView::State::kSuspended && state != engine::EngineView::State::kRestoring) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "volume ", runner.name(), " is attached and not suspended; suspend it, so that its clients wait, or "
-          "detach it, then restore it"));
-    }
-    const absl::Status started = runner.StartRestore(kStartDeadline);
-    if (!started.ok()) {
-      return absl::Status(started.code(), absl::StrCat("volume ", runner.name(), " cannot be restored now: ", started.message()));
-    }
+  const absl::Status status =
+      CarryOut(attached, snapshot, engine::Restoration(engine::Restoration::Held::kSuspended, /*marked=*/false), response);
+  if (status.ok() || runner.fenced() || runner.View().state != engine::EngineView::State::kRestoring) return status;
+  return absl::Status(status.code(), absl::StrCat(
+      status.message(), "; volume ", runner.name(), " stays suspended until it is restored: weirctl volume restore ",
+      runner.name(), "@", snapshot, " begins anew, also after a detach"));
+}
+
+absl::Status LocalHost::ShutToRestore(const std::shared_ptr<Attached>& attached) {
+  VolumeRunner& runner = *attached->runner;
+  // A member's place is given away under a suspend, too, which is nobody's to restore in.
+  const MembersTurn turn(attached);
+  const engine::EngineView::State state = runner.View().state;
+  if (state != engine::EngineView::State::kSuspended && state != engine::EngineView::State::kRestoring) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "volume ", runner.name(), " is attached and not suspended; suspend it, so that its clients wait, or "
+        "detach it, then restore it"));
   }
-  const auto commit = [&](const std::function<v1::VolumeRecord(v1::VolumeRecord)>& change) {
-    const absl::Status committed = attached->Commit(change);
+  const absl::Status started = runner.StartRestore(kStartDeadline);
+  if (started.ok()) return started;
+  return absl::Status(started.code(), absl::StrCat("volume ", runner.name(), " cannot be restored now: ", started.message()));
+}
+
+absl::Status LocalHost::CarryOut(const std::shared_ptr<Attached>& attached, const std::string& snapshot,
+                                 engine::Restoration restoration, v1::RestoreVolumeResponse* response) {
+  using Act = engine::Restoration::Act;
+  VolumeRunner& runner = *attached->runner;
+  const auto mark = [&](const std::string& restoring) {
+    const absl::Status committed = attached->Commit([&](v1::VolumeRecord record) {
+      record.set_restoring(restoring);
+      return record;
+    });
     // Another frontend has it, which this one may find out by nothing else.
     if (absl::IsAborted(committed)) runner.Stop(std::string(committed.message()));
     return committed;
   };
-  absl::Status status = commit([&](v1::VolumeRecord record) {
-    record.set_restoring(snapshot);
-    return record;
-  });
-  if (status.ok()) status = CopyBack(*attached, snapshot, response);
-  if (status.ok()) status = commit(Restored);
-  if (status.ok()) status = runner.EndRestore(kEndDeadline);
-  if (status.ok() || runner.fenced()) return status;
-  return absl::Status(status.code(), absl::StrCat(
-      status.message(), "; volume ", runner.name(), " stays suspended until it is restored: weirctl volume restore ",
-      runner.name(), "@", snapshot, " begins anew, also after a detach"));
+  for (;;) {
+    absl::Status done;
+    switch (restoration.Next(runner.View())) {
+      case Act::kShut:
+        done = ShutToRestore(attached);
+        break;
+      case Act::kMark:
+        done = mark(snapshot);
+        break;
+      case Act::kCopy:
+        done = CopyBack(*attached, snapshot, response);
+        break;
+      case Act::kUnmark:
+        done = mark("");
+        break;
+      case Act::kTell:
+        done = attached->TellNow();
+        break;
+      case Act::kOpen:
+        done = runner.EndRestore(kEndDeadline);
+        break;
+      case Act::kGiveUp:
+        return absl::UnavailableError("its replicas come and go; restore it again once they stay");
+      case Act::kLetGo:  // the caller does, also of what has failed
+      case Act::kDone:
+        return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(done);
+  }
 }
 
 absl::Status LocalHost::RestoreDetached(const std::string& name, const std::string& snapshot,
@@ -200,14 +209,8 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
   ASSIGN_OR_RETURN(const std::shared_ptr<Attached> attached,
                    AttachAnew(name, AttachMode::kRestore));
   absl::Status status = ToRestore(attached->Record(), snapshot).status();
-  if (status.ok() && attached->Record().restoring() != snapshot) {
-    status = attached->Commit([&](v1::VolumeRecord record) {
-      record.set_restoring(snapshot);
-      return record;
-    });
-  }
-  if (status.ok()) status = CopyBack(*attached, snapshot, response);
-  if (status.ok()) status = attached->Commit(Restored);
+  const bool marked = attached->Record().restoring() == snapshot;
+  if (status.ok()) status = CarryOut(attached, snapshot, engine::Restoration(engine::Restoration::Held::kAttached, marked), response);
   // A member's place may just be given away, under a suspend.
   const MembersTurn turn(attached);
   const absl::Status detached = DetachHeld(*attached, Clients::kEnd, /*force=*/!status.ok(), kEndDeadline);
@@ -216,18 +219,7 @@ absl::Status LocalHost::RestoreDetached(const std::string& name, const std::stri
   return detached;
 }
 
-// A replica that starts again with an older copy of its disk cannot say what has changed, and does not know that. The flush
-// at the end is answered by each member's session of then, so the engine knows by then of any that has begun meanwhile.
 absl::Status LocalHost::CopyBack(Attached& attached, const std::string& name, v1::RestoreVolumeResponse* response) {
-  for (int times = 0; times < kCopyTimesMax; ++times) {
-    const auto sessions = SessionsBegun(*attached.runner);
-    RETURN_IF_ERROR(CopyBackOnce(attached, name, response));
-    if (GoOn(sessions, *attached.runner)) return absl::OkStatus();
-  }
-  return absl::UnavailableError("its replicas come and go; restore it again once they stay");
-}
-
-absl::Status LocalHost::CopyBackOnce(Attached& attached, const std::string& name, v1::RestoreVolumeResponse* response) {
   const v1::VolumeRecord record = attached.Record();
   if (record.restoring() != name) return absl::AbortedError("another frontend has begun another restore meanwhile");
   const v1::SnapshotRecord* snapshot = FindSnapshot(record, name);

@@ -12,6 +12,16 @@
 #include "volume/host/clone_codec.h"
 
 namespace weir::host {
+namespace {
+
+// Until one fails.
+template <typename Calls, typename Carry>
+absl::Status InOrder(const Calls& calls, const Carry& carry) {
+  for (const auto call : calls) RETURN_IF_ERROR(carry(call));
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 TakeoverRunner::TakeoverRunner(Config config, VolumeRecordHolder* holder, Cancellation* cancellation,
                                AttachProgress* progress)
@@ -158,10 +168,11 @@ void TakeoverRunner::Copy(const engine::CopyLane& copy) {
   *keep.mutable_fence() = adopt.fence();
   progress_->Asked(copy.target, absl::StrCat("take what it lacks from ", clients_[copy.source]->replica()), MonotonicNow());
   InBackground([this, copy, read, adopt, keep]() -> Event {
-    absl::Status status = Keep(copy.target, keep);
-    if (status.ok()) {
-      status = clients_[copy.target]->CopyTailFrom(*clients_[copy.source], read, adopt, config_.copy_deadline);
-    }
+    using Call = engine::CopyLane::Call;
+    const absl::Status status = InOrder(engine::CopyLane::kCalls, [&](Call call) {
+      if (call == Call::kKeepRecord) return Keep(copy.target, keep);
+      return clients_[copy.target]->CopyTailFrom(*clients_[copy.source], read, adopt, config_.copy_deadline);
+    });
     return [this, copy, status](engine::Takeover& takeover, engine::TakeoverEffects& effects) {
       progress_->Answered(copy.target, status);
       takeover.LaneCopied(copy, status, MonotonicNow(), effects);
@@ -194,11 +205,14 @@ void TakeoverRunner::TakeBase(const engine::TakeBaseOn& take) {
   *keep.mutable_fence() = request.fence();
   progress_->Asked(take.member, absl::StrCat("begin epoch ", request.fence().epoch()), MonotonicNow());
   InBackground([this, member = take.member, request, update, keep]() -> Event {
-    absl::Status status = clients_[member]->UpdateVolume(update, config_.call_deadline);
-    // An older replica, which has no pins to drop.
-    if (absl::IsUnimplemented(status) && update.pins().empty()) status = absl::OkStatus();
-    if (status.ok()) status = clients_[member]->TakeBase(request, config_.call_deadline);
-    if (status.ok()) status = Keep(member, keep);
+    using Call = engine::TakeBaseOn::Call;
+    const absl::Status status = InOrder(engine::TakeBaseOn::kCalls, [&](Call call) -> absl::Status {
+      if (call == Call::kKeepRecord) return Keep(member, keep);
+      if (call == Call::kTakeBase) return clients_[member]->TakeBase(request, config_.call_deadline);
+      const absl::Status updated = clients_[member]->UpdateVolume(update, config_.call_deadline);
+      // An older replica, which has no pins to drop.
+      return absl::IsUnimplemented(updated) && update.pins().empty() ? absl::OkStatus() : updated;
+    });
     return [this, member, status](engine::Takeover& takeover, engine::TakeoverEffects& effects) {
       progress_->Answered(member, status);
       takeover.BaseTaken(member, status, MonotonicNow(), effects);

@@ -12,11 +12,6 @@
 #include "proto/base/protocol.h"
 
 namespace weir::host {
-namespace {
-
-constexpr int kAttemptsMax = 8;
-
-}  // namespace
 
 bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b) {
   a.clear_attributes();
@@ -25,60 +20,42 @@ bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b) {
 }
 
 absl::Status VolumeRecordHolder::Commit(v1::VolumeRecord next) {
-  // What moves the revision under us is one of ours that came through late, or attributes: both are few.
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    const uint64_t revision = stored_.revision;
-    *next.mutable_attributes() = stored_.record.attributes();
-    absl::StatusOr<uint64_t> put = catalog_->PutVolume(next, revision);
-    if (put.ok()) {
-      stored_ = {next, *put};
-      detached_.reset();
-      return absl::OkStatus();
-    }
-    if (next.state() == v1::VolumeRecord::DETACHED) detached_ = next;
-    const absl::Status resolved = ReadBack(next, put.status());
-    if (resolved.ok()) detached_.reset();
-    if (resolved.ok() || absl::IsAborted(resolved) || stored_.revision == revision) {
-      return resolved;
-    }
+  const std::string name = next.name();
+  commit_.Begin(std::move(next));
+  for (;;) {
+    const absl::StatusOr<uint64_t> put = catalog_->PutVolume(commit_.next(), commit_.revision());
+    if (commit_.Put(put)) return absl::OkStatus();
+    absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(name);
+    const engine::CommitOutcome outcome = commit_.ReadBack(
+        read.ok() ? absl::StatusOr<Versioned>({read->record, read->revision}) : read.status());
+    if (outcome == engine::CommitOutcome::kAgain) continue;
+    return Told(outcome, put.status(), read);
   }
-  return absl::UnavailableError(
-      absl::StrCat("volume ", next.name(), ": the catalog keeps changing"));
 }
 
-absl::Status VolumeRecordHolder::ReadBack(const v1::VolumeRecord& next, const absl::Status& put) {
-  absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(next.name());
-  if (absl::IsNotFound(read.status())) {
-    return absl::AbortedError(absl::StrCat("volume ", next.name(), " was deleted"));
+// ABORTED is said only of a record that was seen to be another's.
+absl::Status VolumeRecordHolder::Told(engine::CommitOutcome outcome, const absl::Status& put,
+                                      const absl::StatusOr<catalog::VersionedVolume>& read) const {
+  const std::string volume = absl::StrCat("volume ", commit_.next().name());
+  switch (outcome) {
+    case engine::CommitOutcome::kDone:
+    case engine::CommitOutcome::kAgain:
+      return absl::OkStatus();
+    case engine::CommitOutcome::kDeleted:
+      return absl::AbortedError(volume + " was deleted");
+    case engine::CommitOutcome::kTaken:
+      return absl::AbortedError(absl::StrCat(
+          volume, " was changed by another frontend: epoch ", read->record.epoch(),
+          read->record.epoch() == record().epoch() ? " has other members or another state by now" : " has been taken"));
+    case engine::CommitOutcome::kKeepsChanging:
+      return absl::UnavailableError(volume + ": the catalog keeps changing");
+    case engine::CommitOutcome::kUnknown: {
+      // That it was changed says nothing to who has to mend what it was changed to.
+      const bool damaged = absl::IsDataLoss(read.status());
+      return absl::UnavailableError(absl::StrCat(volume, ": ", damaged ? read.status().message() : put.message()));
+    }
   }
-  // Not ABORTED: that is said only of a record that was seen to be another's.
-  if (!read.ok() || read->revision == stored_.revision) {
-    // That it was changed says nothing to who has to mend what it was changed to.
-    const bool damaged = absl::IsDataLoss(read.status());
-    return absl::UnavailableError(
-        absl::StrCat("volume ", next.name(), ": ", damaged ? read.status().message() : put.message()));
-  }
-  const bool same = SameButAttributes(read->record, next);
-  const bool ours = (read->record.owner() == next.owner() &&
-                     read->record.epoch() == next.epoch() &&
-                     read->record.state() == v1::VolumeRecord::ACTIVE) ||
-                    SameButAttributes(read->record, stored_.record);
-  const bool detached_late = detached_ && SameButAttributes(read->record, *detached_);
-  if (!same && !ours && !detached_late) {
-    return absl::AbortedError(
-        absl::StrCat("volume ", next.name(), " was changed by another frontend: epoch ", read->record.epoch(),
-                     read->record.epoch() == stored_.record.epoch() ? " has other members or another state by now"
-                                                                    : " has been taken"));
-  }
-  if (!same && detached_late) {
-    // What is to go on top of it undoes it, so it is not what that starts from.
-    stored_.revision = read->revision;
-    *stored_.record.mutable_attributes() = read->record.attributes();
-  } else {
-    stored_ = *std::move(read);
-  }
-  if (same) return absl::OkStatus();
-  return absl::UnavailableError("an earlier attempt came through");  // to be tried on top of it
+  return absl::InternalError("no such outcome");
 }
 
 absl::Duration HoldDeadlineOf(const v1::VolumeRecord& record, absl::Duration of_frontend) {
@@ -99,7 +76,7 @@ absl::Status CheckEpoch(catalog::Catalog& catalog, const v1::VolumeRecord& ours)
 }
 
 absl::Status VolumeRecordHolder::Delete() {
-  return catalog_->DeleteVolume(stored_.record.name(), stored_.revision);
+  return catalog_->DeleteVolume(record().name(), revision());
 }
 
 absl::Status CheckRecord(const v1::VolumeRecord& record) {

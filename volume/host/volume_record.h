@@ -5,13 +5,14 @@
 #define WEIR_VOLUME_HOST_VOLUME_RECORD_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "volume/catalog/catalog.h"
+#include "volume/engine/record_commit.h"
 #include "volume/engine/takeover.h"
 #include "volume/engine/types.h"
 #include "weir/v1/catalog.pb.h"
@@ -28,37 +29,46 @@ inline constexpr uint32_t kLanesMax = 64;
 inline constexpr uint32_t kStripeBlocksMax = 1024;  // 4 MiB
 inline constexpr int kFormerMax = 32;
 
+// Whether they differ in attributes at most.
+bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b);
+
+// See engine::RecordCommit.
+struct RecordKind {
+  using Record = v1::VolumeRecord;
+  static bool Same(const Record& a, const Record& b) { return SameButAttributes(a, b); }
+  static void TakeAttributes(const Record& from, Record* to) { *to->mutable_attributes() = from.attributes(); }
+  static bool IsDetached(const Record& record) { return record.state() == Record::DETACHED; }
+  static bool IsServed(const Record& record) { return record.state() == Record::ACTIVE; }
+  static bool SameFrontend(const Record& a, const Record& b) { return a.owner() == b.owner() && a.epoch() == b.epoch(); }
+};
+
 class VolumeRecordHolder {
  public:
   // `catalog` outlives the holder.
   VolumeRecordHolder(catalog::Catalog* catalog, catalog::VersionedVolume read)
-      : catalog_(catalog), stored_(std::move(read)) {}
+      : catalog_(catalog), commit_({std::move(read.record), read.revision}) {}
 
-  const v1::VolumeRecord& record() const { return stored_.record; }
-  uint64_t revision() const { return stored_.revision; }
+  const v1::VolumeRecord& record() const { return commit_.record(); }
+  uint64_t revision() const { return commit_.revision(); }
 
-  // Replaces the record. An unknown outcome is resolved by reading back: OK if
-  // what is stored is exactly `next`, ABORTED if it is another's, else the
-  // first error (nothing changed, or still unknown). An earlier attempt of ours
-  // whose outcome was unknown may have come through since, or a change of attributes: then `next` goes
-  // on top of it. The attributes are not ours to change: what is stored stays.
+  // Replaces the record; an unknown outcome is resolved by reading back (engine::RecordCommit). OK if
+  // what is stored is exactly `next`, ABORTED if it is another's or gone, else UNAVAILABLE: nothing changed, or
+  // still unknown. The attributes are not ours to change: what is stored stays.
   absl::Status Commit(v1::VolumeRecord next);
   absl::Status Delete();
 
  private:
-  absl::Status ReadBack(const v1::VolumeRecord& next, const absl::Status& put);
+  using Versioned = engine::RecordCommit<RecordKind>::Versioned;
+  absl::Status Told(engine::CommitOutcome outcome, const absl::Status& put,
+                    const absl::StatusOr<catalog::VersionedVolume>& read) const;
 
   catalog::Catalog* catalog_;
-  catalog::VersionedVolume stored_;
-  std::optional<v1::VolumeRecord> detached_;  // a detach of ours that may come through late
+  engine::RecordCommit<RecordKind> commit_;
 };
 
 // Asks the catalog whether the volume is still in the epoch of `ours`, and blocks for that. ABORTED: another frontend
 // has it, or it is gone. Any other error: not known.
 absl::Status CheckEpoch(catalog::Catalog& catalog, const v1::VolumeRecord& ours);
-
-// Whether they differ in attributes at most.
-bool SameButAttributes(v1::VolumeRecord a, v1::VolumeRecord b);
 
 // Whether a record can be one of ours: a catalog that is damaged, or another's, must not be served
 // from. DATA_LOSS says what is wrong.

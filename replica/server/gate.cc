@@ -1,0 +1,84 @@
+#include "replica/server/gate.h"
+
+#include "absl/strings/str_cat.h"
+#include "proto/base/status_macros.h"
+
+namespace weir::replica {
+namespace {
+
+VolumeId VolumeOf(const v1::Fence& fence) { return VolumeId{fence.volume_id()}; }
+
+}  // namespace
+
+absl::StatusOr<Gate::Sealed> Gate::Seal(const v1::Fence& fence) {
+  RETURN_IF_ERROR(serving_());
+  RETURN_IF_ERROR(CheckIdentity(store_->identity(), fence, Acquaintance::kStranger));
+  const VolumeId id = VolumeOf(fence);
+  Sealed sealed;
+  ASSIGN_OR_RETURN(sealed.volume, store_->GetVolume(id));
+  RETURN_IF_ERROR(CheckEpochNotBelow(sealed.volume.promised_epoch, fence));
+  sealed.raised = sealed.volume.promised_epoch < fence.epoch();
+  // In this order: whoever says hello after the promise is refused by it, whoever
+  // did before is found and ended here. Then nobody changes the lanes any more.
+  RETURN_IF_ERROR(store_->Promise(id, fence.epoch()));
+  sessions_->Raise(id, fence.epoch());
+  ASSIGN_OR_RETURN(sealed.volume, store_->GetVolume(id));
+  // A newer one may have sealed in between; its promise counts.
+  RETURN_IF_ERROR(CheckEpochIs(sealed.volume.promised_epoch, fence));
+  return sealed;
+}
+
+absl::Status Gate::Step(const v1::Fence& fence, const std::function<absl::Status(VolumeId)>& step, Acquaintance who) {
+  RETURN_IF_ERROR(serving_());
+  RETURN_IF_ERROR(CheckIdentity(store_->identity(), fence, who));
+  const VolumeId id = VolumeOf(fence);
+  RETURN_IF_ERROR(store_->GetVolume(id).status());  // only known volumes are kept account of
+  ASSIGN_OR_RETURN(const std::shared_ptr<const void> hold, sessions_->Hold(id, fence.epoch()));
+  ASSIGN_OR_RETURN(const store::VolumeState volume, store_->GetVolume(id));
+  RETURN_IF_ERROR(CheckEpochIs(volume.promised_epoch, fence));
+  return step(id);
+}
+
+absl::StatusOr<store::VolumeState> Gate::MayOpen(const v1::Fence& fence) const {
+  ASSIGN_OR_RETURN(store::VolumeState volume, store_->GetVolume(VolumeOf(fence)));
+  RETURN_IF_ERROR(CheckEpochIs(volume.promised_epoch, fence));
+  RETURN_IF_ERROR(CheckBaseTaken(volume, fence.epoch()));
+  return volume;
+}
+
+absl::StatusOr<store::VolumeState> Gate::Open(const v1::Fence& fence, uint64_t number, std::weak_ptr<SessionOwner> owner,
+                                              const std::function<absl::Status(std::shared_ptr<Session>)>& opened) {
+  RETURN_IF_ERROR(serving_());
+  RETURN_IF_ERROR(CheckIdentity(store_->identity(), fence, Acquaintance::kStore));
+  RETURN_IF_ERROR(MayOpen(fence).status());
+  ASSIGN_OR_RETURN(std::shared_ptr<Session> session,
+                   sessions_->Open(VolumeOf(fence), fence.epoch(), number, std::move(owner)));
+  RETURN_IF_ERROR(opened(std::move(session)));
+  // Again, now that a Seal would find this session: it may have come in between.
+  return MayOpen(fence);
+}
+
+absl::StatusOr<bool> Gate::DeleteVolume(const v1::Fence& fence) {
+  RETURN_IF_ERROR(serving_());
+  RETURN_IF_ERROR(CheckIdentity(store_->identity(), fence, Acquaintance::kStranger));
+  const VolumeId id = VolumeOf(fence);
+  const absl::StatusOr<store::VolumeState> volume = store_->GetVolume(id);
+  if (absl::IsNotFound(volume.status())) return false;
+  RETURN_IF_ERROR(volume.status());
+  RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
+  const absl::Status gone = absl::NotFoundError(absl::StrCat("volume=", fence.volume_id(), " was deleted"));
+  sessions_->EndVolume(id, gone);
+  RETURN_IF_ERROR(store_->DeleteVolume(id));
+  // One that said hello in between has found nothing to write to.
+  sessions_->EndVolume(id, gone);
+  return true;
+}
+
+absl::Status Gate::CheckReader(const v1::Fence& fence) const {
+  RETURN_IF_ERROR(serving_());
+  v1::Fence store_only = fence;
+  store_only.clear_incarnation();
+  return CheckIdentity(store_->identity(), store_only, Acquaintance::kStore);
+}
+
+}  // namespace weir::replica

@@ -1,0 +1,62 @@
+// A replica's rules in the order that makes them hold: what is checked before what, and when a promise, a session and a
+// deletion count. The server's calls go through here, and those of the simulator's replicas.
+//
+// Thread-safety: safe.
+#ifndef WEIR_REPLICA_SERVER_GATE_H_
+#define WEIR_REPLICA_SERVER_GATE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/base/position.h"
+#include "replica/server/admission.h"
+#include "replica/server/sessions.h"
+#include "replica/store/store.h"
+#include "weir/v1/replica.pb.h"
+
+namespace weir::replica {
+
+class Gate {
+ public:
+  // `serving`(): what each call is answered once the store has failed; OK before. Both others outlive the gate.
+  Gate(store::Store* store, Sessions* sessions, std::function<absl::Status()> serving)
+      : store_(store), sessions_(sessions), serving_(std::move(serving)) {}
+
+  struct Sealed {
+    store::VolumeState volume;  // nobody changes its lanes any more, but who holds this epoch
+    bool raised = false;        // the promise was lower
+  };
+  // Promises the fence's epoch and ends what is of older ones. FAILED_PRECONDITION (ESTALE): a newer one is promised.
+  absl::StatusOr<Sealed> Seal(const v1::Fence& fence);
+
+  // Runs `step`, of a takeover or a join, for a fence that names this process and the promised epoch. Until it
+  // returns no newer epoch's Seal is answered, so a step never changes what a Seal has reported.
+  // `who`: kStore, where the process does not matter.
+  absl::Status Step(const v1::Fence& fence, const std::function<absl::Status(VolumeId)>& step,
+                    Acquaintance who = Acquaintance::kProcess);
+
+  // Makes session `number` of the fence's epoch the one that may do I/O. `opened`(session) runs once it may and ends
+  // it by an error. Returns the volume as the session finds it.
+  absl::StatusOr<store::VolumeState> Open(const v1::Fence& fence, uint64_t number, std::weak_ptr<SessionOwner> owner,
+                                          const std::function<absl::Status(std::shared_ptr<Session>)>& opened);
+
+  // True: it had the volume, and has nothing of it any more. False: it had none.
+  absl::StatusOr<bool> DeleteVolume(const v1::Fence& fence);
+
+  // Whether the caller may read what a pin has: that never changes, so whoever knows the store may, whatever the epoch.
+  absl::Status CheckReader(const v1::Fence& fence) const;
+
+ private:
+  absl::StatusOr<store::VolumeState> MayOpen(const v1::Fence& fence) const;
+
+  store::Store* const store_;
+  Sessions* const sessions_;
+  const std::function<absl::Status()> serving_;
+};
+
+}  // namespace weir::replica
+
+#endif  // WEIR_REPLICA_SERVER_GATE_H_
