@@ -90,6 +90,7 @@ void CloneWorld::AskMember(const std::shared_ptr<ParentRead>& read, BlockRange r
 }
 
 void CloneWorld::FillRead(const Process& process, uint64_t id, engine::CompleteRequest done) {
+  judge_->clients().ReadIsSettled(OpId{id});
   const BlockRange range = ops_.at(id).range;
   auto filled = std::make_shared<engine::CompleteRequest>(std::move(done));
   auto left = std::make_shared<size_t>(filled->absent.size());
@@ -122,7 +123,7 @@ void CloneWorld::PutRecord(const Process& process, Which which, Change change, D
   const bool own = process.side == which;
   const Record& record = sides_[which].record;
   const Put put{process, which, record.revision,
-                own ? AttachedOf(process).seen : record.volume.value_or(v1::VolumeRecord()), std::move(change)};
+                own ? Known(AttachedOf(process)) : record.volume.value_or(v1::VolumeRecord()), std::move(change)};
   if (own) AttachedOf(process).putting = true;
   const Time there = dice_.Percent(10) ? dice_.Micros(100000, 900000) : dice_.Micros(50, 3000);
   const bool lost = dice_.Percent(healed_ ? 0 : 8);
@@ -165,13 +166,19 @@ void CloneWorld::Apply(const Put& put, absl::StatusOr<v1::VolumeRecord>* result)
   CheckRecords();
 }
 
+// Once it was to lose its parent no record of it has one: the catalog may have said so.
+v1::VolumeRecord CloneWorld::Known(const Attached& attached) {
+  v1::VolumeRecord known = attached.seen;
+  if (attached.parent.pin() != 0 && !attached.reads_parent) known.clear_parent();
+  return known;
+}
+
 // Who serves has changed his other part of it, and so all of it.
 void CloneWorld::WriteAsKnown(Which which, Epoch epoch) {
   Side& side = sides_[which];
   for (const Attached& attached : side.attached) {
     if (attached.epoch != epoch || attached.putting) continue;
-    v1::VolumeRecord known = attached.seen;
-    if (attached.parent.pin() != 0 && !attached.reads_parent) known.clear_parent();
+    v1::VolumeRecord known = Known(attached);
     if (known.SerializeAsString() == side.record.volume->SerializeAsString()) continue;
     side.record = {std::move(known), side.record.revision + 1};
     Trace(absl::StrCat("the record of the ", side.name, " is again ", side.record.volume->ShortDebugString()));
@@ -379,6 +386,7 @@ void CloneWorld::FlattenSome() {
     ++result_.cut_short;
   }
   if (judge_ == nullptr || flattening_ || !at || !AttachedOf(*at).seen.has_parent()) return;
+  if (!host::MayBeFlattened(AttachedOf(*at).seen)) return;
   // Else all is copied, and it was only not known to be in the catalog.
   const uint64_t first = AttachedOf(*at).reads_parent ? 0 : clone_blocks_;
   flattening_.emplace(Flattening{
@@ -457,6 +465,15 @@ void CloneWorld::FlattenDid(const absl::Status& status) {
 // It is asked no more, whatever the catalog says.
 void CloneWorld::DropParent() {
   const Process at = flattening_->at;
+  // A snapshot of it may just be taken.
+  if (SideOf(at).busy[at.frontend]) {
+    return agenda_.After(dice_.Micros(1000, 20000), [this, id = flattening_->awaited] {
+      if (flattening_ && flattening_->awaited == id) DropParent();
+    });
+  }
+  if (!host::MayBeFlattened(AttachedOf(at).seen)) {
+    return FlattenDid(absl::FailedPreconditionError("it has snapshots by now"));
+  }
   const v1::ParentRecord parent = AttachedOf(at).parent;
   AttachedOf(at).reads_parent = false;
   PutRecord(

@@ -51,6 +51,7 @@ void CloneWorldResult::Add(const CloneWorldResult& other) {
   clones += other.clones;
   flattened += other.flattened;
   deleted += other.deleted;
+  snapshots += other.snapshots;
   steps += other.steps;
 }
 
@@ -171,6 +172,7 @@ CloneWorldResult CloneWorld::Run() {
   agenda_.After(dice_.Micros(0, 1000000), [this] { CloneSome(); });
   agenda_.After(dice_.Micros(0, 1000000), [this] { DeleteSome(); });
   if (flattens_) agenda_.After(dice_.Micros(0, 4000000), [this] { FlattenSome(); });
+  if (dice_.Percent(60)) agenda_.After(dice_.Micros(0, 1000000), [this] { SnapshotCloneSome(); });
   agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
   agenda_.At(heal_at_, [this] { Heal(); });
   while (result_.violation.empty() && !Finished()) {
@@ -218,6 +220,7 @@ void CloneWorld::Crash(Which which, uint32_t frontend) {
   side.busy[frontend] = false;
   side.attached[frontend] = Attached();
   side.frontends[frontend]->Crash();
+  if (which == kClone && taking_ && taking_->at.frontend == frontend) taking_.reset();
   if (which != kClone || !flattening_ || flattening_->at.frontend != frontend) return;
   flattening_.reset();
   ++result_.cut_short;
@@ -234,6 +237,7 @@ void CloneWorld::Serves(Which which, uint32_t frontend) {
 }
 
 void CloneWorld::ControlDone(const Process& process, const engine::CompleteControl& done) {
+  if (CloneSnapshotDone(process, done)) return;
   const auto id = static_cast<uint64_t>(done.id);
   if (process.side != kClone || !flattening_ || id != flattening_->awaited) return;
   if (flattening_->step.act != engine::Flatten::Act::kLock) return;
@@ -275,7 +279,7 @@ void CloneWorld::SubmitSome(const Process& process) {
 void CloneWorld::SubmitOne(const Process& process) {
   static constexpr RequestKind kKinds[] = {
       RequestKind::kWrite, RequestKind::kWrite, RequestKind::kRead,        RequestKind::kRead,   RequestKind::kRead,
-      RequestKind::kRead,  RequestKind::kFlush, RequestKind::kWriteZeroes, RequestKind::kDiscard};
+      RequestKind::kRead,  RequestKind::kFlush, RequestKind::kWriteZeroes, RequestKind::kDiscard, RequestKind::kBarrier};
   if (submitted_ >= options_.requests) return;
   ++submitted_;
   const uint64_t id = next_op_++;
@@ -284,7 +288,7 @@ void CloneWorld::SubmitOne(const Process& process) {
       WriteOf(id, {first, 1 + dice_.Below(std::min(kRequestBlocksMax, clone_blocks_ - first))});
   request.kind = kKinds[dice_.Below(std::size(kKinds))];
   request.fua = request.kind == RequestKind::kWrite && dice_.Percent(15);
-  if (request.kind != RequestKind::kWrite) {
+  if (request.kind != RequestKind::kWrite && request.kind != RequestKind::kBarrier) {
     request.data = Payload();
     request.crcs.clear();
   }
@@ -302,6 +306,7 @@ void CloneWorld::Invoke(const engine::Request& request, const Process& process) 
   ContractJudge& judge = judge_->clients();
   if (request.kind == RequestKind::kRead) return judge.ReadInvoked(op, session, request.range);
   if (request.kind == RequestKind::kFlush) return judge.FlushInvoked(op, session);
+  if (request.kind == RequestKind::kBarrier) return judge.BarrierInvoked(op, session, request.range, id);
   judge.WriteInvoked(op, session, request.range, request.kind == RequestKind::kWrite ? id : 0, request.fua);
 }
 
@@ -431,12 +436,16 @@ bool CloneWorld::Finished() {
   if (submitted_ < options_.requests) return not_yet("the clone's clients ask on");
   if (flattens_ && sides_[kClone].record.volume->has_parent()) return not_yet("the clone is to be flattened");
   if (flattens_ && !sides_[kParent].record.volume->snapshots().empty()) return not_yet("the snapshot is to be deleted");
+  if (flattens_ && !sides_[kClone].record.volume->snapshots().empty()) return not_yet("the clone's snapshots are to be deleted");
   const std::optional<Process> serving = Serving(kClone);
   if (!serving) return not_yet("nobody serves the clone");
   for (const auto& [id, op] : ops_) {
     if (!op.done && Alive(op.at)) return not_yet("a request is not answered");
   }
-  if (read_back_ && ops_.at(*read_back_).ok) return true;
+  if (read_back_ && ops_.at(*read_back_).ok) {
+    CheckCloneSnapshots(/*readable=*/true);
+    return true;
+  }
   if (!read_back_ || ops_.at(*read_back_).done || !Alive(ops_.at(*read_back_).at)) ReadBack(*serving);
   return not_yet("the last read is not answered");
 }
@@ -462,12 +471,14 @@ void CloneWorld::CheckRecords() {
   const Side& clone = sides_[kClone];
   const std::string wrong = CheckParentIsThere(clone.record.volume, *sides_[kParent].record.volume);
   if (!wrong.empty()) Violated(wrong);
-  if (judge_ == nullptr || !clone.record.volume->has_parent()) return;
+  if (judge_ == nullptr) return;
   const std::vector<Pin>& pins = sides_[kParent].catalog->record().volume.pins;
-  const uint64_t needed = clone.record.volume->parent().pin();
-  if (std::none_of(pins.begin(), pins.end(), [needed](const Pin& pin) { return pin.id == needed; })) {
-    Violated(absl::StrCat("K2: pin ", needed, " is gone, and a clone reads from it"));
-  }
+  const auto check = [&](uint64_t needed, const char* who) {
+    if (needed == 0 || std::any_of(pins.begin(), pins.end(), [needed](const Pin& pin) { return pin.id == needed; })) return;
+    Violated(absl::StrCat("K2: pin ", needed, " is gone, and ", who, " reads from it"));
+  };
+  check(clone.record.volume->parent().pin(), "a clone");
+  for (const v1::SnapshotRecord& snapshot : clone.record.volume->snapshots()) check(snapshot.parent().pin(), "a clone's snapshot");
 }
 
 }  // namespace weir::sim

@@ -50,6 +50,7 @@ struct CloneWorldResult {
   uint64_t clones = 0;          // made
   uint64_t flattened = 0;       // clones that have no parent any more
   uint64_t deleted = 0;         // snapshots
+  uint64_t snapshots = 0;       // of the clone, taken
   uint64_t steps = 0;
   uint64_t trace_hash = 0;  // of all that the engines did
   void Add(const CloneWorldResult& other);
@@ -151,6 +152,7 @@ class CloneWorld {
   struct Put;
   void Apply(const Put& put, absl::StatusOr<v1::VolumeRecord>* result);
   void WriteAsKnown(Which which, Epoch epoch);
+  static v1::VolumeRecord Known(const Attached& attached);
   void CutShort(const Process& process, const absl::Status& why, const char* what);
   void CloneSome();
   void TakeSnapshot(const Process& process);
@@ -167,6 +169,16 @@ class CloneWorld {
   void FlattenWrote(const engine::CompleteRequest& done);
   void DropParent();
   void ForgetClone(const v1::ParentRecord& parent);
+  // --- the clone's own snapshots: clone_snapshots.cc ---
+  void SnapshotCloneSome();
+  void TakeCloneSnapshot(const Process& process);
+  bool CloneSnapshotDone(const Process& process, const engine::CompleteControl& done);
+  void NameCloneSnapshot(uint64_t pin);
+  void DropDoubtfulPin(const Process& process, uint64_t pin);
+  void DropCloneSnapshot(const Process& process, const v1::SnapshotRecord& snapshot);
+  std::optional<Blocks> PinnedBlocks(Which which, uint64_t pin, BlockRange range);
+  std::optional<std::vector<uint64_t>> CloneContentAt(uint64_t pin, const v1::ParentRecord& parent);
+  void CheckCloneSnapshots(bool readable);
   // As the one who serves the parent knows it; null: none.
   const v1::SnapshotRecord* SnapshotKnownTo(const Process& process);
 
@@ -215,6 +227,16 @@ class CloneWorld {
     uint64_t awaited = 0;  // a control or a request of its own
   };
   std::optional<Flattening> flattening_;
+  // The snapshot of the clone that is being taken.
+  struct Taking {
+    Process at;
+    uint64_t pin = 0;
+    uint64_t control = 0;
+    uint64_t op = 0;
+    Time asked{};
+  };
+  std::optional<Taking> taking_;
+  absl::flat_hash_map<uint64_t, std::vector<uint64_t>> clone_snapshots_;  // by pin: as it was taken
 
   uint64_t faults_left_ = 0;
   Time heal_at_{};

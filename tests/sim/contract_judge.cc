@@ -116,6 +116,8 @@ void ContractJudge::ReadInvoked(OpId id, SessionId session, BlockRange range) {
   open_reads_.push_back(now_);
 }
 
+void ContractJudge::ReadIsSettled(OpId op) { ops_[static_cast<uint64_t>(op)].settled = true; }
+
 void ContractJudge::FlushInvoked(OpId id, SessionId session) {
   Begin(id, session, Kind::kFlush, {});
 }
@@ -263,7 +265,7 @@ void ContractJudge::BarrierReturned(uint64_t id, const Op& barrier) {
     const Op& op = ops_[other];
     const bool before = op.kind != Kind::kNone && op.kind != Kind::kSuspend &&
                         op.session == barrier.session && op.invoked < barrier.invoked;
-    if (!before || op.returned) continue;
+    if (!before || op.returned || op.settled) continue;
     return Violated("C9", absl::StrCat("barrier ", id, " is done before operation ", other,
                                        ", which was begun before it"));
   }

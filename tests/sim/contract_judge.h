@@ -56,6 +56,8 @@ class ContractJudge {
   // A write that makes durable what was answered before it, and itself.
   void BarrierInvoked(OpId op, SessionId session, BlockRange range, uint64_t value);
   void ReadInvoked(OpId op, SessionId session, BlockRange range);
+  // What it shows is settled but for blocks that never change, which are fetched yet: a barrier need not wait for its answer.
+  void ReadIsSettled(OpId op);
   void FlushInvoked(OpId op, SessionId session);
   // A suspend (or detach) that flushes: a flush that no barrier waits for.
   void SuspendInvoked(OpId op, SessionId session);
@@ -80,6 +82,7 @@ class ContractJudge {
     bool fua = false;
     bool zombie = false;  // begun when a newer session was active
     bool returned = false;
+    bool settled = false;
     Tick invoked = 0;
   };
   // A write that may be what a block holds.

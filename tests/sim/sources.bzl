@@ -27,6 +27,7 @@ SIM_SRCS = [
 CLONE_SRCS = [
     "clone_judge.cc",
     "clone_lineage.cc",
+    "clone_snapshots.cc",
     "clone_world.cc",
 ]
 

@@ -58,6 +58,12 @@ void SetDeleting(v1::VolumeRecord* record, const std::string& snapshot, bool del
   if (v1::SnapshotRecord* found = Find(record, snapshot)) found->set_deleting(deleting);
 }
 
+void TakeParent(const v1::VolumeRecord& record, v1::SnapshotRecord* snapshot) {
+  if (record.has_parent()) *snapshot->mutable_parent() = record.parent();
+}
+
+bool MayBeFlattened(const v1::VolumeRecord& record) { return record.snapshots().empty(); }
+
 bool ReadsFrom(const v1::VolumeRecord& clone, const v1::CloneRecord& named, const v1::SnapshotRecord& snapshot) {
   return clone.id() == named.volume_id() && clone.parent().pin() == snapshot.pin().id();
 }

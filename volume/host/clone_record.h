@@ -29,6 +29,11 @@ void SetDeleting(v1::VolumeRecord* record, const std::string& snapshot, bool del
 // flattened does not, though that may have been cut short before the snapshot was told.
 bool ReadsFrom(const v1::VolumeRecord& clone, const v1::CloneRecord& named, const v1::SnapshotRecord& snapshot);
 
+// What the volume, if it is a clone, reads from its parent a snapshot of it does too.
+void TakeParent(const v1::VolumeRecord& record, v1::SnapshotRecord* snapshot);
+// Whether the volume, if it is a clone, may do without its parent once it has all of that: its snapshots do not get what it is given.
+bool MayBeFlattened(const v1::VolumeRecord& record);
+
 }  // namespace weir::host
 
 #endif  // WEIR_VOLUME_HOST_CLONE_RECORD_H_

@@ -209,7 +209,7 @@ absl::StatusOr<v1::FlattenVolumeResponse> LocalHost::FlattenVolume(
   const v1::VolumeRecord record = attached->Record();
   uint64_t at = size_blocks;
   if (record.has_parent()) {
-    if (record.snapshots_size() > 0) {
+    if (!MayBeFlattened(record)) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", request.name(), " has snapshots, which read from its parent; delete them first"));
     }
@@ -301,7 +301,7 @@ absl::Status LocalHost::EndClone(Attached& attached) {
     const v1::VolumeRecord record = attached.Record();
     if (!record.has_parent()) return absl::OkStatus();  // another call was faster
     parent = record.parent();
-    if (record.snapshots_size() > 0) {
+    if (!MayBeFlattened(record)) {
       return absl::FailedPreconditionError(absl::StrCat(
           "volume ", runner.name(), " has snapshots by now; delete them, then flatten it again"));
     }

@@ -119,7 +119,7 @@ absl::Status LocalHost::TakeSnapshot(Attached& attached, const std::string& name
   const absl::Status committed = attached.Commit([&](v1::VolumeRecord record) {
     snapshot.set_size_bytes(record.size_bytes());
     snapshot.set_of_clone(of_clone);
-    if (record.has_parent()) *snapshot.mutable_parent() = record.parent();
+    TakeParent(record, &snapshot);
     return WithSnapshot(std::move(record), snapshot);
   });
   if (!committed.ok()) {
