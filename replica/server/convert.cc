@@ -87,7 +87,8 @@ std::vector<store::BlockVersion> VersionsFromProto(
                       .position = Position::FromBits(version.position()),
                       .zero = version.zero(),
                       .crc = version.crc32c(),
-                      .data = version.data()});
+                      .data = version.data(),
+                      .lost = version.lost()});
   }
   return result;
 }
@@ -98,6 +99,7 @@ void VersionToProto(store::BlockVersion version, v1::BlockVersion* out) {
   out->set_zero(version.zero);
   out->set_crc32c(version.crc);
   out->set_data(std::move(version.data));
+  out->set_lost(version.lost);
 }
 
 store::JoinLane JoinLaneFromProto(const v1::BeginJoinRequest& request) {

@@ -147,8 +147,8 @@ absl::Status FakeStore::BeginJoin(VolumeId id, const store::JoinLane& join) {
 
 absl::StatusOr<store::VersionsPart> FakeStore::ReadVersions(VolumeId id, LaneId lane_id,
                                                             absl::Span<const BlockRange> ranges,
-                                                            Position at_most,
-                                                            uint64_t bytes_max) const {
+                                                            Position at_most, uint64_t bytes_max,
+                                                            store::Damaged) const {
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(id);
   if (found == volumes_.end()) return NoSuchVolume();

@@ -26,6 +26,11 @@ constexpr uint64_t kDigestBytesMax = 4 << 20;
 
 Position PositionOf(uint64_t bits) { return Position::FromBits(bits); }
 
+uint64_t FirstLost(const store::CopyPart& part) {
+  const auto lost = std::find_if(part.versions.begin(), part.versions.end(), [](const auto& one) { return one.lost; });
+  return lost == part.versions.end() ? 0 : lost->block;
+}
+
 // Reads a part at a time, each under the fence anew: a newer epoch ends the stream.
 class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart> {
  public:
@@ -33,6 +38,7 @@ class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart>
       : replica_(replica), fence_(request.fence()), lane_(LaneId{request.lane()}),
         at_most_(PositionOf(request.at_most_position())),
         ranges_(RangesFromProto(request.ranges())),
+        damaged_(request.lost_too() ? store::Damaged::kAsLost : store::Damaged::kRefused),
         bytes_left_(request.bytes_max() != 0 ? request.bytes_max() : kStreamBytesDefault) {
     if (const absl::Status status = grant.Check(fence_.volume_id()); !status.ok()) {
       Finish(wire::ToGrpc(status));
@@ -69,7 +75,7 @@ class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart>
     ASSIGN_OR_RETURN(store::VersionsPart read,
                      replica_.store().ReadVersions(
                          id, lane_, absl::MakeConstSpan(ranges_).subspan(next_range_), at_most_,
-                         std::min(bytes_left_, kPartBytes)));
+                         std::min(bytes_left_, kPartBytes), damaged_));
     part_.Clear();
     RangesToProto(read.ranges, part_.mutable_ranges());
     uint64_t bytes = 0;
@@ -97,6 +103,7 @@ class ReadVersionsCall final : public grpc::ServerWriteReactor<v1::VersionsPart>
   const Position at_most_;
   std::vector<BlockRange> ranges_;
   size_t next_range_ = 0;
+  const store::Damaged damaged_;
   uint64_t bytes_left_;
   v1::VersionsPart part_;
 };
@@ -140,7 +147,16 @@ absl::Status CopyIn(Replica& replica, const v1::CopyInRequest& request) {
     RETURN_IF_ERROR(request.repair() ? replica.store().Repair(id, part)
                                      : replica.store().CopyIn(id, part));
     uint64_t bytes = 0;
-    for (const store::BlockVersion& version : part.versions) bytes += version.data.size();
+    uint64_t lost = 0;
+    for (const store::BlockVersion& version : part.versions) {
+      bytes += version.data.size();
+      lost += version.lost ? 1 : 0;
+    }
+    if (lost > 0 && !request.repair()) {
+      LOG(ERROR) << "replica=" << replica.options().name << " volume=" << static_cast<uint64_t>(id) << " lane="
+                 << Index(part.lane) << " " << lost << " versions of blocks came as lost: no member could read them any "
+                 << "more, and they cannot be read here; the first one is of block " << FirstLost(part);
+    }
     if (request.repair()) {
       LOG(WARNING) << "replica=" << replica.options().name
                    << " volume=" << static_cast<uint64_t>(id) << " lane=" << Index(part.lane)

@@ -15,6 +15,8 @@ struct BlockVersion {
   bool zero = false;
   uint32_t crc = 0;   // over data
   std::string data;
+  // The store that it comes from cannot read it any more: no data, and whoever takes it over can read it no better.
+  bool lost = false;
 };
 
 }  // namespace weir::store

@@ -52,8 +52,8 @@ std::unique_ptr<rocksdb::Iterator> NewBlockIterator(const Domain& domain, Family
 // Reads the versions of blocks of one lane. Thread-safety: none; lives for one call.
 class DiskStore::VersionReader {
  public:
-  VersionReader(const DiskStore& store, const Volume& volume, const Lane& lane, Position at_most)
-      : store_(store), volume_(volume), lane_(lane), state_(lane.state()),
+  VersionReader(const DiskStore& store, const Volume& volume, const Lane& lane, Position at_most, store::Damaged damaged)
+      : damaged_(damaged), store_(store), volume_(volume), lane_(lane), state_(lane.state()),
         pruned_(lane.reclaim()), pins_(PinPositions(state_)), at_most_(at_most),
         index_(NewBlockIterator(*store.DomainOf(lane), Family::kBlocks)),
         versions_(NewBlockIterator(*store.DomainOf(lane), Family::kVersions)) {}
@@ -78,7 +78,13 @@ class DiskStore::VersionReader {
         }
         return false;
       }
-      RETURN_IF_ERROR(ReadBlock(address, newest, &part->versions));
+      const size_t before = part->versions.size();
+      absl::Status read = ReadBlock(address, newest, &part->versions);
+      if (damaged_ == store::Damaged::kAsLost && StatusToErrno(read) == EBADMSG) {
+        part->versions.resize(before);
+        read = ReadDamagedBlock(address, newest, &part->versions);
+      }
+      RETURN_IF_ERROR(read);
     }
     RETURN_IF_ERROR(FromRocks(index_->status(), What()));
     part->ranges.push_back(range);
@@ -96,6 +102,13 @@ class DiskStore::VersionReader {
                                                Index(lane_.id), " is damaged"));
   }
 
+  static bool IsOf(const VersionKeyParts& parts, const BlockAddress& address) {
+    return parts.address.volume == address.volume && parts.address.lane == address.lane && parts.address.block == address.block;
+  }
+  bool Counts(Position position) const {
+    return OnHistory(state_.lineage, state_.position, position) || IsForgotten(state_.lineage, state_.position, position);
+  }
+
   // What compaction may drop any moment is left out: one version a pin, and the
   // newest. As long as pins are not known, all.
   absl::Status ReadBlock(const BlockAddress& address, const NewestVersion& newest,
@@ -103,11 +116,8 @@ class DiskStore::VersionReader {
     const size_t before = out->size();
     versions_->Seek(VersionKey(address, at_most_));
     VersionKeyParts parts;
-    while (versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) &&
-           parts.address.volume == address.volume && parts.address.lane == address.lane &&
-           parts.address.block == address.block) {
-      const bool counts = OnHistory(state_.lineage, state_.position, parts.position) ||
-                          IsForgotten(state_.lineage, state_.position, parts.position);
+    while (versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) && IsOf(parts, address)) {
+      const bool counts = Counts(parts.position);
       if (counts) {
         ASSIGN_OR_RETURN(BlockVersion version, Parse(parts));
         bytes_ += kVersionBytes + version.data.size();
@@ -127,6 +137,38 @@ class DiskStore::VersionReader {
     const bool has_newest = out->size() > before && (*out)[before].position == newest.position;
     if (newest.position > at_most_ || has_newest) return absl::OkStatus();
     return CheckSuperseded(address, newest);
+  }
+
+  // One of its versions cannot be read, and an iterator that meets it does not even say which one that is. So of each point at
+  // which somebody may ask for the block, now and at each pin, it is looked what is there, and if that cannot be said it is lost as
+  // of that point: nobody is to be shown something older for it. Which pins there are a source knows: it was told when its epoch
+  // began, and of each since.
+  absl::Status ReadDamagedBlock(const BlockAddress& address, const NewestVersion& newest, std::vector<BlockVersion>* out) {
+    Position below = at_most_.Next();
+    const auto look = [&](Position point) {
+      if (point >= below) return absl::OkStatus();
+      versions_->Seek(VersionKey(address, point));
+      VersionKeyParts parts;
+      const bool found = versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) && IsOf(parts, address);
+      const absl::Status status = FromRocks(versions_->status(), What());
+      if (!status.ok() && StatusToErrno(status) != EBADMSG) return status;
+      const bool is_missing = status.ok() && point == newest.position && (!found || parts.position != point);
+      if (status.ok() && !found && !is_missing) return status;  // it has none
+      BlockVersion version{.block = address.block, .position = point, .crc = 0, .data = "", .lost = true};
+      if (status.ok() && !is_missing) {
+        if (!Counts(parts.position)) return Damaged(absl::StrCat("block ", address.block));
+        absl::StatusOr<BlockVersion> parsed = Parse(parts);
+        version.position = parts.position;
+        if (parsed.ok()) version = *std::move(parsed);
+      }
+      below = version.position;
+      bytes_ += kVersionBytes + version.data.size();
+      out->push_back(std::move(version));
+      return absl::OkStatus();
+    };
+    RETURN_IF_ERROR(look(std::min(at_most_, newest.position)));
+    for (auto pin = pins_.rbegin(); pin != pins_.rend(); ++pin) RETURN_IF_ERROR(look(*pin));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<BlockVersion> Parse(const VersionKeyParts& parts) const {
@@ -156,6 +198,7 @@ class DiskStore::VersionReader {
                      " versions; durable points must be told first"));
   }
 
+  const store::Damaged damaged_;
   const DiskStore& store_;
   const Volume& volume_;
   const Lane& lane_;
@@ -171,8 +214,8 @@ class DiskStore::VersionReader {
 
 absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id,
                                                      absl::Span<const BlockRange> ranges,
-                                                     Position at_most,
-                                                     uint64_t bytes_max) const {
+                                                     Position at_most, uint64_t bytes_max,
+                                                     store::Damaged damaged) const {
   ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
   if (Index(lane_id) >= volume->lanes.size() || bytes_max == 0) {
     return absl::InvalidArgumentError(absl::StrCat("no versions of lane ", Index(lane_id)));
@@ -187,7 +230,7 @@ absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id
         absl::StrCat("lane ", Index(lane_id), " is at ", state.position.ToString(), "; ",
                      at_most.ToString(), " is not on its history"));
   }
-  VersionReader reader(*this, *volume, lane, at_most);
+  VersionReader reader(*this, *volume, lane, at_most, damaged);
   VersionsPart part;
   for (const BlockRange& range : ranges) {
     ASSIGN_OR_RETURN(const bool more, reader.Read(range, bytes_max, &part));
@@ -205,10 +248,13 @@ absl::StatusOr<VersionsPart> DiskStore::ReadVersions(VolumeId id, LaneId lane_id
 // One call of CopyIn or Repair. Thread-safety: none. REQUIRES: the lane is claimed.
 class DiskStore::Copying {
  public:
-  Copying(const DiskStore& store, const Volume& volume, const Lane& lane, const CopyPart& part)
+  Copying(const DiskStore& store, const Volume& volume, const Lane& lane, const CopyPart& part, bool repair)
       : store_(store), volume_(volume), lane_(lane), part_(part), state_(lane.state()),
         batch_(*store.DomainOf(lane)) {
-    for (const BlockVersion& version : part.versions) given_[version.block].push_back(&version);
+    for (const BlockVersion& version : part.versions) {
+      // A repair makes nothing worse.
+      if (!repair || !version.lost) given_[version.block].push_back(&version);
+    }
   }
 
   // Gives the lane's state after Write.
@@ -352,9 +398,10 @@ class DiskStore::Copying {
     } else if (current.position > best.position) {
       best = current;
     }
-    // Written anew even where they are there already: see reclaim.h.
+    // Written anew even where they are there already: see reclaim.h. One that is lost has no data, so no reader takes it for one.
     if (given != given_.end()) {
       for (const BlockVersion* version : given->second) {
+        if (version->lost && HasWell(address, version->position)) continue;
         batch_.PutVersion(address, version->position,
                           version->zero ? BlockKind::kZero : BlockKind::kData, version->crc,
                           version->data);
@@ -368,6 +415,15 @@ class DiskStore::Copying {
       batch_.DeleteNewest(address);
     }
     return absl::OkStatus();
+  }
+
+  // A position is one write's, so what it has there itself is what the source has lost.
+  bool HasWell(const BlockAddress& address, Position position) const {
+    const Domain& domain = *store_.DomainOf(lane_);
+    std::string value;
+    const rocksdb::Status got =
+        domain.db()->Get(rocksdb::ReadOptions(), domain.family(Family::kVersions), VersionKey(address, position), &value);
+    return got.ok() && ParseVersion(address, position, value).ok();
   }
 
   bool Mine(Position position) const {
@@ -425,9 +481,12 @@ absl::Status ValidateCopy(const VolumeGeometry& geometry, const CopyPart& part) 
           absl::StrCat("a version of block ", version.block, " at ", version.position.ToString(),
                        " is not of this copy, or not in order"));
     }
-    const bool good = version.zero ? version.data.empty()
-                                   : version.data.size() == kBlockBytes &&
-                                         Crc32c(version.data) == version.crc;
+    if (version.lost && version.zero) {
+      return absl::InvalidArgumentError(absl::StrCat("block ", version.block, " cannot be lost and be zeros"));
+    }
+    const bool good = version.zero || version.lost ? version.data.empty()
+                                                   : version.data.size() == kBlockBytes &&
+                                                         Crc32c(version.data) == version.crc;
     if (!good) {
       return ErrnoToStatus(EBADMSG, absl::StrCat("data of block ", version.block,
                                                  " does not match its checksum"));
@@ -504,7 +563,7 @@ absl::Status DiskStore::Copy(VolumeId id, const CopyPart& part, bool repair) {
     return ErrnoToStatus(ENOSPC,
                          absl::StrCat(DomainOf(*lane)->directory(), " has no space left"));
   }
-  Copying copying(*this, *volume, *lane, part);
+  Copying copying(*this, *volume, *lane, part, repair);
   RETURN_IF_ERROR(repair ? copying.PrepareRepair() : copying.Prepare());
   if (copying.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(copying.Write());

@@ -120,7 +120,7 @@ class DiskStore : public Store {
   absl::Status BeginJoin(VolumeId id, const JoinLane& join) override;
   absl::StatusOr<VersionsPart> ReadVersions(
       VolumeId id, LaneId lane, absl::Span<const BlockRange> ranges,
-      Position at_most, uint64_t bytes_max) const override;
+      Position at_most, uint64_t bytes_max, Damaged damaged) const override;
   absl::Status CopyIn(VolumeId id, const CopyPart& part) override;
   absl::Status Repair(VolumeId id, const CopyPart& part) override;
   absl::StatusOr<InvalidPage> InvalidBlocks(VolumeId id, LaneId lane,

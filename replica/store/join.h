@@ -53,6 +53,12 @@ struct JoinLane {
   bool everything = false;
 };
 
+// What a source does where it cannot read a version any more.
+enum class Damaged {
+  kRefused,  // EBADMSG
+  kAsLost,   // BlockVersion::lost
+};
+
 // What a source retains of some blocks.
 struct VersionsPart {
   // Ascending. The source has nothing at or below the position asked for of

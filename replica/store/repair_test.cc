@@ -1,12 +1,15 @@
 // Blocks that a store has damaged are found by their digests, written anew from another one, and stay so.
 #include <algorithm>
+#include <cerrno>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "proto/base/errno.h"
 #include "replica/store/store.h"
+#include "replica/store/testing/join_steps.h"
 #include "replica/store/testing/machine.h"
 #include "replica/store/testing/temp_store.h"
 
@@ -103,6 +106,139 @@ TEST_F(RepairTest, ADamagedBlockIsWrittenAnewAndStaysSo) {
   ASSERT_TRUE(bad()->Flush(kVolume, 0).ok());
   RestartBad();
   ExpectEqual();
+}
+
+// A joiner for the sake of which nobody has a block well: it is brought back without that, and with all else.
+class LostTest : public RepairTest {
+ protected:
+  void SetUp() override {
+    RepairTest::SetUp();
+    RestartBad();
+    ASSERT_GT(FlipBits(), 0);
+    for (const BlockRange& range : Damaged()) damaged_.insert(range.first);
+    ASSERT_FALSE(damaged_.empty());
+    ASSERT_LT(damaged_.size(), kGeometry.size_blocks / 2);
+    Open(&joiner_, std::make_shared<FaultFs>());
+    Writer same(kVolume, kGeometry);
+    ASSERT_TRUE(same.Attach(joiner(), 1).ok());
+    ASSERT_TRUE(testing::BeginJoin(bad(), joiner(), kVolume, 1, /*everything=*/true).ok());
+  }
+  Store* joiner() { return joiner_->store.get(); }
+  void CopyAll() {
+    const auto read = bad()->ReadVersions(kVolume, kLane, all_, position(), 1 << 20, Damaged::kAsLost);
+    ASSERT_TRUE(read.ok()) << read.status();
+    const CopyPart part{.lane = kLane, .join_id = 1, .to = position(), .ranges = read->ranges, .versions = read->versions};
+    ASSERT_TRUE(joiner()->CopyIn(kVolume, part).ok());
+    ASSERT_TRUE(joiner()->FinishJoin(kVolume, 1).ok());
+  }
+  void ExpectAllElse() {
+    for (uint64_t block = 0; block < kGeometry.size_blocks; ++block) {
+      const auto got = joiner()->Read(kVolume, {block, 1});
+      if (damaged_.contains(block)) {
+        EXPECT_EQ(StatusToErrno(got.status()), EBADMSG) << block;
+        continue;
+      }
+      ASSERT_TRUE(got.ok()) << block << " " << got.status();
+      EXPECT_EQ(got->data, good()->Read(kVolume, {block, 1})->data) << block;
+    }
+  }
+
+  const std::vector<BlockRange> all_ = {{0, kGeometry.size_blocks}};
+  std::set<uint64_t> damaged_;
+  std::unique_ptr<Machine> joiner_;
+};
+
+TEST_F(LostTest, IsRefusedUnlessAskedFor) {
+  EXPECT_EQ(StatusToErrno(bad()->ReadVersions(kVolume, kLane, all_, position(), 1 << 20).status()), EBADMSG);
+}
+
+TEST_F(LostTest, IsReadByNobodyAndAllElseIsThere) {
+  CopyAll();
+  ExpectAllElse();
+  ASSERT_TRUE(joiner()->Flush(kVolume, 0).ok());
+  Open(&joiner_, joiner_->fs->AfterKill());
+  ExpectAllElse();
+  const auto digests = joiner()->Digests(kVolume, kLane, all_[0], position(), 1 << 20);
+  ASSERT_TRUE(digests.ok()) << digests.status();
+  std::set<uint64_t> found;
+  for (const BlockDigest& digest : digests->blocks) {
+    if (digest.kind == BlockDigest::Kind::kDamaged) found.insert(digest.block);
+  }
+  EXPECT_EQ(found, damaged_);
+}
+
+TEST_F(LostTest, IsThereAgainOnceItIsWrittenOrRepaired) {
+  CopyAll();
+  const uint64_t written = *damaged_.begin();
+  const WriteOp op = writer_.Data(written, 1, 1000);
+  ASSERT_TRUE(WriteOne(good(), kVolume, op).status.ok());
+  ASSERT_TRUE(WriteOne(joiner(), kVolume, op).status.ok());
+  damaged_.erase(written);
+  ExpectAllElse();
+  ASSERT_TRUE(joiner()->Repair(kVolume, PartOf(all_, position())).ok());
+  damaged_.clear();
+  ExpectAllElse();
+}
+
+// Whoever is asked for a pin shows what it has, or that it cannot be read; nothing older for it.
+TEST_F(RepairTest, WhatIsLostOfAPinIsReadByNobody) {
+  const Pin pin{.id = 9, .positions = {position()}};
+  const VolumeUpdate update{.version = uint64_t{1} << 32, .size_blocks = kGeometry.size_blocks, .pins = {pin}};
+  ASSERT_TRUE(good()->UpdateVolume(kVolume, update).ok());
+  ASSERT_TRUE(bad()->UpdateVolume(kVolume, update).ok());
+  for (uint64_t block = 0; block < kGeometry.size_blocks; block += 4) WriteBoth(writer_.Data(block, 2, 500 + block));
+  RestartBad();
+  ASSERT_GT(FlipBits(), 0);
+  std::unique_ptr<Machine> other;
+  Open(&other, std::make_shared<FaultFs>());
+  Store& joiner = *other->store;
+  Writer same(kVolume, kGeometry);
+  ASSERT_TRUE(same.Attach(&joiner, 1).ok());
+  ASSERT_TRUE(joiner.UpdateVolume(kVolume, update).ok());
+  ASSERT_TRUE(testing::BeginJoin(bad(), &joiner, kVolume, 1, /*everything=*/true).ok());
+  const std::vector<BlockRange> all = {{0, kGeometry.size_blocks}};
+  const auto read = bad()->ReadVersions(kVolume, kLane, all, position(), 1 << 20, store::Damaged::kAsLost);
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_TRUE(joiner.CopyIn(kVolume, {.lane = kLane, .join_id = 1, .to = position(), .ranges = read->ranges,
+                                      .versions = read->versions}).ok());
+  ASSERT_TRUE(joiner.FinishJoin(kVolume, 1).ok());
+  int lost = 0;
+  for (uint64_t block = 0; block < kGeometry.size_blocks; ++block) {
+    const auto then = joiner.ReadPinned(kVolume, pin.id, {block, 1});
+    const auto now = joiner.Read(kVolume, {block, 1});
+    lost += (then.ok() ? 0 : 1) + (now.ok() ? 0 : 1);
+    const auto was = good()->ReadPinned(kVolume, pin.id, {block, 1});
+    ASSERT_TRUE(was.ok());
+    if (then.ok()) {
+      ASSERT_EQ(then->size(), was->size()) << block;
+      if (!was->empty()) EXPECT_EQ((*then)[0].data, (*was)[0].data) << block;
+    }
+    if (now.ok()) EXPECT_EQ(now->data, good()->Read(kVolume, {block, 1})->data) << block;
+  }
+  EXPECT_GT(lost, 0);
+  EXPECT_LT(lost, 32);
+}
+
+TEST_F(LostTest, IsLeftAsItIsByARepair) {
+  const std::string was = good()->Read(kVolume, {0, 1})->data;
+  const CopyPart lost{.lane = kLane, .to = position(), .ranges = {{0, 1}},
+                      .versions = {{.block = 0, .position = position(), .crc = 0, .data = "", .lost = true}}};
+  EXPECT_TRUE(good()->Repair(kVolume, lost).ok());
+  EXPECT_EQ(good()->Read(kVolume, {0, 1})->data, was);
+}
+
+// Whoever has it well keeps it when it is brought back from one that has not.
+TEST_F(LostTest, IsNotLostToWhoHasIt) {
+  ASSERT_TRUE(good()->Promise(kVolume, 1).ok());
+  ASSERT_TRUE(testing::BeginJoin(bad(), good(), kVolume, 2, /*everything=*/true).ok());
+  const auto read = bad()->ReadVersions(kVolume, kLane, all_, position(), 1 << 20, Damaged::kAsLost);
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_TRUE(good()->CopyIn(kVolume, {.lane = kLane, .join_id = 2, .to = position(), .ranges = read->ranges,
+                                       .versions = read->versions}).ok());
+  ASSERT_TRUE(good()->FinishJoin(kVolume, 2).ok());
+  for (uint64_t block = 0; block < kGeometry.size_blocks; ++block) {
+    EXPECT_TRUE(good()->Read(kVolume, {block, 1}).ok()) << block;
+  }
 }
 
 TEST_F(RepairTest, WritesSinceStay) {

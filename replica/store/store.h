@@ -279,20 +279,19 @@ class Store {
   // blocks of other lanes are passed over) but those that compaction may drop;
   // checksums verified. Covers a prefix of `ranges`, of about `bytes_max`, and at
   // least one block. FAILED_PRECONDITION: the lane has not come to `at_most` or has
-  // invalid blocks. UNAVAILABLE: a block has too many versions as long as no
-  // durable points were told.
+  // invalid blocks. UNAVAILABLE: a block has too many versions as long as no durable points were told. EBADMSG: one
+  // is damaged; with kAsLost it is told as lost, unless it cannot even be listed.
   virtual absl::StatusOr<VersionsPart> ReadVersions(
       VolumeId id, LaneId lane, absl::Span<const BlockRange> ranges,
-      Position at_most, uint64_t bytes_max) const = 0;
-  // Gives each block of `part.ranges` that is marked the versions <= R that are
-  // given, and clears its mark. Unmarked blocks stay as they are, so repeating it
-  // is harmless. All or nothing. ABORTED: it is not of the lane's current join.
-  // EBADMSG: data does not match its checksum. FAILED_PRECONDITION: blocks before
-  // it are to be copied first (JoinLane::everything). ENOSPC, INVALID_ARGUMENT.
+      Position at_most, uint64_t bytes_max, Damaged damaged = Damaged::kRefused) const = 0;
+  // Gives each block of `part.ranges` that is marked the versions <= R that are given, and clears its mark; what
+  // is given as lost is EBADMSG to whoever reads it, unless it was there. Unmarked blocks stay as they are, so
+  // repeating it is harmless. All or nothing. ABORTED: it is not of the lane's current join. EBADMSG: data does not match
+  // its checksum. FAILED_PRECONDITION: blocks before it are to be copied first (JoinLane::everything). ENOSPC, INVALID_ARGUMENT.
   virtual absl::Status CopyIn(VolumeId id, const CopyPart& part) = 0;
   // Of blocks that are damaged here: writes the versions of `part`, another member's up to `part.to`,
-  // anew, all or nothing. What it has besides, newer versions above all, stays; so repeating it, or doing it
-  // to a block that is well, is harmless. FAILED_PRECONDITION: a join is under way, or `part.to` is not on
+  // anew, all or nothing, but for those that are lost there too. What it has besides, newer versions above all,
+  // stays; so repeating it, or doing it to a block that is well, is harmless. FAILED_PRECONDITION: a join is under way, or `part.to` is not on
   // the lane's history. INVALID_ARGUMENT, ENOSPC, EBADMSG as CopyIn; EBADMSG also if the damage is not in the data alone.
   virtual absl::Status Repair(VolumeId id, const CopyPart& part) = 0;
   // The marked blocks at or past `from_block`, at most `ranges_max` (> 0) ranges.

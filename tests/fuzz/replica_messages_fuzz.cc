@@ -88,7 +88,8 @@ class Session {
         return store_.ReadVersions(volume_, LaneId{request.lane()},
                                    RangesFromProto(request.ranges()),
                                    Position::FromBits(request.at_most_position()),
-                                   kRoundBytes).status();
+                                   kRoundBytes,
+                                   request.lost_too() ? store::Damaged::kAsLost : store::Damaged::kRefused).status();
       }); break;
       case 6: With<v1::GetJoinRequest>(message, [&](const auto& request) {
         const uint32_t ranges_max = request.ranges_max() != 0 ? request.ranges_max() : 4096;

@@ -518,18 +518,18 @@ bool Cluster::IsToLeave(const engine::EngineView& view) const {
   return true;
 }
 
-// And could be made good from another member. One that has failed and may not leave is asked for nothing.
+// And could be made good from another member: one that came in for want of a better copy (some one cluster in 100,000) is lost. One that
+// has failed and may not leave is asked for nothing.
 bool Cluster::IsDamagedSomewhere(const engine::EngineView& view) const {
-  uint32_t members = 0;
-  bool damaged = false;
-  for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) continue;
-    ++members;
-    for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
-      damaged |= replicas_[r]->disk().damaged(b);
+  for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
+    bool damaged = false, well = false;
+    for (uint32_t r = 0; r < replicas_.size(); ++r) {
+      if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) continue;
+      (replicas_[r]->disk().damaged(b) ? damaged : well) = true;
     }
+    if (damaged && well) return true;
   }
-  return damaged && members > 1;
+  return false;
 }
 
 void Cluster::ReadBack(uint32_t frontend) {

@@ -158,6 +158,8 @@ class Cluster {
   void DamageSome(uint32_t r);
   // Unless another replica's is bad too.
   void Damage(uint32_t r, uint64_t block);
+  bool IsWellBeside(uint32_t r, uint64_t block) const;
+  bool IsOnlyGoodCopy(uint32_t r) const;
   void FaultSome();
   Fault NextFault(uint64_t number);
   Fault ScriptedFault(uint64_t number) const;
@@ -257,6 +259,7 @@ class Cluster {
   std::vector<Restore> restores_;  // by frontend
   std::vector<bool> attached_to_restore_;  // by frontend: its newest attach is
   uint64_t restores_begun_ = 0;
+  std::optional<uint32_t> failing_;  // whose store has failed, or is to
   uint64_t was_restoring_ = 0;      // as the record said last
   bool used_since_restore_ = true;  // a write of a client's was answered OK
   bool half_restored_ = false;  // some of a snapshot is written, and not yet all

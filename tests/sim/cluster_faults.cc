@@ -76,12 +76,33 @@ const Script* FindScript(const std::string& name) {
   return nullptr;
 }
 
-// Never the last good copy of a block.
+// Never the last good copy of a block, which no power cut can take any more.
 void Cluster::Damage(uint32_t r, uint64_t block) {
   const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
     return other->disk().damaged(block);
   });
-  if (!elsewhere) replicas_[r]->disk().Damage(block);
+  if (elsewhere || (options_.survivable && !IsWellBeside(r, block))) return;
+  replicas_[r]->disk().Damage(block);
+}
+
+// Some other replica has on stable storage what members in sync have newest of it.
+bool Cluster::IsWellBeside(uint32_t r, uint64_t block) const {
+  Position newest;
+  for (uint32_t i = 0; i < replicas_.size(); ++i) {
+    const std::vector<Version>* versions = replicas_[i]->disk().versions(block);
+    if (IsInSync(i) && versions != nullptr && !versions->empty()) newest = std::max(newest, versions->back().position);
+  }
+  const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
+  for (uint32_t i = 0; i < replicas_.size(); ++i) {
+    if (!HasCopy(i) || i == failing_ || i == drained_) continue;
+    const ReplicaStore& disk = replicas_[i]->disk();
+    const std::vector<Version>* versions = disk.versions(block);
+    const bool has = newest == Position() || (versions != nullptr && !versions->empty() && versions->back().position == newest);
+    if (i != r && has && !disk.damaged(block) && !disk.invalid(block) && disk.durable(lane) >= newest && disk.store().health().ok()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void Cluster::DamageSome(uint32_t r) {
@@ -387,15 +408,26 @@ void Cluster::Down(uint32_t r, bool power_cut) {
 }
 
 void Cluster::FailSync(uint32_t r) {
-  if (options_.survivable && store_failed_) return;  // one is enough
+  if (options_.survivable && (store_failed_ || IsOnlyGoodCopy(r))) return;  // one is enough
   store_failed_ = true;
+  failing_ = r;
   replicas_[r]->disk().FailNextSync(
       static_cast<uint32_t>(dice_.Below(replicas_[r]->store().num_domains())));
 }
 
 // Another good copy is there, and none was lost before.
+// Of a block that is damaged elsewhere.
+bool Cluster::IsOnlyGoodCopy(uint32_t r) const {
+  for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
+    const bool damaged = std::any_of(replicas_.begin(), replicas_.end(), [b](const auto& one) { return one->disk().damaged(b); });
+    if (damaged && !IsWellBeside(r, b)) return true;
+  }
+  return false;
+}
+
 bool Cluster::MayLose(uint32_t r) const {
   if (!options_.survivable) return true;
+  if (IsOnlyGoodCopy(r)) return false;
   for (uint32_t i = 0; i < replicas_.size(); ++i) {
     if (i != r && IsInSync(i) && replicas_[i]->store().health().ok()) return !store_failed_;
   }
@@ -405,6 +437,7 @@ bool Cluster::MayLose(uint32_t r) const {
 bool Cluster::LoseSynced(uint32_t r) {
   if (!MayLose(r)) return false;
   store_failed_ = true;
+  failing_ = r;
   replicas_[r]->disk().LoseSynced();
   Down(r, /*power_cut=*/true);
   return true;

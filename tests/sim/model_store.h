@@ -93,8 +93,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   absl::Status BeginJoin(VolumeId id, const store::JoinLane& join) override;
   absl::StatusOr<store::VersionsPart> ReadVersions(VolumeId id, LaneId lane,
                                                    absl::Span<const BlockRange> ranges,
-                                                   Position at_most,
-                                                   uint64_t bytes_max) const override;
+                                                   Position at_most, uint64_t bytes_max,
+                                                   store::Damaged damaged) const override;
   absl::Status CopyIn(VolumeId id, const store::CopyPart& part) override;
   absl::Status Repair(VolumeId id, const store::CopyPart& part) override;
   absl::StatusOr<store::InvalidPage> InvalidBlocks(VolumeId id, LaneId lane, uint64_t from_block,

@@ -113,8 +113,8 @@ absl::Status ModelStore::BeginJoin(VolumeId, const store::JoinLane& join) {
 
 absl::StatusOr<store::VersionsPart> ModelStore::ReadVersions(VolumeId, LaneId id,
                                                              absl::Span<const BlockRange> ranges,
-                                                             Position at_most,
-                                                             uint64_t bytes_max) const {
+                                                             Position at_most, uint64_t bytes_max,
+                                                             store::Damaged damaged) const {
   if (!health_.ok()) return health_;
   const Lane& lane = now_.lanes[Index(id)];
   if (!OnHistory(lane, at_most) || HasInvalid(Index(id))) {
@@ -132,7 +132,10 @@ absl::StatusOr<store::VersionsPart> ModelStore::ReadVersions(VolumeId, LaneId id
       const std::vector<Version>& all = *versions(b);
       for (auto v = all.rbegin(); v != all.rend(); ++v) {
         if (v->position > at_most) continue;
-        store::BlockVersion version{.block = b, .position = v->position, .zero = v->value == 0};
+        const bool rotten = rotten_.contains({b, v->position});
+        if (rotten && damaged == store::Damaged::kRefused) return ErrnoToStatus(EBADMSG, "damaged");
+        // The data too, for judges alone: whoever takes it over has it as rotten.
+        store::BlockVersion version{.block = b, .position = v->position, .zero = v->value == 0, .crc = 0, .data = "", .lost = rotten};
         if (!version.zero) {
           version.data.resize(kBlockBytes);
           std::memcpy(version.data.data(), &v->value, sizeof(v->value));
@@ -170,10 +173,14 @@ absl::Status ModelStore::CopyIn(VolumeId, const store::CopyPart& part) {
         if (!OfLane(b, index) || !image.invalid[b]) continue;
         image.invalid[b] = false;
         std::vector<Version>& all = image.blocks[b];
+        const std::vector<Version> had = all;
         std::erase_if(all, [&](const Version& v) { return v.position <= part.to; });
         for (const store::BlockVersion& v : part.versions) {
-          if (v.block == b) all.insert(all.begin(), {v.position, ValueOf(v.data, 0)});
-          rotten_.erase({v.block, v.position});
+          if (v.block != b) continue;
+          all.insert(all.begin(), {v.position, ValueOf(v.data, 0)});
+          const bool has = std::any_of(had.begin(), had.end(), [&](const Version& own) { return own.position == v.position; });
+          if (!v.lost) rotten_.erase({b, v.position});
+          if (v.lost && !has) rotten_.insert({b, v.position});
         }
       }
     }
@@ -194,6 +201,7 @@ absl::Status ModelStore::Repair(VolumeId, const store::CopyPart& part) {
   batch.to = lane.position;
   batch.more = [part](Image& image) {
     for (const store::BlockVersion& v : part.versions) {
+      if (v.lost) continue;
       std::vector<Version>& all = image.blocks[v.block];
       const Version given{v.position, ValueOf(v.data, 0)};
       const auto at = std::lower_bound(
@@ -207,7 +215,9 @@ absl::Status ModelStore::Repair(VolumeId, const store::CopyPart& part) {
     }
   };
   Commit(std::move(batch));
-  for (const store::BlockVersion& v : part.versions) rotten_.erase({v.block, v.position});
+  for (const store::BlockVersion& v : part.versions) {
+    if (!v.lost) rotten_.erase({v.block, v.position});
+  }
   return absl::OkStatus();
 }
 

@@ -212,7 +212,8 @@ absl::StatusOr<store::VersionsPart> ReplicaNode::ReadVersions(
     const std::vector<BlockRange>& ranges) {
   absl::StatusOr<store::VersionsPart> part;
   RETURN_IF_ERROR(Step(fence, [&] {
-    part = kept().ReadVersions(kVolume, step.lane, ranges, step.to, step.bytes_max);
+    part = kept().ReadVersions(kVolume, step.lane, ranges, step.to, step.bytes_max,
+                               step.lost_too ? store::Damaged::kAsLost : store::Damaged::kRefused);
     if (part.ok()) NoteUsed(ranges);
     return part.status();
   }));
@@ -230,6 +231,7 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
                      kept().InvalidBlocks(kVolume, step.lane, 0, 1));
     result.blocks_left = page.invalid_blocks;
     result.bytes_copied = part.versions.size() * kBlockBytes;
+    for (const store::BlockVersion& version : part.versions) result.versions_lost += version.lost ? 1 : 0;
     result.whole_at = part.position;
     return absl::OkStatus();
   });

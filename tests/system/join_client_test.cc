@@ -129,7 +129,7 @@ class JoinClientTest : public ::testing::Test {
     copy.set_lane(lane);
     copy.set_join_id(join.join_id());
     copy.set_to_position(join.to_position());
-    return target_.client->CopyBlocks(*source_.client, read, copy, kDeadline, &bytes_);
+    return target_.client->CopyBlocks(*source_.client, read, copy, kDeadline, &copied_);
   }
   absl::Status Finish(uint64_t join_id) {
     v1::FinishJoinRequest finish;
@@ -150,7 +150,7 @@ class JoinClientTest : public ::testing::Test {
   Node source_, target_;
   Writer writer_{kVolume, kGeometry};
   uint64_t stamp_ = 0;
-  std::atomic<uint64_t> bytes_{0};
+  host::ReplicaClient::Copied copied_;
 };
 
 TEST_F(JoinClientTest, ANewReplicaGetsEverythingAndThenOnlyWhatChanged) {
@@ -161,16 +161,16 @@ TEST_F(JoinClientTest, ANewReplicaGetsEverythingAndThenOnlyWhatChanged) {
     ASSERT_TRUE(reached.ok()) << reached.status();
     EXPECT_EQ(*reached, source_.store->GetVolume(kVolume)->lanes[lane].position);
   }
-  EXPECT_EQ(bytes_, 32u << 20);
+  EXPECT_EQ(copied_.bytes, 32u << 20);
   ASSERT_TRUE(Finish(1).ok());
   ExpectSame();
 
   for (uint64_t block = 5; block < 16384; block += 640) WriteSource(block, 2);
-  bytes_ = 0;
+  copied_.bytes = 0;
   ASSERT_TRUE(Begin(2, /*everything=*/false).ok());
   for (uint32_t lane = 0; lane < kLanes; ++lane) ASSERT_TRUE(CopyLane(lane).ok());
-  EXPECT_GE(bytes_, 26u * 2 * kBlockBytes);
-  EXPECT_LE(bytes_, 2 * 26u * 2 * kBlockBytes) << "with what they had before, where it is kept";
+  EXPECT_GE(copied_.bytes, 26u * 2 * kBlockBytes);
+  EXPECT_LE(copied_.bytes, 2 * 26u * 2 * kBlockBytes) << "with what they had before, where it is kept";
   ASSERT_TRUE(Finish(2).ok());
   ExpectSame();
 }

@@ -259,6 +259,7 @@ EngineView Engine::State::View() const {
     seen.inflight_clones = target.inflight.size();
     seen.errors = target.errors;
     seen.repaired_blocks = target.repaired_blocks;
+    seen.lost_versions = target.lost_versions;
     for (const Damage& damage : damages_) {
       if (damage.target == target.id) seen.damaged_blocks += damage.range.count;
     }

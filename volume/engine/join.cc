@@ -286,15 +286,30 @@ void Engine::State::Copied(const Join::Awaited& of, const JoinStepResult& result
     // Another member has them well, perhaps.
     if (StatusToErrno(result.status) == EBADMSG) join_->damaged_on |= Bit(of.source);
     if (join_->damaged_on != 0 && ChooseSource(join_->damaged_on) != nullptr) return CopyNext(absl::ZeroDuration());
+    if (!join_->lost_too && NobodyElseHasIt(join_->damaged_on)) {
+      join_->lost_too = true;
+      join_->damaged_on = 0;
+      return CopyNext(absl::ZeroDuration());
+    }
     return FailJoin(absl::StrCat("blocks could not be copied: ", result.status.message()));
   }
   join_->damaged_on = 0;
+  join_->lost_too = false;
+  Find(join_->target)->lost_versions += result.versions_lost;
   Join::LanePlan& plan = join_->lanes[of.lane];
   NoteCopied(plan, result);
   if (result.whole_at.epoch() == options_.epoch) {
     plan.whole_at = std::max(plan.whole_at, result.whole_at.n());
   }
   CopyNext(ClientsAreThere() ? RestBesideClients(result.bytes_copied) : absl::ZeroDuration());
+}
+
+// A member has no better copy by failing to get one: a block that is damaged on all of them is lost, and the others are to have
+// as many copies as before. One that is away may have it well.
+bool Engine::State::NobodyElseHasIt(uint64_t damaged_on) const {
+  return damaged_on != 0 && std::all_of(targets_.begin(), targets_.end(), [&](const Target& target) {
+    return !target.member() || target.condemned() || (damaged_on & Bit(target.id)) != 0;
+  });
 }
 
 bool Engine::State::ClientsAreThere() const {
@@ -342,6 +357,7 @@ void Engine::State::CopyNext(absl::Duration delay) {
     copy.source_incarnation = source->hello.incarnation;
     copy.lane = LaneId{i};
     copy.to = plan.to;
+    copy.lost_too = join_->lost_too;
     copy.bytes_max = ClientsAreThere() ? options_.join_step_bytes_beside_clients
                                        : options_.join_step_bytes;
     copy.delay = delay;

@@ -46,6 +46,7 @@ struct Join {
   uint64_t version = 0;  // of the pins and the size that it was told
   uint64_t bytes_copied = 0;
   uint64_t damaged_on = 0;  // of what is copied next, a bit for each source
+  bool lost_too = false;    // no member has that well
   Time step_begun{};
   bool clients_came = false;        // since the step began
   Time copied{};                    // when the last copy was done, or the first one began

@@ -70,6 +70,8 @@ bool Engine::State::AdvanceRepair() {
   // Every member has come this far, and it is on the history for good.
   repair.to = Position(options_.epoch, lanes_[Index(damage.lane)].completed);
   repair.bytes_max = options_.join_step_bytes;
+  // What it has of them well is worth having, whatever older versions it has damaged.
+  repair.lost_too = true;
   Emit(std::move(repair));
   return true;
 }
@@ -78,19 +80,20 @@ void Engine::State::RepairDone(const JoinStepResult& result) {
   repair_step_ = 0;
   Damage damage = damages_.front();
   damages_.pop_front();
-  if (result.status.ok()) {
+  if (result.status.ok() && result.versions_lost == 0) {
     Find(damage.target)->repaired_blocks += damage.range.count;
     if (damage.by_scrub) ScrubRepaired(damage, result.status);
     return;
   }
   if (StatusToErrno(result.status) == ESTALE) return Fence(std::string(result.status.message()));
   // It has them damaged itself, be it in older versions.
-  if (StatusToErrno(result.status) == EBADMSG) damage.sources &= ~Bit(repair_source_);
+  const absl::Status status = result.status.ok() ? ErrnoToStatus(EBADMSG, "some of it is damaged there too") : result.status;
+  if (StatusToErrno(status) == EBADMSG) damage.sources &= ~Bit(repair_source_);
   repair_not_before_ = now_ + options_.join_delay;
   if (++damage.attempts < kAttemptsMax) {
     damages_.push_back(damage);
   } else if (damage.by_scrub) {
-    ScrubRepaired(damage, result.status);
+    ScrubRepaired(damage, status);
   }
 }
 

@@ -234,11 +234,11 @@ class Engine::State : private StateData {
   bool JoinerFlushed(Target& joiner, uint32_t flush_nr, CloneReply& reply);  // false: the join has failed
   bool HoldsUpClients(const Target& joiner) const;
   bool ClientsAreThere() const;
+  bool NobodyElseHasIt(uint64_t damaged_on) const;
   absl::Duration RestBesideClients(uint64_t bytes_copied) const;
   void NoteCopied(Join::LanePlan& plan, const JoinStepResult& result);
   uint64_t BlocksOf(uint32_t lane) const { return BlocksBelow(lane, size_blocks_); }
-  // Of the lane's blocks, those before `block`.
-  uint64_t BlocksBelow(uint32_t lane, uint64_t block) const;
+  uint64_t BlocksBelow(uint32_t lane, uint64_t block) const;  // of the lane's, those before `block`
   bool Promote();
   // It is out again, as it was; tried again after a while.
   void FailJoin(std::string reason);

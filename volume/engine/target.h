@@ -134,6 +134,7 @@ struct Target {
   uint64_t errors = 0;
   uint64_t hidden_errors = 0;            // see Stats
   uint64_t repaired_blocks = 0;
+  uint64_t lost_versions = 0;  // it was brought back without
   uint64_t requeues = 0;
 
   // It is, or may again be, part of the table: the replay buffer keeps what it lacks.

@@ -365,7 +365,7 @@ class Player {
     engine_->CloneCompleted(ids_.at(command.words[1]), clone, reply, now_, effects);
   }
 
-  // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, changes=FIRST+COUNT,...,
+  // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, lost=VERSIONS, changes=FIRST+COUNT,...,
   // fail=unavailable, fail=unknown (OUT_OF_RANGE), fail=fenced, fail=damaged or fail=io.
   void Step(const Command& command, Effects& effects) {
     JoinStepResult result;
@@ -386,6 +386,7 @@ class Player {
     }
     result.blocks_left = Number(command.Named("left", "0"));
     result.bytes_copied = Number(command.Named("bytes", "0"));
+    result.versions_lost = Number(command.Named("lost", "0"));
     for (absl::string_view range :
          absl::StrSplit(command.Named("changes", ""), ',', absl::SkipEmpty())) {
       std::vector<std::string> parts = absl::StrSplit(range, '+');
@@ -529,7 +530,7 @@ class Player {
     if (e.kind == RunJoinStep::Kind::kUpdate) return out;
     absl::StrAppend(&out, " lane=", Index(e.lane), " to=", e.to.ToString());
     if (e.kind == RunJoinStep::Kind::kCopy) {
-      absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max);
+      absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max, e.lost_too ? ", lost ones too" : "");
     } else if (e.kind == RunJoinStep::Kind::kRepair) {
       absl::StrAppend(&out, " from ", Name(e.source));
     } else if (e.kind == RunJoinStep::Kind::kDigest) {
@@ -582,6 +583,9 @@ class Player {
                       " errors=", target.errors, " requeues=", target.requeues);
       if (target.repaired_blocks + target.damaged_blocks > 0) {
         absl::StrAppend(&out, " damaged=", target.damaged_blocks, " repaired=", target.repaired_blocks);
+      }
+      if (target.lost_versions > 0) {
+        absl::StrAppend(&out, " lost=", target.lost_versions);
       }
       if (target.joining) absl::StrAppend(&out, " left=", target.join_blocks_left);
       if (target.join_time_left < absl::InfiniteDuration()) {

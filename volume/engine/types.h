@@ -261,6 +261,7 @@ struct RunJoinStep {
                                       // kDigest: one range, of which a prefix is enough
   bool everything = false;            // kBegin: no common point, mark all
   uint64_t bytes_max = 0;
+  bool lost_too = false;  // kCopy, kRepair: what the source has damaged comes as lost, and a repair leaves it as it is
   absl::Duration delay;  // before it begins: the budget that clients leave
   // kUpdate, kBegin: rises with each change of what follows, and never comes twice.
   uint64_t version = 0;
@@ -275,6 +276,7 @@ struct JoinStepResult {
   BlockDigests digests;
   uint64_t blocks_left = 0;   // kCopy: still marked in the lane
   uint64_t bytes_copied = 0;
+  uint64_t versions_lost = 0;  // kCopy, kRepair: of what was copied
   // kCopy: the target is whole only once it has come to this.
   Position whole_at;
 };

@@ -35,6 +35,7 @@ struct TargetView {
   uint64_t inflight_clones = 0;
   uint64_t errors = 0;             // hidden ones too
   uint64_t repaired_blocks = 0;    // since the attach
+  uint64_t lost_versions = 0;      // of blocks, that it was brought back without since the attach: no member could read them
   uint64_t damaged_blocks = 0;     // found, and not repaired yet
   uint64_t requeues = 0;
 };

@@ -177,17 +177,23 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
   read.set_lane(Index(step.lane));
   read.set_at_most_position(step.to.bits());
   AddRanges(Limit(step, invalid), read.mutable_ranges());
+  read.set_lost_too(step.lost_too);
   v1::CopyInRequest copy;
   *copy.mutable_fence() = FenceOf(step.target_config, step.incarnation);
   copy.set_lane(Index(step.lane));
   copy.set_join_id(step.join_id);
   copy.set_to_position(step.to.bits());
-  std::atomic<uint64_t> copied{0};
+  ReplicaClient::Copied copied;
   ASSIGN_OR_RETURN(result->whole_at,
                    ClientOf(step.target_config)
                        ->CopyBlocks(*ClientOf(step.source_config), read, copy,
                                     config_.copy_deadline, &copied));
-  result->bytes_copied = copied;
+  result->bytes_copied = copied.bytes;
+  result->versions_lost = copied.lost_versions;
+  if (result->versions_lost > 0) {
+    LOG(ERROR) << "volume=" << config_.volume_id << " replica=" << step.target_config.replica << " is brought back without "
+               << result->versions_lost << " versions of blocks, which no member in sync can read any more";
+  }
   ASSIGN_OR_RETURN(join, GetJoin(step));
   result->blocks_left = join.invalid_blocks();
   return absl::OkStatus();
@@ -199,17 +205,19 @@ absl::Status JoinRunner::Repair(const engine::RunJoinStep& step, engine::JoinSte
   read.set_lane(Index(step.lane));
   read.set_at_most_position(step.to.bits());
   AddRanges(step.changes, read.mutable_ranges());
+  read.set_lost_too(step.lost_too);
   v1::CopyInRequest copy;
   *copy.mutable_fence() = FenceOf(step.target_config, step.incarnation);
   copy.set_lane(Index(step.lane));
   copy.set_to_position(step.to.bits());
   copy.set_repair(true);
-  std::atomic<uint64_t> copied{0};
+  ReplicaClient::Copied copied;
   ASSIGN_OR_RETURN(result->whole_at,
                    ClientOf(step.target_config)
                        ->CopyBlocks(*ClientOf(step.source_config), read, copy,
                                     config_.copy_deadline, &copied));
-  result->bytes_copied = copied;
+  result->bytes_copied = copied.bytes;
+  result->versions_lost = copied.lost_versions;
   for (const BlockRange& range : step.changes) {
     LOG(WARNING) << "volume=" << config_.volume_id << " replica=" << step.target_config.replica
                  << " blocks " << range.first << "+" << range.count

@@ -288,20 +288,18 @@ bool TakeOff(const BlockRuns& sent, BlockRuns* left) {
   return true;
 }
 
-uint64_t DataBytes(const v1::CopyInRequest& copy) {
-  uint64_t bytes = 0;
+void Count(const v1::CopyInRequest& copy, ReplicaClient::Copied* copied) {
   for (const v1::BlockVersion& version : copy.versions()) {
-    bytes += version.data().size();
+    copied->bytes += version.data().size();
+    copied->lost_versions += version.lost() ? 1 : 0;
   }
-  return bytes;
 }
 
 }  // namespace
 
 absl::StatusOr<Position> ReplicaClient::CopyRound(
     ReplicaClient& source, v1::ReadVersionsRequest* read,
-    v1::CopyInRequest* copy, absl::Duration deadline,
-    std::atomic<uint64_t>* copied_bytes) {
+    v1::CopyInRequest* copy, absl::Duration deadline, Copied* counted) {
   Call reading(cancellation_, deadline);
   auto reader = source.service_->stub.ReadVersions(&reading.context, *read);
   v1::VersionsPart part;
@@ -323,7 +321,7 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
     copied = CopyIn(copy, deadline);
     if (!copied.ok()) break;
     anything = true;
-    if (copied_bytes != nullptr) *copied_bytes += DataBytes(*copy);
+    if (counted != nullptr) Count(*copy, counted);
   }
   // A reader that we cancelled ourselves has nothing to say.
   if (!copied.ok()) reading.context.TryCancel();
@@ -340,15 +338,14 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
 
 absl::StatusOr<Position> ReplicaClient::CopyBlocks(
     ReplicaClient& source, const v1::ReadVersionsRequest& read,
-    const v1::CopyInRequest& copy, absl::Duration deadline,
-    std::atomic<uint64_t>* copied_bytes) {
+    const v1::CopyInRequest& copy, absl::Duration deadline, Copied* copied) {
   v1::ReadVersionsRequest left = read;
   left.set_bytes_max(kCopyRoundBytes);
   v1::CopyInRequest message = copy;
   Position position;
   while (!left.ranges().empty()) {
     ASSIGN_OR_RETURN(const Position reached,
-                     CopyRound(source, &left, &message, deadline, copied_bytes));
+                     CopyRound(source, &left, &message, deadline, copied));
     position = std::max(position, reached);
   }
   return position;

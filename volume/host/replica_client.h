@@ -107,14 +107,18 @@ class ReplicaClient {
   // many of it; what it copied before an error stays copied. Errors name the
   // replica that is at fault: for `source`'s, another source may do.
   //
-  // `copied_bytes`, if given, rises by the data of each part that has been copied
-  // in. Returns the highest position that the source was at: the target is whole
+  // `copied`, if given, tells how much of it has been copied in so far.
+  // Returns the highest position that the source was at: the target is whole
   // once it has come there too.
+  struct Copied {
+    std::atomic<uint64_t> bytes{0};          // of data
+    std::atomic<uint64_t> lost_versions{0};  // `read.lost_too`
+  };
   absl::StatusOr<Position> CopyBlocks(ReplicaClient& source,
                                       const v1::ReadVersionsRequest& read,
                                       const v1::CopyInRequest& copy,
                                       absl::Duration deadline,
-                                      std::atomic<uint64_t>* copied_bytes);
+                                      Copied* copied);
 
  private:
   struct Service;  // the generated stub; its header is slow to compile
@@ -125,7 +129,7 @@ class ReplicaClient {
                                      v1::ReadVersionsRequest* read,
                                      v1::CopyInRequest* copy,
                                      absl::Duration deadline,
-                                     std::atomic<uint64_t>* copied_bytes);
+                                     Copied* copied);
   absl::Status Explain(const grpc::Status& status, const char* doing) const;
 
   const std::string replica_;

@@ -102,14 +102,14 @@ class ReplicaClientTest : public ::testing::Test {
     copy.set_join_id(5);
     copy.set_lane(2);
     copy.set_to_position(77);
-    return target_client_.CopyBlocks(source_client_, read, copy, absl::Minutes(1), &bytes_);
+    return target_client_.CopyBlocks(source_client_, read, copy, absl::Minutes(1), &copied_);
   }
 
   ScriptedReplica source_, target_;
   Cancellation cancellation_;
   ReplicaClient source_client_{"s", source_.address(), &cancellation_};
   ReplicaClient target_client_{"t", target_.address(), &cancellation_};
-  std::atomic<uint64_t> bytes_{0};
+  ReplicaClient::Copied copied_;
 };
 
 TEST_F(ReplicaClientTest, CopiesPartByPartAndAsksForWhatAStreamHasLeft) {
@@ -118,7 +118,7 @@ TEST_F(ReplicaClientTest, CopiesPartByPartAndAsksForWhatAStreamHasLeft) {
   const absl::StatusOr<Position> position = Copy({{0, 8}, {20, 10}, {50, 1}});
   ASSERT_TRUE(position.ok()) << position.status();
   EXPECT_EQ(position->bits(), 95u);
-  EXPECT_EQ(bytes_, 5u * 4096);
+  EXPECT_EQ(copied_.bytes, 5u * 4096);
   EXPECT_EQ(source_.reads, (std::vector<Runs>{{{0, 8}, {20, 10}, {50, 1}}, {{22, 8}, {50, 1}}}));
   ASSERT_EQ(target_.copies.size(), 3u);
   EXPECT_EQ(RunsOf(target_.copies[1].ranges()), (Runs{{4, 4}, {20, 2}}));
@@ -139,7 +139,7 @@ TEST_F(ReplicaClientTest, ASourceThatFailsIsNamedAndWhatItSentIsCopied) {
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_NE(status.message().find("replica s"), absl::string_view::npos) << status;
   EXPECT_EQ(target_.copies.size(), 1u);
-  EXPECT_EQ(bytes_, 4u * 4096);
+  EXPECT_EQ(copied_.bytes, 4u * 4096);
 }
 
 TEST_F(ReplicaClientTest, ATargetThatRefusesEndsTheReadAndIsNamed) {
@@ -148,7 +148,7 @@ TEST_F(ReplicaClientTest, ATargetThatRefusesEndsTheReadAndIsNamed) {
   const absl::Status status = Copy({{0, 8}}).status();
   EXPECT_TRUE(absl::IsAborted(status)) << status;
   EXPECT_NE(status.message().find("replica t"), absl::string_view::npos) << status;
-  EXPECT_EQ(bytes_, 0u);
+  EXPECT_EQ(copied_.bytes, 0u);
 }
 
 TEST_F(ReplicaClientTest, ASourceThatSendsNothingIsAnErrorAndNoLoop) {
