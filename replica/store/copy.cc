@@ -2,7 +2,10 @@
 // place of what the target has.
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -139,36 +142,72 @@ class DiskStore::VersionReader {
     return CheckSuperseded(address, newest);
   }
 
-  // One of its versions cannot be read, and an iterator that meets it does not even say which one that is. So of each point at
-  // which somebody may ask for the block, now and at each pin, it is looked what is there, and if that cannot be said it is lost as
-  // of that point: nobody is to be shown something older for it. Which pins there are a source knows: it was told when its epoch
-  // began, and of each since.
+  // One of its versions cannot be read. So of each point at which somebody may ask for the block, now and at each pin, it is looked
+  // which version that is, and one that cannot be read is told as lost: nobody is to be shown something older for it. Which pins there
+  // are a source knows: it was told when its epoch began, and of each since.
   absl::Status ReadDamagedBlock(const BlockAddress& address, const NewestVersion& newest, std::vector<BlockVersion>* out) {
     Position below = at_most_.Next();
-    const auto look = [&](Position point) {
+    const auto look = [&](Position point) -> absl::Status {
       if (point >= below) return absl::OkStatus();
-      versions_->Seek(VersionKey(address, point));
-      VersionKeyParts parts;
-      const bool found = versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) && IsOf(parts, address);
-      const absl::Status status = FromRocks(versions_->status(), What());
-      if (!status.ok() && StatusToErrno(status) != EBADMSG) return status;
-      const bool is_missing = status.ok() && point == newest.position && (!found || parts.position != point);
-      if (status.ok() && !found && !is_missing) return status;  // it has none
-      BlockVersion version{.block = address.block, .position = point, .crc = 0, .data = "", .lost = true};
-      if (status.ok() && !is_missing) {
-        if (!Counts(parts.position)) return Damaged(absl::StrCat("block ", address.block));
-        absl::StatusOr<BlockVersion> parsed = Parse(parts);
-        version.position = parts.position;
-        if (parsed.ok()) version = *std::move(parsed);
-      }
-      below = version.position;
-      bytes_ += kVersionBytes + version.data.size();
-      out->push_back(std::move(version));
+      ASSIGN_OR_RETURN(std::optional<BlockVersion> version, ReadAt(address, newest, point));
+      if (!version) return absl::OkStatus();
+      below = version->position;
+      bytes_ += kVersionBytes + version->data.size();
+      out->push_back(*std::move(version));
       return absl::OkStatus();
     };
     RETURN_IF_ERROR(look(std::min(at_most_, newest.position)));
     for (auto pin = pins_.rbegin(); pin != pins_.rend(); ++pin) RETURN_IF_ERROR(look(*pin));
     return absl::OkStatus();
+  }
+
+  // The newest one at or below `point` that counts; nothing: there is none.
+  absl::StatusOr<std::optional<BlockVersion>> ReadAt(const BlockAddress& address, const NewestVersion& newest, Position point) {
+    BlockVersion version{.block = address.block, .position = point, .crc = 0, .data = "", .lost = true};
+    if (point == newest.position && newest.kind == BlockKind::kZero) {
+      version.zero = true;
+      version.lost = false;
+      return version;
+    }
+    for (Position at = point;; at = Position::FromBits(version.position.bits() - 1)) {
+      versions_->Seek(VersionKey(address, at));
+      VersionKeyParts parts;
+      const bool found = versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) && IsOf(parts, address);
+      const absl::Status status = FromRocks(versions_->status(), What());
+      if (!status.ok() && StatusToErrno(status) != EBADMSG) return status;
+      // The index names one that is not there.
+      if (status.ok() && point == newest.position && (!found || parts.position != point)) return version;
+      if (status.ok() && !found) return std::nullopt;
+      version.position = found ? parts.position : DamagedPosition(address, at);
+      if (Counts(version.position)) {
+        absl::StatusOr<BlockVersion> parsed = status.ok() ? Parse(parts) : status;
+        return parsed.ok() ? *std::move(parsed) : version;
+      }
+      if (version.position == Position()) return std::nullopt;
+    }
+  }
+
+  // Of the version that an iterator from `at` on cannot pass, and does not name: one with a bound before it ends there, without
+  // having read it. `at` itself, if not even that can be said.
+  Position DamagedPosition(const BlockAddress& address, Position at) const {
+    uint64_t some_above = 0;          // there is a version in (some_above, at]
+    uint64_t none_above = at.bits();  // there is none in (none_above, at]
+    while (none_above - some_above > 1) {
+      const uint64_t middle = some_above + (none_above - some_above) / 2;
+      (IsNoneIn(address, Position::FromBits(middle), at) ? none_above : some_above) = middle;
+    }
+    return Position::FromBits(none_above);
+  }
+  bool IsNoneIn(const BlockAddress& address, Position above, Position at) const {
+    const Domain& domain = *store_.DomainOf(lane_);
+    const std::string end = VersionKey(address, above);
+    const rocksdb::Slice bound(end);
+    rocksdb::ReadOptions options;
+    options.fill_cache = false;
+    options.iterate_upper_bound = &bound;
+    const std::unique_ptr<rocksdb::Iterator> it(domain.db()->NewIterator(options, domain.family(Family::kVersions)));
+    it->Seek(VersionKey(address, at));
+    return !it->Valid() && it->status().ok();
   }
 
   absl::StatusOr<BlockVersion> Parse(const VersionKeyParts& parts) const {
@@ -251,8 +290,11 @@ class DiskStore::Copying {
   Copying(const DiskStore& store, const Volume& volume, const Lane& lane, const CopyPart& part, bool repair)
       : store_(store), volume_(volume), lane_(lane), part_(part), state_(lane.state()),
         batch_(*store.DomainOf(lane)) {
+    uint64_t last = ~uint64_t{0};
     for (const BlockVersion& version : part.versions) {
-      // A repair makes nothing worse.
+      const bool newest = std::exchange(last, version.block) != version.block;
+      // A repair makes nothing worse: what it is not given stays, and is the newest still.
+      if (repair && version.lost && newest) newest_stays_.insert(version.block);
       if (!repair || !version.lost) given_[version.block].push_back(&version);
     }
   }
@@ -388,6 +430,7 @@ class DiskStore::Copying {
     NewestVersion best;
     const auto given = given_.find(block);
     if (given != given_.end()) {
+      RETURN_IF_ERROR(KeepOwn(address, &given->second));
       const BlockVersion& newest = *given->second.front();
       best = {newest.position, newest.zero ? BlockKind::kZero : BlockKind::kData};
     }
@@ -401,13 +444,12 @@ class DiskStore::Copying {
     // Written anew even where they are there already: see reclaim.h. One that is lost has no data, so no reader takes it for one.
     if (given != given_.end()) {
       for (const BlockVersion* version : given->second) {
-        if (version->lost && HasWell(address, version->position)) continue;
         batch_.PutVersion(address, version->position,
                           version->zero ? BlockKind::kZero : BlockKind::kData, version->crc,
                           version->data);
       }
     }
-    if (live) return absl::OkStatus();
+    if (live || newest_stays_.contains(block)) return absl::OkStatus();
     if (current.kind == BlockKind::kData && best.kind != BlockKind::kData) ++freed_;
     if (best.position != Position()) {
       batch_.PutNewest(address, best);
@@ -418,12 +460,23 @@ class DiskStore::Copying {
   }
 
   // A position is one write's, so what it has there itself is what the source has lost.
-  bool HasWell(const BlockAddress& address, Position position) const {
+  absl::Status KeepOwn(const BlockAddress& address, std::vector<const BlockVersion*>* given) {
     const Domain& domain = *store_.DomainOf(lane_);
-    std::string value;
-    const rocksdb::Status got =
-        domain.db()->Get(rocksdb::ReadOptions(), domain.family(Family::kVersions), VersionKey(address, position), &value);
-    return got.ok() && ParseVersion(address, position, value).ok();
+    for (const BlockVersion*& version : *given) {
+      if (!version->lost) continue;
+      std::string value;
+      const rocksdb::Status got = domain.db()->Get(rocksdb::ReadOptions(), domain.family(Family::kVersions),
+                                                   VersionKey(address, version->position), &value);
+      if (got.IsNotFound()) continue;
+      const absl::Status status = FromRocks(got, absl::StrCat("read ", domain.directory()));
+      if (!status.ok() && StatusToErrno(status) != EBADMSG) return status;
+      const absl::StatusOr<VersionValue> has = ParseVersion(address, version->position, value);
+      if (!status.ok() || !has.ok()) continue;
+      own_.push_back({.block = address.block, .position = version->position, .zero = has->kind == BlockKind::kZero,
+                      .crc = has->crc, .data = std::string(has->data)});
+      version = &own_.back();
+    }
+    return absl::OkStatus();
   }
 
   bool Mine(Position position) const {
@@ -459,6 +512,8 @@ class DiskStore::Copying {
   Lane::State state_;
   DomainBatch batch_;
   std::map<uint64_t, std::vector<const BlockVersion*>> given_;
+  std::deque<BlockVersion> own_;      // in the place of what is given as lost
+  std::set<uint64_t> newest_stays_;   // blocks
   std::map<uint64_t, StripeBits> left_;  // marks after this copy, of stripes it touches
   uint64_t freed_ = 0;
 };

@@ -310,8 +310,10 @@ TEST_F(CorruptionTest, AReadFromElsewhereOrOfBeforeIsFound) {
         EXPECT_TRUE(absl::IsDataLoss(status) || absl::IsFailedPrecondition(status)) << status;
       } else {
         status = Check(after.store.get(), {.read_errors = true});
-        ++outcomes[status.ok() ? "right or read errors" : "WRONG"];
-        EXPECT_TRUE(status.ok()) << "read " << nth << " is " << what << ": " << status;
+        // A compaction that meets it first, which is a matter of threads, ends the store: nothing is answered any more.
+        const bool ended = absl::IsDataLoss(status) && !after.store->health().ok();
+        ++outcomes[status.ok() ? "right or read errors" : ended ? "ended" : "WRONG"];
+        EXPECT_TRUE(status.ok() || ended) << "read " << nth << " is " << what << ": " << status;
       }
       if (!after.fs->has_misread()) break;
     }

@@ -203,6 +203,7 @@ absl::Status DiskStore::ReadData(const Volume& volume, BlockRange range,
     ASSIGN_OR_RETURN(VersionValue version,
                      ParseVersion({volume.id, lane, range.first + i},
                                   newest[i].position, View(values[mine])));
+    if (version.kind != BlockKind::kData) return DamagedIndex(volume, range.first + i);
     result->zeroes = false;
     result->data.append(version.data.data(), version.data.size());
     result->crcs.push_back(version.crc);

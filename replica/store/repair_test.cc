@@ -219,6 +219,42 @@ TEST_F(RepairTest, WhatIsLostOfAPinIsReadByNobody) {
   EXPECT_LT(lost, 32);
 }
 
+// Nor is what a joiner has of it itself hidden: what is lost is lost at its own position.
+TEST_F(RepairTest, WhoHasWhatIsLostOfAPinKeepsIt) {
+  const Pin pin{.id = 9, .positions = {position()}};
+  const VolumeUpdate update{.version = uint64_t{1} << 32, .size_blocks = kGeometry.size_blocks, .pins = {pin}};
+  ASSERT_TRUE(good()->UpdateVolume(kVolume, update).ok());
+  ASSERT_TRUE(bad()->UpdateVolume(kVolume, update).ok());
+  for (uint64_t block = 0; block < kGeometry.size_blocks; block += 4) WriteBoth(writer_.Data(block, 2, 500 + block));
+  WriteBoth(writer_.Zeroes(WriteKind::kWriteZeroes, 9, 1));
+  std::vector<std::string> was, is;
+  const auto look = [this, &pin](std::vector<std::string>* seen) {
+    for (uint64_t block = 0; block < kGeometry.size_blocks; ++block) {
+      const auto now = good()->Read(kVolume, {block, 1});
+      const auto then = good()->ReadPinned(kVolume, pin.id, {block, 1});
+      ASSERT_TRUE(now.ok() && then.ok()) << block << " " << now.status() << " " << then.status();
+      seen->push_back(now->data);
+      seen->push_back(then->empty() ? "" : (*then)[0].data);
+    }
+  };
+  look(&was);
+  RestartBad();
+  ASSERT_GT(FlipBits(), 0);
+  ASSERT_FALSE(Damaged().empty());
+  ASSERT_TRUE(testing::BeginJoin(bad(), good(), kVolume, 2, /*everything=*/true).ok());
+  const std::vector<BlockRange> all = {{0, kGeometry.size_blocks}};
+  const auto read = bad()->ReadVersions(kVolume, kLane, all, position(), 1 << 20, store::Damaged::kAsLost);
+  ASSERT_TRUE(read.ok()) << read.status();
+  int lost = 0;
+  for (const BlockVersion& version : read->versions) lost += version.lost && version.position <= pin.positions[0] ? 1 : 0;
+  EXPECT_GT(lost, 0);
+  ASSERT_TRUE(good()->CopyIn(kVolume, {.lane = kLane, .join_id = 2, .to = position(), .ranges = read->ranges,
+                                       .versions = read->versions}).ok());
+  ASSERT_TRUE(good()->FinishJoin(kVolume, 2).ok());
+  look(&is);
+  EXPECT_EQ(is, was);
+}
+
 TEST_F(LostTest, IsLeftAsItIsByARepair) {
   const std::string was = good()->Read(kVolume, {0, 1})->data;
   const CopyPart lost{.lane = kLane, .to = position(), .ranges = {{0, 1}},

@@ -67,6 +67,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
       Damage(r, dice_.Below(geometry_.size_blocks));
     });
     replicas_[r]->on_deleted([this, r] { CopyDeleted(r); });
+    replicas_[r]->on_lost([this](uint64_t block, Position position, Epoch epoch) { CheckLost(block, position, epoch); });
   }
   for (const auto& replica : replicas_) {
     if (drained_ && replica == replicas_.back()) break;

@@ -160,6 +160,7 @@ class Cluster {
   void Damage(uint32_t r, uint64_t block);
   bool IsWellBeside(uint32_t r, uint64_t block) const;
   bool IsOnlyGoodCopy(uint32_t r) const;
+  void CheckLost(uint64_t block, Position position, Epoch epoch);
   void FaultSome();
   Fault NextFault(uint64_t number);
   Fault ScriptedFault(uint64_t number) const;

@@ -416,6 +416,21 @@ void Cluster::FailSync(uint32_t r) {
 }
 
 // Another good copy is there, and none was lost before.
+// What is brought back as lost no member has well that serves as one.
+void Cluster::CheckLost(uint64_t block, Position position, Epoch epoch) {
+  const uint32_t f = ServingFrontend();
+  // Whoever was taken over brings back nobody who counts.
+  if (!frontends_[f]->healthy() || frontends_[f]->epoch() != epoch) return;
+  for (const engine::TargetView& target : frontends_[f]->engine().View().targets) {
+    const auto r = static_cast<uint32_t>(target.id);
+    if (target.config.state != engine::TargetState::kInSync || target.health != engine::TargetView::Health::kConnected) continue;
+    const std::vector<Version>* versions = replicas_[r]->disk().versions(block);
+    const bool newest = versions != nullptr && !versions->empty() && versions->back().position == position;
+    if (!newest || replicas_[r]->disk().damaged(block)) continue;
+    Violated(absl::StrCat("block ", block, " is brought back as lost, and ", replicas_[r]->name(), " has it well"));
+  }
+}
+
 // Of a block that is damaged elsewhere.
 bool Cluster::IsOnlyGoodCopy(uint32_t r) const {
   for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {

@@ -552,9 +552,15 @@ void Frontend::CopyStep(const engine::RunJoinStep& step) {
         return left;
       },
       [this, step](Left left) {
-        if (left.status.ok() && left.blocks > 0) return CopyFrom(step, left.ranges);
+        if (step.lost_too) {
+          const bool is_there = std::any_of(left.ranges.begin(), left.ranges.end(),
+                                            [&](const BlockRange& range) { return range.Overlaps(step.changes.front()); });
+          left.ranges = is_there ? step.changes : std::vector<BlockRange>();
+        }
+        if (left.status.ok() && !left.ranges.empty()) return CopyFrom(step, left.ranges);
         engine::JoinStepResult result;
         result.status = left.status;
+        result.blocks_left = left.blocks;
         JoinStepDone(step.step, std::move(result));
       });
 }
@@ -566,10 +572,15 @@ void Frontend::CopyFrom(const engine::RunJoinStep& step, const std::vector<Block
       [fence = FenceOf(source, step.source_incarnation), step, ranges](ReplicaNode& node) {
         return node.ReadVersions(fence, step, ranges);
       },
-      [this, step](absl::StatusOr<store::VersionsPart> part) {
+      [this, step, first = ranges.front().first](absl::StatusOr<store::VersionsPart> part) {
+        const bool loses_newest = part.ok() && !part->versions.empty() && part->versions.front().lost;
+        if (step.kind == engine::RunJoinStep::Kind::kCopy && loses_newest && !step.newest_too) {
+          part = ErrnoToStatus(EBADMSG, "its newest version is damaged");
+        }
         if (part.ok()) return CopyInto(step, *std::move(part));
         engine::JoinStepResult result;
         result.status = part.status();
+        result.first_block = first;
         JoinStepDone(step.step, std::move(result));
       });
 }

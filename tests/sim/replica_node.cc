@@ -231,7 +231,11 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
                      kept().InvalidBlocks(kVolume, step.lane, 0, 1));
     result.blocks_left = page.invalid_blocks;
     result.bytes_copied = part.versions.size() * kBlockBytes;
-    for (const store::BlockVersion& version : part.versions) result.versions_lost += version.lost ? 1 : 0;
+    for (const store::BlockVersion& version : part.versions) {
+      if (!version.lost) continue;
+      ++result.versions_lost;
+      if (lost_) lost_(version.block, version.position, fence.epoch());
+    }
     result.whole_at = part.position;
     return absl::OkStatus();
   });

@@ -283,18 +283,31 @@ void Engine::State::JoinerConnected(const TargetHello& hello) {
 
 void Engine::State::Copied(const Join::Awaited& of, const JoinStepResult& result) {
   if (!result.status.ok()) {
-    // Another member has them well, perhaps.
-    if (StatusToErrno(result.status) == EBADMSG) join_->damaged_on |= Bit(of.source);
-    if (join_->damaged_on != 0 && ChooseSource(join_->damaged_on) != nullptr) return CopyNext(absl::ZeroDuration());
-    if (!join_->lost_too && NobodyElseHasIt(join_->damaged_on)) {
-      join_->lost_too = true;
+    const std::string why = absl::StrCat("blocks could not be copied: ", result.status.message());
+    if (StatusToErrno(result.status) != EBADMSG) return FailJoin(why);
+    // One of them is damaged: so one by one from here on, to know of which block that is said.
+    if (join_->one_by_one == 0) {
+      join_->one_by_one = std::max<uint64_t>(options_.join_step_bytes / kBlockBytes, 1);
+      return CopyNext(absl::ZeroDuration());
+    }
+    // A client may have written it meanwhile, and then it is another one's turn.
+    if (std::exchange(join_->damaged_block, result.first_block) != result.first_block) {
+      join_->damaged_on = 0;
+      join_->lost = Join::Lost::kNone;
+    }
+    // Another member has it well, perhaps.
+    join_->damaged_on |= Bit(of.source);
+    if (ChooseSource(join_->damaged_on) != nullptr) return CopyNext(absl::ZeroDuration());
+    if (join_->lost != Join::Lost::kNewest && NobodyElseHasIt(join_->damaged_on)) {
+      join_->lost = join_->lost == Join::Lost::kNone ? Join::Lost::kOlder : Join::Lost::kNewest;
       join_->damaged_on = 0;
       return CopyNext(absl::ZeroDuration());
     }
-    return FailJoin(absl::StrCat("blocks could not be copied: ", result.status.message()));
+    return FailJoin(why);
   }
+  join_->one_by_one -= std::min<uint64_t>(join_->one_by_one, 1);
   join_->damaged_on = 0;
-  join_->lost_too = false;
+  join_->lost = Join::Lost::kNone;
   Find(join_->target)->lost_versions += result.versions_lost;
   Join::LanePlan& plan = join_->lanes[of.lane];
   NoteCopied(plan, result);
@@ -357,9 +370,12 @@ void Engine::State::CopyNext(absl::Duration delay) {
     copy.source_incarnation = source->hello.incarnation;
     copy.lane = LaneId{i};
     copy.to = plan.to;
-    copy.lost_too = join_->lost_too;
-    copy.bytes_max = ClientsAreThere() ? options_.join_step_bytes_beside_clients
-                                       : options_.join_step_bytes;
+    copy.lost_too = join_->lost != Join::Lost::kNone;
+    copy.newest_too = join_->lost == Join::Lost::kNewest;
+    if (copy.lost_too) copy.changes = {{join_->damaged_block, 1}};
+    copy.bytes_max = join_->one_by_one > 0 ? kBlockBytes
+                     : ClientsAreThere()   ? options_.join_step_bytes_beside_clients
+                                           : options_.join_step_bytes;
     copy.delay = delay;
     return RunStep(std::move(copy));
   }

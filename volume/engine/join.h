@@ -45,8 +45,15 @@ struct Join {
   std::vector<LanePlan> lanes;
   uint64_t version = 0;  // of the pins and the size that it was told
   uint64_t bytes_copied = 0;
-  uint64_t damaged_on = 0;  // of what is copied next, a bit for each source
-  bool lost_too = false;    // no member has that well
+  uint64_t damaged_on = 0;  // damaged_block is, a bit for each source
+  uint64_t damaged_block = 0;
+  enum class Lost {
+    kNone,
+    kOlder,   // no member has all versions of damaged_block well
+    kNewest,  // nor its newest
+  };
+  Lost lost = Lost::kNone;
+  uint64_t one_by_one = 0;  // steps yet of one block each: among these blocks is one that is damaged somewhere
   Time step_begun{};
   bool clients_came = false;        // since the step began
   Time copied{};                    // when the last copy was done, or the first one began

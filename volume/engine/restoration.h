@@ -5,7 +5,8 @@
 // same. Or another snapshot's restore takes its place: it writes all that was written since that one, what was restored in part too.
 //
 // A record that is made anew from copies, see rebuild.h, says the same: else half of a restore would be served, or one that has
-// ended be done again, over what clients have written since. So a copy is told before the first block, and before clients come.
+// ended be done again, over what clients have written since. So a copy is told before the first block, and before clients come; to a
+// volume that was attached for this, they come by a takeover, which tells copies by itself.
 //
 // Thread-safety: none.
 #ifndef WEIR_VOLUME_ENGINE_RESTORATION_H_
@@ -27,7 +28,8 @@ class Restoration {
   };
   // `marked`: the record says that the volume is being restored from this very snapshot, and said so when it was taken over:
   // then members have copies.
-  Restoration(Held held, bool marked) : held_(held), shut_(held == Held::kAttached), marked_(marked), told_(marked) {}
+  Restoration(Held held, bool marked)
+      : held_(held), shut_(held == Held::kAttached), marked_(marked), told_(marked), told_of_the_end_(held == Held::kAttached) {}
 
   enum class Act {
     kShut,    // Engine::StartRestore
@@ -57,7 +59,7 @@ class Restoration {
   Sessions sessions_;  // when the last copy began
   bool copied_ = false;
   bool unmarked_ = false;
-  bool told_of_the_end_ = false;
+  bool told_of_the_end_;
   bool ended_ = false;
 };
 

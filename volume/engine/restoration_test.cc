@@ -34,11 +34,11 @@ TEST(RestorationTest, OfASuspendedVolume) {
 
 TEST(RestorationTest, OfOneThatIsAttachedForIt) {
   Restoration anew(Held::kAttached, /*marked=*/false);
-  for (const Act act : {Act::kMark, Act::kTell, Act::kCopy, Act::kUnmark, Act::kTell, Act::kLetGo, Act::kDone}) {
+  for (const Act act : {Act::kMark, Act::kTell, Act::kCopy, Act::kUnmark, Act::kLetGo, Act::kDone}) {
     EXPECT_EQ(anew.Next({}), act);
   }
   Restoration begun(Held::kAttached, /*marked=*/true);
-  for (const Act act : {Act::kCopy, Act::kUnmark, Act::kTell, Act::kLetGo, Act::kDone}) EXPECT_EQ(begun.Next({}), act);
+  for (const Act act : {Act::kCopy, Act::kUnmark, Act::kLetGo, Act::kDone}) EXPECT_EQ(begun.Next({}), act);
 }
 
 TEST(RestorationTest, AMemberThatHasComeAnewMeansToCopyAnew) {

@@ -365,7 +365,7 @@ class Player {
     engine_->CloneCompleted(ids_.at(command.words[1]), clone, reply, now_, effects);
   }
 
-  // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, lost=VERSIONS, changes=FIRST+COUNT,...,
+  // A join's step is done: at=N,N (sealed there, in this epoch or in epoch=), left=BLOCKS, block=FIRST, lost=VERSIONS, changes=FIRST+COUNT,...,
   // fail=unavailable, fail=unknown (OUT_OF_RANGE), fail=fenced, fail=damaged or fail=io.
   void Step(const Command& command, Effects& effects) {
     JoinStepResult result;
@@ -387,6 +387,7 @@ class Player {
     result.blocks_left = Number(command.Named("left", "0"));
     result.bytes_copied = Number(command.Named("bytes", "0"));
     result.versions_lost = Number(command.Named("lost", "0"));
+    result.first_block = Number(command.Named("block", "0"));
     for (absl::string_view range :
          absl::StrSplit(command.Named("changes", ""), ',', absl::SkipEmpty())) {
       std::vector<std::string> parts = absl::StrSplit(range, '+');
@@ -530,7 +531,7 @@ class Player {
     if (e.kind == RunJoinStep::Kind::kUpdate) return out;
     absl::StrAppend(&out, " lane=", Index(e.lane), " to=", e.to.ToString());
     if (e.kind == RunJoinStep::Kind::kCopy) {
-      absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max, e.lost_too ? ", lost ones too" : "");
+      absl::StrAppend(&out, " from ", Name(e.source), " bytes=", e.bytes_max, e.newest_too ? ", lost ones too" : e.lost_too ? ", older ones may be lost" : "");
     } else if (e.kind == RunJoinStep::Kind::kRepair) {
       absl::StrAppend(&out, " from ", Name(e.source));
     } else if (e.kind == RunJoinStep::Kind::kDigest) {

@@ -257,11 +257,13 @@ struct RunJoinStep {
   Position to;           // the join's R
   Position common;       // the newest point on both histories
   std::vector<LineageEntry> lineage;  // kBegin: a member's
-  std::vector<BlockRange> changes;    // kBegin: a member's since `common`; kRepair: the damaged ones;
+  std::vector<BlockRange> changes;    // kBegin: a member's since `common`; kRepair: the damaged ones; kCopy of what
+                                      // is lost: the one block, if it is still marked;
                                       // kDigest: one range, of which a prefix is enough
   bool everything = false;            // kBegin: no common point, mark all
   uint64_t bytes_max = 0;
   bool lost_too = false;  // kCopy, kRepair: what the source has damaged comes as lost, and a repair leaves it as it is
+  bool newest_too = false;  // kCopy of what is lost: also a block's newest version; else that is EBADMSG
   absl::Duration delay;  // before it begins: the budget that clients leave
   // kUpdate, kBegin: rises with each change of what follows, and never comes twice.
   uint64_t version = 0;
@@ -277,6 +279,7 @@ struct JoinStepResult {
   uint64_t blocks_left = 0;   // kCopy: still marked in the lane
   uint64_t bytes_copied = 0;
   uint64_t versions_lost = 0;  // kCopy, kRepair: of what was copied
+  uint64_t first_block = 0;    // kCopy, also one that has failed: of what was to be copied
   // kCopy: the target is whole only once it has come to this.
   Position whole_at;
 };

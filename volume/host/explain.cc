@@ -201,7 +201,7 @@ void ExplainTarget(const engine::TargetView& target, const HostOptions& options,
       }
       if (target.lost_versions > 0) {
         out->add_facts(absl::StrCat("replica ", name, " was brought back without ", target.lost_versions,
-                                    " versions of blocks, which no member in sync could read any more: reads of these fail"));
+                                    " versions of blocks, which no member could read any more: reads of these fail"));
         out->add_actions("weirctl scrub VOLUME --wait says which; write these blocks anew, from a backup");
       }
       if (!target.flush_supported) {

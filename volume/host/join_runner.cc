@@ -27,6 +27,24 @@ void AddRanges(const std::vector<BlockRange>& ranges,
   }
 }
 
+// The one block, if it is among the ranges: with what is before it there, which is other lanes'.
+std::vector<BlockRange> Of(const std::vector<BlockRange>& ranges, BlockRange block) {
+  for (const BlockRange& range : ranges) {
+    if (range.Overlaps(block)) return {{range.first, block.end() - range.first}};
+  }
+  return {};
+}
+
+// The lane's first block of `ranges`.
+uint64_t FirstOf(const std::vector<BlockRange>& ranges, const LaneGeometry& lanes, LaneId lane) {
+  for (const BlockRange& range : ranges) {
+    for (uint64_t block = range.first; block < range.end(); ++block) {
+      if (lanes.LaneOf(block) == lane) return block;
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 void JoinRunner::Run(const engine::RunJoinStep& step, Done done) {
@@ -169,6 +187,7 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
     return absl::AbortedError(absl::StrCat("replica ", step.target_config.replica,
                                            " has another join"));
   }
+  result->blocks_left = join.invalid_blocks();
   if (join.invalid_blocks() == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<BlockRange> invalid,
                    DecodeRuns(join.invalid(), kBlocksMax));
@@ -176,7 +195,10 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
   *read.mutable_fence() = FenceOf(step.source_config, step.source_incarnation);
   read.set_lane(Index(step.lane));
   read.set_at_most_position(step.to.bits());
-  AddRanges(Limit(step, invalid), read.mutable_ranges());
+  const std::vector<BlockRange> ranges = step.lost_too ? Of(invalid, step.changes.front()) : Limit(step, invalid);
+  if (ranges.empty()) return absl::OkStatus();  // a client has written it meanwhile
+  result->first_block = FirstOf(ranges, config_.lanes, step.lane);
+  AddRanges(ranges, read.mutable_ranges());
   read.set_lost_too(step.lost_too);
   v1::CopyInRequest copy;
   *copy.mutable_fence() = FenceOf(step.target_config, step.incarnation);
@@ -184,6 +206,7 @@ absl::Status JoinRunner::Copy(const engine::RunJoinStep& step, engine::JoinStepR
   copy.set_join_id(step.join_id);
   copy.set_to_position(step.to.bits());
   ReplicaClient::Copied copied;
+  copied.refuse_lost_newest = !step.newest_too;
   ASSIGN_OR_RETURN(result->whole_at,
                    ClientOf(step.target_config)
                        ->CopyBlocks(*ClientOf(step.source_config), read, copy,
@@ -219,6 +242,7 @@ absl::Status JoinRunner::Repair(const engine::RunJoinStep& step, engine::JoinSte
   result->bytes_copied = copied.bytes;
   result->versions_lost = copied.lost_versions;
   for (const BlockRange& range : step.changes) {
+    if (result->versions_lost > 0) break;
     LOG(WARNING) << "volume=" << config_.volume_id << " replica=" << step.target_config.replica
                  << " blocks " << range.first << "+" << range.count
                  << " were damaged and have been written anew from replica "

@@ -75,7 +75,7 @@ RecordTeller::Told RecordTeller::TellAll(const v1::VolumeRecord& record, uint64_
     // Who was taken from tells nobody any more.
     const bool taken = StatusToErrno(status) == ESTALE;
     told.later |= !taken;
-    told.error = taken ? absl::AbortedError(status.message()) : status;
+    if (!absl::IsAborted(told.error)) told.error = taken ? absl::AbortedError(status.message()) : status;
   }
   return told;
 }

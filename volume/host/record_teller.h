@@ -27,7 +27,7 @@ class RecordTeller : public std::enable_shared_from_this<RecordTeller> {
       : cluster_id_(std::move(cluster_id)), queue_(queue), timer_(timer) {}
 
   void Tell(const v1::VolumeRecord& record, uint64_t revision);
-  // Once, and blocks for that. OK: some member in sync has it, or no replica keeps copies. ABORTED: the volume was taken over.
+  // Once, and blocks for that. OK: some member in sync has it, or keeps no copies. ABORTED: the volume was taken over.
   absl::Status TellNow(const v1::VolumeRecord& record, uint64_t revision) const;
 
  private:

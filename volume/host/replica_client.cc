@@ -1,11 +1,13 @@
 #include "volume/host/replica_client.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/client_context.h"
+#include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/status.h"
 #include "volume/host/replica_channel.h"
@@ -288,6 +290,15 @@ bool TakeOff(const BlockRuns& sent, BlockRuns* left) {
   return true;
 }
 
+// By block, newest first.
+bool LosesANewest(const v1::CopyInRequest& copy) {
+  for (int i = 0; i < copy.versions_size(); ++i) {
+    const bool newest = i == 0 || copy.versions(i).block() != copy.versions(i - 1).block();
+    if (newest && copy.versions(i).lost()) return true;
+  }
+  return false;
+}
+
 void Count(const v1::CopyInRequest& copy, ReplicaClient::Copied* copied) {
   for (const v1::BlockVersion& version : copy.versions()) {
     copied->bytes += version.data().size();
@@ -318,6 +329,11 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
     }
     copy->mutable_ranges()->Swap(part.mutable_ranges());
     copy->mutable_versions()->Swap(part.mutable_versions());
+    if (counted != nullptr && counted->refuse_lost_newest && LosesANewest(*copy)) {
+      reading.context.TryCancel();
+      (void)reader->Finish();
+      return ErrnoToStatus(EBADMSG, absl::StrCat("replica ", source.replica(), " has a block's newest version damaged"));
+    }
     copied = CopyIn(copy, deadline);
     if (!copied.ok()) break;
     anything = true;
@@ -326,6 +342,8 @@ absl::StatusOr<Position> ReplicaClient::CopyRound(
   // A reader that we cancelled ourselves has nothing to say.
   if (!copied.ok()) reading.context.TryCancel();
   const grpc::Status read_status = reader->Finish();
+  // Its own damage says nothing of the source's.
+  if (StatusToErrno(copied) == EBADMSG) return ErrnoToStatus(EIO, std::string(copied.message()));
   RETURN_IF_ERROR(copied);
   RETURN_IF_ERROR(source.Explain(read_status, "reading versions"));
   if (!anything) {

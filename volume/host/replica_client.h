@@ -113,6 +113,7 @@ class ReplicaClient {
   struct Copied {
     std::atomic<uint64_t> bytes{0};          // of data
     std::atomic<uint64_t> lost_versions{0};  // `read.lost_too`
+    bool refuse_lost_newest = false;         // set by the caller: EBADMSG if a block's newest version is lost
   };
   absl::StatusOr<Position> CopyBlocks(ReplicaClient& source,
                                       const v1::ReadVersionsRequest& read,
