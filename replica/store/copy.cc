@@ -15,6 +15,7 @@
 #include "replica/store/disk_store.h"
 #include "replica/store/history.h"
 #include "replica/store/rocks.h"
+#include "replica/store/version_scan.h"
 
 namespace weir::store {
 namespace {
@@ -23,6 +24,8 @@ namespace {
 constexpr uint64_t kVersionBytes = 48;
 // Versions of one block, while pins are not known: 1 MiB, to fit into a message.
 constexpr size_t kUnprunedVersionsMax = 256;
+// Versions of one block that a copy passes: with more it is a part of a table, of which it cannot be said what is in it.
+constexpr int kDamagedVersionsMax = 64;
 
 absl::Status CheckRanges(const VolumeGeometry& geometry, absl::Span<const BlockRange> ranges) {
   uint64_t end = 0;
@@ -59,7 +62,7 @@ class DiskStore::VersionReader {
       : damaged_(damaged), store_(store), volume_(volume), lane_(lane), state_(lane.state()),
         pruned_(lane.reclaim()), pins_(PinPositions(state_)), at_most_(at_most),
         index_(NewBlockIterator(*store.DomainOf(lane), Family::kBlocks)),
-        versions_(NewBlockIterator(*store.DomainOf(lane), Family::kVersions)) {}
+        versions_(NewBlockIterator(*store.DomainOf(lane), Family::kVersions)), scan_(*store.DomainOf(lane)) {}
 
   // Appends to `part` the blocks of `range` until it has `bytes_max`. False: it has.
   absl::StatusOr<bool> Read(BlockRange range, uint64_t bytes_max, VersionsPart* part) {
@@ -170,54 +173,24 @@ class DiskStore::VersionReader {
       return version;
     }
     for (Position at = point;; at = Position::FromBits(version.position.bits() - 1)) {
-      versions_->Seek(VersionKey(address, at));
-      VersionKeyParts parts;
-      const bool found = versions_->Valid() && ParseVersionKey(View(versions_->key()), &parts) && IsOf(parts, address);
-      const absl::Status status = FromRocks(versions_->status(), What());
-      if (!status.ok() && StatusToErrno(status) != EBADMSG) return status;
+      ASSIGN_OR_RETURN(const std::optional<FoundVersion> found, scan_.Find(address, at));
       // The index names one that is not there.
-      if (status.ok() && point == newest.position && (!found || parts.position != point)) return version;
-      if (status.ok() && !found) return std::nullopt;
-      version.position = found ? parts.position : DamagedPosition(address, at);
-      if (Counts(version.position)) {
-        absl::StatusOr<BlockVersion> parsed = status.ok() ? Parse(parts) : status;
-        return parsed.ok() ? *std::move(parsed) : version;
-      }
-      if (version.position == Position()) return std::nullopt;
+      if (point == newest.position && (!found || found->position != point)) return version;
+      if (!found) return std::nullopt;
+      version.position = found->position;
+      if (Counts(found->position)) return found->value.ok() ? Versioned(address.block, found->position, *found->value) : version;
+      if (found->position == Position()) return std::nullopt;
     }
-  }
-
-  // Of the version that an iterator from `at` on cannot pass, and does not name: one with a bound before it ends there, without
-  // having read it. `at` itself, if not even that can be said.
-  Position DamagedPosition(const BlockAddress& address, Position at) const {
-    uint64_t some_above = 0;          // there is a version in (some_above, at]
-    uint64_t none_above = at.bits();  // there is none in (none_above, at]
-    while (none_above - some_above > 1) {
-      const uint64_t middle = some_above + (none_above - some_above) / 2;
-      (IsNoneIn(address, Position::FromBits(middle), at) ? none_above : some_above) = middle;
-    }
-    return Position::FromBits(none_above);
-  }
-  bool IsNoneIn(const BlockAddress& address, Position above, Position at) const {
-    const Domain& domain = *store_.DomainOf(lane_);
-    const std::string end = VersionKey(address, above);
-    const rocksdb::Slice bound(end);
-    rocksdb::ReadOptions options;
-    options.fill_cache = false;
-    options.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> it(domain.db()->NewIterator(options, domain.family(Family::kVersions)));
-    it->Seek(VersionKey(address, at));
-    return !it->Valid() && it->status().ok();
   }
 
   absl::StatusOr<BlockVersion> Parse(const VersionKeyParts& parts) const {
     ASSIGN_OR_RETURN(const VersionValue value,
                      ParseVersion(parts.address, parts.position, View(versions_->value())));
-    return BlockVersion{.block = parts.address.block,
-                        .position = parts.position,
-                        .zero = value.kind == BlockKind::kZero,
-                        .crc = value.crc,
-                        .data = std::string(value.data)};
+    return Versioned(parts.address.block, parts.position, value);
+  }
+  static BlockVersion Versioned(uint64_t block, Position position, const VersionValue& value) {
+    return {.block = block, .position = position, .zero = value.kind == BlockKind::kZero, .crc = value.crc,
+            .data = std::string(value.data)};
   }
 
   // The version that the index named is not there: then it names a newer one by now.
@@ -248,6 +221,7 @@ class DiskStore::VersionReader {
   // In this order: what the first one saw, the second one sees or something newer.
   const std::unique_ptr<rocksdb::Iterator> index_;
   const std::unique_ptr<rocksdb::Iterator> versions_;
+  VersionScan scan_;
   uint64_t bytes_ = 0;
 };
 
@@ -484,25 +458,23 @@ class DiskStore::Copying {
   }
 
   // Deletes what is not known to be on the lane's history. What is on it stays: it
-  // is right, and the source has dropped it only as nobody needs it. Raises `best` to it.
+  // is right, and the source has dropped it only as nobody needs it. Raises `best` to it. What is damaged is gone for good
+  // too, or stays damaged.
   absl::Status DropForeign(const BlockAddress& address, NewestVersion* best) {
-    const Domain& domain = *store_.DomainOf(lane_);
-    std::unique_ptr<rocksdb::Iterator> versions = NewBlockIterator(domain, Family::kVersions);
-    VersionKeyParts parts;
-    for (versions->Seek(VersionKey(address, part_.to));
-         versions->Valid() && ParseVersionKey(View(versions->key()), &parts) &&
-         parts.address.volume == address.volume && parts.address.lane == address.lane &&
-         parts.address.block == address.block;
-         versions->Next()) {
-      if (!Mine(parts.position)) {
-        batch_.DeleteVersion(address, parts.position);
-      } else if (parts.position > best->position) {
-        ASSIGN_OR_RETURN(const VersionValue value,
-                         ParseVersion(address, parts.position, View(versions->value())));
-        *best = {parts.position, value.kind};
+    VersionScan scan(*store_.DomainOf(lane_));
+    int damaged = 0;
+    for (Position at = part_.to;; at = Position::FromBits(at.bits() - 1)) {
+      ASSIGN_OR_RETURN(const std::optional<FoundVersion> found, scan.Find(address, at));
+      if (!found) return absl::OkStatus();
+      if (!found->value.ok() && ++damaged > kDamagedVersionsMax) return found->value.status();
+      at = found->position;
+      if (!Mine(at)) {
+        batch_.DeleteVersion(address, at);
+      } else if (at > best->position) {
+        *best = {at, found->value.ok() ? found->value->kind : BlockKind::kData};
       }
+      if (at == Position()) return absl::OkStatus();
     }
-    return FromRocks(versions->status(), absl::StrCat("read ", domain.directory()));
   }
 
   const DiskStore& store_;

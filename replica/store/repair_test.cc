@@ -328,6 +328,31 @@ TEST_F(RepairTest, AJoinThatHasNothingLeftToCopyIsInNobodysWay) {
   EXPECT_TRUE(Damaged().empty());
 }
 
+// What was never acknowledged goes whether it can be read or not, or who had it could not come in again.
+TEST_F(RepairTest, WhatACopyDeletesMayBeDamaged) {
+  RestartBad();
+  // Two of each, so that what lies below one that is damaged is looked at too.
+  for (int i = 0; i < 2; ++i) {
+    for (uint64_t block = 0; block < kGeometry.size_blocks; block += 8) {
+      ASSERT_TRUE(WriteOne(bad(), kVolume, writer_.Data(block, 8, 1000 + block)).status.ok());
+    }
+  }
+  RestartBad();
+  ASSERT_GT(FlipBits(), 0);
+  const std::vector<BlockRange> damaged = Damaged();
+  ASSERT_FALSE(damaged.empty());
+  Writer next(kVolume, kGeometry);
+  ASSERT_TRUE(next.Attach(good(), 2).ok());
+  ASSERT_TRUE(bad()->Promise(kVolume, 2).ok());
+  ASSERT_TRUE(testing::BeginJoin(good(), bad(), kVolume, 1).ok());
+  const absl::StatusOr<uint64_t> copied = testing::CopyAll(good(), bad(), kVolume);
+  ASSERT_TRUE(copied.ok()) << copied.status();
+  ASSERT_TRUE(bad()->FinishJoin(kVolume, 1).ok());
+  ExpectEqual();
+  RestartBad();
+  ExpectEqual();
+}
+
 using Kind = BlockDigest::Kind;
 
 class DigestTest : public RepairTest {

@@ -67,7 +67,6 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
       Damage(r, dice_.Below(geometry_.size_blocks));
     });
     replicas_[r]->on_deleted([this, r] { CopyDeleted(r); });
-    replicas_[r]->on_lost([this](uint64_t block, Position position, Epoch epoch) { CheckLost(block, position, epoch); });
   }
   for (const auto& replica : replicas_) {
     if (drained_ && replica == replicas_.back()) break;
@@ -312,6 +311,7 @@ void Cluster::Stepped(uint32_t frontend, const engine::Effects& effects) {
     } else if (const auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
       CheckDisconnect(frontend, *end);
     } else if (const auto* step = std::get_if<engine::RunJoinStep>(&effect)) {
+      CheckLost(frontend, *step);
       DisturbJoin(frontend, *step);
     } else if (const auto* report = std::get_if<engine::ReportScrub>(&effect)) {
       CheckReport(frontend, *report);

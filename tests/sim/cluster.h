@@ -160,7 +160,8 @@ class Cluster {
   void Damage(uint32_t r, uint64_t block);
   bool IsWellBeside(uint32_t r, uint64_t block) const;
   bool IsOnlyGoodCopy(uint32_t r) const;
-  void CheckLost(uint64_t block, Position position, Epoch epoch);
+  // Nothing comes back as lost that a member has well.
+  void CheckLost(uint32_t frontend, const engine::RunJoinStep& step);
   void FaultSome();
   Fault NextFault(uint64_t number);
   Fault ScriptedFault(uint64_t number) const;

@@ -76,39 +76,6 @@ const Script* FindScript(const std::string& name) {
   return nullptr;
 }
 
-// Never the last good copy of a block, which no power cut can take any more.
-void Cluster::Damage(uint32_t r, uint64_t block) {
-  const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
-    return other->disk().damaged(block);
-  });
-  if (elsewhere || (options_.survivable && !IsWellBeside(r, block))) return;
-  replicas_[r]->disk().Damage(block);
-}
-
-// Some other replica has on stable storage what members in sync have newest of it.
-bool Cluster::IsWellBeside(uint32_t r, uint64_t block) const {
-  Position newest;
-  for (uint32_t i = 0; i < replicas_.size(); ++i) {
-    const std::vector<Version>* versions = replicas_[i]->disk().versions(block);
-    if (IsInSync(i) && versions != nullptr && !versions->empty()) newest = std::max(newest, versions->back().position);
-  }
-  const uint32_t lane = Index(geometry_.lanes.LaneOf(block));
-  for (uint32_t i = 0; i < replicas_.size(); ++i) {
-    if (!HasCopy(i) || i == failing_ || i == drained_) continue;
-    const ReplicaStore& disk = replicas_[i]->disk();
-    const std::vector<Version>* versions = disk.versions(block);
-    const bool has = newest == Position() || (versions != nullptr && !versions->empty() && versions->back().position == newest);
-    if (i != r && has && !disk.damaged(block) && !disk.invalid(block) && disk.durable(lane) >= newest && disk.store().health().ok()) {
-      return true;
-    }
-  }
-  return false;
-}
-
-void Cluster::DamageSome(uint32_t r) {
-  for (int i = 0; i < 4; ++i) Damage(r, dice_.Below(geometry_.size_blocks));
-}
-
 uint32_t Cluster::ServingFrontend() {
   for (uint32_t f = 0; f < frontends_.size(); ++f) {
     if (frontends_[f]->serving() && frontends_[f]->epoch() == active_epoch_) return f;
@@ -416,30 +383,6 @@ void Cluster::FailSync(uint32_t r) {
 }
 
 // Another good copy is there, and none was lost before.
-// What is brought back as lost no member has well that serves as one.
-void Cluster::CheckLost(uint64_t block, Position position, Epoch epoch) {
-  const uint32_t f = ServingFrontend();
-  // Whoever was taken over brings back nobody who counts.
-  if (!frontends_[f]->healthy() || frontends_[f]->epoch() != epoch) return;
-  for (const engine::TargetView& target : frontends_[f]->engine().View().targets) {
-    const auto r = static_cast<uint32_t>(target.id);
-    if (target.config.state != engine::TargetState::kInSync || target.health != engine::TargetView::Health::kConnected) continue;
-    const std::vector<Version>* versions = replicas_[r]->disk().versions(block);
-    const bool newest = versions != nullptr && !versions->empty() && versions->back().position == position;
-    if (!newest || replicas_[r]->disk().damaged(block)) continue;
-    Violated(absl::StrCat("block ", block, " is brought back as lost, and ", replicas_[r]->name(), " has it well"));
-  }
-}
-
-// Of a block that is damaged elsewhere.
-bool Cluster::IsOnlyGoodCopy(uint32_t r) const {
-  for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
-    const bool damaged = std::any_of(replicas_.begin(), replicas_.end(), [b](const auto& one) { return one->disk().damaged(b); });
-    if (damaged && !IsWellBeside(r, b)) return true;
-  }
-  return false;
-}
-
 bool Cluster::MayLose(uint32_t r) const {
   if (!options_.survivable) return true;
   if (IsOnlyGoodCopy(r)) return false;

@@ -1,5 +1,6 @@
 #include "tests/sim/replica_node.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
@@ -231,11 +232,8 @@ engine::JoinStepResult ReplicaNode::CopyIn(const v1::Fence& fence, const engine:
                      kept().InvalidBlocks(kVolume, step.lane, 0, 1));
     result.blocks_left = page.invalid_blocks;
     result.bytes_copied = part.versions.size() * kBlockBytes;
-    for (const store::BlockVersion& version : part.versions) {
-      if (!version.lost) continue;
-      ++result.versions_lost;
-      if (lost_) lost_(version.block, version.position, fence.epoch());
-    }
+    result.versions_lost = static_cast<uint64_t>(
+        std::count_if(part.versions.begin(), part.versions.end(), [](const auto& version) { return version.lost; }));
     result.whole_at = part.position;
     return absl::OkStatus();
   });

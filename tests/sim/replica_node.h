@@ -51,9 +51,6 @@ class ReplicaNode {
   void on_misdirected(std::function<void(BlockRange)> misdirected) {
     misdirected_ = std::move(misdirected);
   }
-
-  // `lost`(block, position, epoch): is brought back without that, by whoever has the epoch.
-  void on_lost(std::function<void(uint64_t, Position, Epoch)> lost) { lost_ = std::move(lost); }
   // `deleted`(): its copy of the volume.
   void on_deleted(std::function<void()> deleted) { deleted_ = std::move(deleted); }
 
@@ -141,7 +138,6 @@ class ReplicaNode {
   ReplicaFaults faults_;
   std::function<void(BlockRange)> misdirected_;
   std::function<void()> deleted_;
-  std::function<void(uint64_t, Position, Epoch)> lost_;
   bool up_ = true;
   uint64_t life_ = 1;
   uint64_t boot_ = 1;

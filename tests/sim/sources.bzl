@@ -5,6 +5,7 @@ SIM_SRCS = [
     "cluster.cc",
     "cluster_catalogs.cc",
     "cluster_checks.cc",
+    "cluster_damage.cc",
     "cluster_deletes.cc",
     "cluster_faults.cc",
     "cluster_restores.cc",

@@ -318,10 +318,11 @@ void Engine::State::Copied(const Join::Awaited& of, const JoinStepResult& result
 }
 
 // A member has no better copy by failing to get one: a block that is damaged on all of them is lost, and the others are to have
-// as many copies as before. One that is away may have it well.
+// as many copies as before. One that is away may have it well, and is waited for as long as anything is: then until it is back.
 bool Engine::State::NobodyElseHasIt(uint64_t damaged_on) const {
   return damaged_on != 0 && std::all_of(targets_.begin(), targets_.end(), [&](const Target& target) {
-    return !target.member() || target.condemned() || (damaged_on & Bit(target.id)) != 0;
+    const bool comes = target.counts() && (!target.condemned() || target.unchecked);
+    return !target.member() || !comes || (damaged_on & Bit(target.id)) != 0;
   });
 }
 
