@@ -172,6 +172,7 @@ class DiskStore::VersionReader {
       version.lost = false;
       return version;
     }
+    int damaged = 0;
     for (Position at = point;; at = Position::FromBits(version.position.bits() - 1)) {
       ASSIGN_OR_RETURN(const std::optional<FoundVersion> found, scan_.Find(address, at));
       // The index names one that is not there.
@@ -179,6 +180,10 @@ class DiskStore::VersionReader {
       if (!found) return std::nullopt;
       version.position = found->position;
       if (Counts(found->position)) return found->value.ok() ? Versioned(address.block, found->position, *found->value) : version;
+      if (!found->value.ok() && ++damaged > kDamagedVersionsMax) {
+        version.position = point;
+        return version;
+      }
       if (found->position == Position()) return std::nullopt;
     }
   }
@@ -458,10 +463,11 @@ class DiskStore::Copying {
   }
 
   // Deletes what is not known to be on the lane's history. What is on it stays: it
-  // is right, and the source has dropped it only as nobody needs it. Raises `best` to it. What is damaged is gone for good
-  // too, or stays damaged.
+  // is right, and the source has dropped it only as nobody needs it. Raises `best` to it. What is damaged goes too, or stays
+  // damaged; beside what the source has given it is no newest version: that one is, and where a table is damaged there may be none.
   absl::Status DropForeign(const BlockAddress& address, NewestVersion* best) {
     VersionScan scan(*store_.DomainOf(lane_));
+    const bool given = best->position != Position();
     int damaged = 0;
     for (Position at = part_.to;; at = Position::FromBits(at.bits() - 1)) {
       ASSIGN_OR_RETURN(const std::optional<FoundVersion> found, scan.Find(address, at));
@@ -470,7 +476,7 @@ class DiskStore::Copying {
       at = found->position;
       if (!Mine(at)) {
         batch_.DeleteVersion(address, at);
-      } else if (at > best->position) {
+      } else if (at > best->position && (found->value.ok() || !given)) {
         *best = {at, found->value.ok() ? found->value->kind : BlockKind::kData};
       }
       if (at == Position()) return absl::OkStatus();

@@ -1,5 +1,5 @@
-// What a simulated clone has to do with its parent: reads that fall through, and an operator's calls that make it, flatten it
-// and delete its snapshot. As host/parent_reader.cc, pinned_reader.cc, clones.cc and snapshots.cc carry it out, with the
+// What a simulated clone has to do with its parent, and that one's parent: reads that fall through, and an operator's calls that
+// make it, flatten it and delete its snapshot. As host/parent_reader.cc, pinned_reader.cc, clones.cc and snapshots.cc carry it out, with the
 // same decisions.
 //
 // A call ends with its process, wherever it is; what it has asked the catalog may count later, if nobody has changed the
@@ -15,7 +15,6 @@
 namespace weir::sim {
 namespace {
 
-constexpr char kName[] = "clone";
 constexpr uint64_t kFlattenStepBlocks = 4;
 // Of the ids of requests and controls: those of no client.
 constexpr uint64_t kOwn = uint64_t{1} << 40;
@@ -29,10 +28,27 @@ const v1::SnapshotRecord* CloneWorld::SnapshotKnownTo(const Process& process) {
 
 // --- reads that fall through ---
 
+// As host/parent_reader.cc's Load.
+std::optional<std::vector<CloneWorld::Level>> CloneWorld::LineOf(const v1::ParentRecord& parent) {
+  std::vector<Level> levels;
+  for (v1::ParentRecord next = parent; next.pin() != 0;) {
+    const auto which = std::find_if(line_.begin(), line_.end(), [&](Which one) { return sides_[one].name == next.volume(); });
+    if (which == line_.end() || !sides_[*which].record.volume) return std::nullopt;
+    const auto& snapshots = sides_[*which].record.volume->snapshots();
+    const auto snapshot =
+        std::find_if(snapshots.begin(), snapshots.end(), [&](const auto& one) { return one.pin().id() == next.pin(); });
+    if (snapshot == snapshots.end()) return std::nullopt;
+    levels.push_back({*which, next.pin(), next.size_bytes() / kBlockBytes});
+    next = snapshot->parent();
+  }
+  return levels;
+}
+
 struct CloneWorld::ParentRead {
   Process process;
-  uint64_t pin = 0;
+  std::vector<Level> line;
   engine::LineRead decides;
+  size_t level = 0;
   std::optional<engine::AskPinned> asks;
   bool again = false;
   std::function<void(absl::StatusOr<Blocks>)> done;
@@ -41,10 +57,11 @@ struct CloneWorld::ParentRead {
 void CloneWorld::ReadParent(const Process& process, BlockRange range,
                             std::function<void(absl::StatusOr<Blocks>)> done) {
   ++result_.fallen_through;
-  const v1::ParentRecord& parent = AttachedOf(process).parent;
-  auto read = std::make_shared<ParentRead>(ParentRead{
-      .process = process, .pin = parent.pin(),
-      .decides = engine::LineRead(range, {parent.size_bytes() / kBlockBytes})});
+  const std::vector<Level>& line = AttachedOf(process).line;
+  std::vector<uint64_t> sizes;
+  for (const Level& level : line) sizes.push_back(level.blocks);
+  auto read = std::make_shared<ParentRead>(
+      ParentRead{.process = process, .line = line, .decides = engine::LineRead(range, std::move(sizes))});
   read->done = std::move(done);
   AskNext(read);
 }
@@ -53,12 +70,14 @@ void CloneWorld::AskNext(const std::shared_ptr<ParentRead>& read) {
   const std::optional<engine::LineRead::Ask> ask = read->decides.Next();
   if (!ask) return read->done(read->decides.Take());
   read->again = false;
+  read->level = ask->level;
   AskMembers(read, ask->range);
 }
 
 void CloneWorld::AskMembers(const std::shared_ptr<ParentRead>& read, BlockRange range) {
   std::vector<bool> in_sync;
-  for (const auto& member : sides_[kParent].catalog->record().volume.members) in_sync.push_back(member.in_sync);
+  const Side& asked = sides_[read->line[read->level].side];
+  for (const auto& member : asked.catalog->record().volume.members) in_sync.push_back(member.in_sync);
   read->asks.emplace(engine::AskPinned::What::kContent, in_sync);
   AskMember(read, range);
 }
@@ -67,13 +86,13 @@ void CloneWorld::AskMembers(const std::shared_ptr<ParentRead>& read, BlockRange 
 void CloneWorld::AskMember(const std::shared_ptr<ParentRead>& read, BlockRange range) {
   const std::optional<size_t> member = read->asks->Next();
   if (!member && !std::exchange(read->again, true)) return AskMembers(read, range);
-  if (!member) return read->done(read->asks->status());
+  if (!member) return read->done(read->asks->status(range.count));
   using Pinned = absl::StatusOr<std::vector<store::BlockVersion>>;
   auto result = std::make_shared<Pinned>(absl::UnknownError(""));
-  Side& parent = sides_[kParent];
-  parent.network->Call(
-      static_cast<uint32_t>(parent.frontends.size()) + read->process.frontend, static_cast<uint32_t>(*member),
-      [result, pin = read->pin, range](ReplicaNode& node) { *result = node.store().ReadPinned(kVolume, pin, range); },
+  const Level& level = read->line[read->level];
+  sides_[level.side].network->Call(
+      AsAsker(read->process.side, level.side, read->process.frontend), static_cast<uint32_t>(*member),
+      [result, pin = level.pin, range](ReplicaNode& node) { *result = node.store().ReadPinned(kVolume, pin, range); },
       [this, read, range, result](const absl::Status& reached) {
         if (!Alive(read->process)) return;
         if (!reached.ok() || !result->ok()) {
@@ -91,19 +110,47 @@ void CloneWorld::AskMember(const std::shared_ptr<ParentRead>& read, BlockRange r
 
 void CloneWorld::FillRead(const Process& process, uint64_t id, engine::CompleteRequest done) {
   judge_->clients().ReadIsSettled(OpId{id});
-  const BlockRange range = ops_.at(id).range;
   auto filled = std::make_shared<engine::CompleteRequest>(std::move(done));
   auto left = std::make_shared<size_t>(filled->absent.size());
-  for (const BlockRange& absent : filled->absent) {
-    ReadParent(process, absent, [this, id, range, filled, left](absl::StatusOr<Blocks> blocks) {
-      if (blocks.ok()) {
-        engine::FillParts(range.first, *blocks, &filled->parts);
-      } else {
-        filled->result = engine::Result(EIO);
-      }
-      if (--*left == 0) Returned(id, *filled);
-    });
+  for (const BlockRange& absent : filled->absent) FillPart(process, id, absent, filled, left);
+}
+
+// Each is asked for again by itself, where the host has one ask at a time (host/parent_reads.h).
+void CloneWorld::FillPart(const Process& process, uint64_t id, BlockRange absent,
+                          const std::shared_ptr<engine::CompleteRequest>& filled, const std::shared_ptr<size_t>& left) {
+  ReadParent(process, absent, [this, process, id, absent, filled, left](absl::StatusOr<Blocks> blocks) {
+    const Op& op = ops_.at(id);
+    const bool flat = !AttachedOf(process).reads_parent;
+    if (!flat && engine::HoldsForParent(blocks.status(), op.submitted, agenda_.now(), engine_options_.hold_deadline)) {
+      ++result_.held_for_parents;
+      return agenda_.After(engine::kAskParentAgainAfter, [this, process, id, absent, filled, left] {
+        if (Alive(process)) FillPart(process, id, absent, filled, left);
+      });
+    }
+    if (blocks.ok()) {
+      engine::FillParts(op.range.first, *blocks, &filled->parts);
+    } else {
+      filled->result = engine::Result(EIO);
+      filled->message = blocks.status().ToString();
+    }
+    if (--*left == 0) Filled(process, id, *filled);
+  });
+}
+
+void CloneWorld::Filled(const Process& process, uint64_t id, const engine::CompleteRequest& filled) {
+  Op& op = ops_.at(id);
+  if (filled.result.ok()) return Returned(id, filled);
+  if (!AttachedOf(process).reads_parent) {  // flat meanwhile
+    op.falls_through = false;
+    engine::Request again;
+    again.id = engine::RequestId{id};
+    again.range = op.range;
+    return FrontendOf(process).Submit(std::move(again));
   }
+  if (agenda_.now() - op.submitted < engine_options_.hold_deadline) {
+    Violated(absl::StrCat("K4: read ", id, " failed, where it was to be held: ", filled.message));
+  }
+  Returned(id, filled);
 }
 
 // --- records ---
@@ -193,41 +240,15 @@ void CloneWorld::CutShort(const Process& process, const absl::Status& why, const
 
 // --- making it ---
 
-void CloneWorld::CloneSome() {
-  if (judge_ != nullptr) return;
-  agenda_.After(dice_.Micros(50000, 500000), [this] { CloneSome(); });
-  const std::optional<Process> at = Serving(kParent);
-  if (!at || SideOf(*at).busy[at->frontend]) return;
-  SideOf(*at).busy[at->frontend] = true;
+void CloneWorld::CloneSome(Which of) {
+  if (sides_[CloneOf(of)].made) return;
+  agenda_.After(dice_.Micros(50000, 500000), [this, of] { CloneSome(of); });
+  const std::optional<Process> at = Serving(of);
+  if (!at || SideOf(*at).busy[at->frontend] || DropDoubtfulPins(*at)) return;
   // Whatever ends a call without a word, its process apart, ends it here.
-  SnapshotKnownTo(*at) == nullptr ? TakeSnapshot(*at) : MakeClone(*at);
-}
-
-// The frontend puts the pin into the record by itself; what it is the snapshot of follows, once it knows that the pin is there:
-// one that is in doubt goes with the next change.
-void CloneWorld::TakeSnapshot(const Process& process) {
-  const std::vector<Pin>& pins = FrontendOf(process).pins();
-  const bool there = std::any_of(pins.begin(), pins.end(), [this](const Pin& pin) { return pin.id == asked_pin_; });
-  if (!there) {
-    asked_pin_ = next_pin_++;
-    FrontendOf(process).TakeSnapshot(engine::ControlId{next_control_++}, asked_pin_, absl::Seconds(1));
-    SideOf(process).busy[process.frontend] = false;
-    return;
-  }
-  const uint64_t pin = std::exchange(asked_pin_, 0);
-  PutRecord(
-      process, kParent,
-      [this, pin](v1::VolumeRecord* record) {
-        v1::SnapshotRecord* snapshot = record->add_snapshots();
-        snapshot->set_name(absl::StrCat("s", pin));
-        snapshot->mutable_pin()->set_id(pin);
-        snapshot->set_size_bytes(parent_blocks_ * kBlockBytes);
-        return absl::OkStatus();
-      },
-      [this, process](const absl::Status& status) {
-        if (!status.ok()) return CutShort(process, status, "a snapshot");
-        SideOf(process).busy[process.frontend] = false;
-      });
+  if (SnapshotKnownTo(*at) == nullptr) return TakeSnapshot(*at);
+  SideOf(*at).busy[at->frontend] = true;
+  MakeClone(*at);
 }
 
 // The snapshot names the clone ...
@@ -235,9 +256,9 @@ void CloneWorld::MakeClone(const Process& process) {
   const v1::SnapshotRecord snapshot = *SnapshotKnownTo(process);
   auto id = std::make_shared<uint64_t>(0);
   PutRecord(
-      process, kParent,
-      [id, snapshot, fresh = next_id_++](v1::VolumeRecord* record) {
-        const absl::StatusOr<uint64_t> named = host::NameClone(record, snapshot.name(), kName, fresh);
+      process, process.side,
+      [id, snapshot, clone = sides_[CloneOf(process.side)].name, fresh = next_id_++](v1::VolumeRecord* record) {
+        const absl::StatusOr<uint64_t> named = host::NameClone(record, snapshot.name(), clone, fresh);
         if (named.ok()) *id = *named;
         return named.status();
       },
@@ -249,13 +270,14 @@ void CloneWorld::MakeClone(const Process& process) {
 
 // ... then there is a record of the clone, which is being made ...
 void CloneWorld::WriteClone(const Process& process, uint64_t id, const v1::SnapshotRecord& snapshot) {
+  const Which clone = CloneOf(process.side);
   PutRecord(
-      process, kClone,
-      [id, snapshot](v1::VolumeRecord* record) {
-        record->set_name(kName);
+      process, clone,
+      [id, snapshot, name = sides_[clone].name, of = SideOf(process).name](v1::VolumeRecord* record) {
+        record->set_name(name);
         record->set_id(id);
         record->set_state(v1::VolumeRecord::CREATING);
-        record->mutable_parent()->set_volume("parent");
+        record->mutable_parent()->set_volume(of);
         record->mutable_parent()->set_snapshot(snapshot.name());
         record->mutable_parent()->set_pin(snapshot.pin().id());
         record->mutable_parent()->set_size_bytes(snapshot.size_bytes());
@@ -265,24 +287,27 @@ void CloneWorld::WriteClone(const Process& process, uint64_t id, const v1::Snaps
         if (!status.ok()) return CutShort(process, status, "the clone's record");
         // Its replicas are made meanwhile.
         agenda_.After(dice_.Micros(100, 400000), [this, process, id, snapshot] {
-          if (Alive(process)) FinishClone(process, id, snapshot.name(), snapshot.pin().id());
+          if (Alive(process)) FinishClone(process, id, snapshot);
         });
       });
 }
 
 // ... and it is one if the snapshot names it still: who deletes the snapshot has looked for it before, or will see it.
-void CloneWorld::FinishClone(const Process& process, uint64_t id, const std::string& snapshot, uint64_t pin) {
-  if (!host::NamesClone(*sides_[kParent].record.volume, snapshot, kName, id)) {
+void CloneWorld::FinishClone(const Process& process, uint64_t id, const v1::SnapshotRecord& snapshot) {
+  const Which clone = CloneOf(process.side);
+  if (!host::NamesClone(*SideOf(process).record.volume, snapshot.name(), sides_[clone].name, id)) {
     return CutShort(process, absl::AbortedError("the snapshot was deleted meanwhile"), "a clone");
   }
   PutRecord(
-      process, kClone,
-      [this, pin, id](v1::VolumeRecord* record) -> absl::Status {
+      process, clone,
+      [this, clone, id, snapshot](v1::VolumeRecord* record) -> absl::Status {
         if (record->id() != id) return absl::AbortedError("it is another one");
-        if (judge_ == nullptr && !SeeSnapshot(pin, parent_blocks_)) return absl::UnavailableError("no member tells");
+        if (clone == kClone && judge_ == nullptr && !SeeSnapshot(ParentOf(clone), snapshot)) {
+          return absl::UnavailableError("no member tells");
+        }
         record->set_state(v1::VolumeRecord::DETACHED);
         ++result_.clones;
-        sides_[kClone].watched = true;
+        sides_[clone].made = sides_[clone].watched = true;
         return absl::OkStatus();
       },
       [this, process](const absl::Status& status) {
@@ -292,41 +317,36 @@ void CloneWorld::FinishClone(const Process& process, uint64_t id, const std::str
 }
 
 // What members hold there, which they have to agree about, is what the clone begins with.
-bool CloneWorld::SeeSnapshot(uint64_t pin, uint64_t blocks) {
-  Side& parent = sides_[kParent];
-  const auto& members = parent.catalog->record().volume.members;
+bool CloneWorld::SeeSnapshot(Which which, const v1::SnapshotRecord& snapshot) {
+  const auto& members = sides_[which].catalog->record().volume.members;
   std::optional<std::vector<uint64_t>> seen;
   for (uint32_t r = 0; r < members.size(); ++r) {
     if (!members[r].in_sync) continue;
-    std::vector<uint64_t> content(blocks);
-    const auto read = parent.replicas[r]->store().ReadPinned(kVolume, pin, {0, blocks});
-    if (!read.ok()) continue;
-    for (const store::BlockVersion& version : *read) {
-      if (!version.zero) content[version.block] = Shown(ValueOf(version.data, 0), version.block);
-    }
-    if (seen && *seen != content) Violated("members differ in what a snapshot has");
+    std::optional<std::vector<uint64_t>> content = ContentAt(which, snapshot.pin().id(), snapshot.parent(), r);
+    if (!content) continue;
+    if (seen && *seen != *content) Violated("members differ in what a snapshot has");
     seen = std::move(content);
   }
   if (!seen) return false;
-  judge_ = std::make_unique<CloneJudge>(*seen, clone_blocks_);
+  judge_ = std::make_unique<CloneJudge>(*seen, sides_[kClone].blocks);
   next_op_ = judge_->first_op();
   return true;
 }
 
 // --- deleting its snapshot ---
 
-void CloneWorld::DeleteSome() {
-  agenda_.After(dice_.Micros(200000, 1500000), [this] { DeleteSome(); });
-  const std::optional<Process> at = Serving(kParent);
+void CloneWorld::DeleteSome(Which of) {
+  agenda_.After(dice_.Micros(200000, 1500000), [this, of] { DeleteSome(of); });
+  const std::optional<Process> at = Serving(of);
   if (!at || SideOf(*at).busy[at->frontend] || SnapshotKnownTo(*at) == nullptr) return;
   const v1::SnapshotRecord snapshot = *SnapshotKnownTo(*at);
   // What is healed is to have a clone in the end.
-  if (healed_ && judge_ == nullptr && !snapshot.deleting()) return;
+  if (healed_ && !sides_[CloneOf(of)].made && !snapshot.deleting()) return;
   SideOf(*at).busy[at->frontend] = true;
   if (snapshot.clones().empty()) return DropSnapshot(*at, snapshot.name());
   // No clone is made of it from now on, so who is not there by then will not be.
   PutRecord(
-      *at, kParent,
+      *at, of,
       [name = snapshot.name()](v1::VolumeRecord* record) {
         host::SetDeleting(record, name, true);
         return absl::OkStatus();
@@ -341,13 +361,13 @@ void CloneWorld::DeleteSome() {
 
 void CloneWorld::DeleteIfUnread(const Process& process, const std::string& name) {
   const v1::SnapshotRecord& snapshot = *SnapshotKnownTo(process);
-  const auto& clone = sides_[kClone].record.volume;
+  const auto& clone = sides_[CloneOf(process.side)].record.volume;
   const bool read = clone && std::any_of(snapshot.clones().begin(), snapshot.clones().end(),
                                          [&](const auto& one) { return host::ReadsFrom(*clone, one, snapshot); });
   if (!read) return DropSnapshot(process, name);
   ++result_.refused;
   PutRecord(
-      process, kParent,
+      process, process.side,
       [name](v1::VolumeRecord* record) {
         host::SetDeleting(record, name, false);
         return absl::OkStatus();
@@ -361,7 +381,7 @@ void CloneWorld::DeleteIfUnread(const Process& process, const std::string& name)
 void CloneWorld::DropSnapshot(const Process& process, const std::string& name) {
   const uint64_t pin = SnapshotKnownTo(process)->pin().id();
   PutRecord(
-      process, kParent,
+      process, process.side,
       [name](v1::VolumeRecord* record) {
         auto* all = record->mutable_snapshots();
         all->erase(std::remove_if(all->begin(), all->end(), [&](const auto& one) { return one.name() == name; }),
@@ -378,27 +398,30 @@ void CloneWorld::DropSnapshot(const Process& process, const std::string& name) {
 
 // --- flattening ---
 
-void CloneWorld::FlattenSome() {
-  agenda_.After(dice_.Micros(50000, 500000), [this] { FlattenSome(); });
-  const std::optional<Process> at = Serving(kClone);
-  if (flattening_ && !Alive(flattening_->at)) {  // it was taken over
-    flattening_.reset();
+void CloneWorld::FlattenSome(Which which) {
+  agenda_.After(dice_.Micros(50000, 500000), [this, which] { FlattenSome(which); });
+  Side& side = sides_[which];
+  const std::optional<Process> at = Serving(which);
+  if (side.flattening && !Alive(side.flattening->at)) {  // it was taken over
+    side.flattening.reset();
     ++result_.cut_short;
   }
-  if (judge_ == nullptr || flattening_ || !at || !AttachedOf(*at).seen.has_parent()) return;
+  if (!side.made || side.flattening || !at || !AttachedOf(*at).seen.has_parent()) return;
   if (!host::MayBeFlattened(AttachedOf(*at).seen)) return;
+  // One without a clone yet is to have one mostly while it has its parent.
+  if (which != kClone && !sides_[CloneOf(which)].made && !dice_.Percent(5)) return;
   // Else all is copied, and it was only not known to be in the catalog.
-  const uint64_t first = AttachedOf(*at).reads_parent ? 0 : clone_blocks_;
-  flattening_.emplace(Flattening{
+  const uint64_t first = AttachedOf(*at).reads_parent ? 0 : side.blocks;
+  side.flattening.emplace(Flattening{
       .at = *at,
-      .decides = engine::Flatten({first, clone_blocks_ - first}, kFlattenStepBlocks, /*last=*/true),
+      .decides = engine::Flatten({first, side.blocks - first}, kFlattenStepBlocks, /*last=*/true),
       .step = {}});
-  FlattenNext();
+  FlattenNext(which);
 }
 
-void CloneWorld::FlattenNext() {
+void CloneWorld::FlattenNext(Which which) {
   using Act = engine::Flatten::Act;
-  Flattening& flattening = *flattening_;
+  Flattening& flattening = *sides_[which].flattening;
   const Process at = flattening.at;
   flattening.step = flattening.decides.Next();
   const engine::Flatten::Step& step = flattening.step;
@@ -408,10 +431,11 @@ void CloneWorld::FlattenNext() {
   request.range = step.range;
   switch (step.act) {
     case Act::kReadParent:
-      return ReadParent(at, step.range, [this, id = flattening.awaited](absl::StatusOr<Blocks> blocks) {
-        if (!flattening_ || flattening_->awaited != id) return;
-        if (blocks.ok()) flattening_->decides.ParentHas(*std::move(blocks));
-        FlattenDid(blocks.status());
+      return ReadParent(at, step.range, [this, which, id = flattening.awaited](absl::StatusOr<Blocks> blocks) {
+        std::optional<Flattening>& now = sides_[which].flattening;
+        if (!now || now->awaited != id) return;
+        if (blocks.ok()) now->decides.ParentHas(*std::move(blocks));
+        FlattenDid(which, blocks.status());
       });
     case Act::kLock:
       return FrontendOf(at).LockRange(engine::ControlId{flattening.awaited}, step.range);
@@ -431,76 +455,78 @@ void CloneWorld::FlattenNext() {
     case Act::kUnlock:
       FrontendOf(at).UnlockRange();
       flattening.locked = false;
-      return FlattenDid(absl::OkStatus());
+      return FlattenDid(which, absl::OkStatus());
     case Act::kDropParent:
-      return DropParent();
+      return DropParent(which);
     case Act::kDone:
-      flattening_.reset();
+      sides_[which].flattening.reset();
       return;
   }
   FrontendOf(at).Submit(std::move(request));
 }
 
-void CloneWorld::FlattenWrote(const engine::CompleteRequest& done) {
-  if (done.result.ok() && flattening_->step.act == engine::Flatten::Act::kReadOwn) {
-    flattening_->decides.OwnLacks(done.absent);
-  }
+void CloneWorld::FlattenWrote(Which which, const engine::CompleteRequest& done) {
+  std::optional<Flattening>& flattening = sides_[which].flattening;
+  if (done.result.ok() && flattening->step.act == engine::Flatten::Act::kReadOwn) flattening->decides.OwnLacks(done.absent);
   const absl::Status status = done.result.ok() ? absl::OkStatus() : absl::UnavailableError(done.message);
   // Not at once: the engine is still at work on what has brought this.
-  agenda_.After(absl::ZeroDuration(), [this, id = flattening_->awaited, status] {
-    if (flattening_ && flattening_->awaited == id) FlattenDid(status);
+  agenda_.After(absl::ZeroDuration(), [this, which, id = flattening->awaited, status] {
+    if (sides_[which].flattening && sides_[which].flattening->awaited == id) FlattenDid(which, status);
   });
 }
 
-void CloneWorld::FlattenDid(const absl::Status& status) {
-  if (status.ok()) return FlattenNext();
+void CloneWorld::FlattenDid(Which which, const absl::Status& status) {
+  if (status.ok()) return FlattenNext(which);
   Trace(absl::StrCat("flattening is cut short: ", status.ToString()));
   ++result_.cut_short;
-  const Process at = flattening_->at;
-  const bool locked = flattening_->locked;
-  flattening_.reset();
+  std::optional<Flattening>& flattening = sides_[which].flattening;
+  const Process at = flattening->at;
+  const bool locked = flattening->locked;
+  flattening.reset();
   if (locked && Alive(at)) FrontendOf(at).UnlockRange();
 }
 
 // It is asked no more, whatever the catalog says.
-void CloneWorld::DropParent() {
-  const Process at = flattening_->at;
+void CloneWorld::DropParent(Which which) {
+  std::optional<Flattening>& flattening = sides_[which].flattening;
+  const Process at = flattening->at;
+  const uint64_t id = flattening->awaited;
   // A snapshot of it may just be taken.
   if (SideOf(at).busy[at.frontend]) {
-    return agenda_.After(dice_.Micros(1000, 20000), [this, id = flattening_->awaited] {
-      if (flattening_ && flattening_->awaited == id) DropParent();
+    return agenda_.After(dice_.Micros(1000, 20000), [this, which, id] {
+      if (sides_[which].flattening && sides_[which].flattening->awaited == id) DropParent(which);
     });
   }
   if (!host::MayBeFlattened(AttachedOf(at).seen)) {
-    return FlattenDid(absl::FailedPreconditionError("it has snapshots by now"));
+    return FlattenDid(which, absl::FailedPreconditionError("it has snapshots by now"));
   }
   const v1::ParentRecord parent = AttachedOf(at).parent;
   AttachedOf(at).reads_parent = false;
   PutRecord(
-      at, kClone,
+      at, which,
       [](v1::VolumeRecord* record) {
         record->clear_parent();
         return absl::OkStatus();
       },
-      [this, parent, id = flattening_->awaited](const absl::Status& status) {
-        if (!flattening_ || flattening_->awaited != id) return;
+      [this, which, parent, id](const absl::Status& status) {
+        if (!sides_[which].flattening || sides_[which].flattening->awaited != id) return;
         if (status.ok()) {
           ++result_.flattened;
-          ForgetClone(parent);
+          ForgetClone(which, parent);
         }
-        FlattenDid(status);
+        FlattenDid(which, status);
       });
 }
 
 // If it is not told, that is found out when it is deleted.
-void CloneWorld::ForgetClone(const v1::ParentRecord& parent) {
-  const std::optional<Process> at = Serving(kParent);
+void CloneWorld::ForgetClone(Which which, const v1::ParentRecord& parent) {
+  const std::optional<Process> at = Serving(ParentOf(which));
   if (!at || SideOf(*at).busy[at->frontend] || dice_.Percent(40)) return;
   SideOf(*at).busy[at->frontend] = true;
   PutRecord(
-      *at, kParent,
-      [name = parent.snapshot()](v1::VolumeRecord* record) {
-        host::ForgetClone(record, name, kName);
+      *at, at->side,
+      [snapshot = parent.snapshot(), clone = sides_[which].name](v1::VolumeRecord* record) {
+        host::ForgetClone(record, snapshot, clone);
         return absl::OkStatus();
       },
       [this, at](const absl::Status&) { SideOf(*at).busy[at->frontend] = false; });

@@ -14,8 +14,12 @@ namespace {
 using engine::RequestKind;
 
 constexpr uint64_t kRequestBlocksMax = 6;
+constexpr uint64_t kRequestsMax = 1 << 28;  // of a parent's clients
 constexpr uint32_t kReplicas = 2;
 constexpr uint32_t kFrontends = 2;
+constexpr const char* kNames[] = {"base", "parent", "clone"};
+// Of a snapshot: a clone may have more.
+constexpr uint64_t kBlocksMin = 24;
 constexpr absl::Duration kHealedWithin = absl::Seconds(60);
 // A volume whose last good copy was silent for its hold deadline has failed until it is attached anew, as people then do.
 constexpr absl::Duration kAttachedAnewAfter = absl::Seconds(20);
@@ -45,6 +49,7 @@ void CloneWorldResult::Add(const CloneWorldResult& other) {
   requests_ok += other.requests_ok;
   requests_failed += other.requests_failed;
   fallen_through += other.fallen_through;
+  held_for_parents += other.held_for_parents;
   copied += other.copied;
   cut_short += other.cut_short;
   refused += other.refused;
@@ -52,20 +57,21 @@ void CloneWorldResult::Add(const CloneWorldResult& other) {
   flattened += other.flattened;
   deleted += other.deleted;
   snapshots += other.snapshots;
+  lines_of_three += other.lines_of_three;
   steps += other.steps;
 }
 
 CloneWorld::CloneWorld(uint64_t seed, CloneWorldOptions options)
     : seed_(seed), options_(options), dice_(seed) {
   DrawEngine();
-  parent_blocks_ = 24 + dice_.Below(41);
-  clone_blocks_ = parent_blocks_ + (dice_.Percent(30) ? dice_.Below(8) : 0);
+  line_ = dice_.Percent(40) ? std::vector<Which>{kBase, kParent, kClone} : std::vector<Which>{kParent, kClone};
+  result_.lines_of_three = line_.size() == 3 ? 1 : 0;
   flattens_ = dice_.Percent(75);
-  MakeSide(kParent, {.size_blocks = parent_blocks_, .lanes = lanes_});
-  MakeSide(kClone, {.size_blocks = clone_blocks_, .lanes = lanes_});
-  sides_[kParent].record.volume.emplace().set_state(v1::VolumeRecord::DETACHED);
-  sides_[kParent].record.volume->set_name("parent");
-  sides_[kParent].watched = true;
+  for (const Which which : line_) MakeSide(which);
+  Side& side = sides_[first()];
+  side.record.volume.emplace().set_state(v1::VolumeRecord::DETACHED);
+  side.record.volume->set_name(side.name);
+  side.made = side.watched = true;
   faults_left_ = options_.faults;
 }
 
@@ -93,9 +99,13 @@ void CloneWorld::DrawEngine() {
   CHECK_OK(engine.Validate());
 }
 
-void CloneWorld::MakeSide(Which which, const store::VolumeGeometry& geometry) {
+void CloneWorld::MakeSide(Which which) {
   Side& side = sides_[which];
-  side.name = which == kParent ? "parent" : "clone";
+  side.name = kNames[which];
+  side.blocks = which == first()    ? kBlocksMin + dice_.Below(41)
+                : dice_.Percent(30) ? sides_[ParentOf(which)].blocks + dice_.Below(8)
+                                    : sides_[ParentOf(which)].blocks;
+  const store::VolumeGeometry geometry{.size_blocks = side.blocks, .lanes = lanes_};
   CatalogRecord record;
   record.volume.size_blocks = geometry.size_blocks;
   for (uint32_t r = 0; r < kReplicas; ++r) {
@@ -111,12 +121,16 @@ void CloneWorld::MakeSide(Which which, const store::VolumeGeometry& geometry) {
       &agenda_, &dice_, std::move(record), [this, which](const CatalogRecord& applied) {
         WriteAsKnown(which, applied.volume.epoch);
         CheckRecords();
-        if (which == kParent || applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
+        if (which != kClone || applied.volume.recovering || applied.volume.epoch == active_epoch_) return;
         active_epoch_ = applied.volume.epoch;
         judge_->clients().Activated(SessionId{active_epoch_},
                                     /*resumed=*/applied.volume.intact_since < active_epoch_);
       });
   MakeFrontends(which);
+}
+
+uint32_t CloneWorld::AsAsker(Which asker, Which asked, uint32_t frontend) {
+  return kFrontends * static_cast<uint32_t>(asker - asked) + frontend;
 }
 
 void CloneWorld::MakeFrontends(Which which) {
@@ -135,7 +149,7 @@ void CloneWorld::MakeFrontends(Which which) {
     if (options_.trace) {
       parts.trace = [this, name = side.name](const std::string& line) { Trace(absl::StrCat(name, " ", line)); };
     }
-    if (which == kClone) parts.overlay = [this] { return sides_[kClone].record.volume->has_parent(); };
+    if (which != first()) parts.overlay = [this, which] { return sides_[which].record.volume->has_parent(); };
     const auto process = [this, which, f] {
       const Side& at = sides_[which];
       return Process{which, f, at.lives[f], at.frontends[f]->epoch()};
@@ -167,11 +181,13 @@ void CloneWorld::Violated(std::string what) {
 
 CloneWorldResult CloneWorld::Run() {
   heal_at_ = agenda_.now() + dice_.Micros(3000000, 8000000);
-  AttachSome(kParent);
-  AttachSome(kClone);
-  agenda_.After(dice_.Micros(0, 1000000), [this] { CloneSome(); });
-  agenda_.After(dice_.Micros(0, 1000000), [this] { DeleteSome(); });
-  if (flattens_) agenda_.After(dice_.Micros(0, 4000000), [this] { FlattenSome(); });
+  for (const Which which : line_) {
+    AttachSome(which);
+    if (which == kClone) break;
+    agenda_.After(dice_.Micros(0, 1000000), [this, which] { CloneSome(which); });
+    agenda_.After(dice_.Micros(0, 1000000), [this, which] { DeleteSome(which); });
+    if (flattens_) agenda_.After(dice_.Micros(0, 4000000), [this, which] { FlattenSome(CloneOf(which)); });
+  }
   if (dice_.Percent(60)) agenda_.After(dice_.Micros(0, 1000000), [this] { SnapshotCloneSome(); });
   agenda_.After(dice_.Micros(0, 300000), [this] { FaultSome(); });
   agenda_.At(heal_at_, [this] { Heal(); });
@@ -220,9 +236,9 @@ void CloneWorld::Crash(Which which, uint32_t frontend) {
   side.busy[frontend] = false;
   side.attached[frontend] = Attached();
   side.frontends[frontend]->Crash();
-  if (which == kClone && taking_ && taking_->at.frontend == frontend) taking_.reset();
-  if (which != kClone || !flattening_ || flattening_->at.frontend != frontend) return;
-  flattening_.reset();
+  if (side.taking && side.taking->at.frontend == frontend) side.taking.reset();
+  if (!side.flattening || side.flattening->at.frontend != frontend) return;
+  side.flattening.reset();
   ++result_.cut_short;
 }
 
@@ -230,23 +246,25 @@ void CloneWorld::Serves(Which which, uint32_t frontend) {
   Side& side = sides_[which];
   const Process process{which, frontend, side.lives[frontend], side.frontends[frontend]->epoch()};
   const v1::VolumeRecord& record = *side.record.volume;
-  side.attached[frontend] = {.epoch = process.epoch, .seen = record, .parent = record.parent(),
+  const std::optional<std::vector<Level>> line = LineOf(record.parent());
+  if (!line) return Violated(absl::StrCat("K2: the ", side.name, " is attached, and one that it reads from is gone"));
+  side.attached[frontend] = {.epoch = process.epoch, .seen = record, .parent = record.parent(), .line = *line,
                              .reads_parent = record.has_parent()};
-  if (which == kParent) return agenda_.After(dice_.Micros(0, 5000), [this, process] { WriteToParent(process); });
+  if (which != kClone) return agenda_.After(dice_.Micros(0, 5000), [this, process] { WriteToParent(process); });
   agenda_.After(dice_.Micros(0, 5000), [this, process] { SubmitSome(process); });
 }
 
 void CloneWorld::ControlDone(const Process& process, const engine::CompleteControl& done) {
-  if (CloneSnapshotDone(process, done)) return;
+  if (SnapshotDone(process, done)) return;
+  std::optional<Flattening>& flattening = SideOf(process).flattening;
   const auto id = static_cast<uint64_t>(done.id);
-  if (process.side != kClone || !flattening_ || id != flattening_->awaited) return;
-  if (flattening_->step.act != engine::Flatten::Act::kLock) return;
+  if (!flattening || id != flattening->awaited || flattening->step.act != engine::Flatten::Act::kLock) return;
   const absl::Status status =
       done.result.ok() ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("lock: ", done.message));
-  flattening_->locked = status.ok();
+  flattening->locked = status.ok();
   // Not at once: the engine is still at work on what has brought this.
-  agenda_.After(absl::ZeroDuration(), [this, id, status] {
-    if (flattening_ && flattening_->awaited == id) FlattenDid(status);
+  agenda_.After(absl::ZeroDuration(), [this, which = process.side, id, status] {
+    if (sides_[which].flattening && sides_[which].flattening->awaited == id) FlattenDid(which, status);
   });
 }
 
@@ -255,9 +273,10 @@ void CloneWorld::ControlDone(const Process& process, const engine::CompleteContr
 // It goes on as long as the world does: what it writes now no clone may ever show.
 void CloneWorld::WriteToParent(const Process& process) {
   if (!Alive(process)) return;
-  const uint64_t first = dice_.Below(parent_blocks_);
-  const BlockRange range{first, 1 + dice_.Below(std::min(kRequestBlocksMax, parent_blocks_ - first))};
-  engine::Request request = WriteOf(kOfParent + ++parent_requests_, range);
+  Side& side = SideOf(process);
+  const uint64_t first = dice_.Below(side.blocks);
+  const BlockRange range{first, 1 + dice_.Below(std::min(kRequestBlocksMax, side.blocks - first))};
+  engine::Request request = WriteOf(kOfParent + process.side * kRequestsMax + ++side.requests, range);
   if (dice_.Percent(25)) {
     request.kind = dice_.Percent(50) ? RequestKind::kDiscard : RequestKind::kFlush;
     request.data = Payload();
@@ -283,9 +302,10 @@ void CloneWorld::SubmitOne(const Process& process) {
   if (submitted_ >= options_.requests) return;
   ++submitted_;
   const uint64_t id = next_op_++;
-  const uint64_t first = dice_.Below(clone_blocks_);
+  const uint64_t blocks = SideOf(process).blocks;
+  const uint64_t first = dice_.Below(blocks);
   engine::Request request =
-      WriteOf(id, {first, 1 + dice_.Below(std::min(kRequestBlocksMax, clone_blocks_ - first))});
+      WriteOf(id, {first, 1 + dice_.Below(std::min(kRequestBlocksMax, blocks - first))});
   request.kind = kKinds[dice_.Below(std::size(kKinds))];
   request.fua = request.kind == RequestKind::kWrite && dice_.Percent(15);
   if (request.kind != RequestKind::kWrite && request.kind != RequestKind::kBarrier) {
@@ -302,7 +322,8 @@ void CloneWorld::Invoke(const engine::Request& request, const Process& process) 
   const OpId op{id};
   const SessionId session{process.epoch};
   ops_[id] = {.kind = request.kind, .range = request.range, .at = process,
-              .falls_through = request.kind == RequestKind::kRead && AttachedOf(process).reads_parent};
+              .falls_through = request.kind == RequestKind::kRead && AttachedOf(process).reads_parent,
+              .submitted = agenda_.now()};
   ContractJudge& judge = judge_->clients();
   if (request.kind == RequestKind::kRead) return judge.ReadInvoked(op, session, request.range);
   if (request.kind == RequestKind::kFlush) return judge.FlushInvoked(op, session);
@@ -311,9 +332,10 @@ void CloneWorld::Invoke(const engine::Request& request, const Process& process) 
 }
 
 void CloneWorld::Completed(const Process& process, engine::CompleteRequest& done) {
-  if (process.side == kParent) return;
   const auto id = static_cast<uint64_t>(done.id);
-  if (flattening_ && id == flattening_->awaited) return FlattenWrote(done);
+  const std::optional<Flattening>& flattening = SideOf(process).flattening;
+  if (flattening && id == flattening->awaited) return FlattenWrote(process.side, done);
+  if (process.side != kClone) return;
   const auto op = ops_.find(id);
   if (op == ops_.end()) return;  // of a flattening that was given up
   // As host/volume_runner_parent.cc.
@@ -355,7 +377,7 @@ uint64_t CloneWorld::Shown(uint64_t stamp, uint64_t block) {
 void CloneWorld::FaultSome() {
   if (healed_ || faults_left_ == 0) return;
   --faults_left_;
-  Inject(dice_.Percent(50) ? kParent : kClone);
+  Inject(line_[dice_.Below(line_.size())]);
   agenda_.After(dice_.Micros(1000, 900000), [this] { FaultSome(); });
 }
 
@@ -363,8 +385,8 @@ void CloneWorld::Inject(Which which) {
   Side& side = sides_[which];
   const auto r = static_cast<uint32_t>(dice_.Below(kReplicas));
   const auto f = static_cast<uint32_t>(dice_.Below(kFrontends));
-  // The clone's frontends ask the parent's replicas too.
-  const uint32_t from = which == kParent && dice_.Percent(50) ? kFrontends + f : f;
+  // Clones' frontends ask its replicas too.
+  const uint32_t from = which != kClone && dice_.Percent(50) ? AsAsker(CloneOf(which), which, f) : f;
   const Time until = agenda_.now() + dice_.Micros(10000, 1500000);
   const uint64_t kind = dice_.Below(10);
   Trace(absl::StrCat("fault ", kind, " of the ", side.name, ", replica ", r, ", f", f));
@@ -409,7 +431,8 @@ void CloneWorld::Down(Which which, uint32_t r, bool power_cut) {
 void CloneWorld::Heal() {
   Trace("healed");
   healed_ = true;
-  for (Side& side : sides_) {
+  for (const Which which : line_) {
+    Side& side = sides_[which];
     side.network->Heal();
     side.catalog->set_loss_percent(0);
     for (const auto& replica : side.replicas) {
@@ -418,7 +441,7 @@ void CloneWorld::Heal() {
     }
   }
   agenda_.After(kAttachedAnewAfter, [this] {
-    for (const Which which : {kParent, kClone}) {
+    for (const Which which : line_) {
       for (uint32_t f = 0; f < kFrontends; ++f) Crash(which, f);
     }
   });
@@ -434,16 +457,18 @@ bool CloneWorld::Finished() {
   if (!healed_) return not_yet("faults");
   if (judge_ == nullptr) return not_yet("there is no clone");
   if (submitted_ < options_.requests) return not_yet("the clone's clients ask on");
-  if (flattens_ && sides_[kClone].record.volume->has_parent()) return not_yet("the clone is to be flattened");
-  if (flattens_ && !sides_[kParent].record.volume->snapshots().empty()) return not_yet("the snapshot is to be deleted");
-  if (flattens_ && !sides_[kClone].record.volume->snapshots().empty()) return not_yet("the clone's snapshots are to be deleted");
+  for (const Which which : line_) {
+    if (!flattens_) break;
+    if (sides_[which].record.volume->has_parent()) return not_yet("a clone is to be flattened");
+    if (!sides_[which].record.volume->snapshots().empty()) return not_yet("a snapshot is to be deleted");
+  }
   const std::optional<Process> serving = Serving(kClone);
   if (!serving) return not_yet("nobody serves the clone");
   for (const auto& [id, op] : ops_) {
     if (!op.done && Alive(op.at)) return not_yet("a request is not answered");
   }
   if (read_back_ && ops_.at(*read_back_).ok) {
-    CheckCloneSnapshots(/*readable=*/true);
+    CheckSnapshots(/*readable=*/true);
     return true;
   }
   if (!read_back_ || ops_.at(*read_back_).done || !Alive(ops_.at(*read_back_).at)) ReadBack(*serving);
@@ -451,34 +476,40 @@ bool CloneWorld::Finished() {
 }
 
 void CloneWorld::ReadBack(const Process& process) {
-  if (flattens_) {
+  for (const Which which : line_) {
+    if (!flattens_ || which == kClone) break;
     for (uint32_t r = 0; r < kReplicas; ++r) {
-      sides_[kParent].network->ReplicaGone(r);
-      sides_[kParent].replicas[r]->Kill();
+      sides_[which].network->ReplicaGone(r);
+      sides_[which].replicas[r]->Kill();
     }
-    sides_[kParent].watched = false;
+    sides_[which].watched = false;
   }
   read_back_ = next_op_++;
   engine::Request request;
   request.id = engine::RequestId{*read_back_};
-  request.range = {0, clone_blocks_};
+  request.range = {0, sides_[kClone].blocks};
   Invoke(request, process);
   FrontendOf(process).Submit(std::move(request));
 }
 
 // The pins are in the CatalogModel's part.
 void CloneWorld::CheckRecords() {
-  const Side& clone = sides_[kClone];
-  const std::string wrong = CheckParentIsThere(clone.record.volume, *sides_[kParent].record.volume);
-  if (!wrong.empty()) Violated(wrong);
-  if (judge_ == nullptr) return;
-  const std::vector<Pin>& pins = sides_[kParent].catalog->record().volume.pins;
-  const auto check = [&](uint64_t needed, const char* who) {
-    if (needed == 0 || std::any_of(pins.begin(), pins.end(), [needed](const Pin& pin) { return pin.id == needed; })) return;
-    Violated(absl::StrCat("K2: pin ", needed, " is gone, and ", who, " reads from it"));
-  };
-  check(clone.record.volume->parent().pin(), "a clone");
-  for (const v1::SnapshotRecord& snapshot : clone.record.volume->snapshots()) check(snapshot.parent().pin(), "a clone's snapshot");
+  for (const Which which : line_) {
+    const std::optional<v1::VolumeRecord>& record = sides_[which].record.volume;
+    if (which == first() || !record) continue;
+    const Side& parent = sides_[ParentOf(which)];
+    if (!parent.record.volume) return;
+    const std::string wrong = CheckParentIsThere(record, *parent.record.volume);
+    if (!wrong.empty()) Violated(wrong);
+    if (!sides_[which].made) return;
+    const std::vector<Pin>& pins = parent.catalog->record().volume.pins;
+    const auto check = [&](uint64_t needed, const char* who) {
+      if (needed == 0 || std::any_of(pins.begin(), pins.end(), [needed](const Pin& pin) { return pin.id == needed; })) return;
+      Violated(absl::StrCat("K2: pin ", needed, " of the ", parent.name, " is gone, and ", who, " reads from it"));
+    };
+    check(record->parent().pin(), "a clone");
+    for (const v1::SnapshotRecord& snapshot : record->snapshots()) check(snapshot.parent().pin(), "a clone's snapshot");
+  }
 }
 
 }  // namespace weir::sim

@@ -1,6 +1,6 @@
-// One simulated parent and its clone from one seed: two volumes, each with replicas, frontends with the real takeover and
-// engine, a network and a catalog of its own; clients of both, faults, and an operator who makes the clone, flattens it
-// and would delete the snapshot; in one thread and virtual time.
+// A simulated line of a parent and its clone, or of a clone and a clone of that, from one seed: volumes, each with replicas,
+// frontends with the real takeover and engine, a network and a catalog of its own; clients of all, faults, and an operator who
+// makes the clones, flattens them and would delete the snapshots; in one thread and virtual time. What is judged is the last one.
 //
 // What decides is the host's own: engine::LineRead and Flatten, and the changes to records of host/clone_record.h. What
 // carries it out, in the host's order, is in clone_lineage.cc.
@@ -44,13 +44,15 @@ struct CloneWorldResult {
   uint64_t requests_ok = 0;
   uint64_t requests_failed = 0;
   uint64_t fallen_through = 0;  // reads that the parent was asked for
+  uint64_t held_for_parents = 0;  // times that one of these could not be asked
   uint64_t copied = 0;          // blocks, by flattening
   uint64_t cut_short = 0;       // calls of an operator that ended in the middle
   uint64_t refused = 0;         // deletions of the snapshot
   uint64_t clones = 0;          // made
   uint64_t flattened = 0;       // clones that have no parent any more
   uint64_t deleted = 0;         // snapshots
-  uint64_t snapshots = 0;       // of the clone, taken
+  uint64_t snapshots = 0;       // taken, of clones
+  uint64_t lines_of_three = 0;  // worlds
   uint64_t steps = 0;
   uint64_t trace_hash = 0;  // of all that the engines did
   void Add(const CloneWorldResult& other);
@@ -64,7 +66,8 @@ class CloneWorld {
   const std::vector<std::string>& trace() const { return trace_; }
 
  private:
-  enum Which : size_t { kParent, kClone };
+  // Each reads from the one before; there is not always a base.
+  enum Which : size_t { kBase, kParent, kClone, kSides };
 
   // A record in the catalog, beside the CatalogModel's, which has the part of it that takeovers change. In the real catalog
   // the two are one.
@@ -72,13 +75,43 @@ class CloneWorld {
     std::optional<v1::VolumeRecord> volume;
     uint64_t revision = 0;
   };
+  // A snapshot that somebody reads from.
+  struct Level {
+    Which side{};
+    uint64_t pin = 0;
+    uint64_t blocks = 0;
+  };
   // What a frontend knows of the volume that it serves, as host/local_host.h's Attached does.
   struct Attached {
     Epoch epoch = 0;            // 0: it does not serve
     v1::VolumeRecord seen;      // as of the last change of its own that is known to have come through
     bool putting = false;       // one is under way: others wait
     v1::ParentRecord parent;    // of a clone: whom reads fall through to
+    std::vector<Level> line;    // that one, its parent, and so on
     bool reads_parent = false;  // they do
+  };
+  // A frontend's process with the volume attached, as an operator's call has found it.
+  struct Process {
+    Which side{};
+    uint32_t frontend = 0;
+    uint64_t life = 0;
+    Epoch epoch = 0;
+  };
+  // The call of Flatten that is under way.
+  struct Flattening {
+    Process at;
+    engine::Flatten decides;
+    engine::Flatten::Step step;
+    bool locked = false;
+    uint64_t awaited = 0;  // a control or a request of its own
+  };
+  // The snapshot that is being taken.
+  struct Taking {
+    Process at;
+    uint64_t pin = 0;
+    uint64_t control = 0;
+    uint64_t op = 0;  // of the clone: it is judged as a read
+    Time asked{};
   };
   struct Side {
     std::string name;
@@ -91,20 +124,19 @@ class CloneWorld {
     std::vector<bool> busy;       // by frontend: an operator's call is under way, others wait
     std::vector<Attached> attached;  // by frontend
     Record record;
-    bool watched = false;  // somebody sees to it that it is attached
-  };
-  // A frontend's process with the volume attached, as an operator's call has found it.
-  struct Process {
-    Which side{};
-    uint32_t frontend = 0;
-    uint64_t life = 0;
-    Epoch epoch = 0;
+    uint64_t blocks = 0;
+    uint64_t requests = 0;  // of the clients of a volume that clones are made of
+    bool made = false;      // it is a volume
+    bool watched = false;   // somebody sees to it that it is attached
+    std::optional<Flattening> flattening;
+    std::optional<Taking> taking;
   };
   struct Op {
     engine::RequestKind kind{};
     BlockRange range;
     Process at;
     bool falls_through = false;
+    Time submitted{};
     bool done = false;
     bool ok = false;
   };
@@ -114,8 +146,14 @@ class CloneWorld {
 
   // --- construction ---
   void DrawEngine();
-  void MakeSide(Which which, const store::VolumeGeometry& geometry);
+  void MakeSide(Which which);
   void MakeFrontends(Which which);
+
+  Which first() const { return line_.front(); }
+  static Which ParentOf(Which clone) { return static_cast<Which>(clone - 1); }
+  static Which CloneOf(Which parent) { return static_cast<Which>(parent + 1); }
+  // As what the network of `asked` knows a frontend of `asker`, which reads from it.
+  static uint32_t AsAsker(Which asker, Which asked, uint32_t frontend);
 
   // --- frontends ---
   Side& SideOf(const Process& process) { return sides_[process.side]; }
@@ -139,13 +177,18 @@ class CloneWorld {
   uint64_t Shown(uint64_t stamp, uint64_t block);
 
   // --- the parent: clone_lineage.cc ---
-  // What the snapshot has of `range`, as host/parent_reader.cc and pinned_reader.cc ask for it.
+  // Whom a volume with this parent reads from, the nearest first, as the catalog has it; none: one is gone.
+  std::optional<std::vector<Level>> LineOf(const v1::ParentRecord& parent);
+  // What the snapshots up the line have of `range`, as host/parent_reader.cc and pinned_reader.cc ask for it.
   void ReadParent(const Process& process, BlockRange range, std::function<void(absl::StatusOr<Blocks>)> done);
   struct ParentRead;
   void AskNext(const std::shared_ptr<ParentRead>& read);
   void AskMembers(const std::shared_ptr<ParentRead>& read, BlockRange range);
   void AskMember(const std::shared_ptr<ParentRead>& read, BlockRange range);
   void FillRead(const Process& process, uint64_t id, engine::CompleteRequest done);
+  void FillPart(const Process& process, uint64_t id, BlockRange absent, const std::shared_ptr<engine::CompleteRequest>& filled,
+                const std::shared_ptr<size_t>& left);
+  void Filled(const Process& process, uint64_t id, const engine::CompleteRequest& filled);
 
   // --- an operator's calls: clone_lineage.cc ---
   void PutRecord(const Process& process, Which which, Change change, Done done);
@@ -154,33 +197,36 @@ class CloneWorld {
   void WriteAsKnown(Which which, Epoch epoch);
   static v1::VolumeRecord Known(const Attached& attached);
   void CutShort(const Process& process, const absl::Status& why, const char* what);
-  void CloneSome();
-  void TakeSnapshot(const Process& process);
+  void CloneSome(Which of);
   void MakeClone(const Process& process);
   void WriteClone(const Process& process, uint64_t id, const v1::SnapshotRecord& snapshot);
-  void FinishClone(const Process& process, uint64_t id, const std::string& snapshot, uint64_t pin);
-  bool SeeSnapshot(uint64_t pin, uint64_t blocks);
-  void DeleteSome();
+  void FinishClone(const Process& process, uint64_t id, const v1::SnapshotRecord& snapshot);
+  bool SeeSnapshot(Which which, const v1::SnapshotRecord& snapshot);
+  void DeleteSome(Which of);
   void DeleteIfUnread(const Process& process, const std::string& snapshot);
   void DropSnapshot(const Process& process, const std::string& snapshot);
-  void FlattenSome();
-  void FlattenNext();
-  void FlattenDid(const absl::Status& status);
-  void FlattenWrote(const engine::CompleteRequest& done);
-  void DropParent();
-  void ForgetClone(const v1::ParentRecord& parent);
-  // --- the clone's own snapshots: clone_snapshots.cc ---
-  void SnapshotCloneSome();
-  void TakeCloneSnapshot(const Process& process);
-  bool CloneSnapshotDone(const Process& process, const engine::CompleteControl& done);
-  void NameCloneSnapshot(uint64_t pin);
-  void DropDoubtfulPin(const Process& process, uint64_t pin);
-  void DropCloneSnapshot(const Process& process, const v1::SnapshotRecord& snapshot);
-  std::optional<Blocks> PinnedBlocks(Which which, uint64_t pin, BlockRange range);
-  std::optional<std::vector<uint64_t>> CloneContentAt(uint64_t pin, const v1::ParentRecord& parent);
-  void CheckCloneSnapshots(bool readable);
+  void FlattenSome(Which which);
+  void FlattenNext(Which which);
+  void FlattenDid(Which which, const absl::Status& status);
+  void FlattenWrote(Which which, const engine::CompleteRequest& done);
+  void DropParent(Which which);
+  void ForgetClone(Which which, const v1::ParentRecord& parent);
   // As the one who serves the parent knows it; null: none.
   const v1::SnapshotRecord* SnapshotKnownTo(const Process& process);
+
+  // --- snapshots: clone_snapshots.cc ---
+  void SnapshotCloneSome();
+  // Whether it has begun to.
+  bool DropDoubtfulPins(const Process& process);
+  void TakeSnapshot(const Process& process);
+  bool SnapshotDone(const Process& process, const engine::CompleteControl& done);
+  void NameSnapshot(Which which, uint64_t pin);
+  void DropCloneSnapshot(const Process& process, const v1::SnapshotRecord& snapshot);
+  std::optional<Blocks> PinnedBlocks(const Level& level, BlockRange range, std::optional<uint32_t> member);
+  // `parent`: whom it reads from what it has nothing of itself. `member`: that one alone is asked for its own.
+  std::optional<std::vector<uint64_t>> ContentAt(Which which, uint64_t pin, const v1::ParentRecord& parent,
+                                                 std::optional<uint32_t> member = std::nullopt);
+  void CheckSnapshots(bool readable);
 
   // --- faults and the end ---
   void FaultSome();
@@ -201,16 +247,13 @@ class CloneWorld {
   CloneWorldResult result_;
   engine::Options engine_options_;
   LaneGeometry lanes_;
-  uint64_t parent_blocks_ = 0;
-  uint64_t clone_blocks_ = 0;
   bool flattens_ = false;
-  Side sides_[2];
+  std::vector<Which> line_;
+  Side sides_[kSides];
 
   uint64_t next_pin_ = 1;
   uint64_t next_id_ = 100;  // of volumes
   uint64_t next_control_ = 1;
-  uint64_t parent_requests_ = 0;
-  uint64_t asked_pin_ = 0;  // of the newest snapshot that was asked for
 
   std::unique_ptr<CloneJudge> judge_;  // once there is a clone
   Epoch active_epoch_ = 0;             // the clone's
@@ -218,25 +261,7 @@ class CloneWorld {
   uint64_t next_op_ = 0;
   uint64_t submitted_ = 0;
 
-  // The call of Flatten that is under way.
-  struct Flattening {
-    Process at;
-    engine::Flatten decides;
-    engine::Flatten::Step step;
-    bool locked = false;
-    uint64_t awaited = 0;  // a control or a request of its own
-  };
-  std::optional<Flattening> flattening_;
-  // The snapshot of the clone that is being taken.
-  struct Taking {
-    Process at;
-    uint64_t pin = 0;
-    uint64_t control = 0;
-    uint64_t op = 0;
-    Time asked{};
-  };
-  std::optional<Taking> taking_;
-  absl::flat_hash_map<uint64_t, std::vector<uint64_t>> clone_snapshots_;  // by pin: as it was taken
+  absl::flat_hash_map<uint64_t, std::vector<uint64_t>> taken_;  // snapshots, by pin: as they were then
 
   uint64_t faults_left_ = 0;
   Time heal_at_{};

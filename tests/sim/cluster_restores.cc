@@ -241,7 +241,7 @@ void Cluster::ReadNext(uint32_t f) {
   const BlockRange range = restore.changed.front();
   const std::optional<uint32_t> member = WhomToAsk(f, engine::AskPinned::What::kContent);
   if (!member) {
-    const absl::Status status = restore.asks->status();
+    const absl::Status status = restore.asks->status(range.count);
     restore.asks.reset();
     if (!engine::AskPinned::ByBlocks(range, status)) return RestoreFailed(f);
     restore.changed.pop_front();

@@ -105,6 +105,8 @@ class Frontend {
   // As its record says.
   uint64_t size_blocks() const { return record().volume.size_blocks; }
   const std::vector<Pin>& pins() const { return record().volume.pins; }
+  // A change of the record is under way: it may have been read back, and what it shows goes with the change.
+  bool commits() const { return !changes_.empty(); }
   uint64_t restoring() const { return record().restoring; }
   const std::vector<engine::TakeoverMember>& members() const { return record().volume.members; }
   // REQUIRES: serving().

@@ -175,11 +175,11 @@ class CloneSimulation {
     Work();
     for (std::thread& thread : threads) thread.join();
     absl::MutexLock lock(&mutex_);
-    std::printf("%lu clones in %.1f s, seeds from %lu; requests: %lu OK, %lu failed; %lu were read from the parent, %lu blocks "
+    std::printf("%lu clones in %.1f s, seeds from %lu, %lu of a clone; requests: %lu OK, %lu failed; %lu were read from the parent, %lu held for it, %lu blocks "
                 "copied, %lu flattened; %lu calls cut short, %lu deletions refused, %lu snapshots deleted; %lu snapshots of clones; "
                 "%lu steps\n",
-                worlds_, absl::ToDoubleSeconds(absl::Now() - start_), first_, totals_.requests_ok,
-                totals_.requests_failed, totals_.fallen_through, totals_.copied, totals_.flattened, totals_.cut_short,
+                worlds_, absl::ToDoubleSeconds(absl::Now() - start_), first_, totals_.lines_of_three, totals_.requests_ok,
+                totals_.requests_failed, totals_.fallen_through, totals_.held_for_parents, totals_.copied, totals_.flattened, totals_.cut_short,
                 totals_.refused, totals_.deleted, totals_.snapshots, totals_.steps);
     return failed_ ? 1 : 0;
   }

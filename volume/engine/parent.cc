@@ -38,6 +38,10 @@ std::vector<ParentBlock> LineRead::Take() {
   return blocks;
 }
 
+bool HoldsForParent(const absl::Status& status, Time submitted, Time now, absl::Duration hold_deadline) {
+  return absl::IsUnavailable(status) && now - submitted < hold_deadline;
+}
+
 void FillParts(uint64_t first, const std::vector<ParentBlock>& blocks, std::vector<ReadPart>* parts) {
   if (blocks.empty()) return;
   std::string data;

@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "proto/base/position.h"
 #include "volume/engine/types.h"
 
@@ -52,6 +54,12 @@ class LineRead {
   uint64_t at_;
   std::map<uint64_t, std::string> found_;  // zeros are found too
 };
+
+// What becomes of a clone's read whose parent cannot be asked now: it is held as a request is that needs a member which is away, and asked for again
+// now and then, until the clone's hold deadline has passed since it was submitted.
+inline constexpr absl::Duration kAskParentAgainAfter = absl::Milliseconds(500);
+// Whether it is held; else `status` is its answer. UNAVAILABLE: the parent may be read later.
+bool HoldsForParent(const absl::Status& status, Time submitted, Time now, absl::Duration hold_deadline);
 
 // Puts `blocks` in the place of zeros in the parts of a read that begins at block `first`; others are passed over.
 void FillParts(uint64_t first, const std::vector<ParentBlock>& blocks, std::vector<ReadPart>* parts);

@@ -133,5 +133,17 @@ TEST(FlattenTest, WhatTheCloneHasByNowIsNotOverwritten) {
   EXPECT_THAT(copying.did, ElementsAre("parent 0+4", "lock 0+4", "own 0+4", "unlock", "flush", "drop"));
 }
 
+TEST(HoldsForParentTest, UntilTheDeadlineForWhoIsAwayAndForNobodyElse) {
+  const Time t0 = absl::Seconds(100);
+  const absl::Duration deadline = absl::Seconds(3);
+  const absl::Status away = absl::UnavailableError("");
+  EXPECT_TRUE(HoldsForParent(away, t0, t0, deadline));
+  EXPECT_TRUE(HoldsForParent(away, t0, t0 + absl::Milliseconds(2999), deadline));
+  EXPECT_FALSE(HoldsForParent(away, t0, t0 + deadline, deadline));
+  EXPECT_TRUE(HoldsForParent(away, t0, t0 + absl::Hours(1000), absl::InfiniteDuration()));
+  EXPECT_FALSE(HoldsForParent(absl::OkStatus(), t0, t0, deadline));
+  EXPECT_FALSE(HoldsForParent(absl::NotFoundError(""), t0, t0, deadline));
+}
+
 }  // namespace
 }  // namespace weir::engine

@@ -27,15 +27,16 @@ class AskPinned {
   // Whom to ask; nothing: nobody is left, and status() is the answer. The one before has Failed.
   std::optional<size_t> Next();
   void Failed(const absl::Status& answer);
-  // EBADMSG: one has it damaged, and none has it well; else the last one's error. UNAVAILABLE: there is nobody to ask.
-  const absl::Status& status() const { return status_; }
+  // UNAVAILABLE: one could not be asked, and may tell later, or there is none. EBADMSG: one has it damaged, and none has it well; of more than
+  // one of the question's blocks also if another may tell later, since each may be answered by somebody. Else the last one's error.
+  absl::Status status(uint64_t blocks) const;
 
   // The blocks are to be asked for one by one: replicas that are damaged each in another block have them all between them.
   static bool ByBlocks(BlockRange range, const absl::Status& status);
 
  private:
   std::deque<size_t> left_;
-  absl::Status status_;
+  absl::Status damaged_, away_, other_;  // OK: none has said so
 };
 
 }  // namespace weir::engine

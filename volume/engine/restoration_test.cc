@@ -80,14 +80,25 @@ TEST(AskPinnedTest, MembersInSyncComeFirstAndAloneKnowWhatHasChanged) {
 
 TEST(AskPinnedTest, ThatOneHasItDamagedIsTheAnswer) {
   AskPinned ask(AskPinned::What::kContent, {true, true, true});
-  EXPECT_TRUE(absl::IsUnavailable(ask.status()));
+  EXPECT_TRUE(absl::IsUnavailable(ask.status(2)));
   ask.Failed(absl::NotFoundError("no such pin"));
-  EXPECT_FALSE(AskPinned::ByBlocks({4, 2}, ask.status()));
+  EXPECT_TRUE(absl::IsNotFound(ask.status(2)));
+  EXPECT_FALSE(AskPinned::ByBlocks({4, 2}, ask.status(2)));
   ask.Failed(ErrnoToStatus(EBADMSG, "block 4"));
-  ask.Failed(absl::UnavailableError("away"));
-  EXPECT_EQ(StatusToErrno(ask.status()), EBADMSG);
-  EXPECT_TRUE(AskPinned::ByBlocks({4, 2}, ask.status()));
-  EXPECT_FALSE(AskPinned::ByBlocks({4, 1}, ask.status()));
+  EXPECT_EQ(StatusToErrno(ask.status(2)), EBADMSG);
+  EXPECT_EQ(StatusToErrno(ask.status(1)), EBADMSG);
+  EXPECT_TRUE(AskPinned::ByBlocks({4, 2}, ask.status(2)));
+  EXPECT_FALSE(AskPinned::ByBlocks({4, 1}, ask.status(1)));
+}
+
+TEST(AskPinnedTest, WhoCannotBeAskedNowMayTellLater) {
+  AskPinned ask(AskPinned::What::kContent, {true, true, true});
+  ask.Failed(absl::DeadlineExceededError("no answer"));
+  ask.Failed(absl::NotFoundError("no such pin"));
+  EXPECT_TRUE(absl::IsUnavailable(ask.status(1)));
+  ask.Failed(ErrnoToStatus(EBADMSG, "block 4"));
+  EXPECT_TRUE(absl::IsUnavailable(ask.status(1))) << "it may have the block well";
+  EXPECT_EQ(StatusToErrno(ask.status(2)), EBADMSG) << "somebody may have each of the two";
 }
 
 TEST(DeletionTest, WhatIsLeftOfACopy) {

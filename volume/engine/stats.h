@@ -82,8 +82,9 @@ enum class HoldReason {
   kMemberBusy,     // one that it needs has as much unanswered as it takes
   kReplayFull,     // what is kept for refilling is at its limit, until it is durable
   kBacklog,        // the engine has as many as it takes; of the host
+  kParentAway,     // no replica of a clone's parent can be asked; of the host
 };
-inline constexpr size_t kHoldReasons = 10;
+inline constexpr size_t kHoldReasons = 11;
 
 struct Stats {
   Counters counted;

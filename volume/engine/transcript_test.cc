@@ -605,7 +605,7 @@ class Player {
 
   std::string Show(const Stats& stats) const {
     static const char* kReasons[] = {"suspended", "barrier", "locked", "catalog", "too_few_members", "member_away",
-                                     "requeue", "member_busy", "replay_full", "backlog"};
+                                     "requeue", "member_busy", "replay_full", "backlog", "parent_away"};
     static const char* kPurposes[] = {"requests", "auto", "suspend", "barrier"};
     static const char* kKinds[] = {"ok", "error", "requeue", "not_supported", "fenced"};
     static const char* kStages[] = {"drain", "pre-flush", "write", "pin", "post-flush"};

@@ -1,5 +1,6 @@
 // Restores and clones through the host. FakeReplica holds one volume at a time, so a clone is on others than its parent;
 // more of clones is tried against real replicas, in tests/system.
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "volume/catalog/catalog.h"
 #include "volume/host/testing/fixture.h"
@@ -348,8 +350,9 @@ class CloneTest : public HostFixture {
  protected:
   CloneTest() { replicas_.push_back(std::make_unique<FakeReplica>("r4")); }
 
-  void StartCloned() {
-    StartHost();
+  void StartCloned() { StartCloned(Options()); }
+  void StartCloned(HostOptions options) {
+    StartHost(std::move(options));
     v1::CreateVolumeRequest create = CreateRequest("base");
     create.add_replicas("r4");
     create.set_min_in_sync(1);
@@ -395,6 +398,124 @@ TEST_F(CloneTest, AReadThatTheEndOfAFlatteningOvertakesReadsTheClonesOwn) {
   EXPECT_TRUE(flattened.ok()) << flattened;
   EXPECT_EQ(Write(0, 'b'), 0);
   EXPECT_EQ(Read(0), std::string(4096, 'b'));
+}
+
+class ParentAwayTest : public CloneTest {
+ protected:
+  void StartCloned(absl::Duration hold_deadline) {
+    options_ = Options();
+    options_.hold_deadline = hold_deadline;
+    CloneTest::StartCloned(options_);
+    Attach();
+    OfBase().AnswerReadPinned(grpc::StatusCode::UNAVAILABLE);
+  }
+  // Each of the first block.
+  void Read(int count) {
+    for (int i = 0; i < count; ++i) {
+      volume_->Submit(Request(engine::RequestKind::kRead, 0, 4096), [this](IoOutcome outcome) {
+        absl::MutexLock lock(&mu_);
+        outcomes_.push_back(std::move(outcome));
+      });
+    }
+  }
+  std::vector<IoOutcome> Await(size_t count) {
+    absl::MutexLock lock(&mu_);
+    const auto there = [&] {
+      mu_.AssertHeld();
+      return outcomes_.size() >= count;
+    };
+    mu_.Await(absl::Condition(&there));
+    return outcomes_;
+  }
+  size_t answered() {
+    absl::MutexLock lock(&mu_);
+    return outcomes_.size();
+  }
+  bool Says(const std::string& fact) {
+    const auto explained = host_->Explain("demo");
+    if (!explained.ok()) return false;
+    return std::any_of(explained->facts().begin(), explained->facts().end(),
+                       [&](const std::string& one) { return absl::StrContains(one, fact); });
+  }
+
+  HostOptions options_;
+  absl::Mutex mu_;
+  std::vector<IoOutcome> outcomes_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST_F(ParentAwayTest, ReadsAreHeldUntilItIsBack) {
+  StartCloned(absl::InfiniteDuration());
+  Read(1);
+  while (!Says("1 request waits: no replica can be asked")) std::this_thread::yield();
+  Read(20);
+  while (!Says("21 requests wait: no replica can be asked")) std::this_thread::yield();
+  EXPECT_EQ(Write(4096, 'b'), 0);
+  EXPECT_EQ(HostFixture::Read(4096), std::string(4096, 'b')) << "what is the clone's own waits for nobody";
+  const uint64_t asked = OfBase().pinned_reads();
+  while (OfBase().pinned_reads() < asked + 2) std::this_thread::yield();
+  EXPECT_EQ(answered(), 0u);
+  OfBase().AnswerReadPinned(grpc::StatusCode::OK);
+  for (const IoOutcome& outcome : Await(21)) EXPECT_TRUE(outcome.result.ok()) << outcome.message;
+  EXPECT_EQ(HostFixture::Read(0), std::string(4096, 'a'));
+  EXPECT_FALSE(Says("no replica can be asked"));
+}
+
+// Other clones need the threads too.
+TEST_F(ParentAwayTest, OneThatHangsIsAskedForTwoReadsAtATime) {
+  StartCloned(absl::InfiniteDuration());
+  Read(1);
+  while (!Says("1 request waits: no replica can be asked")) std::this_thread::yield();
+  OfBase().HangReadPinned(true);
+  Read(20);
+  while (OfBase().pinned_reads_at_once_max() < 2) std::this_thread::yield();
+  // The held one is asked for again every 500 ms.
+  absl::SleepFor(absl::Milliseconds(1200));
+  EXPECT_EQ(OfBase().pinned_reads_at_once_max(), 2u);
+  OfBase().AnswerReadPinned(grpc::StatusCode::OK);
+  OfBase().HangReadPinned(false);
+  for (const IoOutcome& outcome : Await(21)) EXPECT_TRUE(outcome.result.ok()) << outcome.message;
+}
+
+// A read that nobody can answer now must not keep those waiting that somebody can.
+TEST_F(ParentAwayTest, WhatCanBeReadIsReadMeanwhile) {
+  StartCloned(absl::InfiniteDuration());
+  OfBase().AnswerReadPinned(grpc::StatusCode::OK);
+  OfBase().RefuseReadPinnedOf(7);
+  volume_->Submit(Request(engine::RequestKind::kRead, 7 * 4096, 4096), [this](IoOutcome outcome) {
+    absl::MutexLock lock(&mu_);
+    outcomes_.push_back(std::move(outcome));
+  });
+  while (!Says("1 request waits: no replica can be asked")) std::this_thread::yield();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(HostFixture::Read(0), std::string(4096, 'a'));
+  EXPECT_EQ(answered(), 0u);
+  OfBase().RefuseReadPinnedOf(std::nullopt);
+  EXPECT_TRUE(Await(1)[0].result.ok());
+}
+
+TEST_F(ParentAwayTest, NoneIsHeldForLongerThanTheHoldDeadline) {
+  StartCloned(absl::Milliseconds(1200));
+  const absl::Time begun = absl::Now();
+  Read(3);
+  for (const IoOutcome& outcome : Await(3)) {
+    EXPECT_EQ(outcome.result.error(), EIO);
+    EXPECT_TRUE(absl::StrContains(outcome.message, "as the test wants it")) << outcome.message;
+  }
+  EXPECT_GE(absl::Now() - begun, absl::Milliseconds(1200));
+}
+
+TEST_F(ParentAwayTest, WhatNobodyHasFailsAtOnce) {
+  StartCloned(absl::InfiniteDuration());
+  OfBase().AnswerReadPinned(grpc::StatusCode::NOT_FOUND);
+  Read(1);
+  EXPECT_EQ(Await(1)[0].result.error(), EIO);
+}
+
+TEST_F(ParentAwayTest, WhoeverLetsGoOfTheCloneDoesNotWait) {
+  StartCloned(absl::InfiniteDuration());
+  Read(2);
+  while (!Says("2 requests wait: no replica can be asked")) std::this_thread::yield();
+  ASSERT_TRUE(host_->Detach("demo", false).ok());
+  for (const IoOutcome& outcome : Await(2)) EXPECT_EQ(outcome.result.error(), ESTALE);
 }
 
 // Whoever deletes a clone does not wait for as long as a restore of its parent takes, and its snapshot goes after that.

@@ -21,7 +21,7 @@ using prometheus::MetricType;
 // By engine::HoldReason.
 constexpr const char* kReasons[engine::kHoldReasons] = {
     "suspended", "barrier",     "locked",      "catalog", "too_few_members", "member_away",
-    "requeue",   "member_busy", "replay_full", "backlog"};
+    "requeue",   "member_busy", "replay_full", "backlog", "parent_away"};
 // By engine::FlushPurpose.
 constexpr const char* kPurposes[engine::kFlushPurposes] = {"client", "auto", "suspend", "barrier"};
 // By engine::Result::Kind.

@@ -264,6 +264,8 @@ const char* WhatIsAwaited(engine::HoldReason reason) {
       return "the replay buffer is full until more is durable on every replica";
     case engine::HoldReason::kBacklog:
       return "the frontend has as many under way as it takes";
+    case engine::HoldReason::kParentAway:
+      return "no replica can be asked that has what the clone reads from its parent";
   }
   return "for a reason that has no name";
 }

@@ -70,7 +70,8 @@ absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::Read(BlockRange r
   absl::StatusOr<std::vector<PinnedReader::Block>> read = ReadFrom(levels(), range);
   if (read.ok()) return read;
   // Its replicas may be others by now.
-  RETURN_IF_ERROR(Load());
+  const absl::Status loaded = Load();
+  if (!loaded.ok()) return absl::IsUnavailable(loaded) ? read.status() : loaded;
   return ReadFrom(levels(), range);
 }
 

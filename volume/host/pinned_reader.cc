@@ -56,17 +56,19 @@ PinnedReader::PinnedReader(catalog::Catalog* catalog, const v1::VolumeRecord& re
   }
 }
 
-absl::Status PinnedReader::OnAny(engine::AskPinned::What what, const std::function<absl::Status(Replica&)>& call) {
+absl::Status PinnedReader::OnAny(engine::AskPinned::What what, uint64_t blocks,
+                                 const std::function<absl::Status(Replica&)>& call) {
   engine::AskPinned ask(what, in_sync_);
   while (const std::optional<size_t> member = ask.Next()) {
     const absl::Status status = call(replicas_[*member]);
     if (status.ok()) return status;
     ask.Failed(status);
   }
-  const std::string text = absl::StrCat("volume ", volume_, " cannot be read as of pin ", pin_,
-                                        " from any of its replicas: ", ask.status().message());
-  const int error = StatusToErrno(ask.status());
-  return error == EBADMSG ? ErrnoToStatus(error, text) : absl::Status(ask.status().code(), text);
+  const absl::Status why = ask.status(blocks);
+  const std::string text =
+      absl::StrCat("volume ", volume_, " cannot be read as of pin ", pin_, " from any of its replicas: ", why.message());
+  const int error = StatusToErrno(why);
+  return error == EBADMSG ? ErrnoToStatus(error, text) : absl::Status(why.code(), text);
 }
 
 absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange range) {
@@ -84,7 +86,7 @@ absl::StatusOr<std::vector<PinnedReader::Block>> PinnedReader::Read(BlockRange r
 }
 
 absl::Status PinnedReader::ReadPart(BlockRange part, std::vector<Block>* blocks) {
-  return OnAny(engine::AskPinned::What::kContent, [&](Replica& replica) -> absl::Status {
+  return OnAny(engine::AskPinned::What::kContent, part.count, [&](Replica& replica) -> absl::Status {
     v1::ReadPinnedRequest request;
     *request.mutable_fence() = replica.fence;
     request.set_pin(pin_);
@@ -103,7 +105,7 @@ absl::Status PinnedReader::ForEachChange(
   for (uint32_t lane = 0; lane < lanes_; ++lane) {
     for (uint64_t from = 0; from < size_blocks_;) {
       v1::GetChangedSinceResponse page;
-      RETURN_IF_ERROR(OnAny(engine::AskPinned::What::kChanges, [&](Replica& replica) -> absl::Status {
+      RETURN_IF_ERROR(OnAny(engine::AskPinned::What::kChanges, /*blocks=*/1, [&](Replica& replica) -> absl::Status {
         v1::GetChangedSinceRequest request;
         *request.mutable_fence() = replica.fence;
         request.set_pin(pin_);

@@ -47,7 +47,8 @@ class PinnedReader {
   // Of one call, by any replica.
   absl::Status ReadPart(BlockRange part, std::vector<Block>* blocks);
   // Runs `call` on one replica after the other until one succeeds.
-  absl::Status OnAny(engine::AskPinned::What what, const std::function<absl::Status(Replica&)>& call);
+  // `blocks`: that are asked for.
+  absl::Status OnAny(engine::AskPinned::What what, uint64_t blocks, const std::function<absl::Status(Replica&)>& call);
 
   const std::string volume_;
   const uint32_t lanes_;

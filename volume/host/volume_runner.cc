@@ -87,7 +87,8 @@ VolumeRunner::VolumeRunner(Config config)
           [about = absl::StrCat("volume=", config_.name, " epoch=", config_.engine.epoch, " ")](
               const std::string& line) { LOG(WARNING) << about << line; })),
       size_bytes_(config_.engine.size_blocks * kBlockBytes),
-      parent_(config_.parent) {}
+      parent_(config_.parent),
+      parent_reads_(std::make_shared<ParentReads>(config_.name, config_.parents, config_.timer, config_.engine.hold_deadline)) {}
 
 VolumeRunner::~VolumeRunner() {
   absl::MutexLock lock(&mu_);
@@ -154,7 +155,7 @@ bool VolumeRunner::AwaitRoom(const std::function<void()>& resume) {
   // Mostly so, and then without the mutex.
   if (unanswered_bytes_ < config_.unanswered_bytes_max) return false;
   absl::MutexLock lock(&mu_);
-  // A request is unanswered, so a round that completes it is still to come.
+  // A request is unanswered, so a round that completes it is still to come, or what its parent has.
   if (engine_ == nullptr || unanswered_bytes_ < config_.unanswered_bytes_max) {
     return false;
   }
@@ -392,6 +393,7 @@ std::optional<engine::Stats> VolumeRunner::Stats() const {
   if (engine_ == nullptr) return std::nullopt;
   engine::Stats stats = engine_->GetStats();
   stats.held[static_cast<size_t>(engine::HoldReason::kBacklog)] += held_.size();
+  stats.held[static_cast<size_t>(engine::HoldReason::kParentAway)] = parent_reads_->held();
   return stats;
 }
 
@@ -403,6 +405,7 @@ bool VolumeRunner::fenced() const {
 bool VolumeRunner::HasWaited(absl::Duration wait) const {
   absl::MutexLock lock(&mu_);
   const engine::Time since = MonotonicNow() - wait;
+  if (parent_reads_->HasHeldSince(since)) return true;
   if (!held_.empty() && held_.front().second.submitted <= since) return true;
   std::vector<bool> unanswered(requests_.size(), true);
   for (uint32_t id : free_requests_) unanswered[id] = false;
@@ -432,6 +435,7 @@ void VolumeRunner::Stop(const std::string& reason) {
   tracer_->Stop(reason);
   if (dispatch) Dispatch();
   for (auto& [request, pending] : held) pending.done(Refusal(ESTALE, reason));
+  parent_reads_->Stop(ErrnoToStatus(ESTALE, reason));
   for (const auto& resume : resumed) resume();
   absl::MutexLock lock(&mu_);
   mu_.Await(absl::Condition(

@@ -46,6 +46,7 @@
 #include "volume/host/join_runner.h"
 #include "volume/host/metrics.h"
 #include "volume/host/parent_reader.h"
+#include "volume/host/parent_reads.h"
 #include "volume/host/replica_channel.h"
 #include "volume/host/slow_log.h"
 #include "volume/host/target_session.h"
@@ -138,7 +139,7 @@ class VolumeRunner final : public HostedVolume,
   // What it counts; none after Stop.
   std::optional<engine::Stats> Stats() const;
   bool fenced() const;
-  // Whether a request has been unanswered for so long; not a read of a clone that waits for its parent, whose calls have
+  // Whether a request has been unanswered for so long; not a read of a clone whose parent is being asked, since these calls have
   // deadlines of their own.
   bool HasWaited(absl::Duration wait) const;
 
@@ -227,6 +228,8 @@ class VolumeRunner final : public HostedVolume,
   std::shared_ptr<ParentReader> FallsThroughTo(const IoRequest& request) const;
   // What a clone has nothing of, from its parent, which takes a while. False: nothing is to be done.
   bool CompleteFromParent(IoOutcome& outcome, PendingRequest& request);
+  void HoldBytes(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mu_);
+  void ReleaseBytes(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mu_);
   void LogScrub(const engine::ReportScrub& report) const;
   void Connect(const engine::ConnectTarget& connect);
   TargetSession::Config SessionConfig(const engine::TargetConfig& target) const;
@@ -247,6 +250,7 @@ class VolumeRunner final : public HostedVolume,
   std::atomic<uint64_t> size_bytes_;
   mutable absl::Mutex parent_mu_;
   std::shared_ptr<ParentReader> parent_ ABSL_GUARDED_BY(parent_mu_);
+  const std::shared_ptr<ParentReads> parent_reads_;
 
   mutable absl::Mutex mu_;
   std::unique_ptr<engine::Engine> engine_ ABSL_GUARDED_BY(mu_);  // null: stopped

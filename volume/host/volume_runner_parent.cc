@@ -3,7 +3,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "proto/base/errno.h"
 #include "proto/base/position.h"
 #include "volume/host/volume_runner.h"
 
@@ -26,10 +28,17 @@ bool VolumeRunner::CompleteFromParent(IoOutcome& outcome, PendingRequest& reques
   if (outcome.absent.empty()) return false;
   auto shared = std::make_shared<std::pair<IoOutcome, PendingRequest>>(std::move(outcome),
                                                                        std::move(request));
-  const bool queued = config_.parents->Run([self = shared_from_this(), parent, shared] {
+  ParentReads::Read read;
+  read.submitted = shared->second.submitted;
+  read.ask = [self = shared_from_this(), parent, shared]() -> absl::Status {
+    // Not held for what is not needed any more, nor by who does not have the volume any more.
+    if (self->parent() == nullptr) return absl::FailedPreconditionError("it is no clone any more");
+    const absl::Status status = parent->Fill(shared->second.first_block, shared->first.absent, &shared->first.parts);
+    return status.ok() || !self->fenced() ? status : ErrnoToStatus(ESTALE, "the volume was taken over");
+  };
+  read.done = [self = shared_from_this(), shared](const absl::Status& status) {
+    self->ReleaseBytes(shared->second.bytes);
     IoOutcome& filled = shared->first;
-    const absl::Status status =
-        parent->Fill(shared->second.first_block, filled.absent, &filled.parts);
     if (!status.ok() && self->parent() == nullptr) {
       // Flat meanwhile, and the snapshot gone: all that it had is the volume's own.
       IoRequest again;
@@ -38,20 +47,38 @@ bool VolumeRunner::CompleteFromParent(IoOutcome& outcome, PendingRequest& reques
       return self->Submit(std::move(again), std::move(shared->second.done));
     }
     if (!status.ok()) {
-      filled.result = engine::Result(EIO);
+      filled.result = engine::Result(StatusToErrno(status) == ESTALE ? ESTALE : EIO);
       filled.message = std::string(status.message());
       filled.parts.clear();
     }
     filled.absent.clear();
     shared->second.done(std::move(filled));
-  });
-  if (queued) return true;
+  };
+  HoldBytes(shared->second.bytes);
+  if (parent_reads_->Run(read)) return true;
+  ReleaseBytes(shared->second.bytes);
   outcome = std::move(shared->first);
   request = std::move(shared->second);
   outcome.result = engine::Result(EBUSY);
   outcome.message = "too many reads wait for the parents of clones; send fewer at a time";
   outcome.parts.clear();
   return false;
+}
+
+// Until its answer; see AwaitRoom.
+void VolumeRunner::HoldBytes(uint64_t bytes) {
+  absl::MutexLock lock(&mu_);
+  unanswered_bytes_ += bytes;
+}
+
+void VolumeRunner::ReleaseBytes(uint64_t bytes) {
+  std::vector<std::function<void()>> resumed;
+  {
+    absl::MutexLock lock(&mu_);
+    unanswered_bytes_ -= bytes;
+    if (unanswered_bytes_ < config_.unanswered_bytes_max) resumed.swap(awaiting_room_);
+  }
+  for (const auto& resume : resumed) resume();
 }
 
 std::shared_ptr<ParentReader> VolumeRunner::parent() const {

@@ -141,6 +141,7 @@ void FakeReplica::HoldWrites() {
 void FakeReplica::Release() {
   absl::MutexLock lock(&mu_);
   hold_writes_ = false;
+  read_pinned_hangs_ = false;
 }
 
 bool FakeReplica::HasVolume() const {
@@ -494,6 +495,32 @@ void FakeReplica::BeforeReadPinned(std::function<void()> meanwhile) {
   before_read_pinned_ = std::move(meanwhile);
 }
 
+void FakeReplica::AnswerReadPinned(grpc::StatusCode answer) {
+  absl::MutexLock lock(&mu_);
+  read_pinned_answer_ = answer;
+}
+
+void FakeReplica::RefuseReadPinnedOf(std::optional<uint64_t> block) {
+  absl::MutexLock lock(&mu_);
+  refused_block_ = block;
+}
+
+void FakeReplica::HangReadPinned(bool hang) {
+  absl::MutexLock lock(&mu_);
+  read_pinned_hangs_ = hang;
+  pinned_reads_max_ = pinned_reads_now_;
+}
+
+uint64_t FakeReplica::pinned_reads_at_once_max() const {
+  absl::MutexLock lock(&mu_);
+  return pinned_reads_max_;
+}
+
+uint64_t FakeReplica::pinned_reads() const {
+  absl::MutexLock lock(&mu_);
+  return pinned_reads_;
+}
+
 grpc::Status FakeReplica::ReadPinned(grpc::ServerContext*, const v1::ReadPinnedRequest* request,
                                      v1::ReadPinnedResponse* response) {
   std::function<void()> meanwhile;
@@ -503,6 +530,18 @@ grpc::Status FakeReplica::ReadPinned(grpc::ServerContext*, const v1::ReadPinnedR
   }
   if (meanwhile != nullptr) meanwhile();
   absl::MutexLock lock(&mu_);
+  ++pinned_reads_;
+  pinned_reads_max_ = std::max(pinned_reads_max_, ++pinned_reads_now_);
+  const auto goes_on = [this] {
+    mu_.AssertHeld();
+    return !read_pinned_hangs_;
+  };
+  mu_.Await(absl::Condition(&goes_on));
+  --pinned_reads_now_;
+  if (refused_block_ && *refused_block_ >= request->first_block() && *refused_block_ < request->first_block() + request->block_count()) {
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "as the test wants it");
+  }
+  if (read_pinned_answer_ != grpc::StatusCode::OK) return grpc::Status(read_pinned_answer_, "as the test wants it");
   if (volume_ == nullptr || volume_->pinned.count(request->pin()) == 0) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such pin");
   }

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -69,6 +70,14 @@ class FakeReplica final : public v1::ReplicaService::Service {
   void ForgetWhatChanged(std::function<void()> meanwhile);
   // The next time that it is asked for what a pin holds it runs `meanwhile`, and then answers.
   void BeforeReadPinned(std::function<void()> meanwhile);
+  // Until then it is answered so, unless that is OK.
+  void AnswerReadPinned(grpc::StatusCode answer);
+  // Of this block it is UNAVAILABLE.
+  void RefuseReadPinnedOf(std::optional<uint64_t> block);
+  // It is not answered until it hangs no more.
+  void HangReadPinned(bool hang);
+  uint64_t pinned_reads() const;
+  uint64_t pinned_reads_at_once_max() const;
   // As it was told last.
   std::vector<v1::Pin> pins() const;
   uint64_t size_bytes() const;
@@ -174,6 +183,12 @@ class FakeReplica final : public v1::ReplicaService::Service {
   uint32_t refuse_from_lane_ ABSL_GUARDED_BY(mu_) = 0;
   std::function<void()> forgets_what_changed_ ABSL_GUARDED_BY(mu_);
   std::function<void()> before_read_pinned_ ABSL_GUARDED_BY(mu_);
+  grpc::StatusCode read_pinned_answer_ ABSL_GUARDED_BY(mu_) = grpc::StatusCode::OK;
+  std::optional<uint64_t> refused_block_ ABSL_GUARDED_BY(mu_);
+  bool read_pinned_hangs_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t pinned_reads_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t pinned_reads_now_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t pinned_reads_max_ ABSL_GUARDED_BY(mu_) = 0;
   grpc::Status update_refusal_ ABSL_GUARDED_BY(mu_);
   uint64_t blocks_read_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t flushes_ ABSL_GUARDED_BY(mu_) = 0;
