@@ -2,6 +2,7 @@
 #include <atomic>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -177,6 +178,49 @@ TEST_F(ClusterCloneTest, AReplicaThatIsAwayIsNotMissed) {
   cluster_->StopReplica(1);
   ExpectAll(*copy, 'a', 40, 1);
   ASSERT_TRUE(cluster_->StartReplica(1).ok());
+}
+
+// A volume, a clone of it and a clone of that, on a replica each.
+TEST_F(ClusterCloneTest, WhatNoReplicaOfAParentCanBeAskedForIsWaitedFor) {
+  Start(QuietOptions());
+  v1::CreateVolumeRequest create;
+  create.set_name("base");
+  create.set_size_bytes(1 << 20);
+  create.add_replicas("replica1");
+  create.set_min_in_sync(1);
+  ASSERT_TRUE(client().CreateVolume(create).ok());
+  WriteAll(*Open("base"), 'a', 40);
+  std::string source = "base";
+  for (const auto& [name, replica] : {std::pair("middle", "replica2"), std::pair("copy", "replica3")}) {
+    v1::CloneVolumeRequest clone;
+    clone.set_name(name);
+    clone.set_source(source);
+    clone.add_replicas(replica);
+    clone.set_min_in_sync(1);
+    const auto made = client().CloneVolume(clone);
+    ASSERT_TRUE(made.ok()) << made.status();
+    if (source == "base") WriteAll(*Open(name), 'k', 20);
+    source = name;
+  }
+  auto copy = Open("copy");
+  ExpectAll(*copy, 'k', 20);
+  ExpectAll(*copy, 'a', 40, 20);
+  cluster_->StopReplica(0);
+  std::atomic<bool> read = false;
+  std::thread reader([&] {
+    ExpectAll(*copy, 'a', 40, 20);
+    read = true;
+  });
+  absl::SleepFor(absl::Milliseconds(1500));
+  EXPECT_FALSE(read);
+  ExpectAll(*copy, 'k', 20);  // what a nearer one has waits for nobody
+  ASSERT_TRUE(cluster_->StartReplica(0).ok());
+  reader.join();
+  cluster_->StopReplica(1);
+  ASSERT_TRUE(copy->Write(0, Blocks('x')).ok());
+  EXPECT_EQ(copy->Read(0, 4096).value_or(""), Blocks('x'));
+  ASSERT_TRUE(cluster_->StartReplica(1).ok());
+  ExpectAll(*copy, 'k', 20, 1);
 }
 
 TEST_F(ClusterCloneTest, ARestoreIsExactAndOtherSnapshotsStay) {
