@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kWaitingMax = 16384;
 // At a time, of one clone: half of the threads.
-constexpr size_t kAskingMax = 4;
+constexpr size_t kAskingMax = 8;
 
 // Moves those of `reads` that have waited for long enough to the end of `overdue`.
 void TakeOverdue(engine::Time submitted_by, std::deque<ParentReads::Read>* reads, std::vector<ParentReads::Read>* overdue) {
