@@ -211,7 +211,11 @@ TEST_F(ClusterCloneTest, WhatNoReplicaOfAParentCanBeAskedForIsWaitedFor) {
     ExpectAll(*copy, 'a', 40, 20);
     read = true;
   });
-  absl::SleepFor(absl::Milliseconds(1500));
+  const auto waits = [&] {
+    const auto explained = client().Explain("copy");
+    return explained.ok() && absl::StrContains(explained->DebugString(), "no replica can be asked that has what the clone reads");
+  };
+  while (!waits()) std::this_thread::yield();  // the test's time limit is the deadline
   EXPECT_FALSE(read);
   ExpectAll(*copy, 'k', 20);  // what a nearer one has waits for nobody
   ASSERT_TRUE(cluster_->StartReplica(0).ok());
