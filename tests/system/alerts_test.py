@@ -29,15 +29,15 @@ class Writer(threading.Thread):
         self.flushes = flushes
         self.ending = threading.Event()
         self.error = None
+        self.writes = 0
         self.start()
 
     def run(self):
         try:
-            at = 0
             while not self.ending.wait(0.01):
-                self.handle.pwrite(os.urandom(self.size), at % self.blocks * self.size)
-                at += 1
-                if self.flushes and at % 16 == 0:
+                self.handle.pwrite(os.urandom(self.size), self.writes % self.blocks * self.size)
+                self.writes += 1
+                if self.flushes and self.writes % 16 == 0:
                     self.handle.flush()
         except harness.nbd.Error as error:
             self.error = error
@@ -89,9 +89,12 @@ class ReplicasFailTest(AlertTest):
         self.await_in_sync()
 
     def test_two_replicas_are_lost_then_the_frontend_too(self):
-        # It does not flush, so of what was answered something is on no stable storage yet.
         writer = Writer(self.cluster.connect(), flushes=False)
         wait_until(lambda: self.prometheus.series('weir_volume_requests_total{kind="write"} > 64'), 30, "it writes")
+        # What is answered from here on is on no stable storage of its.
+        self.fault("set", "replica2", "--op=flush", "--error=DELAY=60000")
+        before = writer.writes
+        wait_until(lambda: writer.writes > before + 8, 30, "it goes on writing")
         self.cluster.kill9("replica2", "replica3")
         self.fires("WeirRequestsHeld", volume="demo", reason="member_away")
         self.fires("WeirDurablePointOld", volume="demo")
