@@ -70,6 +70,7 @@ class Cluster {
   void ControlDone(uint32_t frontend, const engine::CompleteControl& done);
 
   // --- what holds inside: cluster_checks.cc ---
+  bool HasFailedForSpace(uint32_t frontend) const;
   void CheckError(uint32_t frontend, const Op& op, const engine::CompleteRequest& done);
   void CheckAcked(uint32_t frontend, const Op& op, uint64_t id);
   void CheckFlushed(const Op& op);

@@ -182,6 +182,14 @@ void Cluster::CheckAcked(uint32_t frontend, const Op& op, uint64_t id) {
   }
 }
 
+// What was admitted, and went with the power, had no room when it was sent again: the real store may say so.
+bool Cluster::HasFailedForSpace(uint32_t frontend) const {
+  const std::vector<engine::TargetView> targets = frontends_[frontend]->engine().View().targets;
+  return result_.faults[static_cast<size_t>(Fault::kFull)] > 0 && std::any_of(targets.begin(), targets.end(), [](const auto& target) {
+    return target.health == engine::TargetView::Health::kFailed && absl::StrContains(target.reason, "no space left");
+  });
+}
+
 // Trouble is held, not failed: an error needs somebody who has answered one, or what cannot be waited for.
 void Cluster::CheckError(uint32_t frontend, const Op& op, const engine::CompleteRequest& done) {
   // After these a member may fail before the deadline.
@@ -206,7 +214,9 @@ void Cluster::CheckError(uint32_t frontend, const Op& op, const engine::Complete
           engine_options_.hold_deadline * 0.9) {
         break;
       }
-      if (std::none_of(std::begin(kFatal), std::end(kFatal), has_been)) unexplained("where it was to be held");
+      if (std::none_of(std::begin(kFatal), std::end(kFatal), has_been) && !HasFailedForSpace(frontend)) {
+        unexplained("where it was to be held");
+      }
       break;
     default:
       unexplained("of which nothing was told");

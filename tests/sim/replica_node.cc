@@ -44,6 +44,7 @@ ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_byt
   Gated();
 }
 
+// The store may be another now. Whoever rebuilds a catalog asks also who is not up.
 void ReplicaNode::Gated() {
   sessions_ = std::make_unique<replica::Sessions>();
   gate_ = std::make_unique<replica::Gate>(&kept(), sessions_.get(), [this] { return Serving(); });
@@ -60,6 +61,7 @@ void ReplicaNode::Kill() {
 void ReplicaNode::CutPower(Dice& dice, Time now) {
   if (up_) Kill();
   disk_->CutPower(dice);
+  Gated();
   ++boot_;
   power_cut_at_ = now;
 }
@@ -70,12 +72,14 @@ void ReplicaNode::ReplaceDisk(Time now) {
   const auto domains = static_cast<uint32_t>(kept().num_domains());
   disk_ = make_store_(absl::StrCat("store-", name_, ++disks_), domains, geometry);
   CHECK_OK(kept().BindCluster(kCluster));
+  Gated();
   power_cut_at_ = now;
 }
 
 void ReplicaNode::RestoreDisks(Time now) {
   if (up_) Kill();
   disk_ = copy_();
+  Gated();
   power_cut_at_ = now;
 }
 
