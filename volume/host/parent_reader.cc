@@ -1,12 +1,14 @@
 #include "volume/host/parent_reader.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/errno.h"
 #include "proto/base/status_macros.h"
 #include "volume/engine/parent.h"
 #include "volume/host/volume_record.h"
@@ -69,9 +71,10 @@ absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::ReadFrom(
 absl::StatusOr<std::vector<PinnedReader::Block>> ParentReader::Read(BlockRange range) {
   absl::StatusOr<std::vector<PinnedReader::Block>> read = ReadFrom(levels(), range);
   if (read.ok()) return read;
-  // Its replicas may be others by now.
+  // Its replicas may be others by now; while the catalog does not say so, what those said that were known is not the last word. That a
+  // block is damaged is.
   const absl::Status loaded = Load();
-  if (!loaded.ok()) return absl::IsUnavailable(loaded) ? read.status() : loaded;
+  if (!loaded.ok()) return StatusToErrno(read.status()) == EBADMSG ? read.status() : loaded;
   return ReadFrom(levels(), range);
 }
 

@@ -16,7 +16,9 @@
 #include "volume/host/explain.h"
 #include "volume/host/scrub_status.h"
 #include "volume/host/long_request.h"
+#include "volume/host/parent_reader.h"
 #include "volume/host/submit_gate.h"
+#include "volume/host/testing/fake_replica.h"
 #include "volume/host/timer.h"
 #include "volume/host/volume_record.h"
 #include "volume/host/work_queue.h"
@@ -288,6 +290,39 @@ class FakeCatalog : public catalog::Catalog {
   bool silent = false;  // to reads
   int puts_left = 1000;
 };
+
+// Who was known to have it may have been replaced, and say that there is no such pin: the read is held until the catalog tells.
+TEST(ParentReaderTest, WhatReplicasSaidIsNotTheLastWordWhileTheCatalogIsAway) {
+  FakeReplica replaced("r1");
+  replaced.AnswerReadPinned(grpc::StatusCode::NOT_FOUND);
+  FakeCatalog catalog;
+  v1::VolumeRecord& base = catalog.stored.record;
+  base.set_name("base");
+  base.set_id(7);
+  base.set_lanes(1);
+  base.set_size_bytes(1 << 20);
+  v1::Member* member = base.add_members();
+  member->set_replica("r1");
+  member->set_address(replaced.address());
+  member->set_in_sync(true);
+  v1::SnapshotRecord* snapshot = base.add_snapshots();
+  snapshot->set_name("monday");
+  snapshot->mutable_pin()->set_id(5);
+  v1::ParentRecord parent;
+  parent.set_volume("base");
+  parent.set_volume_id(7);
+  parent.set_snapshot("monday");
+  parent.set_pin(5);
+  parent.set_size_bytes(1 << 20);
+  const auto reader = ParentReader::Open(&catalog, parent);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_TRUE(absl::IsNotFound((*reader)->Read({0, 1}).status()));
+  catalog.silent = true;
+  EXPECT_TRUE(absl::IsUnavailable((*reader)->Read({0, 1}).status()));
+  catalog.silent = false;
+  base.clear_snapshots();
+  EXPECT_TRUE(absl::IsFailedPrecondition((*reader)->Read({0, 1}).status()));
+}
 
 TEST(VolumeRecordTest, AnUnknownOutcomeIsResolvedByReadingBack) {
   FakeCatalog catalog;
