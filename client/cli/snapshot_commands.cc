@@ -50,6 +50,12 @@ std::string FullName(const v1::Snapshot& snapshot) {
   return absl::StrCat(snapshot.volume(), "@", snapshot.name());
 }
 
+std::string KeptText(const v1::Snapshot& snapshot) {
+  if (!snapshot.has_kept_bytes()) return "at most that, on each replica";
+  return absl::StrCat(FormatSize(snapshot.kept_bytes()), " on each replica; ", FormatSize(snapshot.own_bytes()),
+                      " come back if it is deleted");
+}
+
 // A command on VOLUME@SNAPSHOT.
 CLI::App* AddNamed(CLI::App* group, Context& context, const std::string& name,
                    const std::string& description, Context::Purpose purpose,
@@ -202,7 +208,7 @@ void AddSnapshotCommands(CLI::App& app, Context& context) {
              return absl::OkStatus();
            });
   AddList(group, context);
-  AddNamed(group, context, "show", "one, and how much has changed since", Context::Purpose::kLook,
+  AddNamed(group, context, "show", "one, how much has changed since, and what it keeps", Context::Purpose::kLook,
            [&context](Client& client, const SnapshotName& name) -> absl::Status {
              ASSIGN_OR_RETURN(const v1::Snapshot snapshot,
                               client.GetSnapshot(name.volume, name.snapshot));
@@ -210,8 +216,8 @@ void AddSnapshotCommands(CLI::App& app, Context& context) {
                            absl::StrCat("name           ", FullName(snapshot), "\nsize           ",
                                         FormatSize(snapshot.size_bytes()), "\ntaken          ",
                                         TimeText(snapshot), "\nchanged since  ",
-                                        FormatSize(snapshot.changed_bytes()),
-                                        "; it keeps at most that, on each replica\nclones         ",
+                                        FormatSize(snapshot.changed_bytes()), "\nkeeps          ", KeptText(snapshot),
+                                        "\nclones         ",
                                         snapshot.clones().empty()
                                             ? "none"
                                             : absl::StrJoin(snapshot.clones(), ", "),

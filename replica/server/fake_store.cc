@@ -96,7 +96,7 @@ absl::Status FakeStore::CreateVolume(VolumeId id, const store::VolumeGeometry& g
   const auto [found, added] = volumes_.try_emplace(id);
   store::VolumeState& state = found->second.state;
   if (!added) {
-    return state.geometry.size_blocks == geometry.size_blocks
+    return state.geometry.GrowsTo(geometry)
                ? absl::OkStatus()
                : absl::AlreadyExistsError("another geometry");
   }
@@ -220,6 +220,28 @@ absl::StatusOr<store::ChangedPage> FakeStore::ChangedSince(VolumeId id, uint64_t
     page.ranges.push_back({block, 1});
   }
   return page;
+}
+
+// Without other pins.
+absl::StatusOr<store::KeptBlocks> FakeStore::KeptBy(VolumeId id, uint64_t pin, LaneId lane,
+                                                    absl::Span<const BlockRange> ranges) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(id);
+  if (found == volumes_.end()) return NoSuchVolume();
+  const absl::StatusOr<Position> at = PinnedAt(found->second, pin, lane);
+  if (!at.ok()) return at.status();
+  store::KeptBlocks kept;
+  for (const BlockRange& range : ranges) {
+    for (uint64_t block = range.first; block < range.end(); ++block) {
+      const auto stored = found->second.blocks.find(block);
+      if (stored == found->second.blocks.end()) continue;
+      const auto version = stored->second.lower_bound(*at);
+      const bool has_data = version != stored->second.end() && !version->second.data.empty();
+      if (has_data && version != stored->second.begin()) ++kept.blocks;
+    }
+  }
+  kept.own_blocks = kept.blocks;
+  return kept;
 }
 
 absl::Status FakeStore::ApplyLocked(Volume& volume, const store::WriteOp& op) {

@@ -59,6 +59,8 @@ class FakeStore final : public store::Store {
   absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
                                                   uint64_t from_block,
                                                   size_t ranges_max) const override;
+  absl::StatusOr<store::KeptBlocks> KeptBy(VolumeId id, uint64_t pin, LaneId lane,
+                                           absl::Span<const BlockRange> ranges) const override;
   std::vector<store::WriteResult> Write(VolumeId id,
                                         absl::Span<const store::WriteOp> ops) override;
   absl::StatusOr<store::ReadResult> Read(VolumeId id, BlockRange range) const override;

@@ -58,20 +58,59 @@ absl::StatusOr<store::VolumeState> Gate::Open(const v1::Fence& fence, uint64_t n
   return MayOpen(fence);
 }
 
-absl::StatusOr<bool> Gate::DeleteVolume(const v1::Fence& fence) {
+uint64_t Gate::volume_changes() const {
+  const absl::MutexLock lock(&volumes_mutex_);
+  return volume_changes_;
+}
+
+absl::Status Gate::Change(VolumeId id, Changes changes, const std::function<absl::Status()>& change) {
+  const auto is_free = [this, id] {
+    volumes_mutex_.AssertHeld();
+    return !changing_.contains(id);
+  };
+  {
+    const absl::MutexLock lock(&volumes_mutex_, absl::Condition(&is_free));
+    if (changes && *changes != volume_changes_) {
+      return absl::AbortedError("volumes have been created or deleted here since its caller asked; ask again");
+    }
+    changing_.insert(id);
+  }
+  const absl::Status status = change();
+  const absl::MutexLock lock(&volumes_mutex_);
+  changing_.erase(id);
+  if (status.ok()) ++volume_changes_;
+  return status;
+}
+
+absl::Status Gate::CreateVolume(const v1::Fence& fence, const store::VolumeGeometry& geometry, Changes changes) {
   RETURN_IF_ERROR(serving_());
   RETURN_IF_ERROR(CheckIdentity(store_->identity(), fence, Acquaintance::kStranger));
   const VolumeId id = VolumeOf(fence);
-  const absl::StatusOr<store::VolumeState> volume = store_->GetVolume(id);
-  if (absl::IsNotFound(volume.status())) return false;
-  RETURN_IF_ERROR(volume.status());
-  RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
-  const absl::Status gone = absl::NotFoundError(absl::StrCat("volume=", fence.volume_id(), " was deleted"));
-  sessions_->EndVolume(id, gone);
-  RETURN_IF_ERROR(store_->DeleteVolume(id));
-  // One that said hello in between has found nothing to write to.
-  sessions_->EndVolume(id, gone);
-  return true;
+  return Change(id, changes, [&]() -> absl::Status {
+    if (store_->identity().cluster_id.empty()) RETURN_IF_ERROR(store_->BindCluster(fence.cluster_id()));
+    return store_->CreateVolume(id, geometry);
+  });
+}
+
+absl::StatusOr<bool> Gate::DeleteVolume(const v1::Fence& fence, Changes changes) {
+  RETURN_IF_ERROR(serving_());
+  RETURN_IF_ERROR(CheckIdentity(store_->identity(), fence, Acquaintance::kStranger));
+  const VolumeId id = VolumeOf(fence);
+  bool had_it = false;
+  RETURN_IF_ERROR(Change(id, changes, [&]() -> absl::Status {
+    const absl::StatusOr<store::VolumeState> volume = store_->GetVolume(id);
+    if (absl::IsNotFound(volume.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(volume.status());
+    RETURN_IF_ERROR(CheckEpochNotBelow(volume->promised_epoch, fence));
+    const absl::Status gone = absl::NotFoundError(absl::StrCat("volume=", fence.volume_id(), " was deleted"));
+    sessions_->EndVolume(id, gone);
+    RETURN_IF_ERROR(store_->DeleteVolume(id));
+    // One that said hello in between has found nothing to write to.
+    sessions_->EndVolume(id, gone);
+    had_it = true;
+    return absl::OkStatus();
+  }));
+  return had_it;
 }
 
 absl::Status Gate::CheckReader(const v1::Fence& fence) const {

@@ -8,9 +8,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "proto/base/position.h"
 #include "replica/server/admission.h"
 #include "replica/server/sessions.h"
@@ -43,18 +47,29 @@ class Gate {
   absl::StatusOr<store::VolumeState> Open(const v1::Fence& fence, uint64_t number, std::weak_ptr<SessionOwner> owner,
                                           const std::function<absl::Status(std::shared_ptr<Session>)>& opened);
 
+  // Volumes made and deleted, or found to be there, or not. ABORTED of the two below: it is not `changes` any more, if that is given.
+  // However late such a call comes, it undoes nothing that was done since its caller asked.
+  uint64_t volume_changes() const;
+  using Changes = std::optional<uint64_t>;
+  // Makes the volume, unless it is there; the first one decides which cluster the store belongs to.
+  absl::Status CreateVolume(const v1::Fence& fence, const store::VolumeGeometry& geometry, Changes changes = std::nullopt);
   // True: it had the volume, and has nothing of it any more. False: it had none.
-  absl::StatusOr<bool> DeleteVolume(const v1::Fence& fence);
+  absl::StatusOr<bool> DeleteVolume(const v1::Fence& fence, Changes changes = std::nullopt);
 
   // Whether the caller may read what a pin has: that never changes, so whoever knows the store may, whatever the epoch.
   absl::Status CheckReader(const v1::Fence& fence) const;
 
  private:
+  // One change of a volume at a time, so that who is told that it is there is not told so of one that is going.
+  absl::Status Change(VolumeId id, Changes changes, const std::function<absl::Status()>& change);
   absl::StatusOr<store::VolumeState> MayOpen(const v1::Fence& fence) const;
 
   store::Store* const store_;
   Sessions* const sessions_;
   const std::function<absl::Status()> serving_;
+  mutable absl::Mutex volumes_mutex_;  // not held while the store is at work
+  uint64_t volume_changes_ ABSL_GUARDED_BY(volumes_mutex_) = 0;
+  std::set<VolumeId> changing_ ABSL_GUARDED_BY(volumes_mutex_);
 };
 
 }  // namespace weir::replica

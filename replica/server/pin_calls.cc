@@ -51,6 +51,11 @@ absl::Status GetChangedSince(Replica& replica, const v1::GetChangedSinceRequest&
                                                 ranges_max));
   RangesToProto(page.ranges, response->mutable_changed());
   response->set_next_block(page.next_block);
+  if (!request.kept()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const store::KeptBlocks kept,
+                   replica.store().KeptBy(VolumeIdOf(request.fence()), request.pin(), LaneId{request.lane()}, page.ranges));
+  response->set_kept_blocks(kept.blocks);
+  response->set_own_blocks(kept.own_blocks);
   return absl::OkStatus();
 }
 

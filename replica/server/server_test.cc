@@ -357,6 +357,46 @@ TEST_F(ServerTest, DeletingAVolumeEndsItsStreamAndIsIdempotent) {
   EXPECT_EQ(stream->DrainAndFinish().code(), absl::StatusCode::kNotFound);
 }
 
+// What comes late undoes nothing that was asked for since.
+TEST_F(ServerTest, AVolumeIsChangedOnlyIfNoneWasSinceTheReplicaWasAsked) {
+  StartWithVolume();
+  const auto changes = [this] {
+    grpc::ClientContext context;
+    v1::GetReplicaResponse response;
+    EXPECT_TRUE(stub_->GetReplica(&context, v1::GetReplicaRequest(), &response).ok());
+    return response.volume_changes();
+  };
+  const auto delete_volume = [this](uint64_t volume_changes) {
+    grpc::ClientContext context;
+    v1::DeleteReplicaVolumeRequest request;
+    *request.mutable_fence() = FenceOf(1);
+    request.set_volume_changes(volume_changes);
+    v1::DeleteReplicaVolumeResponse response;
+    return stub_->DeleteVolume(&context, request, &response).error_code();
+  };
+  const auto create_volume = [this](uint64_t volume_changes) {
+    grpc::ClientContext context;
+    v1::CreateReplicaVolumeRequest request;
+    *request.mutable_fence() = FenceOf(1);
+    request.set_size_bytes(kVolumeBytes);
+    request.set_lanes(FrameBuilder::kLanes);
+    request.set_stripe_blocks(FrameBuilder::kStripeBlocks);
+    request.set_volume_changes(volume_changes);
+    v1::CreateReplicaVolumeResponse response;
+    return stub_->CreateVolume(&context, request, &response).error_code();
+  };
+  const uint64_t before = changes();
+  // It is there, and that counts: whoever is told so relies on it.
+  EXPECT_EQ(create_volume(before), grpc::StatusCode::OK);
+  EXPECT_EQ(delete_volume(before), grpc::StatusCode::ABORTED);
+  EXPECT_TRUE(store_->GetVolume(VolumeId{kVolume}).ok());
+  EXPECT_EQ(delete_volume(changes()), grpc::StatusCode::OK);
+  EXPECT_FALSE(store_->GetVolume(VolumeId{kVolume}).ok());
+  EXPECT_EQ(create_volume(before + 1), grpc::StatusCode::ABORTED);
+  EXPECT_FALSE(store_->GetVolume(VolumeId{kVolume}).ok());
+  EXPECT_EQ(create_volume(changes()), grpc::StatusCode::OK);
+}
+
 // A delete whose caller has given up, and has brought the volume back since, must not come late.
 TEST_F(ServerTest, ACallWhoseCallerHasGivenUpIsNotBegun) {
   StartWithVolume();

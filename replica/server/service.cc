@@ -1,5 +1,6 @@
 #include "replica/server/service.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,11 @@ namespace weir::replica {
 namespace {
 
 uint64_t Number(VolumeId volume) { return static_cast<uint64_t>(volume); }
+
+template <typename Request>
+Gate::Changes ChangesIn(const Request& request) {
+  return request.has_volume_changes() ? Gate::Changes(request.volume_changes()) : std::nullopt;
+}
 
 }  // namespace
 
@@ -78,6 +84,7 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
   response->set_store_id(identity.store_id);
   response->set_incarnation(identity.incarnation);
   response->set_generation(identity.generation);
+  response->set_volume_changes(replica_.gate().volume_changes());
   response->set_boot_id(replica_.boot_id());
   const absl::Status health = store.health();
   response->set_state(health.ok() ? "SERVING" : "FAILED");
@@ -125,24 +132,14 @@ grpc::ServerUnaryReactor* Service::CreateVolume(grpc::CallbackServerContext* con
 
 absl::Status Service::DoCreateVolume(const v1::CreateReplicaVolumeRequest& request,
                                      v1::CreateReplicaVolumeResponse* response) {
-  RETURN_IF_ERROR(replica_.Serving());
-  store::Store& store = replica_.store();
   const v1::Fence& fence = request.fence();
-  RETURN_IF_ERROR(CheckIdentity(store.identity(), fence, Acquaintance::kStranger));
-  const VolumeId id = VolumeIdOf(fence);
-  if (Number(id) == 0) return absl::InvalidArgumentError("fence.volume_id is missing");
+  if (Number(VolumeIdOf(fence)) == 0) return absl::InvalidArgumentError("fence.volume_id is missing");
   ASSIGN_OR_RETURN(const store::VolumeGeometry geometry,
                    CheckGeometry(request.size_bytes(), request.lanes(), request.stripe_blocks()));
-  // The first volume decides which cluster this store belongs to.
-  if (store.identity().cluster_id.empty()) {
-    RETURN_IF_ERROR(store.BindCluster(fence.cluster_id()));
-    LOG(INFO) << "replica=" << replica_.options().name
-              << " bound to cluster=" << fence.cluster_id();
-  }
-  RETURN_IF_ERROR(store.CreateVolume(id, geometry));
-  LOG(INFO) << "replica=" << replica_.options().name << " volume=" << Number(id)
-            << " created size_bytes=" << request.size_bytes();
-  const store::Identity identity = store.identity();
+  RETURN_IF_ERROR(replica_.gate().CreateVolume(fence, geometry, ChangesIn(request)));
+  LOG(INFO) << "replica=" << replica_.options().name << " cluster=" << fence.cluster_id()
+            << " volume=" << fence.volume_id() << " created size_bytes=" << request.size_bytes();
+  const store::Identity identity = replica_.store().identity();
   response->set_store_id(identity.store_id);
   response->set_incarnation(identity.incarnation);
   response->set_boot_id(replica_.boot_id());
@@ -156,7 +153,7 @@ grpc::ServerUnaryReactor* Service::DeleteVolume(grpc::CallbackServerContext* con
 }
 
 absl::Status Service::DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& request) {
-  ASSIGN_OR_RETURN(const bool deleted, replica_.gate().DeleteVolume(request.fence()));
+  ASSIGN_OR_RETURN(const bool deleted, replica_.gate().DeleteVolume(request.fence(), ChangesIn(request)));
   if (deleted) {
     LOG(INFO) << "replica=" << replica_.options().name << " volume=" << request.fence().volume_id() << " deleted";
   }

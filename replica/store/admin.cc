@@ -20,11 +20,6 @@ constexpr uint32_t kStripeBlocksMax = 1 << 20;
 // and at least 1 MiB.
 constexpr uint64_t kDiscardedPart = 128;
 constexpr uint64_t kDiscardedMin = 256;
-bool Same(const VolumeGeometry& a, const VolumeGeometry& b) {
-  return a.size_blocks == b.size_blocks && a.lanes.lanes == b.lanes.lanes &&
-         a.lanes.stripe_blocks == b.lanes.stripe_blocks;
-}
-
 absl::Status ValidateGeometry(const VolumeGeometry& geometry) {
   if (geometry.size_blocks == 0 || geometry.size_blocks >= kBlocksMax) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -96,7 +91,7 @@ absl::Status DiskStore::CreateVolume(VolumeId id,
   InTurn turn(&admin_);
   RETURN_IF_ERROR(health());
   if (std::shared_ptr<Volume> known = FindOrNull(id)) {
-    if (Same(known->geometry(), geometry)) return absl::OkStatus();
+    if (known->geometry().GrowsTo(geometry)) return absl::OkStatus();
     return absl::AlreadyExistsError(
         absl::StrCat(VolumeName(id), " exists with another geometry"));
   }

@@ -92,6 +92,8 @@ class DiskStore : public Store {
   absl::StatusOr<ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
                                            uint64_t from_block,
                                            size_t ranges_max) const override;
+  absl::StatusOr<KeptBlocks> KeptBy(VolumeId id, uint64_t pin, LaneId lane,
+                                    absl::Span<const BlockRange> ranges) const override;
 
   std::vector<WriteResult> Write(VolumeId id,
                                  absl::Span<const WriteOp> ops) override;

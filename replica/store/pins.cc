@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -34,6 +35,21 @@ absl::Status ValidateUpdate(const VolumeGeometry& geometry, const VolumeUpdate& 
         absl::StrCat("pin ", pin.id, " has ", pin.positions.size(), " lanes, or comes twice"));
   }
   return absl::OkStatus();
+}
+
+// Goes to the block's newest version at or below `at` that is on the lane's history, or was before that was forgotten. Nothing: it has none, or
+// the iterator's status says why that is not known.
+std::optional<Position> SeekPinned(const BlockAddress& address, Position at, const Lane::State& state, rocksdb::Iterator* versions) {
+  VersionKeyParts parts;
+  for (versions->Seek(VersionKey(address, at)); versions->Valid() && ParseVersionKey(View(versions->key()), &parts) &&
+                                                parts.address.volume == address.volume && parts.address.lane == address.lane &&
+                                                parts.address.block == address.block;
+       versions->Next()) {
+    if (OnHistory(state.lineage, state.position, parts.position) || IsForgotten(state.lineage, state.position, parts.position)) {
+      return parts.position;
+    }
+  }
+  return std::nullopt;
 }
 
 std::vector<LanePin> PinsOfLane(const VolumeUpdate& update, LaneId lane) {
@@ -203,31 +219,55 @@ absl::Status DiskStore::ReadPinnedStripe(const Volume& volume, const Lane& lane,
   for (uint64_t i = 0; i < range.count; ++i) {
     if (newest[i].position == Position()) continue;
     const BlockAddress address{volume.id, lane.id, range.first + i};
-    bool found = false;
-    VersionKeyParts parts;
-    for (versions->Seek(VersionKey(address, at));
-         !found && versions->Valid() && ParseVersionKey(View(versions->key()), &parts) &&
-         parts.address.volume == address.volume && parts.address.lane == address.lane &&
-         parts.address.block == address.block;
-         versions->Next()) {
-      if (!OnHistory(state.lineage, state.position, parts.position) &&
-          !IsForgotten(state.lineage, state.position, parts.position)) {
-        continue;
-      }
-      ASSIGN_OR_RETURN(const VersionValue value,
-                       ParseVersion(address, parts.position, View(versions->value())));
-      out->push_back({address.block, parts.position, value.kind == BlockKind::kZero, value.crc,
-                      std::string(value.data)});
-      found = true;
+    const std::optional<Position> found = SeekPinned(address, at, state, versions.get());
+    if (found) {
+      ASSIGN_OR_RETURN(const VersionValue value, ParseVersion(address, *found, View(versions->value())));
+      out->push_back({address.block, *found, value.kind == BlockKind::kZero, value.crc, std::string(value.data)});
     }
     RETURN_IF_ERROR(FromRocks(versions->status(), what));
     // What the index names at or below a pin is there as long as the pin is.
-    if (newest[i].position > at || (found && out->back().position == newest[i].position)) continue;
+    if (newest[i].position > at || (found && *found == newest[i].position)) continue;
     return ErrnoToStatus(EBADMSG, absl::StrCat("block ", address.block, " of volume ",
                                                static_cast<uint64_t>(volume.id), " at ",
                                                newest[i].position.ToString(), " is lost"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<KeptBlocks> DiskStore::KeptBy(VolumeId id, uint64_t pin, LaneId lane_id,
+                                             absl::Span<const BlockRange> ranges) const {
+  ASSIGN_OR_RETURN(std::shared_ptr<Volume> volume, Find(id));
+  if (Index(lane_id) >= volume->lanes.size()) return absl::InvalidArgumentError(absl::StrCat("no lane ", Index(lane_id)));
+  const Lane& lane = *volume->lanes[Index(lane_id)];
+  ASSIGN_OR_RETURN(const Position at, PinnedAt(*volume, lane, pin));
+  const Lane::State state = lane.state();
+  // The other pins beside it: the nearest one not above it, and the nearest one above it.
+  Position below, above;
+  for (const LanePin& other : state.pins) {
+    if (other.id == pin) continue;
+    if (other.position <= at) {
+      below = std::max(below, other.position);
+    } else if (above == Position() || other.position < above) {
+      above = other.position;
+    }
+  }
+  KeptBlocks kept;
+  std::unique_ptr<rocksdb::Iterator> versions = NewIterator(*DomainOf(lane), Family::kVersions);
+  for (const BlockRange& range : ranges) {
+    for (uint64_t block = range.first; block < range.end(); ++block) {
+      const BlockAddress address{id, lane_id, block};
+      const std::optional<Position> found = SeekPinned(address, at, state, versions.get());
+      const bool has_data = found && versions->value().size() > kVersionHeaderBytes;
+      if (has_data && SeekPinned(address, state.position, state, versions.get()) != found) {
+        ++kept.blocks;
+        const bool shared = (below != Position() && below >= *found) ||
+                            (above != Position() && SeekPinned(address, above, state, versions.get()) == found);
+        if (!shared) ++kept.own_blocks;
+      }
+      RETURN_IF_ERROR(FromRocks(versions->status(), absl::StrCat("read ", DomainOf(lane)->directory())));
+    }
+  }
+  return kept;
 }
 
 absl::StatusOr<ChangedPage> DiskStore::ChangedSince(VolumeId id, uint64_t pin, LaneId lane_id,

@@ -29,6 +29,12 @@ struct ChangedPage {
   uint64_t next_block = 0;         // where the next page begins; the volume's size: there is none
 };
 
+// What a pin keeps of some blocks, beside what is their newest version anyway.
+struct KeptBlocks {
+  uint64_t blocks = 0;      // whose data as of the pin has a newer version
+  uint64_t own_blocks = 0;  // of them, which no other pin needs: they come back when it is dropped
+};
+
 }  // namespace weir::store
 
 #endif  // WEIR_REPLICA_STORE_PINS_H_

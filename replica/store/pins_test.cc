@@ -145,6 +145,32 @@ TEST_F(PinsTest, ChangedBlocksComeInPages) {
   EXPECT_EQ(page->next_block, kBlocks);
 }
 
+// Blocks 0 to 7: 0 and 1 as they were, 2 and 3 overwritten after both pins, 4 and 5 between them, 6 was zeros, 7 nothing.
+TEST_F(PinsTest, WhatOneKeepsIsDataThatHasANewerVersionAndItsOwnIsWhatNoOtherNeeds) {
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Data(0, 7, 1)).status);
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Zeroes(WriteKind::kDiscard, 6, 1)).status);
+  const Pin first = Here(1);
+  ASSERT_OK(Update({first}));
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Data(4, 2, 2)).status);
+  const Pin second = Here(2);
+  ASSERT_OK(Update({first, second}));
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Data(2, 3, 3)).status);
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Zeroes(WriteKind::kDiscard, 5, 1)).status);
+  ASSERT_OK(WriteOne(store(), kVolume, writer_.Data(6, 2, 3)).status);
+  const std::vector<BlockRange> all = {{0, 8}};
+  const auto expect = [&](uint64_t pin, uint64_t blocks, uint64_t own) {
+    const absl::StatusOr<KeptBlocks> kept = store()->KeptBy(kVolume, pin, kLane, all);
+    ASSERT_TRUE(kept.ok()) << kept.status();
+    EXPECT_EQ(kept->blocks, blocks) << pin;
+    EXPECT_EQ(kept->own_blocks, own) << pin;
+  };
+  expect(1, 4, 2);  // 2 and 3, which the second needs too, 4 and 5
+  expect(2, 4, 2);
+  ASSERT_OK(Update({second}));
+  expect(2, 4, 4);
+  EXPECT_TRUE(absl::IsNotFound(store()->KeptBy(kVolume, 1, kLane, all).status()));
+}
+
 TEST_F(PinsTest, AReadThatIsNotAtAPinIsRefused) {
   Overwrite(0);
   EXPECT_EQ(Refusal(store(), 1, {0, 1}), ENOENT);

@@ -34,6 +34,7 @@
 #include "proto/base/position.h"
 #include "replica/store/block_version.h"
 #include "replica/store/domain_stats.h"
+#include "replica/store/geometry.h"
 #include "replica/store/join.h"
 #include "replica/store/pins.h"
 
@@ -67,11 +68,6 @@ struct Options {
 
 // A limit on data_dirs.
 inline constexpr size_t kDomainsMax = 64;
-
-struct VolumeGeometry {
-  uint64_t size_blocks = 0;
-  LaneGeometry lanes;
-};
 
 struct LaneState {
   LaneId lane{};
@@ -193,7 +189,7 @@ class Store {
   virtual std::vector<DomainStats> GetDomainStats() const = 0;
 
   // --- volumes ---
-  // Durable. Idempotent for the same geometry, else ALREADY_EXISTS.
+  // Durable. OK if it is there, and stays as it is, if that can grow to `geometry`; else ALREADY_EXISTS.
   virtual absl::Status CreateVolume(VolumeId id, const VolumeGeometry& geometry) = 0;
   // Durable; the space comes back by compaction. OK if there is none.
   virtual absl::Status DeleteVolume(VolumeId id) = 0;
@@ -216,6 +212,9 @@ class Store {
   virtual absl::StatusOr<ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
                                                    uint64_t from_block,
                                                    size_t ranges_max) const = 0;
+  // What the pin keeps of `ranges` of the lane. Errors as ReadPinned. Reads each of their versions as of the pin.
+  virtual absl::StatusOr<KeptBlocks> KeptBy(VolumeId id, uint64_t pin, LaneId lane,
+                                            absl::Span<const BlockRange> ranges) const = 0;
 
   // --- the copy of its catalog record ---
   // Durable. One of a lower epoch, or of the same and a lower revision, than it has changes nothing. INVALID_ARGUMENT:

@@ -46,9 +46,12 @@ constexpr Mutant kMutants[] = {
 constexpr char kClones[] = "clones";
 constexpr char kDeletes[] = "deletes";
 constexpr char kRestores[] = "restores";
+constexpr char kReplaces[] = "replaces";
 bool IsOf(const Mutant& mutant, const char* kind) { return std::strcmp(mutant.script, kind) == 0; }
 bool OfClones(const Mutant& mutant) { return IsOf(mutant, kClones); }
-bool OfKind(const Mutant& mutant) { return OfClones(mutant) || IsOf(mutant, kDeletes) || IsOf(mutant, kRestores); }
+bool OfKind(const Mutant& mutant) {
+  return OfClones(mutant) || IsOf(mutant, kDeletes) || IsOf(mutant, kRestores) || IsOf(mutant, kReplaces);
+}
 
 constexpr unsigned kClusterSecondsMax = 20;  // one takes a few ms; a mutant may never end
 constexpr rlim_t kMemoryBytesMax = rlim_t{4} << 30;
@@ -102,6 +105,7 @@ ClusterOptions OptionsFor(const Mutant& mutant, uint64_t seed, const Script* scr
   ClusterOptions options = OptionsOf(seed, script);
   options.deletes = IsOf(mutant, kDeletes);
   options.restores = IsOf(mutant, kRestores);
+  options.replaces = IsOf(mutant, kReplaces);
   return options;
 }
 

@@ -8,7 +8,7 @@ gets one C++ initializer a mutant: {"name", "rule", script, seed}. A mutant read
 
     [name] The rule of the design that it breaks.
     [name script=NAME] For one that only clusters of that script come to; clones: one that is tried with a parent and its clone;
-    deletes, restores: with clusters whose volume is deleted, or restored.
+    deletes, restores, replaces: with clusters whose volume is deleted, or restored, or whose members are replaced.
     [name seed=N] For one that is rarer than all seeds that a check tries: N is tried first.
     path/of/file.cc
     -  lines of that file, which must occur there once (spaces at their ends do not matter)

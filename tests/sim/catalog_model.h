@@ -19,8 +19,16 @@
 
 namespace weir::sim {
 
+// A store that is no member, and may have a copy.
+struct FormerMember {
+  std::string replica;
+  std::string store_id;
+  friend bool operator==(const FormerMember&, const FormerMember&) = default;
+};
+
 struct CatalogRecord {
   engine::TakeoverRecord volume;
+  std::vector<FormerMember> former;
   uint64_t restoring = 0;  // from which pin; 0: it is not
   bool deleting = false;   // the volume is
   bool gone = false;       // it was, and there is no record any more: the rest is as it was last
@@ -32,7 +40,7 @@ struct CatalogRecord {
 struct RecordKind {
   using Record = CatalogRecord;
   static bool Same(const Record& a, const Record& b) {
-    return a.volume == b.volume && a.restoring == b.restoring && a.deleting == b.deleting && a.gone == b.gone;
+    return a.volume == b.volume && a.former == b.former && a.restoring == b.restoring && a.deleting == b.deleting && a.gone == b.gone;
   }
   static void TakeAttributes(const Record& from, Record* to) { to->attributes = from.attributes; }
   static bool IsDetached(const Record& record) { return record.volume.detached; }

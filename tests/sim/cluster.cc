@@ -68,16 +68,16 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
     });
     replicas_[r]->on_deleted([this, r] { CopyDeleted(r); });
   }
-  for (const auto& replica : replicas_) {
-    if (drained_ && replica == replicas_.back()) break;
+  for (size_t r = 0; r < members_at_first_; ++r) {
     record.volume.members.push_back(
-        {.replica = replica->name(), .store_id = replica->store().identity().store_id});
+        {.replica = replicas_[r]->name(), .store_id = replicas_[r]->store().identity().store_id});
   }
   judge_ = std::make_unique<ContractJudge>(geometry_.size_blocks,
                                            ContractJudge::Order::kSubmitted);
   MakeSnapshotJudge();
   catalog_ = std::make_unique<CatalogModel>(
       &agenda_, &dice_, std::move(record), [this](const CatalogRecord& applied) {
+        if (options_.replaces) CheckFormer(std::exchange(last_record_, applied));
         if (catalog_->attributes_lost()) Violated("attributes of the record are put back as they were");
         if (old_catalog_) return;
         if (IsDeleted()) return CheckDeleted();
@@ -152,10 +152,21 @@ void Cluster::MakeReplicas() {
         i, static_cast<uint32_t>(1 + dice_.Below(3)), inflight_bytes,
         store::VolumeGeometry{first_size_, geometry_.lanes}, options_.make_store));
   }
+  members_at_first_ = count;
   engine_options_.min_in_sync = 1 + static_cast<uint32_t>(dice_.Below(count));
   if (spare) engine_options_.min_in_sync = count;
-  if (!spare && seed_ % 5 != 1) return;
   Dice dice(seed_);
+  if (options_.replaces) {
+    replace_after_ = dice.Micros(300000, 1500000);
+    for (uint64_t spares = 1 + dice.Below(2); spares > 0; --spares) {
+      replicas_.push_back(std::make_unique<ReplicaNode>(static_cast<uint32_t>(replicas_.size()), static_cast<uint32_t>(1 + dice.Below(3)),
+                                                        inflight_bytes, geometry_, options_.make_store));
+      replicas_.back()->Empty();
+    }
+    agenda_.After(dice.Micros(0, 1000000), [this] { ReplaceSome(); });
+    return;
+  }
+  if (!spare && seed_ % 5 != 1) return;
   drained_ = static_cast<uint32_t>(dice.Below(count));
   replicas_.push_back(std::make_unique<ReplicaNode>(
       count, static_cast<uint32_t>(1 + dice.Below(3)), inflight_bytes, geometry_, options_.make_store));
@@ -170,9 +181,10 @@ void Cluster::MakeFrontends() {
   parts.catalog = catalog_.get();
   parts.copies = &copies_;
   parts.engine = engine_options_;
+  parts.forgets = options_.replaces;
   parts.give_up_after = absl::Milliseconds(dice_.Percent(50) ? 20 : 400);
   // Longer than any answer takes once all is well: nobody who can tell is given up.
-  keeps_records_ = options_.survivable && !options_.deletes && seed_ % 7 == 3 && parts.give_up_after > absl::Milliseconds(100);
+  keeps_records_ = options_.survivable && !options_.deletes && !options_.replaces && seed_ % 7 == 3 && parts.give_up_after > absl::Milliseconds(100);
   if (options_.trace) parts.trace = [this](std::string line) { Trace(line); };
   for (uint32_t i = 0; i < 3; ++i) {
     Frontend::Events events;
@@ -181,6 +193,7 @@ void Cluster::MakeFrontends() {
     events.completed = [this, i](engine::CompleteRequest& done) { Completed(i, done); };
     events.control = [this, i](const engine::CompleteControl& done) { ControlDone(i, done); };
     events.resumes = [this, i] { suspended_[i] = false; };
+    events.deletes_leftover = [this, i] { CheckWhole(i); };
     events.stepped = [this, i](const engine::Effects& effects) { Stepped(i, effects); };
     frontends_.push_back(std::make_unique<Frontend>(i, parts, std::move(events)));
     frontends_.back()->set_clock_rate(1 + (static_cast<double>(dice_.Below(201)) - 100) / 1000);
@@ -474,6 +487,7 @@ bool Cluster::Finished() {
   const auto f = static_cast<uint32_t>(healthy - frontends_.begin());
   if (record.restoring != 0 || restores_[f].number != 0) return NotYet("is being restored at frontend", f);
   if (IsToLeave((*healthy)->engine().View())) return NotYet("is to be drained replica", *drained_);
+  if (options_.replaces && !ReplacedWell(**healthy)) return false;
   if (OpenRequest() != 0) return NotYet("no answer has request", OpenRequest());
   if (engine_options_.scrub_every < absl::InfiniteDuration()) {
     // Nobody reads any more, so a scrub alone finds it.
@@ -524,8 +538,9 @@ bool Cluster::IsToLeave(const engine::EngineView& view) const {
 bool Cluster::IsDamagedSomewhere(const engine::EngineView& view) const {
   for (uint64_t b = 0; b < geometry_.size_blocks; ++b) {
     bool damaged = false, well = false;
-    for (uint32_t r = 0; r < replicas_.size(); ++r) {
-      if (!IsMember(r) || view.targets[r].health != engine::TargetView::Health::kConnected) continue;
+    for (const engine::TargetView& target : view.targets) {
+      const uint32_t r = IndexOf(target.config.replica);
+      if (!IsMember(r) || target.health != engine::TargetView::Health::kConnected) continue;
       (replicas_[r]->disk().damaged(b) ? damaged : well) = true;
     }
     if (damaged && well) return true;

@@ -18,6 +18,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/catalog_model.h"
+#include "tests/sim/client_op.h"
 #include "tests/sim/cluster_options.h"
 #include "tests/sim/contract_judge.h"
 #include "tests/sim/dice.h"
@@ -42,18 +43,6 @@ class Cluster {
   const std::vector<std::string>& trace() const { return trace_; }
 
  private:
-  struct Op {
-    engine::RequestKind kind{};
-    BlockRange range;
-    uint32_t frontend = 0;
-    Epoch epoch = 0;
-    Time invoked{};
-    bool done = false;
-    bool fua = false;
-    // What every member must have synced for a flush to be OK, by lane.
-    std::vector<Position> covers;
-  };
-
   // --- construction ---
   void DrawShape();
   void MakeReplicas();
@@ -144,6 +133,18 @@ class Cluster {
   void CopyDeleted(uint32_t replica);
   void CheckDeleted();
   bool DeletionFinished();
+
+  // --- who is a member for good: cluster_members.cc ---
+  // Whoever serves is asked to give members' places to others: of those that are lost, as a host does by itself, or by an operator.
+  void ReplaceSome();
+  void ReplaceAt(uint32_t frontend);
+  // A member whose place an operator gives away, and whether at once; empty: none.
+  std::pair<std::string, bool> MemberToReplace(const engine::EngineView& view);
+  std::optional<uint32_t> SpareFor(const engine::EngineView& view, const std::string& member);
+  void CheckWhole(uint32_t frontend);
+  void LeftoverDeleted(uint32_t replica);
+  void CheckFormer(const CatalogRecord& before);
+  bool ReplacedWell(const Frontend& serving);
 
   // --- frontends ---
   void AttachSome();
@@ -244,9 +245,12 @@ class Cluster {
   // The last replica is no member at first, and takes the place of this one. It has its own dice: other clusters
   // stay what they are.
   std::optional<uint32_t> drained_;
+  size_t members_at_first_ = 0;  // of the replicas; others are spare
+  absl::Duration replace_after_;  // see host::Options
   bool succeeded_ = false;  // its successor has come in
   std::unique_ptr<Network> network_;
   std::unique_ptr<CatalogModel> catalog_;
+  CatalogRecord last_record_;  // of a cluster that replaces members
   std::vector<CatalogRecord> copies_;  // of the record, by what replicas keep
   std::unique_ptr<ContractJudge> judge_;
   std::vector<std::unique_ptr<SnapshotHolder>> holders_;  // by replica

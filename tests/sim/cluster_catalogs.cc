@@ -50,7 +50,7 @@ absl::StatusOr<engine::Rebuilt> Cluster::RebuildRecord() const {
 
 // While all disks are well: who has lost a disk and the catalog cannot tell whether that disk had something newer.
 bool Cluster::LoseCatalog() {
-  if (!options_.survivable || store_failed_ || options_.deletes) return false;
+  if (!options_.survivable || store_failed_ || options_.deletes || options_.replaces) return false;
   const absl::StatusOr<engine::Rebuilt> plan = RebuildRecord();
   if (!plan.ok()) {
     // A spare that came in after the last copy that anybody was told is named by none.

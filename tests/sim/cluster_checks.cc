@@ -34,10 +34,12 @@ bool Cluster::IsInSync(uint32_t r) const {
   return member != nullptr && member->in_sync && !HasOtherStore(r) && restored_[r] == 0;
 }
 
-// Who has left for good keeps its slot here, as one that stays out.
+// Who has left for good stays one that is out, but where members are replaced.
 const engine::TakeoverMember* Cluster::MemberOf(uint32_t r) const {
-  const engine::TakeoverRecord& record = catalog_->record().volume;
-  return r < record.members.size() ? &record.members[r] : nullptr;
+  for (const engine::TakeoverMember& member : catalog_->record().volume.members) {
+    if (IndexOf(member.replica) == r) return &member;
+  }
+  return nullptr;
 }
 
 // --- what engines do ---
@@ -47,9 +49,9 @@ void Cluster::CheckSent(uint32_t frontend, const engine::SendClone& send) {
   if (suspended_[frontend] && !IsWrittenUnder(frontend)) Violated("a suspended volume has sent a clone");
   const engine::TakeoverRecord& record = catalog_->record().volume;
   const bool reads = clone.kind == RequestKind::kRead || clone.kind == RequestKind::kExtents;
-  if (reads && !IsDeleted() && record.epoch == frontends_[frontend]->epoch() &&
-      !record.members[static_cast<size_t>(send.target)].in_sync) {
-    Violated("a read is sent to a replica that is no member");
+  if (reads && !IsDeleted() && record.epoch == frontends_[frontend]->epoch()) {
+    const engine::TakeoverMember* member = MemberOf(frontends_[frontend]->node_of(send.target));
+    if (member == nullptr || !member->in_sync) Violated("a read is sent to a replica that is no member");
   }
   const bool brings_data = clone.kind == RequestKind::kWrite;
   if (!brings_data && clone.kind != RequestKind::kWriteZeroes &&
@@ -132,7 +134,7 @@ void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit
     }
     const bool anew = i >= before.size() || before[i];
     somebody_leaves |= !stays && anew && view.targets[i].config.state == engine::TargetState::kInSync &&
-                       !HasOtherStore(static_cast<uint32_t>(i));
+                       !HasOtherStore(IndexOf(view.targets[i].config.replica));
   }
   if (somebody_leaves) Violated("I7: only members that have failed would be left");
 }
@@ -140,10 +142,10 @@ void Cluster::CheckCommit(uint32_t frontend, const engine::CommitMembers& commit
 // I7: who has answered an I/O error has failed, at the latest when the flush run that it is held against has ended.
 void Cluster::CheckErrorsCount(uint32_t frontend) {
   const Frontend& at = *frontends_[frontend];
-  for (uint32_t r = 0; r < replicas_.size(); ++r) {
-    if (!at.GoesOnAfterError(r)) continue;
+  for (uint32_t target = 0; target < at.targets(); ++target) {
+    if (!at.GoesOnAfterError(target)) continue;
     const engine::EngineView view = at.engine().View();
-    if (view.targets[r].health != engine::TargetView::Health::kConnected || view.flush_running) continue;
+    if (view.targets[target].health != engine::TargetView::Health::kConnected || view.flush_running) continue;
     if (!at.engine().fenced()) Violated("I7: a replica goes on as if it had answered no error");
   }
 }
@@ -278,6 +280,10 @@ void Cluster::CheckSuccession() {
 void Cluster::CheckReplicas() {
   if (IsDeleted()) return;
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
+    if (!HasCopy(r)) {
+      if (options_.replaces && IsMember(r)) Violated(absl::StrCat("L1: member ", replicas_[r]->name(), " has no copy"));
+      if (options_.replaces) continue;
+    }
     const ReplicaStore& disk = replicas_[r]->disk();
     Epoch& promised = promised_[replicas_[r]->store().identity().store_id];
     if (disk.promised() < promised) {
@@ -289,7 +295,9 @@ void Cluster::CheckReplicas() {
       Violated(absl::StrCat("I6: replica ", replicas_[r]->name(), " has used a marked block"));
     }
     if (IsMember(r) && !catalog_->record().volume.recovering) CheckHistory(r);
-    for (uint32_t other = 0; other < r; ++other) CompareReplicas(other, r);
+    for (uint32_t other = 0; other < r; ++other) {
+      if (!options_.replaces || HasCopy(other)) CompareReplicas(other, r);
+    }
   }
   CheckSnapshots();
 }

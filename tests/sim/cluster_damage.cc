@@ -9,6 +9,8 @@ namespace weir::sim {
 
 // Never the last good copy of a block, which no power cut can take any more.
 void Cluster::Damage(uint32_t r, uint64_t block) {
+  // Who has it well may be replaced.
+  if (options_.replaces && options_.survivable) return;
   const bool elsewhere = std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& other) {
     return other->disk().damaged(block);
   });
@@ -53,12 +55,12 @@ bool Cluster::IsOnlyGoodCopy(uint32_t r) const {
 void Cluster::CheckLost(uint32_t frontend, const engine::RunJoinStep& step) {
   if (!step.newest_too) return;
   const uint64_t block = step.changes.front().first;
-  const std::vector<Version>* source = replicas_[static_cast<uint32_t>(step.source)]->disk().versions(block);
+  const std::vector<Version>* source = replicas_[IndexOf(step.source_config.replica)]->disk().versions(block);
   // Written to since the join began: the joiner has that too.
   if (source == nullptr || source->empty() || source->back().position > step.to) return;
   for (const engine::TargetView& target : frontends_[frontend]->engine().View().targets) {
     if (target.config.state != engine::TargetState::kInSync || target.health != engine::TargetView::Health::kConnected) continue;
-    const ReplicaNode& replica = *replicas_[static_cast<uint32_t>(target.id)];
+    const ReplicaNode& replica = *replicas_[IndexOf(target.config.replica)];
     const std::vector<Version>* versions = replica.disk().versions(block);
     const bool has = versions != nullptr && !versions->empty() && versions->back().position == source->back().position;
     if (!has || replica.disk().damaged(block)) continue;

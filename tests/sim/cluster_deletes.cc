@@ -27,7 +27,7 @@ void Cluster::ReplaceFailedDisks() {
   for (uint32_t r = 0; r < replicas_.size(); ++r) {
     if (replicas_[r]->store().health().ok()) continue;
     network_->ReplicaGone(r);
-    replicas_[r]->ReplaceDisk(agenda_.now());
+    replicas_[r]->ReplaceDisk(agenda_.now(), /*with_volume=*/!options_.replaces);
     replicas_[r]->Start();
   }
 }
@@ -39,6 +39,7 @@ bool Cluster::HasCopy(uint32_t r) const { return !absl::IsNotFound(replicas_[r]-
 
 void Cluster::CopyDeleted(uint32_t r) {
   put_back_[r] = false;
+  if (options_.replaces) return LeftoverDeleted(r);
   if (!IsDeleted()) Violated(absl::StrCat("D2: replica ", replicas_[r]->name(), " deletes its copy, and the record does not say so"));
 }
 
@@ -56,7 +57,8 @@ void Cluster::CheckDeleted() {
   Trace("catalog: the volume is gone");
   ops_when_gone_ = ops_.size();
   ++result_.deletions;
-  for (uint32_t r = 0; r < record.volume.members.size(); ++r) {
+  for (const engine::TakeoverMember& member : record.volume.members) {
+    const uint32_t r = IndexOf(member.replica);
     // A disk that was put back from a copy may have it once more.
     if (HasOtherStore(r) || put_back_[r] || !HasCopy(r)) continue;
     Violated(absl::StrCat("D3: the volume is gone, and replica ", replicas_[r]->name(), " has a copy"));

@@ -278,11 +278,11 @@ void Cluster::LateAnswers(uint32_t f, uint32_t r) {
 void Cluster::DisturbJoin(uint32_t frontend, const engine::RunJoinStep& step) {
   if (lose_at_delete_ && step.kind == engine::RunJoinStep::Kind::kCopy) {
     agenda_.After(absl::ZeroDuration(),
-                  [this, frontend, r = static_cast<uint32_t>(step.target)] { LoseCatalogAtDelete(frontend, r); });
+                  [this, frontend, r = IndexOf(step.target_config.replica)] { LoseCatalogAtDelete(frontend, r); });
   }
   if (healed_ || !dice_.Percent(2)) return;
   const bool power_cut = dice_.Percent(70);
-  const auto r = static_cast<uint32_t>(step.target);
+  const uint32_t r = IndexOf(step.target_config.replica);
   ++result_.faults[static_cast<size_t>(power_cut ? Fault::kPowerCut : Fault::kKillReplica)];
   agenda_.After(dice_.Micros(0, 4000), [this, r, power_cut] { Down(r, power_cut); });
 }
@@ -402,6 +402,7 @@ bool Cluster::LoseSynced(uint32_t r) {
 }
 
 void Cluster::CopyDisk(uint32_t r) {
+  if (!HasCopy(r)) return;
   replicas_[r]->CopyDisks();
   copied_in_[r] = catalog_->record().volume.epoch;
 }
@@ -416,7 +417,7 @@ bool Cluster::RestoreOldDisk(uint32_t r) {
   replicas_[r]->RestoreDisks(agenda_.now());
   promised_.erase(replicas_[r]->store().identity().store_id);
   restored_[r] = active_epoch_;
-  put_back_[r] = had_none;
+  put_back_[r] = had_none || options_.replaces;
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
   return true;
 }
@@ -425,9 +426,9 @@ bool Cluster::ReplaceDisk(uint32_t r) {
   if (!MayLose(r)) return false;
   store_failed_ = true;
   network_->ReplicaGone(r);
-  replicas_[r]->ReplaceDisk(agenda_.now());
+  replicas_[r]->ReplaceDisk(agenda_.now(), /*with_volume=*/!options_.replaces);
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
-  TellOfDisks();
+  if (!options_.replaces) TellOfDisks();
   return true;
 }
 
@@ -471,7 +472,7 @@ void Cluster::TellOfDisks() {
 }
 
 std::optional<engine::Table> Cluster::TableWithNewStores(const engine::EngineView& view) const {
-  if (view.targets.empty()) return std::nullopt;
+  if (view.targets.empty() || options_.replaces) return std::nullopt;
   engine::Table table;
   bool other = false;
   for (uint32_t r = 0; r < view.targets.size(); ++r) {
@@ -497,7 +498,7 @@ void Cluster::SetFull(uint32_t r, bool full) {
 
 // Suspends, perhaps loads a table, and resumes: each step once the one before is answered.
 void Cluster::SuspendSome(uint32_t f) {
-  if (!frontends_[f]->serving() || IsRestoring(f)) return;
+  if (!frontends_[f]->serving() || IsRestoring(f) || frontends_[f]->replacing()) return;
   const bool noflush = dice_.Percent(50);
   if (!noflush) SuspendInvoked(f);
   frontends_[f]->Suspend(engine::ControlId{next_control_++}, noflush,
@@ -513,7 +514,7 @@ void Cluster::SuspendInvoked(uint32_t f) {
 }
 
 void Cluster::DetachSome(uint32_t f) {
-  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f] || IsRestoring(f)) return;
+  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f] || IsRestoring(f) || frontends_[f]->replacing()) return;
   SuspendInvoked(f);
   const engine::ControlId suspend{next_control_++}, resume{next_control_++};
   frontends_[f]->Detach(suspend, resume, dice_.Micros(1000, 1500000));
@@ -589,7 +590,7 @@ void Cluster::TakeOneOut(uint32_t f, engine::ControlId suspend) {
 void Cluster::ResumeSome(uint32_t f) {
   agenda_.After(dice_.Micros(0, 300000), [this, f] {
     if (!frontends_[f]->serving()) return;
-    if (frontends_[f]->detaching()) return ResumeSome(f);
+    if (frontends_[f]->detaching() || frontends_[f]->replacing()) return ResumeSome(f);
     frontends_[f]->Resume(engine::ControlId{next_control_++});
   });
 }
@@ -609,17 +610,17 @@ void Cluster::Heal() {
   EndHopelessSessions();
 }
 
-// A session whose last good member has failed, also at a start that it does not hear of, or has got an older copy of its disk,
+// A session whose last good member has failed, also at a start that it does not hear of, or has got an older copy of its disk, or another one,
 // is over, and its operator attaches anew.
 void Cluster::EndHopelessSessions() {
   for (const auto& frontend : frontends_) {
     if (!frontend->healthy()) continue;
     const engine::EngineView view = frontend->engine().View();
     const bool over = std::all_of(view.targets.begin(), view.targets.end(), [this](const auto& t) {
-      const auto r = static_cast<size_t>(t.id);
+      const uint32_t r = IndexOf(t.config.replica);
       return t.config.state != engine::TargetState::kInSync ||
              t.health == engine::TargetView::Health::kFailed || restored_[r] != 0 ||
-             !replicas_[r]->store().health().ok();
+             !replicas_[r]->store().health().ok() || (options_.replaces && HasOtherStore(r));
     });
     if (over) frontend->Crash();
   }

@@ -24,6 +24,7 @@ struct ClusterOptions {
   const Script* script = nullptr;  // none: any fault
   bool restores = false;           // a volume that is suspended is restored, every other time; also one that nobody serves
   bool deletes = false;            // the volume is deleted in the end
+  bool replaces = false;           // members' places are given to other replicas, for good
   MakeReplicaStore make_store = MakeModelStore;
 };
 
@@ -36,6 +37,8 @@ struct ClusterResult {
   uint64_t old_catalogs = 0;  // that were put back
   uint64_t restores = 0;      // that came to their end
   uint64_t deletions = 0;     // the same; no more than one
+  uint64_t replaced = 0;      // members whose place another store has got
+  uint64_t leftovers = 0;     // copies that were deleted of who is no member
   bool beyond_restore = false;  // no snapshot could be read, so it could not be restored, and not be used
   std::array<uint64_t, static_cast<size_t>(Fault::kFaultKinds)> faults{};
   uint64_t trace_hash = 0;  // of all that the engines did

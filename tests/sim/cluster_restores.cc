@@ -57,7 +57,7 @@ bool Cluster::IsUnreadable(uint64_t pin) const {
   const engine::TakeoverRecord& volume = catalog_->record().volume;
   for (uint64_t b = 0; b < volume.size_blocks; ++b) {
     const bool is_there = std::any_of(volume.members.begin(), volume.members.end(), [&](const engine::TakeoverMember& member) {
-      const ReplicaNode& node = *replicas_[static_cast<size_t>(&member - volume.members.data())];
+      const ReplicaNode& node = *replicas_[IndexOf(member.replica)];
       return node.store().health().ok() && node.store().identity().store_id == member.store_id &&
              node.store().ReadPinned(kVolume, pin, {b, 1}).ok();
     });

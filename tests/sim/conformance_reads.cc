@@ -186,6 +186,17 @@ void Conformance::ChangedSince(Pair& pair, uint64_t pin, LaneId lane) {
   for (uint64_t b : changed[0]) {
     if (changed[1].count(b) == 0 && !zeros(b)) Differ(absl::StrCat("not changed: block ", b));
   }
+  std::vector<BlockRange> all;
+  for (uint64_t b = 0; b < SizeOf(pair); ++b) {
+    if (LaneOf(b) == lane) all.push_back({b, 1});
+  }
+  const auto model = pair.m().KeptBy(kVolume, pin, lane, all);
+  const auto real = pair.r().KeptBy(kVolume, pin, lane, all);
+  if (!Ok(model.status(), real.status())) return;
+  // Of a joiner's blocks one may have reclaimed what the other has not.
+  if (joins_) return;
+  Equal(model->blocks, real->blocks, "kept by a pin");
+  Equal(model->own_blocks, real->own_blocks, "kept by a pin alone");
 }
 
 void Conformance::Invalid(Pair& pair, LaneId lane) {

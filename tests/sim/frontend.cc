@@ -1,4 +1,5 @@
 #include "tests/sim/frontend.h"
+#include "tests/sim/frontend_calls.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -63,6 +64,8 @@ void Frontend::Crash() {
   changes_.clear();
   detaching_.reset();
   deletion_.reset();
+  replacing_.reset();
+  leftovers_.reset();
   asked_pins_.clear();
   asked_sizes_.clear();
   doubtful_pins_.clear();
@@ -96,6 +99,7 @@ void Frontend::Serve() {
   engine_ = std::make_unique<engine::Engine>(options, std::move(table), Clock(), effects);
   for (engine::Effect& effect : effects) CarryOut(effect);
   ArmTimer();
+  if (parts_.forgets) LookForLeftovers();
   events_.serving();
 }
 
@@ -185,7 +189,7 @@ void Frontend::MarkUnattached(uint64_t pin, std::function<void(absl::Status)> do
 void Frontend::AskMember(uint32_t member, std::function<absl::Status(ReplicaNode&, const v1::Fence&)> call,
                          std::function<void(absl::Status)> done) {
   const auto ask = [fence = FenceOf(member, 0), call = std::move(call)](ReplicaNode& node) { return call(node, fence); };
-  Call<absl::Status>(member, ask, std::move(done));
+  Call<absl::Status>(NodeOf(member), ask, std::move(done));
 }
 
 bool Frontend::IsElsewhere(const CatalogRecord& record) const {
@@ -260,6 +264,7 @@ void Frontend::CarryOut(engine::Effect& effect) {
   } else if (auto* end = std::get_if<engine::DisconnectTarget>(&effect)) {
     Disconnect(end->target);
   } else if (auto* control = std::get_if<engine::CompleteControl>(&effect)) {
+    if (SwapStepDone(*control)) return;
     events_.control(*control);
     PinIsSet(*control);
     HasRoom(*control);
@@ -278,11 +283,13 @@ void Frontend::Connect(const engine::ConnectTarget& connect) {
   if (target >= sessions_.size()) sessions_.resize(target + 1);
   Disconnect(connect.target);
   sessions_[target].answered_error = false;
+  sessions_[target].config = connect.config;
   const uint64_t number = sessions_[target].number;
   Later(connect.delay, [this, target, number] {
     if (engine_ == nullptr || sessions_[target].number != number) return;
+    const engine::TargetConfig& config = sessions_[target].config;
     sessions_[target].stream = parts_.network->Open(
-        index_, target, FenceOf(target, 0), next_session_++, EventsOf(target, number));
+        index_, IndexOf(config.replica), FenceOf(config, 0), next_session_++, EventsOf(target, number));
     sessions_[target].connected = false;
     Later(kConnectDeadline, [this, target, number] { GiveUpConnecting(target, number); });
   });
@@ -355,24 +362,7 @@ void Frontend::Disconnect(engine::TargetId id) {
 }
 
 void Frontend::CommitMembers(const engine::CommitMembers& commit) {
-  auto change = [commit](CatalogRecord record) {
-    engine::TakeoverRecord& next = record.volume;
-    next.members.resize(commit.table.targets.size());
-    for (size_t i = 0; i < next.members.size(); ++i) {
-      const engine::TargetConfig& target = commit.table.targets[i];
-      next.members[i].replica = target.replica;
-      next.members[i].succeeds = target.succeeds;
-      next.members[i].store_id = target.store_id;
-      next.members[i].in_sync = target.state == engine::TargetState::kInSync;
-      next.members[i].stays_out = target.stays_out;
-      next.members[i].left_at = target.left_at;
-      if (!target.boot_id.empty()) next.members[i].boot_id = target.boot_id;
-    }
-    for (size_t i = 0; i < next.floor.size(); ++i) {
-      next.floor[i] = std::max(next.floor[i], commit.floor[i]);
-    }
-    return record;
-  };
+  auto change = [this, commit](CatalogRecord record) { return WithMembers(std::move(record), commit); };
   CommitChange(std::move(change), [this](absl::Status status) {
     Feed("committed", [&](auto& engine, auto& effects) {
       engine.MembersCommitted(status, Clock(), effects);
@@ -512,10 +502,9 @@ void Frontend::JoinStep(const engine::RunJoinStep& step) {
 
 // Two calls, as host/join_runner.cc's.
 void Frontend::UpdateToBegin(const engine::RunJoinStep& step) {
-  const auto target = static_cast<uint32_t>(step.target);
   Call<absl::Status>(
-      target,
-      [fence = FenceOf(target, step.incarnation),
+      IndexOf(step.target_config.replica),
+      [fence = FenceOf(step.target_config, step.incarnation),
        update = store::VolumeUpdate{step.version, step.size_blocks, step.pins}](ReplicaNode& node) {
         return node.UpdateVolume(fence, update);
       },
@@ -528,10 +517,9 @@ void Frontend::UpdateToBegin(const engine::RunJoinStep& step) {
 }
 
 void Frontend::JoinCall(const engine::RunJoinStep& step) {
-  const auto target = static_cast<uint32_t>(step.target);
   Call<engine::JoinStepResult>(
-      target,
-      [fence = FenceOf(target, step.incarnation), step](ReplicaNode& node) {
+      IndexOf(step.target_config.replica),
+      [fence = FenceOf(step.target_config, step.incarnation), step](ReplicaNode& node) {
         return node.RunJoinStep(fence, step);
       },
       [this, step](engine::JoinStepResult result) { JoinStepDone(step.step, std::move(result)); });
@@ -543,10 +531,9 @@ void Frontend::CopyStep(const engine::RunJoinStep& step) {
     std::vector<BlockRange> ranges;
     uint64_t blocks = 0;
   };
-  const auto target = static_cast<uint32_t>(step.target);
   Call<Left>(
-      target,
-      [fence = FenceOf(target, step.incarnation), step](ReplicaNode& node) {
+      IndexOf(step.target_config.replica),
+      [fence = FenceOf(step.target_config, step.incarnation), step](ReplicaNode& node) {
         Left left;
         left.status = node.StillToCopy(fence, step, &left.ranges, &left.blocks);
         return left;
@@ -566,10 +553,9 @@ void Frontend::CopyStep(const engine::RunJoinStep& step) {
 }
 
 void Frontend::CopyFrom(const engine::RunJoinStep& step, const std::vector<BlockRange>& ranges) {
-  const auto source = static_cast<uint32_t>(step.source);
   Call<absl::StatusOr<store::VersionsPart>>(
-      source,
-      [fence = FenceOf(source, step.source_incarnation), step, ranges](ReplicaNode& node) {
+      IndexOf(step.source_config.replica),
+      [fence = FenceOf(step.source_config, step.source_incarnation), step, ranges](ReplicaNode& node) {
         return node.ReadVersions(fence, step, ranges);
       },
       [this, step, first = ranges.front().first](absl::StatusOr<store::VersionsPart> part) {
@@ -586,10 +572,9 @@ void Frontend::CopyFrom(const engine::RunJoinStep& step, const std::vector<Block
 }
 
 void Frontend::CopyInto(const engine::RunJoinStep& step, store::VersionsPart part) {
-  const auto target = static_cast<uint32_t>(step.target);
   Call<engine::JoinStepResult>(
-      target,
-      [fence = FenceOf(target, step.incarnation), step, part = std::move(part)](ReplicaNode& node) {
+      IndexOf(step.target_config.replica),
+      [fence = FenceOf(step.target_config, step.incarnation), step, part = std::move(part)](ReplicaNode& node) {
         return node.CopyIn(fence, step, part);
       },
       [this, step](engine::JoinStepResult result) { JoinStepDone(step.step, std::move(result)); });

@@ -12,17 +12,17 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "tests/sim/agenda.h"
 #include "tests/sim/catalog_model.h"
 #include "tests/sim/dice.h"
 #include "tests/sim/network.h"
 #include "volume/engine/deletion.h"
 #include "volume/engine/engine.h"
+#include "volume/engine/leftovers.h"
+#include "volume/engine/replacement.h"
 #include "volume/engine/takeover.h"
 
 namespace weir::sim {
@@ -36,6 +36,7 @@ class Frontend {
     std::function<void(engine::CompleteRequest&)> completed;
     std::function<void(const engine::CompleteControl&)> control;
     std::function<void()> resumes;  // the engine is told to, now
+    std::function<void()> deletes_leftover;  // a replica that is no member is asked to delete its copy
     // After each event of the engine.
     std::function<void(const engine::Effects&)> stepped;
   };
@@ -46,6 +47,7 @@ class Frontend {
     CatalogModel* catalog = nullptr;
     std::vector<CatalogRecord>* copies = nullptr;  // of the record, by what replicas keep
     engine::Options engine;        // all but the epoch
+    bool forgets = false;          // who has left for good is no member of the record any more, and what it has is deleted
     absl::Duration attach_deadline = absl::Seconds(5);
     absl::Duration give_up_after = absl::Milliseconds(400);
     std::function<void(std::string)> trace;  // empty: none
@@ -90,6 +92,15 @@ class Frontend {
   // As host/provision.cc. OK also if it was deleted before; else it may be begun anew. REQUIRES: !deleting().
   void Delete(std::function<void(absl::Status)> done);
   bool deleting() const { return deletion_.has_value(); }
+  // As host/replace.cc: replica `node` takes the place of a member. Nothing, while something else is done with the members, or the
+  // volume is suspended.
+  void Replace(const std::string& member, uint32_t node, bool make_before_break);
+  // A table of its own is on its way in: no operator suspends or resumes.
+  bool replacing() const { return replacing_.has_value(); }
+  // Who has been out for that long; empty: nobody.
+  std::string LostMember(absl::Duration replace_after) const {
+    return engine::LostMember(engine_->View(), replace_after, Clock());
+  }
   // As host/expand.cc.
   void Grow(engine::ControlId id, uint64_t size_blocks);
   void LockRange(engine::ControlId id, BlockRange range);
@@ -102,6 +113,9 @@ class Frontend {
   bool GoesOnAfterError(uint32_t target) const {
     return HasAnsweredError(target) && sessions_[target].stream != nullptr;
   }
+  size_t targets() const { return sessions_.size(); }
+  // Which replica a target's session is with.
+  uint32_t node_of(engine::TargetId target) const { return IndexOf(sessions_[static_cast<size_t>(target)].config.replica); }
   // As its record says.
   uint64_t size_blocks() const { return record().volume.size_blocks; }
   const std::vector<Pin>& pins() const { return record().volume.pins; }
@@ -109,6 +123,7 @@ class Frontend {
   bool commits() const { return !changes_.empty(); }
   uint64_t restoring() const { return record().restoring; }
   const std::vector<engine::TakeoverMember>& members() const { return record().volume.members; }
+  const std::vector<FormerMember>& former() const { return record().former; }
   // REQUIRES: serving().
   const engine::Engine& engine() const { return *engine_; }
 
@@ -125,6 +140,7 @@ class Frontend {
   struct Session {
     uint64_t number = 0;  // raised by each connect and disconnect
     std::shared_ptr<Network::Stream> stream;
+    engine::TargetConfig config;  // as it was told to connect
     bool connected = false;
     bool answered_error = false;
   };
@@ -159,10 +175,18 @@ class Frontend {
   void Put(HeldRecord* held, std::function<void(absl::Status)> done);
   void ReadBack(HeldRecord* held, std::function<void(absl::Status)> done);
   const CatalogRecord& record() const { return held_.record(); }
-  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const { return FenceOf(record().volume, member, incarnation); }
-  static v1::Fence FenceOf(const engine::TakeoverRecord& record, uint32_t member, uint64_t incarnation);
+  static v1::Fence FenceOf(const std::string& store_id, uint64_t incarnation, Epoch epoch);
+  // Of a member of the record, by its place there.
+  v1::Fence FenceOf(uint32_t member, uint64_t incarnation) const {
+    return FenceOf(record().volume.members[member].store_id, incarnation, epoch());
+  }
+  uint32_t NodeOf(uint32_t member) const { return IndexOf(record().volume.members[member].replica); }
+  v1::Fence FenceOf(const engine::TargetConfig& target, uint64_t incarnation) const {
+    return FenceOf(target.store_id, incarnation, epoch());
+  }
+  // `node`: the replica's index.
   template <typename Result>
-  void Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
+  void Call(uint32_t node, std::function<Result(ReplicaNode&)> call,
             std::function<void(Result)> done);
 
   // As host/frontend.h.
@@ -174,6 +198,23 @@ class Frontend {
   void DeleteCopyThere(uint32_t member);
   void RemoveRecord();
   void EndDeletion(const absl::Status& status);
+
+  // --- who is a member, for good: frontend_members.cc ---
+  static CatalogRecord WithFormer(CatalogRecord record, const FormerMember& store);
+  static CatalogRecord WithoutFormer(CatalogRecord record, const std::string& store_id);
+  CatalogRecord WithMembers(CatalogRecord record, const engine::CommitMembers& commit) const;
+  void ReplaceNext();
+  void ReplaceNextOrEnd(const absl::Status& status);
+  void EndReplacing(const std::string& why);
+  void SwapIn();
+  // Whether the control is one of SwapIn's.
+  bool SwapStepDone(const engine::CompleteControl& control);
+  void LookForLeftovers();
+  void LeftoversNext();
+  void LeftoversNextOrFailed(const absl::Status& status);
+  void AskForCopy(const FormerMember& store);
+  void ConfirmRecord();
+  void DeleteLeftover(const FormerMember& store);
 
   // --- the engine ---
   void Serve();
@@ -229,6 +270,25 @@ class Frontend {
   };
   std::optional<Deleting> deletion_;
 
+  // One thing at a time is done with the members: a store is given a place, or what former ones have is deleted.
+  struct Replacing {
+    std::string member;
+    engine::TargetConfig with;
+    ReplicaNode::Told told;  // by its replica
+    bool make_before_break = false;
+    size_t nth = 0;                 // of engine::kReplaceSteps: is next
+    engine::ControlId control{};    // of SwapIn's, that is awaited
+    enum class Swap { kSuspends, kLoads, kResumes, kResumesAnyway } swap = Swap::kSuspends;
+  };
+  std::optional<Replacing> replacing_;
+  struct LookingAtLeftovers {
+    std::vector<FormerMember> stores;
+    engine::Leftovers decides;
+    ReplicaNode::Told told;  // by the replica of the one that is looked at
+  };
+  std::optional<LookingAtLeftovers> leftovers_;
+  uint64_t own_controls_ = 0;
+
   std::unique_ptr<engine::Engine> engine_;
   engine::Effects spare_effects_;  // empty: their memory
   std::vector<Session> sessions_;  // by target
@@ -240,50 +300,6 @@ class Frontend {
   uint64_t next_session_ = 1;
   Time armed_ = absl::InfiniteDuration();
 };
-
-template <typename What>
-void Frontend::Enter(uint64_t life, What&& what) {
-  if (life != life_) return;
-  if (!paused() && waiting_.empty()) return what();
-  Wait(std::forward<What>(what));
-}
-
-template <typename What>
-void Frontend::Later(absl::Duration delay, What what) {
-  parts_.agenda->After(delay, [this, life = life_, what = std::move(what)]() mutable {
-    Enter(life, std::move(what));
-  });
-}
-
-template <typename... Parts>
-void Frontend::Trace(const Parts&... parts) const {
-  if (parts_.trace) parts_.trace(absl::StrCat("f", index_, " ", parts...));
-}
-
-// The answer of a call that did not get through.
-template <typename Result>
-Result Failed(const absl::Status& why) {
-  if constexpr (std::is_constructible_v<Result, absl::Status>) {
-    return Result(why);
-  } else {
-    Result result;
-    result.status = why;
-    return result;
-  }
-}
-
-template <typename Result>
-void Frontend::Call(uint32_t member, std::function<Result(ReplicaNode&)> call,
-                    std::function<void(Result)> done) {
-  auto result = std::make_shared<std::optional<Result>>();
-  parts_.network->Call(
-      index_, member, [result, call](ReplicaNode& node) { *result = call(node); },
-      [this, life = life_, result, done](absl::Status reached) {
-        Enter(life, [result, done, reached] {
-          done(reached.ok() ? std::move(**result) : Failed<Result>(reached));
-        });
-      });
-}
 
 }  // namespace weir::sim
 

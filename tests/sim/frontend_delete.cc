@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "tests/sim/frontend.h"
+#include "tests/sim/frontend_calls.h"
 
 namespace weir::sim {
 
@@ -50,27 +50,28 @@ void Frontend::MarkDeleting() {
 
 // As host/provision.cc: who is there is asked first.
 void Frontend::DeleteCopy(uint32_t member) {
-  Call<absl::StatusOr<std::string>>(
-      member, [](ReplicaNode& node) -> absl::StatusOr<std::string> { return node.store().identity().store_id; },
-      [this, member](const absl::StatusOr<std::string>& store_id) {
-        engine::Deletion::Replica found{.silent = !store_id.ok()};
-        if (store_id.ok()) found.store_id = *store_id;
-        switch (engine::Deletion::LeftAt(found, deletion_->held.record().volume.members[member].store_id)) {
+  const engine::TakeoverMember& at = deletion_->held.record().volume.members[member];
+  Call<absl::StatusOr<ReplicaNode::Told>>(
+      IndexOf(at.replica), [](ReplicaNode& node) { return node.Tell(); },
+      [this, member, store_id = at.store_id](const absl::StatusOr<ReplicaNode::Told>& told) {
+        engine::Deletion::Replica found{.silent = !told.ok()};
+        if (told.ok()) found.store_id = told->store_id;
+        switch (engine::Deletion::LeftAt(found, store_id)) {
           case engine::Deletion::Left::kNothing:
             return DeleteNext();
           case engine::Deletion::Left::kCopy:
             return DeleteCopyThere(member);
           case engine::Deletion::Left::kUnknown:
-            return EndDeletion(store_id.status());
+            return EndDeletion(told.status());
         }
       });
 }
 
 void Frontend::DeleteCopyThere(uint32_t member) {
-  v1::Fence fence = FenceOf(deletion_->held.record().volume, member, 0);
-  fence.set_epoch(std::max<Epoch>(1, fence.epoch()));
+  const engine::TakeoverRecord& volume = deletion_->held.record().volume;
+  const engine::TakeoverMember& at = volume.members[member];
   Call<absl::Status>(
-      member, [fence](ReplicaNode& node) { return node.DeleteVolume(fence); },
+      IndexOf(at.replica), [fence = FenceOf(at.store_id, 0, std::max<Epoch>(1, volume.epoch))](ReplicaNode& node) { return node.DeleteVolume(fence); },
       [this](const absl::Status& status) { status.ok() ? DeleteNext() : EndDeletion(status); });
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "tests/sim/frontend.h"
+#include "tests/sim/frontend_calls.h"
 
 namespace weir::sim {
 // --- the takeover ---
@@ -86,20 +86,20 @@ void Frontend::CarryOutTakeover(const engine::TakeoverEffects& effects) {
   }
 }
 
-v1::Fence Frontend::FenceOf(const engine::TakeoverRecord& record, uint32_t member, uint64_t incarnation) {
+v1::Fence Frontend::FenceOf(const std::string& store_id, uint64_t incarnation, Epoch epoch) {
   v1::Fence fence;
   fence.set_cluster_id(kCluster);
   fence.set_volume_id(static_cast<uint64_t>(kVolume));
-  fence.set_store_id(record.members[member].store_id);
+  fence.set_store_id(store_id);
   fence.set_incarnation(incarnation);
-  fence.set_epoch(record.epoch);
+  fence.set_epoch(epoch);
   return fence;
 }
 
 void Frontend::Seal(const engine::SealMember& seal) {
   const uint32_t member = seal.member;
   Call<absl::StatusOr<engine::SealedState>>(
-      member, [fence = FenceOf(member, 0)](ReplicaNode& node) { return node.Seal(fence); },
+      NodeOf(member), [fence = FenceOf(member, 0)](ReplicaNode& node) { return node.Seal(fence); },
       [this, member, attempt = attempt_](absl::StatusOr<engine::SealedState> state) {
         if (!IsAttempt(attempt)) return;
         if (state.ok()) sealed_[member] = *state;
@@ -123,10 +123,10 @@ void Frontend::Copy(const engine::CopyLane& copy, size_t nth) {
   const v1::Fence fence = FenceOf(copy.target, copy.target_incarnation);
   if (engine::CopyLane::kCalls[nth] == engine::CopyLane::Call::kKeepRecord) {
     return Call<absl::Status>(
-        copy.target, [fence, kept = CopyOf(record().volume)](ReplicaNode& node) { return node.KeepRecord(fence, kept); }, next);
+        NodeOf(copy.target), [fence, kept = CopyOf(record().volume)](ReplicaNode& node) { return node.KeepRecord(fence, kept); }, next);
   }
   Call<absl::StatusOr<store::Tail>>(
-      copy.source,
+      NodeOf(copy.source),
       [copy, from = FenceOf(copy.source, copy.source_incarnation)](ReplicaNode& node) {
         return node.ReadTail(from, copy.lane, copy.from, copy.to);
       },
@@ -135,7 +135,7 @@ void Frontend::Copy(const engine::CopyLane& copy, size_t nth) {
         if (!tail.ok()) return next(tail.status());
         tail->expected = copy.expected;
         Call<absl::Status>(
-            copy.target, [tail = *std::move(tail), fence](ReplicaNode& node) { return node.AdoptTail(fence, tail); }, next);
+            NodeOf(copy.target), [tail = *std::move(tail), fence](ReplicaNode& node) { return node.AdoptTail(fence, tail); }, next);
       });
 }
 
@@ -165,7 +165,7 @@ void Frontend::TakeBase(const engine::TakeBaseOn& take, size_t nth) {
       call = [fence, copy = CopyOf(take.next)](ReplicaNode& node) { return node.KeepRecord(fence, copy); };
       break;
   }
-  Call<absl::Status>(take.member, call, next);
+  Call<absl::Status>(NodeOf(take.member), call, next);
 }
 
 void Frontend::BaseTaken(uint32_t member, absl::Status status) {
@@ -186,7 +186,7 @@ void Frontend::TellCopies() {
   for (uint32_t i = 0; i < record().volume.members.size(); ++i) {
     if (!record().volume.members[i].in_sync) continue;
     Call<absl::Status>(
-        i, [fence = FenceOf(i, 0), copy](ReplicaNode& node) { return node.KeepRecord(fence, copy); },
+        NodeOf(i), [fence = FenceOf(i, 0), copy](ReplicaNode& node) { return node.KeepRecord(fence, copy); },
         [](absl::Status) {});
   }
 }
@@ -202,7 +202,7 @@ void Frontend::TellNow(std::function<void(absl::Status)> done) {
     if (!record().volume.members[i].in_sync) continue;
     ++asked->left;
     Call<absl::Status>(
-        i, [fence = FenceOf(i, 0), copy](ReplicaNode& node) { return node.KeepRecord(fence, copy); },
+        NodeOf(i), [fence = FenceOf(i, 0), copy](ReplicaNode& node) { return node.KeepRecord(fence, copy); },
         [asked, done](const absl::Status& status) {
           if (status.ok()) asked->status = status;
           if (--asked->left == 0) done(asked->status);

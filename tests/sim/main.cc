@@ -48,6 +48,8 @@ struct Totals {
   uint64_t old_catalogs = 0;
   uint64_t restores = 0;
   uint64_t deletions = 0;
+  uint64_t replaced = 0;
+  uint64_t leftovers = 0;
   uint64_t trace_hash = 0;  // in whatever order they ran
   std::vector<uint64_t> faults = std::vector<uint64_t>(static_cast<size_t>(Fault::kFaultKinds));
 
@@ -60,6 +62,8 @@ struct Totals {
     old_catalogs += result.old_catalogs;
     restores += result.restores;
     deletions += result.deletions;
+    replaced += result.replaced;
+    leftovers += result.leftovers;
     trace_hash += result.trace_hash;
     for (size_t i = 0; i < faults.size(); ++i) faults[i] += result.faults[i];
   }
@@ -150,6 +154,8 @@ class Simulation {
     std::printf("  %-18s %lu\n", "old catalog", static_cast<unsigned long>(totals_.old_catalogs));
     std::printf("  %-18s %lu\n", "restored", static_cast<unsigned long>(totals_.restores));
     std::printf("  %-18s %lu\n", "deleted", static_cast<unsigned long>(totals_.deletions));
+    std::printf("  %-18s %lu\n", "replaced members", static_cast<unsigned long>(totals_.replaced));
+    std::printf("  %-18s %lu\n", "deleted leftovers", static_cast<unsigned long>(totals_.leftovers));
   }
 
   const Flags flags_;
@@ -258,6 +264,8 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember(ScriptNames()));
   app.add_flag("--restores", flags.cluster.restores, "a volume that is suspended is restored, every other time");
   app.add_flag("--deletes", flags.cluster.deletes, "its volume is deleted, while it is used");
+  app.add_flag("--replaces", flags.cluster.replaces, "members' places are given to other replicas, and what those had is deleted")
+      ->excludes("--restores")->excludes("--deletes");
   app.add_flag("--anything-goes", anything_goes,
                "also faults that take the last good copy: safety is judged, liveness is not");
   bool clones = false;

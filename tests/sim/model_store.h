@@ -47,8 +47,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   }
   uint64_t size_blocks() const override { return geometry_.size_blocks; }
   bool has_pin(const Pin& pin) const override { return std::find(pins_.begin(), pins_.end(), pin) != pins_.end(); }
-  Position position(uint32_t lane) const override { return now_.lanes[lane].position; }
-  Position durable(uint32_t lane) const override { return disk_.lanes[lane].position; }
+  Position position(uint32_t lane) const override { return has_volume_ ? now_.lanes[lane].position : Position(); }
+  Position durable(uint32_t lane) const override { return has_volume_ ? disk_.lanes[lane].position : Position(); }
   std::vector<LineageEntry> lineage(uint32_t lane) const override { return now_.lanes[lane].lineage; }
   Epoch promised() const override { return promised_; }
   bool invalid(uint64_t block) const override { return block < now_.invalid.size() && now_.invalid[block]; }
@@ -72,6 +72,8 @@ class ModelStore final : public store::Store, public ReplicaStore {
   absl::StatusOr<store::ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
                                                   uint64_t from_block,
                                                   size_t ranges_max) const override;
+  absl::StatusOr<store::KeptBlocks> KeptBy(VolumeId id, uint64_t pin, LaneId lane,
+                                           absl::Span<const BlockRange> ranges) const override;
   std::vector<store::WriteResult> Write(VolumeId id,
                                         absl::Span<const store::WriteOp> ops) override;
   absl::StatusOr<store::ReadResult> Read(VolumeId id, BlockRange range) const override;

@@ -115,4 +115,26 @@ absl::StatusOr<store::ChangedPage> ModelStore::ChangedSince(VolumeId, uint64_t p
   return page;
 }
 
+absl::StatusOr<store::KeptBlocks> ModelStore::KeptBy(VolumeId, uint64_t pin, LaneId lane,
+                                                     absl::Span<const BlockRange> ranges) const {
+  if (!health_.ok()) return health_;
+  const absl::StatusOr<Position> at = PinnedAt(pin, Index(lane));
+  if (!at.ok()) return at.status();
+  store::KeptBlocks kept;
+  for (const BlockRange& range : ranges) {
+    for (uint64_t b = range.first; b < range.end(); ++b) {
+      const std::vector<Version>& all = now_.blocks[b];
+      const auto next = std::find_if(all.begin(), all.end(), [&](const Version& v) { return v.position > *at; });
+      if (next == all.begin() || next == all.end() || (next - 1)->value == 0) continue;
+      ++kept.blocks;
+      const bool shared = std::any_of(pins_.begin(), pins_.end(), [&](const Pin& other) {
+        const Position position = other.positions[Index(lane)];
+        return other.id != pin && (next - 1)->position <= position && position < next->position;
+      });
+      if (!shared) ++kept.own_blocks;
+    }
+  }
+  return kept;
+}
+
 }  // namespace weir::sim

@@ -35,7 +35,7 @@ store::WriteKind KindOf(RequestKind kind) {
 
 ReplicaNode::ReplicaNode(uint32_t index, uint32_t domains, uint64_t inflight_bytes,
                          const store::VolumeGeometry& geometry, MakeReplicaStore make_store)
-    : name_(std::string(1, static_cast<char>('a' + index))),
+    : name_(NameOfReplica(index)),
       inflight_bytes_(inflight_bytes),
       lanes_(geometry.lanes),
       make_store_(std::move(make_store)),
@@ -66,12 +66,13 @@ void ReplicaNode::CutPower(Dice& dice, Time now) {
   power_cut_at_ = now;
 }
 
-void ReplicaNode::ReplaceDisk(Time now) {
+void ReplicaNode::ReplaceDisk(Time now, bool with_volume) {
   if (up_) Kill();
-  const store::VolumeGeometry geometry{disk_->size_blocks(), lanes_};
+  const store::VolumeGeometry geometry{std::max<uint64_t>(1, disk_->size_blocks()), lanes_};  // there may be none
   const auto domains = static_cast<uint32_t>(kept().num_domains());
   disk_ = make_store_(absl::StrCat("store-", name_, ++disks_), domains, geometry);
   CHECK_OK(kept().BindCluster(kCluster));
+  if (!with_volume) Empty();
   Gated();
   power_cut_at_ = now;
 }
@@ -150,8 +151,12 @@ absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch, cons
   return Step(fence, [&] { return kept().TakeBase(kVolume, fence.epoch(), act_epoch, lanes); });
 }
 
-absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence) {
-  ASSIGN_OR_RETURN(const bool deleted, gate_->DeleteVolume(fence));
+absl::StatusOr<ReplicaNode::Told> ReplicaNode::Tell() const {
+  return Told{store().identity().store_id, store().identity().incarnation, gate_->volume_changes()};
+}
+
+absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence, replica::Gate::Changes volume_changes) {
+  ASSIGN_OR_RETURN(const bool deleted, gate_->DeleteVolume(fence, volume_changes));
   if (deleted) deleted_();
   return absl::OkStatus();
 }

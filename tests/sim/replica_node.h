@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "proto/base/check.h"
 #include "replica/server/gate.h"
 #include "replica/server/sessions.h"
 #include "tests/sim/agenda.h"
@@ -22,6 +23,10 @@
 namespace weir::sim {
 
 inline constexpr char kCluster[] = "cluster";
+
+// Replicas are named by their letters.
+inline std::string NameOfReplica(uint32_t index) { return std::string(1, static_cast<char>('a' + index)); }
+inline uint32_t IndexOf(const std::string& replica) { return static_cast<uint32_t>(replica[0] - 'a'); }
 
 // What a replica answers clones with, by chance of each; all off at first.
 struct ReplicaFaults {
@@ -61,8 +66,10 @@ class ReplicaNode {
   void Kill();
   // With everything on its host: unsynced data may be lost, the host gets a new boot id.
   void CutPower(Dice& dice, Time now);
-  // The disk is replaced by an empty one, which has the volume but nothing of it.
-  void ReplaceDisk(Time now);
+  // The disk is replaced by an empty one, which has nothing of the volume; or not even that, unless `with_volume`.
+  void ReplaceDisk(Time now, bool with_volume);
+  // It has not even the volume.
+  void Empty() { CHECK_OK(kept().DeleteVolume(kVolume)); }
   // Of its disks, for RestoreDisks; a later copy replaces an earlier one.
   void CopyDisks() { copy_ = disk_->CopyDisks(); }
   // They are those of the copy again.
@@ -83,8 +90,19 @@ class ReplicaNode {
   absl::Status UpdateVolume(const v1::Fence& fence, const store::VolumeUpdate& update);
   absl::Status TakeBase(const v1::Fence& fence, Epoch act_epoch, const std::vector<Position>& expected);
 
+  // What GetReplica says.
+  struct Told {
+    std::string store_id;
+    uint64_t incarnation = 0;
+    uint64_t volume_changes = 0;
+  };
+  absl::StatusOr<Told> Tell() const;
+  // OK also if it is there.
+  absl::Status CreateVolume(const v1::Fence& fence, uint64_t size_blocks, uint64_t volume_changes) {
+    return gate_->CreateVolume(fence, {size_blocks, lanes_}, volume_changes);
+  }
   // OK also if there is nothing.
-  absl::Status DeleteVolume(const v1::Fence& fence);
+  absl::Status DeleteVolume(const v1::Fence& fence, replica::Gate::Changes volume_changes = std::nullopt);
 
   // One step of a join. kCopy is two: what the source has, and its way into the target.
   struct Copying {

@@ -51,6 +51,11 @@ class RocksStore final : public ReplicaStore {
  private:
   // Of a store that has failed: what it told last.
   const store::VolumeState& State() const;
+  // Without a volume: of a lane that nothing was written to.
+  store::LaneState StateOf(uint32_t lane) const {
+    const store::VolumeState& state = State();
+    return lane < state.lanes.size() ? state.lanes[lane] : store::LaneState();
+  }
   LaneId LaneOf(uint64_t block) const { return lanes_.LaneOf(block); }
   // On what is left of the disk. A store that has failed does not open again: the old one stays, and says so.
   void Reopen(std::shared_ptr<FaultFs> left);
@@ -129,6 +134,7 @@ std::function<std::unique_ptr<ReplicaStore>()> RocksStore::CopyDisks() const {
 const store::VolumeState& RocksStore::State() const {
   auto state = machine_->store->GetVolume(kVolume);
   if (state.ok()) state_ = *std::move(state);
+  if (absl::IsNotFound(state.status())) state_ = {};
   return state_;
 }
 
@@ -139,13 +145,11 @@ bool RocksStore::has_pin(const Pin& pin) const {
   return std::find(pins.begin(), pins.end(), pin.id) != pins.end();
 }
 
-Position RocksStore::position(uint32_t lane) const { return State().lanes[lane].position; }
+Position RocksStore::position(uint32_t lane) const { return StateOf(lane).position; }
 
-Position RocksStore::durable(uint32_t lane) const { return State().lanes[lane].durable_position; }
+Position RocksStore::durable(uint32_t lane) const { return StateOf(lane).durable_position; }
 
-std::vector<LineageEntry> RocksStore::lineage(uint32_t lane) const {
-  return State().lanes[lane].lineage;
-}
+std::vector<LineageEntry> RocksStore::lineage(uint32_t lane) const { return StateOf(lane).lineage; }
 
 Epoch RocksStore::promised() const { return State().promised_epoch; }
 

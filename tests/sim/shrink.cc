@@ -49,6 +49,7 @@ std::string FlagsOf(uint64_t seed, const ClusterOptions& options) {
   std::string flags = absl::StrCat("--seed=", seed);
   if (!options.survivable) absl::StrAppend(&flags, " --anything-goes");
   if (options.deletes) absl::StrAppend(&flags, " --deletes");
+  if (options.replaces) absl::StrAppend(&flags, " --replaces");
   if (options.restores) absl::StrAppend(&flags, " --restores");
   if (options.script != nullptr) absl::StrAppend(&flags, " --script=", options.script->name);
   if (options.faults != usual.faults) absl::StrAppend(&flags, " --faults=", options.faults);

@@ -69,6 +69,20 @@ TEST(SimTest, ClustersWhoseVolumeIsDeletedToo) {
   EXPECT_EQ(deletions, kSeeds);
 }
 
+TEST(SimTest, ClustersWhoseMembersAreReplacedToo) {
+  ClusterOptions options;
+  options.replaces = true;
+  uint64_t replaced = 0, leftovers = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const ClusterResult result = Cluster(seed, options).Run();
+    ASSERT_EQ(result.violation, "") << "replay: ops/simulate --replaces --seed=" << seed;
+    replaced += result.replaced;
+    leftovers += result.leftovers;
+  }
+  EXPECT_GT(replaced, kSeeds / 4);
+  EXPECT_GT(leftovers, kSeeds / 4);
+}
+
 // RocksDB's background threads make runs differ, and 1,000 would take minutes.
 TEST(SimTest, ClustersOnTheRealStoreKeepTheContractAndHeal) {
   ClusterOptions options;

@@ -218,7 +218,7 @@ TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
   EXPECT_TRUE(*volume_->Read(40 * 4096, 4096) == Blocks('a'));
   // Once the one that is gone comes back, what it had is deleted.
   EXPECT_THAT(cluster_->client().Explain("demo")->ShortDebugString(),
-              ::testing::HasSubstr("replica replica3 was a member"));
+              ::testing::HasSubstr("replica replica3 is no member"));
   ASSERT_TRUE(cluster_->StartReplica(2).ok());
   volume_.reset();
   ASSERT_TRUE(cluster_->client().Detach("demo").ok());
@@ -226,7 +226,7 @@ TEST_F(ClusterMembershipTest, AnotherReplicaTakesThePlaceOfOneThatIsGone) {
   EXPECT_TRUE(Eventually([&] { return VolumesOn("replica3") == 0; }));
   EXPECT_EQ(VolumesOn("replica4"), 1u);
   EXPECT_TRUE(Eventually([&] {
-    return !absl::StrContains(cluster_->client().Explain("demo")->ShortDebugString(), "was a member");
+    return !absl::StrContains(cluster_->client().Explain("demo")->ShortDebugString(), "is no member");
   }));
 }
 

@@ -129,6 +129,8 @@ TEST_F(ClusterSnapshotTest, TheFrontendAndEveryReplicaComeAndGo) {
   auto shown = client().GetSnapshot("demo", "first");
   ASSERT_TRUE(shown.ok()) << shown.status();
   EXPECT_EQ(shown->changed_bytes(), 40u * 4096);
+  EXPECT_EQ(shown->kept_bytes(), 40u * 4096);
+  EXPECT_EQ(shown->own_bytes(), 40u * 4096);
   ASSERT_TRUE(client().DeleteSnapshot("demo", "first").ok());
   EXPECT_TRUE(client().ListSnapshots("demo")->empty());
 }

@@ -107,7 +107,8 @@ class SpaceTest(SpaceCase):
         with_both = min(self.bytes_on_disk(f"replica{i}") for i in (1, 2, 3))
         self.assertGreater(with_both, 2 * blocks * 4096)
         shown = json.loads(self.cluster.weirctl("snapshot", "show", "demo@only", "--output=json").stdout)
-        self.assertEqual(int(shown["changed_bytes"]), blocks * 4096)
+        for what in ("changed_bytes", "kept_bytes", "own_bytes"):
+            self.assertEqual(int(shown[what]), blocks * 4096, what)
         self.assertIn("snapshots", self.cluster.weirctl("explain", "demo").stdout)
         self.cluster.weirctl("snapshot", "delete", "demo@only")
         self.await_bytes(with_both - blocks * 4096 // 2, "the snapshot is deleted")

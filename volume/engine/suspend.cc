@@ -266,6 +266,13 @@ void Engine::State::Resume(ControlId id) {
       });
       if (added) full.targets.push_back(next);
     }
+    // Who is to succeed a member whose place is given away succeeds who has got that: else it would be the wrong one that
+    // leaves, once another has the old one's name.
+    for (const TargetConfig& next : next_table_->targets) {
+      for (TargetConfig& config : full.targets) {
+        if (!next.replaces.empty() && config.succeeds == next.replaces) config.succeeds = next.replica;
+      }
+    }
     next_table_ = full;
     return;  // AdvanceMembership asks the catalog
   }

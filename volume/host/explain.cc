@@ -473,8 +473,8 @@ v1::ExplainResponse ExplainVolume(const v1::VolumeRecord& record,
   ExplainRestoring(record, &out);
   ExplainScrub(view->scrub, now, &out);
   for (const v1::FormerMember& former : record.former()) {
-    out.add_facts(absl::StrCat("replica ", former.replica(), " was a member, and its store ",
-                               former.store_id(), " still has what it had"));
+    out.add_facts(absl::StrCat("replica ", former.replica(), " is no member (any more), and its store ",
+                               former.store_id(), " may still have a copy"));
     out.add_next(absl::StrCat("that is deleted once all members are in sync and replica ",
                               former.replica(), " answers"));
   }

@@ -60,28 +60,24 @@ TEST_F(ForgetTest, OneThatHasJustRegisteredItselfIsNot) {
 }
 
 TEST_F(ForgetTest, WhatAForgottenMemberHadIsNotWaitedFor) {
-  v1::VolumeRecord record;
-  record.set_name("demo");
-  v1::FormerMember former;
-  former.set_replica("r4");
-  former.set_address(replicas_[3]->address());
-  former.set_store_id("another one");
+  using Left = engine::Deletion::Left;
   replicas_[3]->Stop();
   host_.reset();
   auto opened = catalog::Catalog::Open(Options().catalog);
   ASSERT_TRUE(opened.ok()) << opened.status();
   Provision provision(opened->get());
-  EXPECT_TRUE(absl::IsUnavailable(provision.DeleteLeftover(record, former)));
+  const auto left = [&provision](const std::string& replica, const std::string& address) {
+    return provision.FindCopy(replica, address, "another one")->left;
+  };
+  EXPECT_EQ(left("r4", replicas_[3]->address()), Left::kUnknown);
   ASSERT_TRUE(provision.Forget("r4").ok());
-  EXPECT_TRUE(provision.DeleteLeftover(record, former).ok());
+  EXPECT_EQ(left("r4", replicas_[3]->address()), Left::kNothing);
   // Another one has its address by now.
-  former.set_address(replicas_[2]->address());
-  EXPECT_TRUE(provision.DeleteLeftover(record, former).ok());
-  former.set_replica("r1");
+  EXPECT_EQ(left("r4", replicas_[2]->address()), Left::kNothing);
   catalog::VersionedReplica r1 = *(*opened)->GetReplica("r1");
   r1.record.set_address(replicas_[2]->address());
   ASSERT_TRUE((*opened)->PutReplica(r1.record, r1.revision).ok());
-  EXPECT_TRUE(absl::IsUnavailable(provision.DeleteLeftover(record, former))) << "it is not forgotten";
+  EXPECT_EQ(left("r1", replicas_[2]->address()), Left::kUnknown) << "it is not forgotten";
 }
 
 TEST_F(ForgetTest, AMembersOldDiskIsNotWaitedForWhenItsVolumeIsDeleted) {

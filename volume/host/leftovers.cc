@@ -1,4 +1,4 @@
-// LocalHost's deleting of what replaced members had, and of snapshots that were made for a clone; and the look at all
+// LocalHost's deleting of what others than members may have, and of snapshots that were made for a clone; and the look at all
 // volumes now and then.
 #include <algorithm>
 #include <string>
@@ -7,6 +7,7 @@
 
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "volume/engine/leftovers.h"
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
 
@@ -17,29 +18,11 @@ constexpr absl::Duration kLookEvery = absl::Seconds(1);
 // After one that could not be deleted.
 constexpr absl::Duration kRetryAfter = absl::Minutes(1);
 
-// Nobody can need what a former member has: all copies that the volume should have are there. Who an operator has taken
-// out does not count.
-bool IsWhole(const v1::VolumeRecord& record) {
-  uint32_t in_sync = 0;
-  for (const v1::Member& member : record.members()) {
-    if (!member.in_sync() && !member.stays_out()) return false;
-    if (member.in_sync()) ++in_sync;
-  }
-  return record.state() == v1::VolumeRecord::ACTIVE && in_sync >= record.min_in_sync();
-}
+bool IsActive(const v1::VolumeRecord& record) { return record.state() == v1::VolumeRecord::ACTIVE; }
 
 bool HasSnapshotOfClone(const v1::VolumeRecord& record) {
   return std::any_of(record.snapshots().begin(), record.snapshots().end(),
                      [](const v1::SnapshotRecord& snapshot) { return snapshot.of_clone(); });
-}
-
-// The catalog's members, and the engine's: it may bring one back whose leaving for good it has not heard of.
-bool NamesStore(const v1::VolumeRecord& record, const engine::EngineView& view, const std::string& store_id) {
-  return std::any_of(record.members().begin(), record.members().end(),
-                     [&](const v1::Member& member) { return member.store_id() == store_id; }) ||
-         std::any_of(view.targets.begin(), view.targets.end(), [&](const engine::TargetView& target) {
-           return !target.config.gone && target.config.store_id == store_id;
-         });
 }
 
 }  // namespace
@@ -113,34 +96,40 @@ absl::Status LocalHost::DropOrphansOf(const std::shared_ptr<Attached>& attached)
 }
 
 bool LocalHost::DeleteLeftoversOf(const std::shared_ptr<Attached>& attached) {
+  using Act = engine::Leftovers::Act;
   const std::string& name = attached->runner->name();
-  if (!IsWhole(attached->Record())) return true;
   const MembersTurn turn(attached);
-  // The record as the catalog has it, and nobody has taken over: then no other store is a member.
-  const absl::StatusOr<catalog::VersionedVolume> read = catalog_->GetVolume(name);
-  if (!read.ok()) return false;
-  const v1::VolumeRecord& record = read->record;
-  if (record.epoch() != attached->runner->epoch() || !IsWhole(record)) return true;
-  bool all = true;
-  for (const v1::FormerMember& former : record.former()) {
-    if (NamesStore(record, attached->runner->View(), former.store_id())) {
-      all = false;
-      continue;
+  const v1::VolumeRecord record = attached->Record();
+  if (!engine::IsWhole(ToTakeover(record), IsActive(record))) return true;
+  const std::vector<v1::FormerMember> all(record.former().begin(), record.former().end());
+  std::vector<std::string> stores;
+  for (const v1::FormerMember& former : all) stores.push_back(former.store_id());
+  engine::Leftovers decides(std::move(stores));
+  Provision::CopyThere copy;
+  for (;;) {
+    const engine::Leftovers::Step step = decides.Next();
+    if (step.act == Act::kDone) return !decides.left_some();
+    const v1::FormerMember& former = all[step.store];
+    absl::Status status;
+    if (step.act == Act::kAsk) {
+      const absl::StatusOr<Provision::CopyThere> found = provision_.FindCopy(former.replica(), former.address(), former.store_id());
+      status = found.status();
+      if (found.ok()) decides.Asked((copy = *found).left);
+    } else if (step.act == Act::kConfirm) {
+      status = attached->Commit([](v1::VolumeRecord same) { return same; });
+      const v1::VolumeRecord now = attached->Record();
+      if (status.ok()) decides.Confirmed(ToTakeover(now), IsActive(now), attached->runner->View());
+    } else if (step.act == Act::kDeleteCopy) {
+      status = provision_.DeleteLeftover(record, former, copy);
+      if (status.ok()) metrics_->CountLeftover(name);
+    } else {
+      status = attached->Commit([&](v1::VolumeRecord now) { return WithoutFormer(std::move(now), former.store_id()); });
     }
-    if (!provision_.DeleteLeftover(record, former).ok()) {
-      all = false;
-      continue;
-    }
-    metrics_->CountLeftover(name);
-    const absl::Status committed = attached->Commit([&](v1::VolumeRecord now) {
-      return WithoutFormer(std::move(now), former.store_id());
-    });
-    if (committed.ok()) continue;
-    LOG(WARNING) << "volume=" << name << " the catalog could not be told that former members are gone: "
-                 << committed;
-    return false;
+    if (status.ok()) continue;
+    LOG(INFO) << "volume=" << name << " what store " << former.store_id() << " of replica " << former.replica()
+              << " may have of it is looked at later: " << status;
+    decides.Failed();
   }
-  return all;
 }
 
 }  // namespace weir::host

@@ -100,8 +100,7 @@ absl::Status PinnedReader::ReadPart(BlockRange part, std::vector<Block>* blocks)
   });
 }
 
-absl::Status PinnedReader::ForEachChange(
-    const std::function<absl::Status(BlockRange)>& visit) {
+absl::Status PinnedReader::ForEachPage(bool kept, const std::function<absl::Status(const v1::GetChangedSinceResponse&)>& visit) {
   for (uint32_t lane = 0; lane < lanes_; ++lane) {
     for (uint64_t from = 0; from < size_blocks_;) {
       v1::GetChangedSinceResponse page;
@@ -111,17 +110,38 @@ absl::Status PinnedReader::ForEachChange(
         request.set_pin(pin_);
         request.set_lane(lane);
         request.set_from_block(from);
+        request.set_kept(kept);
         ASSIGN_OR_RETURN(page, replica.client->GetChangedSince(request, kCallDeadline));
         if (page.next_block() > from) return absl::OkStatus();
         return absl::InternalError("its pages do not end");
       }));
-      for (const v1::BlockRun& run : page.changed()) {
-        RETURN_IF_ERROR(visit({run.first_block(), run.block_count()}));
-      }
+      RETURN_IF_ERROR(visit(page));
       from = page.next_block();
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status PinnedReader::ForEachChange(
+    const std::function<absl::Status(BlockRange)>& visit) {
+  return ForEachPage(/*kept=*/false, [&visit](const v1::GetChangedSinceResponse& page) {
+    for (const v1::BlockRun& run : page.changed()) {
+      RETURN_IF_ERROR(visit({run.first_block(), run.block_count()}));
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<PinnedReader::Use> PinnedReader::GetUse() {
+  Use use{.kept = 0};
+  RETURN_IF_ERROR(ForEachPage(/*kept=*/true, [&use](const v1::GetChangedSinceResponse& page) {
+    for (const v1::BlockRun& run : page.changed()) use.changed += run.block_count();
+    if (!page.has_kept_blocks()) use.kept.reset();
+    if (use.kept) *use.kept += page.kept_blocks();
+    use.own += page.own_blocks();
+    return absl::OkStatus();
+  }));
+  return use;
 }
 
 }  // namespace weir::host

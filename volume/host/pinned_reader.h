@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "volume/engine/pinned.h"
 #include "volume/host/replica_client.h"
 #include "weir/v1/catalog.pb.h"
+#include "weir/v1/replica.pb.h"
 
 namespace weir::host {
 
@@ -38,6 +40,13 @@ class PinnedReader {
   // Calls `visit` with ranges of blocks that were written after the pin, lane by lane, until it fails. Asks only members
   // in sync: others do not know all that was written. Of a volume that clients write to it is a picture of the moment.
   absl::Status ForEachChange(const std::function<absl::Status(BlockRange)>& visit);
+  // Of all blocks that were written after the pin: how many, how many of them the pin keeps, and how many no other pin does.
+  struct Use {
+    uint64_t changed = 0;
+    std::optional<uint64_t> kept;  // nothing: a replica of an older version was asked
+    uint64_t own = 0;
+  };
+  absl::StatusOr<Use> GetUse();
 
  private:
   struct Replica {
@@ -46,6 +55,7 @@ class PinnedReader {
   };
   // Of one call, by any replica.
   absl::Status ReadPart(BlockRange part, std::vector<Block>* blocks);
+  absl::Status ForEachPage(bool kept, const std::function<absl::Status(const v1::GetChangedSinceResponse&)>& visit);
   // Runs `call` on one replica after the other until one succeeds.
   // `blocks`: that are asked for.
   absl::Status OnAny(engine::AskPinned::What what, uint64_t blocks, const std::function<absl::Status(Replica&)>& call);

@@ -26,6 +26,7 @@ namespace {
 constexpr absl::Duration kAskDeadline = absl::Seconds(3);
 constexpr absl::Duration kChangeDeadline = absl::Seconds(10);
 constexpr int kRegisterAttemptsMax = 16;
+constexpr int kAttemptsMax = 8;
 constexpr uint64_t kVolumeBytesMax = uint64_t{1} << 56;  // what replicas take
 
 v1::Fence FenceOf(const v1::VolumeRecord& record, const v1::Member& member,
@@ -388,17 +389,32 @@ absl::StatusOr<v1::VolumeRecord> Provision::Create(const v1::CreateVolumeRequest
 
 absl::Status Provision::CreateOnMembers(v1::VolumeRecord* record) {
   for (v1::Member& member : *record->mutable_members()) {
-    RETURN_IF_ERROR(CreateOnMember(*record, &member));
+    RETURN_IF_ERROR(CreateOnMember(*record, /*asked=*/nullptr, &member));
   }
   return absl::OkStatus();
 }
 
-absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, v1::Member* member) {
+absl::Status Provision::MakeCopy(const v1::VolumeRecord& record, v1::Member* member) {
+  absl::Status status;
+  // Other volumes come and go there, too.
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    ASSIGN_OR_RETURN(const v1::GetReplicaResponse asked, AskByName(member->replica(), member->address()));
+    status = CreateOnMember(record, &asked, member);
+    if (!absl::IsAborted(status)) break;
+  }
+  return status;
+}
+
+absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, const v1::GetReplicaResponse* asked, v1::Member* member) {
   v1::CreateReplicaVolumeRequest request;
   *request.mutable_fence() = FenceOf(record, *member, catalog_->cluster_id());
   request.set_size_bytes(record.size_bytes());
   request.set_lanes(record.lanes());
   request.set_stripe_blocks(record.stripe_blocks());
+  if (asked != nullptr) {
+    request.mutable_fence()->set_incarnation(asked->incarnation());
+    if (asked->has_volume_changes()) request.set_volume_changes(asked->volume_changes());
+  }
   ASSIGN_OR_RETURN(const v1::CreateReplicaVolumeResponse response,
                    ReplicaClient(member->replica(), member->address())
                        .CreateVolume(request, kChangeDeadline));
@@ -411,9 +427,8 @@ absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, v1::Membe
   return catalog_->PutReplica(replica->record, replica->revision).status();
 }
 
-absl::StatusOr<v1::Member> Provision::PrepareReplacement(const v1::VolumeRecord& record,
-                                                         const std::string& replica,
-                                                         const std::string& with, bool other) {
+absl::StatusOr<v1::Member> Provision::ChooseReplacement(const v1::VolumeRecord& record, const std::string& replica,
+                                                        const std::string& with, bool other) {
   const auto member =
       std::find_if(record.members().begin(), record.members().end(),
                    [&](const v1::Member& one) { return one.replica() == replica; });
@@ -421,12 +436,13 @@ absl::StatusOr<v1::Member> Provision::PrepareReplacement(const v1::VolumeRecord&
     return absl::NotFoundError(
         absl::StrCat("replica ", replica, " is no member of volume ", record.name()));
   }
-  ASSIGN_OR_RETURN(const Found found, ChooseReplacement(record, *member, with, other));
+  ASSIGN_OR_RETURN(std::vector<Found> all, AskReplicas(kAskDeadline));
+  SortAsReplacements(record, *member, &all);
+  ASSIGN_OR_RETURN(const Found found, ChooseAmong(std::move(all), record, *member, with, other));
   v1::Member next;
   next.set_replica(found.record.name());
   next.set_address(found.record.address());
   next.set_store_id(found.answer->store_id());
-  RETURN_IF_ERROR(CreateOnMember(record, &next));
   return next;
 }
 
@@ -461,11 +477,9 @@ void Provision::SortAsReplacements(const v1::VolumeRecord& record, const v1::Mem
   *found = std::move(sorted);
 }
 
-absl::StatusOr<Provision::Found> Provision::ChooseReplacement(const v1::VolumeRecord& record,
-                                                              const v1::Member& member,
-                                                              const std::string& with, bool other) {
-  ASSIGN_OR_RETURN(std::vector<Found> found, AskReplicas(kAskDeadline));
-  SortAsReplacements(record, member, &found);
+// The first that can.
+absl::StatusOr<Provision::Found> Provision::ChooseAmong(std::vector<Found> found, const v1::VolumeRecord& record,
+                                                        const v1::Member& member, const std::string& with, bool other) {
   std::vector<std::string> unusable;
   for (Found& one : found) {
     const std::string& name = one.record.name();
@@ -508,34 +522,54 @@ absl::StatusOr<v1::GetReplicaResponse> Provision::AskByName(const std::string& r
                                              other ? "' of another cluster" : "'", " does"));
 }
 
-absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::string& replica,
-                                   const std::string& address, const std::string& store_id) {
+absl::StatusOr<Provision::CopyThere> Provision::FindCopy(const std::string& replica, const std::string& address,
+                                                         const std::string& store_id) {
   const absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(replica);
-  // It may have moved since.
-  const std::string& now_at = known.ok() ? known->record.address() : address;
-  const absl::StatusOr<v1::GetReplicaResponse> answer = AskByName(replica, now_at);
+  CopyThere copy;
+  copy.address = known.ok() ? known->record.address() : address;  // it may have moved since
+  const absl::StatusOr<v1::GetReplicaResponse> answer = AskByName(replica, copy.address);
   engine::Deletion::Replica found;
   found.forgotten = absl::IsNotFound(known.status());
   found.silent = IsSilence(answer.status());
-  if (!found.silent) RETURN_IF_ERROR(answer.status());
-  if (!found.silent) found.store_id = answer->store_id();
-  const engine::Deletion::Left left = engine::Deletion::LeftAt(found, store_id);
-  if (left == engine::Deletion::Left::kUnknown) return answer.status();
-  if (left == engine::Deletion::Left::kNothing) {
-    LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
+  if (!found.silent) {
+    RETURN_IF_ERROR(answer.status());
+    found.store_id = answer->store_id();
+    copy.incarnation = answer->incarnation();
+    if (answer->has_volume_changes()) copy.volume_changes = answer->volume_changes();
+  }
+  copy.left = engine::Deletion::LeftAt(found, store_id);
+  if (copy.left == engine::Deletion::Left::kUnknown) copy.unknown = answer.status();
+  if (copy.left == engine::Deletion::Left::kNothing) {
+    LOG(INFO) << "replica=" << replica << " store=" << store_id
               << (found.silent ? " is forgotten and does not answer; what it had is not asked for any more"
                                : " is gone, the replica has another store");
-    return absl::OkStatus();
   }
+  return copy;
+}
+
+absl::Status Provision::DeleteCopyThere(const v1::VolumeRecord& record, const std::string& replica,
+                                        const std::string& store_id, const CopyThere& copy, bool only_as_found) {
   v1::Member member;
   member.set_store_id(store_id);
   v1::DeleteReplicaVolumeRequest request;
   *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
   // Never attached: no replica has promised anything, so the first will do.
   request.mutable_fence()->set_epoch(std::max<uint32_t>(1, record.epoch()));
-  RETURN_IF_ERROR(ReplicaClient(replica, now_at).DeleteVolume(request, kChangeDeadline));
+  if (only_as_found) {
+    request.mutable_fence()->set_incarnation(copy.incarnation);
+    if (copy.volume_changes) request.set_volume_changes(*copy.volume_changes);
+  }
+  RETURN_IF_ERROR(ReplicaClient(replica, copy.address).DeleteVolume(request, kChangeDeadline));
   LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " has nothing of it any more";
   return absl::OkStatus();
+}
+
+absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::string& replica,
+                                   const std::string& address, const std::string& store_id) {
+  ASSIGN_OR_RETURN(const CopyThere copy, FindCopy(replica, address, store_id));
+  if (copy.left == engine::Deletion::Left::kUnknown) return copy.unknown;
+  if (copy.left == engine::Deletion::Left::kNothing) return absl::OkStatus();
+  return DeleteCopyThere(record, replica, store_id, copy, /*only_as_found=*/false);
 }
 
 absl::Status Provision::DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member) {
@@ -547,17 +581,16 @@ absl::Status Provision::DeleteFromMember(const v1::VolumeRecord& record, const v
                                    member.replica(), " ", IsSilence(status) ? forget : "is well, or has another disk"));
 }
 
-absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record,
-                                       const v1::FormerMember& former) {
-  return DeleteCopy(record, former.replica(), former.address(), former.store_id());
+absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former, const CopyThere& copy) {
+  return DeleteCopyThere(record, former.replica(), former.store_id(), copy, /*only_as_found=*/true);
 }
 
 void Provision::DeleteLeftovers(const v1::VolumeRecord& record) {
   for (const v1::FormerMember& former : record.former()) {
-    const absl::Status status = DeleteLeftover(record, former);
+    const absl::Status status = DeleteCopy(record, former.replica(), former.address(), former.store_id());
     if (status.ok()) continue;
     LOG(WARNING) << "volume=" << record.name() << " replica=" << former.replica() << " store="
-                 << former.store_id() << " was a member, and keeps what it had: " << status;
+                 << former.store_id() << " is no member, and keeps what it may have had: " << status;
   }
 }
 

@@ -10,6 +10,7 @@
 #define WEIR_VOLUME_HOST_PROVISION_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "volume/catalog/catalog.h"
+#include "volume/engine/deletion.h"
 #include "volume/host/volume_record.h"
 #include "weir/v1/catalog.pb.h"
 #include "weir/v1/replica.pb.h"
@@ -66,13 +68,24 @@ class Provision {
   absl::Status Forget(const std::string& name);
 
   // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says; another one than itself, if
-  // `other`. Makes the volume there. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
-  absl::StatusOr<v1::Member> PrepareReplacement(const v1::VolumeRecord& record,
-                                                const std::string& replica,
-                                                const std::string& with, bool other);
+  // `other`. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
+  absl::StatusOr<v1::Member> ChooseReplacement(const v1::VolumeRecord& record, const std::string& replica,
+                                               const std::string& with, bool other);
+  // Makes the volume there, which may have it.
+  absl::Status MakeCopy(const v1::VolumeRecord& record, v1::Member* member);
 
-  // Deletes what a store that was a member has of the volume, if there is anything. REQUIRES: `record`, as just read from the catalog, names it as former and not as a member.
-  absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former);
+  // What a replica has of a volume that is to be deleted there.
+  struct CopyThere {
+    engine::Deletion::Left left = engine::Deletion::Left::kUnknown;
+    absl::Status unknown;  // why
+    std::string address;   // of the replica by now
+    uint64_t incarnation = 0;
+    std::optional<uint64_t> volume_changes;  // see GetReplicaResponse
+  };
+  // Of what `store_id` has of the volume, which was on `replica`, at `address`. An error: the catalog, or the replica, said so.
+  absl::StatusOr<CopyThere> FindCopy(const std::string& replica, const std::string& address, const std::string& store_id);
+  // Deletes it, if nothing was made there since it was found. REQUIRES: it has one; `record`, read since, does not name the store as a member.
+  absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former, const CopyThere& copy);
 
   // What each known replica says of itself, asked in parallel.
   struct Found {
@@ -90,18 +103,22 @@ class Provision {
       const v1::CreateVolumeRequest& request);
   // Creates the volume on every member and fills in their store ids.
   absl::Status CreateOnMembers(v1::VolumeRecord* record);
-  absl::Status CreateOnMember(const v1::VolumeRecord& record, v1::Member* member);
+  // `asked`, if it is given: nothing where the replica has done other things with volumes since. Notes the store that it has.
+  absl::Status CreateOnMember(const v1::VolumeRecord& record, const v1::GetReplicaResponse* asked, v1::Member* member);
   static void SortAsReplacements(const v1::VolumeRecord& record, const v1::Member& member,
                                  std::vector<Found>* found);
   // Of those found, the one to take the member's place.
-  absl::StatusOr<Found> ChooseReplacement(const v1::VolumeRecord& record, const v1::Member& member,
-                                          const std::string& with, bool other);
+  absl::StatusOr<Found> ChooseAmong(std::vector<Found> found, const v1::VolumeRecord& record, const v1::Member& member,
+                                    const std::string& with, bool other);
   // UNAVAILABLE: another one, or nobody, answers there.
   absl::StatusOr<v1::GetReplicaResponse> AskByName(const std::string& replica, const std::string& address);
   // What `store_id` has of the volume. OK also if there is nothing, or the replica has another store by now, or is forgotten and
   // does not answer.
   absl::Status DeleteCopy(const v1::VolumeRecord& record, const std::string& replica, const std::string& address,
                           const std::string& store_id);
+  // `only_as_found`: not if anything was made there since.
+  absl::Status DeleteCopyThere(const v1::VolumeRecord& record, const std::string& replica, const std::string& store_id,
+                               const CopyThere& copy, bool only_as_found);
   absl::Status DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member);
   // What cannot be deleted stays, and is logged.
   void DeleteLeftovers(const v1::VolumeRecord& record);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/log.h"
 #include "proto/base/status_macros.h"
+#include "volume/engine/replacement.h"
 #include "volume/host/clock.h"
 #include "volume/host/local_host.h"
 
@@ -17,25 +18,6 @@ namespace {
 constexpr absl::Duration kSuspendDeadline = absl::Seconds(10);
 // After a replacement that could not be.
 constexpr absl::Duration kRetryAfter = absl::Minutes(1);
-
-// Somebody else is on the way to take its place.
-bool IsLeaving(const engine::EngineView& view, const engine::TargetView& target) {
-  return std::any_of(view.targets.begin(), view.targets.end(), [&](const auto& other) {
-    return other.config.succeeds == target.config.replica;
-  });
-}
-
-// The first that has been out for `replace_after`; empty: none.
-std::string LostMember(const engine::EngineView& view, absl::Duration replace_after,
-                       engine::Time now) {
-  if (view.state != engine::EngineView::State::kActive) return "";
-  for (const engine::TargetView& target : view.targets) {
-    const bool out = target.config.state == engine::TargetState::kOut &&
-                     !target.config.stays_out && !target.joining && !IsLeaving(view, target);
-    if (out && now - target.left >= replace_after) return target.config.replica;
-  }
-  return "";
-}
 
 }  // namespace
 
@@ -67,10 +49,21 @@ absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     response.set_with(member.replica());
     return response;
   }
-  ASSIGN_OR_RETURN(const v1::Member with,
-                   provision_.PrepareReplacement(record, request.replica(), request.with(),
-                                                 request.make_before_break()));
-  RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with, request.make_before_break()));
+  ASSIGN_OR_RETURN(v1::Member with, provision_.ChooseReplacement(record, request.replica(), request.with(),
+                                                                 request.make_before_break()));
+  for (const engine::ReplaceStep step : engine::kReplaceSteps) {
+    switch (step) {
+      case engine::ReplaceStep::kNote:
+        RETURN_IF_ERROR(attached->Commit([&with](v1::VolumeRecord now) { return WithFormer(std::move(now), with); }));
+        break;
+      case engine::ReplaceStep::kMakeCopy:
+        RETURN_IF_ERROR(provision_.MakeCopy(record, &with));
+        break;
+      case engine::ReplaceStep::kSwapIn:
+        RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with, request.make_before_break()));
+        break;
+    }
+  }
   LOG(INFO) << "volume=" << request.name() << " replica=" << with.replica()
             << (request.make_before_break() ? " is to take the place of " : " has taken the place of ")
             << request.replica();
@@ -86,16 +79,7 @@ absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,
   next.replica = with.replica();
   next.address = with.address();
   next.store_id = with.store_id();
-  next.state = engine::TargetState::kOut;
-  (make_before_break ? next.succeeds : next.replaces) = replica;
-  const engine::EngineView view = runner.View();
-  engine::Table table;
-  for (const engine::TargetView& target : view.targets) {
-    if (target.config.gone) continue;
-    const bool goes = target.config.replica == replica && !make_before_break;
-    table.targets.push_back(goes ? next : target.config);
-  }
-  if (make_before_break) table.targets.push_back(next);
+  engine::Table table = engine::TableWith(runner.View(), replica, next, make_before_break);
   constexpr auto kReplace = VolumeRunner::Caller::kReplace;
   RETURN_IF_ERROR(runner.Suspend(/*noflush=*/true, kSuspendDeadline, kReplace));
   absl::Status status = runner.LoadTable(std::move(table), kReplace);
@@ -119,7 +103,7 @@ void LocalHost::ReplaceLost() {
     }
   }
   for (const auto& [name, attached] : all) {
-    const std::string lost = LostMember(attached->runner->View(), options_.replace_after, now);
+    const std::string lost = engine::LostMember(attached->runner->View(), options_.replace_after, now);
     if (lost.empty()) continue;
     v1::ReplaceMemberRequest request;
     request.set_name(name);

@@ -170,12 +170,12 @@ absl::StatusOr<v1::Snapshot> LocalHost::GetSnapshot(const std::string& volume,
   ASSIGN_OR_RETURN(const v1::SnapshotRecord snapshot, Named(record, name));
   v1::Snapshot described = DescribeSnapshot(record, snapshot);
   PinnedReader reader(catalog_.get(), record, snapshot.pin().id());
-  uint64_t changed_blocks = 0;
-  RETURN_IF_ERROR(reader.ForEachChange([&changed_blocks](BlockRange range) {
-    changed_blocks += range.count;
-    return absl::OkStatus();
-  }));
-  described.set_changed_bytes(changed_blocks * kBlockBytes);
+  ASSIGN_OR_RETURN(const PinnedReader::Use use, reader.GetUse());
+  described.set_changed_bytes(use.changed * kBlockBytes);
+  if (use.kept) {
+    described.set_kept_bytes(*use.kept * kBlockBytes);
+    described.set_own_bytes(use.own * kBlockBytes);
+  }
   return described;
 }
 

@@ -267,6 +267,17 @@ v1::VolumeRecord WithoutFormer(v1::VolumeRecord record, const std::string& store
   return record;
 }
 
+v1::VolumeRecord WithFormer(v1::VolumeRecord record, const v1::Member& member) {
+  record = WithoutFormer(std::move(record), member.store_id());
+  v1::FormerMember* former = record.add_former();
+  former->set_replica(member.replica());
+  former->set_address(member.address());
+  former->set_store_id(member.store_id());
+  // What is forgotten here keeps its space until its store is erased.
+  while (record.former_size() > kFormerMax) record.mutable_former()->erase(record.former().begin());
+  return record;
+}
+
 v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMembers& commit) {
   // By their stores: a member's place may have been given to another one, or given up.
   const auto before = std::move(*record.mutable_members());
@@ -286,17 +297,12 @@ v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMember
     for (Position position : target.left_at) member.add_left_at(position.bits());
     if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
   }
+  for (const v1::Member& member : record.members()) record = WithoutFormer(std::move(record), member.store_id());
   for (const v1::Member& member : before) {
-    v1::FormerMember* former = record.add_former();
-    former->set_replica(member.replica());
-    former->set_address(member.address());
-    former->set_store_id(member.store_id());
+    const bool stays = std::any_of(record.members().begin(), record.members().end(),
+                                   [&](const v1::Member& one) { return one.store_id() == member.store_id(); });
+    if (!stays) record = WithFormer(std::move(record), member);
   }
-  for (const engine::TargetConfig& target : commit.table.targets) {
-    if (!target.gone) record = WithoutFormer(std::move(record), target.store_id);
-  }
-  // What is forgotten here keeps its space until its store is erased.
-  while (record.former_size() > kFormerMax) record.mutable_former()->erase(record.former().begin());
   RaiseFloor(commit.floor, &record);
   return record;
 }

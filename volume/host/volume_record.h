@@ -110,6 +110,8 @@ v1::VolumeRecord WithSnapshot(v1::VolumeRecord record, const v1::SnapshotRecord&
 v1::ParentRecord AsParent(const v1::VolumeRecord& record, const v1::SnapshotRecord& snapshot);
 // The snapshot of that name; null: there is none.
 const v1::SnapshotRecord* FindSnapshot(const v1::VolumeRecord& record, const std::string& name);
+// The member's store may have a copy, and is no member.
+v1::VolumeRecord WithFormer(v1::VolumeRecord record, const v1::Member& member);
 // Nothing of this store is to be deleted any more.
 v1::VolumeRecord WithoutFormer(v1::VolumeRecord record, const std::string& store_id);
 
