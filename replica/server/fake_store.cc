@@ -96,7 +96,7 @@ absl::Status FakeStore::CreateVolume(VolumeId id, const store::VolumeGeometry& g
   const auto [found, added] = volumes_.try_emplace(id);
   store::VolumeState& state = found->second.state;
   if (!added) {
-    return state.geometry.GrowsTo(geometry)
+    return state.geometry.SuitsVolumeOf(geometry)
                ? absl::OkStatus()
                : absl::AlreadyExistsError("another geometry");
   }

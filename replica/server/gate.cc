@@ -58,27 +58,23 @@ absl::StatusOr<store::VolumeState> Gate::Open(const v1::Fence& fence, uint64_t n
   return MayOpen(fence);
 }
 
-uint64_t Gate::volume_changes() const {
+uint64_t Gate::volume_changes(VolumeId id) const {
   const absl::MutexLock lock(&volumes_mutex_);
-  return volume_changes_;
+  return volume_changes_[static_cast<uint64_t>(id) % volume_changes_.size()];
 }
 
 absl::Status Gate::Change(VolumeId id, Changes changes, const std::function<absl::Status()>& change) {
-  const auto is_free = [this, id] {
-    volumes_mutex_.AssertHeld();
-    return !changing_.contains(id);
-  };
   {
-    const absl::MutexLock lock(&volumes_mutex_, absl::Condition(&is_free));
-    if (changes && *changes != volume_changes_) {
-      return absl::AbortedError("volumes have been created or deleted here since its caller asked; ask again");
+    const absl::MutexLock lock(&volumes_mutex_);
+    if (changes && *changes != volume_changes_[static_cast<uint64_t>(id) % volume_changes_.size()]) {
+      return absl::AbortedError("the volume has been created or deleted here since its caller asked; ask again");
     }
-    changing_.insert(id);
+    if (!changing_.insert(id).second) return absl::UnavailableError("the volume is just being created or deleted here; try again");
   }
   const absl::Status status = change();
   const absl::MutexLock lock(&volumes_mutex_);
   changing_.erase(id);
-  if (status.ok()) ++volume_changes_;
+  if (status.ok()) ++volume_changes_[static_cast<uint64_t>(id) % volume_changes_.size()];
   return status;
 }
 

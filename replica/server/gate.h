@@ -5,6 +5,7 @@
 #ifndef WEIR_REPLICA_SERVER_GATE_H_
 #define WEIR_REPLICA_SERVER_GATE_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -47,9 +48,10 @@ class Gate {
   absl::StatusOr<store::VolumeState> Open(const v1::Fence& fence, uint64_t number, std::weak_ptr<SessionOwner> owner,
                                           const std::function<absl::Status(std::shared_ptr<Session>)>& opened);
 
-  // Volumes made and deleted, or found to be there, or not. ABORTED of the two below: it is not `changes` any more, if that is given.
-  // However late such a call comes, it undoes nothing that was done since its caller asked.
-  uint64_t volume_changes() const;
+  // How often the volume was made and deleted, or found to be there, or not; with some others, so that this takes no more room the more
+  // there are. ABORTED of the two below: it is not `changes` any more, if that is given. However late such a call comes, it undoes
+  // nothing that was done since its caller asked. UNAVAILABLE: the volume is just being made or deleted.
+  uint64_t volume_changes(VolumeId id) const;
   using Changes = std::optional<uint64_t>;
   // Makes the volume, unless it is there; the first one decides which cluster the store belongs to.
   absl::Status CreateVolume(const v1::Fence& fence, const store::VolumeGeometry& geometry, Changes changes = std::nullopt);
@@ -68,7 +70,7 @@ class Gate {
   Sessions* const sessions_;
   const std::function<absl::Status()> serving_;
   mutable absl::Mutex volumes_mutex_;  // not held while the store is at work
-  uint64_t volume_changes_ ABSL_GUARDED_BY(volumes_mutex_) = 0;
+  std::array<uint64_t, 1024> volume_changes_ ABSL_GUARDED_BY(volumes_mutex_) = {};  // by id, modulo that
   std::set<VolumeId> changing_ ABSL_GUARDED_BY(volumes_mutex_);
 };
 

@@ -13,6 +13,23 @@ namespace weir::replica {
 namespace {
 
 constexpr uint32_t kPageRangesDefault = 4096;
+// Each is looked at two or three times: a call is to take a fraction of a second.
+constexpr uint64_t kKeptBlocksMax = 2048;
+
+// The page ends after that many blocks.
+void CutAfter(uint64_t blocks_max, store::ChangedPage* page) {
+  uint64_t blocks = 0;
+  for (size_t i = 0; i < page->ranges.size(); ++i) {
+    BlockRange& range = page->ranges[i];
+    if (blocks + range.count > blocks_max) {
+      range.count = blocks_max - blocks;
+      page->next_block = range.end();
+      page->ranges.resize(range.count > 0 ? i + 1 : i);
+      return;
+    }
+    blocks += range.count;
+  }
+}
 
 }  // namespace
 
@@ -45,17 +62,20 @@ absl::Status GetChangedSince(Replica& replica, const v1::GetChangedSinceRequest&
   RETURN_IF_ERROR(replica.gate().CheckReader(request.fence()));
   const uint32_t ranges_max =
       request.ranges_max() != 0 ? request.ranges_max() : kPageRangesDefault;
-  ASSIGN_OR_RETURN(const store::ChangedPage page,
+  ASSIGN_OR_RETURN(store::ChangedPage page,
                    replica.store().ChangedSince(VolumeIdOf(request.fence()), request.pin(),
                                                 LaneId{request.lane()}, request.from_block(),
                                                 ranges_max));
+  if (request.kept()) CutAfter(kKeptBlocksMax, &page);
   RangesToProto(page.ranges, response->mutable_changed());
   response->set_next_block(page.next_block);
   if (!request.kept()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const store::KeptBlocks kept,
-                   replica.store().KeptBy(VolumeIdOf(request.fence()), request.pin(), LaneId{request.lane()}, page.ranges));
-  response->set_kept_blocks(kept.blocks);
-  response->set_own_blocks(kept.own_blocks);
+  // What has changed is told also where a version cannot be read.
+  const absl::StatusOr<store::KeptBlocks> kept =
+      replica.store().KeptBy(VolumeIdOf(request.fence()), request.pin(), LaneId{request.lane()}, page.ranges);
+  if (!kept.ok()) return absl::OkStatus();
+  response->set_kept_blocks(kept->blocks);
+  response->set_own_blocks(kept->own_blocks);
   return absl::OkStatus();
 }
 

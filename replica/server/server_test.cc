@@ -362,8 +362,10 @@ TEST_F(ServerTest, AVolumeIsChangedOnlyIfNoneWasSinceTheReplicaWasAsked) {
   StartWithVolume();
   const auto changes = [this] {
     grpc::ClientContext context;
+    v1::GetReplicaRequest request;
+    request.set_volume_id(kVolume);
     v1::GetReplicaResponse response;
-    EXPECT_TRUE(stub_->GetReplica(&context, v1::GetReplicaRequest(), &response).ok());
+    EXPECT_TRUE(stub_->GetReplica(&context, request, &response).ok());
     return response.volume_changes();
   };
   const auto delete_volume = [this](uint64_t volume_changes) {

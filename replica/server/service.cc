@@ -71,12 +71,12 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Service::Io(
 }
 
 grpc::ServerUnaryReactor* Service::GetReplica(grpc::CallbackServerContext* context,
-                                              const v1::GetReplicaRequest*,
+                                              const v1::GetReplicaRequest* request,
                                               v1::GetReplicaResponse* response) {
-  return Run(context, [this, response] { return DoGetReplica(response); });
+  return Run(context, [this, request, response] { return DoGetReplica(*request, response); });
 }
 
-absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
+absl::Status Service::DoGetReplica(const v1::GetReplicaRequest& request, v1::GetReplicaResponse* response) {
   store::Store& store = replica_.store();
   const store::Identity identity = store.identity();
   response->set_name(replica_.options().name);
@@ -84,7 +84,7 @@ absl::Status Service::DoGetReplica(v1::GetReplicaResponse* response) {
   response->set_store_id(identity.store_id);
   response->set_incarnation(identity.incarnation);
   response->set_generation(identity.generation);
-  response->set_volume_changes(replica_.gate().volume_changes());
+  if (request.volume_id() != 0) response->set_volume_changes(replica_.gate().volume_changes(VolumeId{request.volume_id()}));
   response->set_boot_id(replica_.boot_id());
   const absl::Status health = store.health();
   response->set_state(health.ok() ? "SERVING" : "FAILED");

@@ -132,7 +132,7 @@ class Service final : public ServiceBase {
                                   std::function<absl::Status()> call);
   absl::Status CheckFaultsEnabled() const;
 
-  absl::Status DoGetReplica(v1::GetReplicaResponse* response);
+  absl::Status DoGetReplica(const v1::GetReplicaRequest& request, v1::GetReplicaResponse* response);
   absl::Status DoCreateVolume(const v1::CreateReplicaVolumeRequest& request,
                               v1::CreateReplicaVolumeResponse* response);
   absl::Status DoDeleteVolume(const v1::DeleteReplicaVolumeRequest& request);

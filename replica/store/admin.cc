@@ -91,7 +91,7 @@ absl::Status DiskStore::CreateVolume(VolumeId id,
   InTurn turn(&admin_);
   RETURN_IF_ERROR(health());
   if (std::shared_ptr<Volume> known = FindOrNull(id)) {
-    if (known->geometry().GrowsTo(geometry)) return absl::OkStatus();
+    if (known->geometry().SuitsVolumeOf(geometry)) return absl::OkStatus();
     return absl::AlreadyExistsError(
         absl::StrCat(VolumeName(id), " exists with another geometry"));
   }

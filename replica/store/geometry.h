@@ -11,10 +11,10 @@ namespace weir::store {
 struct VolumeGeometry {
   uint64_t size_blocks = 0;
   LaneGeometry lanes;
-  // A volume that has this can grow to the other, or has it.
-  bool GrowsTo(const VolumeGeometry& other) const {
-    return size_blocks <= other.size_blocks && lanes.lanes == other.lanes.lanes &&
-           lanes.stripe_blocks == other.lanes.stripe_blocks;
+  // Whether a copy that has this may be one of a volume that has the other: what that has grown by, or one that was told of a growth that
+  // came to nothing, is no matter.
+  bool SuitsVolumeOf(const VolumeGeometry& other) const {
+    return lanes.lanes == other.lanes.lanes && lanes.stripe_blocks == other.lanes.stripe_blocks;
   }
 };
 

@@ -252,21 +252,27 @@ absl::StatusOr<KeptBlocks> DiskStore::KeptBy(VolumeId id, uint64_t pin, LaneId l
     }
   }
   KeptBlocks kept;
+  const std::string what = absl::StrCat("read ", DomainOf(lane)->directory());
   std::unique_ptr<rocksdb::Iterator> versions = NewIterator(*DomainOf(lane), Family::kVersions);
   for (const BlockRange& range : ranges) {
     for (uint64_t block = range.first; block < range.end(); ++block) {
       const BlockAddress address{id, lane_id, block};
       const std::optional<Position> found = SeekPinned(address, at, state, versions.get());
-      const bool has_data = found && versions->value().size() > kVersionHeaderBytes;
-      if (has_data && SeekPinned(address, state.position, state, versions.get()) != found) {
-        ++kept.blocks;
-        const bool shared = (below != Position() && below >= *found) ||
-                            (above != Position() && SeekPinned(address, above, state, versions.get()) == found);
-        if (!shared) ++kept.own_blocks;
-      }
-      RETURN_IF_ERROR(FromRocks(versions->status(), absl::StrCat("read ", DomainOf(lane)->directory())));
+      RETURN_IF_ERROR(FromRocks(versions->status(), what));
+      if (!found || versions->value().size() <= kVersionHeaderBytes) continue;
+      const std::optional<Position> newest = SeekPinned(address, state.position, state, versions.get());
+      RETURN_IF_ERROR(FromRocks(versions->status(), what));
+      if (newest == found) continue;
+      ++kept.blocks;
+      if (below != Position() && below >= *found) continue;
+      const bool is_above = above != Position() && SeekPinned(address, above, state, versions.get()) == found;
+      RETURN_IF_ERROR(FromRocks(versions->status(), what));
+      if (!is_above) ++kept.own_blocks;
     }
   }
+  // Had it gone meanwhile, versions may have gone with it.
+  RETURN_IF_ERROR(PinnedAt(*volume, lane, pin).status());
+  if (volume->deleted()) return ErrnoToStatus(ENOENT, "volume was deleted");
   return kept;
 }
 

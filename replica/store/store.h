@@ -189,7 +189,7 @@ class Store {
   virtual std::vector<DomainStats> GetDomainStats() const = 0;
 
   // --- volumes ---
-  // Durable. OK if it is there, and stays as it is, if that can grow to `geometry`; else ALREADY_EXISTS.
+  // Durable. OK if it is there, and stays as it is, whatever its size, if it has the same lanes; else ALREADY_EXISTS.
   virtual absl::Status CreateVolume(VolumeId id, const VolumeGeometry& geometry) = 0;
   // Durable; the space comes back by compaction. OK if there is none.
   virtual absl::Status DeleteVolume(VolumeId id) = 0;
@@ -212,7 +212,7 @@ class Store {
   virtual absl::StatusOr<ChangedPage> ChangedSince(VolumeId id, uint64_t pin, LaneId lane,
                                                    uint64_t from_block,
                                                    size_t ranges_max) const = 0;
-  // What the pin keeps of `ranges` of the lane. Errors as ReadPinned. Reads each of their versions as of the pin.
+  // What the pin keeps of `ranges` of the lane, whose versions as of the pin are read for that. Errors as ReadPinned's of the pin; EBADMSG.
   virtual absl::StatusOr<KeptBlocks> KeptBy(VolumeId id, uint64_t pin, LaneId lane,
                                             absl::Span<const BlockRange> ranges) const = 0;
 

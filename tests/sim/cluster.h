@@ -144,6 +144,8 @@ class Cluster {
   void CheckWhole(uint32_t frontend);
   void LeftoverDeleted(uint32_t replica);
   void CheckFormer(const CatalogRecord& before);
+  // The record names it, as a member or as who may have a copy.
+  bool IsNamed(const std::string& store_id) const;
   bool ReplacedWell(const Frontend& serving);
 
   // --- frontends ---

@@ -417,7 +417,7 @@ bool Cluster::RestoreOldDisk(uint32_t r) {
   replicas_[r]->RestoreDisks(agenda_.now());
   promised_.erase(replicas_[r]->store().identity().store_id);
   restored_[r] = active_epoch_;
-  put_back_[r] = had_none || options_.replaces;
+  put_back_[r] = had_none || !IsNamed(replicas_[r]->store().identity().store_id);
   agenda_.After(dice_.Micros(1000, 500000), [this, r] { replicas_[r]->Start(); });
   return true;
 }
@@ -514,7 +514,7 @@ void Cluster::SuspendInvoked(uint32_t f) {
 }
 
 void Cluster::DetachSome(uint32_t f) {
-  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f] || IsRestoring(f) || frontends_[f]->replacing()) return;
+  if (!frontends_[f]->serving() || frontends_[f]->detaching() || suspended_[f] || IsRestoring(f)) return;
   SuspendInvoked(f);
   const engine::ControlId suspend{next_control_++}, resume{next_control_++};
   frontends_[f]->Detach(suspend, resume, dice_.Micros(1000, 1500000));

@@ -20,12 +20,14 @@ void Cluster::ReplaceSome() {
   if (healed_) ReplaceFailedDisks();
   for (uint32_t f = 0; f < frontends_.size(); ++f) {
     if (!frontends_[f]->healthy() || IsRestoring(f)) continue;
-    // Who has failed in this session, or has an older copy of its disk, and may not leave, is well only in the next one.
+    // Who has failed in this session, or has an older copy of its disk, and may not leave, is well only in the next one. And where somebody
+    // has begun to take over, and never ended, the record is not this one's to change any more.
     const std::vector<engine::TargetView> targets = frontends_[f]->engine().View().targets;
     const bool some_away = std::any_of(targets.begin(), targets.end(), [](const engine::TargetView& target) {
       return target.config.state == TargetState::kInSync && target.health != engine::TargetView::Health::kConnected;
     });
-    if (healed_ && some_away && dice_.Percent(3)) {
+    const bool is_taken = catalog_->record().volume.epoch != frontends_[f]->epoch();
+    if (healed_ && (some_away || is_taken) && dice_.Percent(3)) {
       frontends_[f]->Crash();
     } else {
       ReplaceAt(f);
@@ -100,6 +102,13 @@ void Cluster::LeftoverDeleted(uint32_t r) {
   if (options_.survivable && !is_left) Violated(absl::StrCat("L2: replica ", replicas_[r]->name(), " deletes the last good copy"));
 }
 
+bool Cluster::IsNamed(const std::string& store_id) const {
+  const auto is_it = [&store_id](const auto& one) { return one.store_id == store_id; };
+  const CatalogRecord& record = catalog_->record();
+  return std::any_of(record.volume.members.begin(), record.volume.members.end(), is_it) ||
+         std::any_of(record.former.begin(), record.former.end(), is_it);
+}
+
 // L3: no store is both. And what is forgotten has nothing.
 void Cluster::CheckFormer(const CatalogRecord& before) {
   const CatalogRecord& record = catalog_->record();
@@ -115,6 +124,15 @@ void Cluster::CheckFormer(const CatalogRecord& before) {
                            record.former.end();
     if (is_member(member.store_id)) continue;
     ++result_.replaced;
+    // A place was given up that had a copy: there is who was to succeed, and is in sync.
+    const bool is_succeeded = std::any_of(before.volume.members.begin(), before.volume.members.end(), [&](const engine::TakeoverMember& other) {
+      const auto now = std::find_if(record.volume.members.begin(), record.volume.members.end(),
+                                    [&](const engine::TakeoverMember& one) { return one.store_id == other.store_id; });
+      return other.succeeds == member.replica && now != record.volume.members.end() && now->in_sync;
+    });
+    if (member.in_sync && record.volume.members.size() < before.volume.members.size() && !is_succeeded) {
+      Violated(absl::StrCat("L4: replica ", member.replica, " has left for nobody"));
+    }
     if (!is_former) Violated(absl::StrCat("L3: store ", member.store_id, " was a member, and what it has is not to be deleted"));
   }
   for (const FormerMember& former : before.former) {
@@ -130,6 +148,7 @@ void Cluster::CheckFormer(const CatalogRecord& before) {
 bool Cluster::ReplacedWell(const Frontend& serving) {
   const CatalogRecord& record = catalog_->record();
   if (!serving.former().empty()) return NotYet("has what is to be deleted replica", IndexOf(serving.former().front().replica));
+  if (record.volume.members.size() != members_at_first_) return NotYet("there are too many members, or too few", record.volume.members.size());
   for (const engine::TakeoverMember& member : record.volume.members) {
     if (!member.in_sync || !member.succeeds.empty()) return NotYet("is not settled the place of replica", IndexOf(member.replica));
   }

@@ -49,7 +49,7 @@ void Cluster::MakeSnapshotJudge() {
 void Cluster::SnapshotSome() {
   agenda_.After(dice_.Micros(20000, 600000), [this] { SnapshotSome(); });
   const uint32_t f = AnyFrontend();
-  if (!frontends_[f]->serving() || IsRestoring(f) || frontends_[f]->replacing() || (healed_ && submitted_ >= options_.requests)) return;
+  if (!frontends_[f]->serving() || IsRestoring(f) || (healed_ && submitted_ >= options_.requests)) return;
   if (dice_.Percent(10)) return GrowSome(f);
   const std::vector<Pin>& pins = catalog_->record().volume.pins;
   if (!pins.empty() && dice_.Percent(pins.size() > 3 ? 70 : 30)) {

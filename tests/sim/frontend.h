@@ -195,7 +195,7 @@ class Frontend {
   void DeleteNext();
   void MarkDeleting();
   void DeleteCopy(uint32_t member);
-  void DeleteCopyThere(uint32_t member);
+  void DeleteCopyThere(uint32_t member, const ReplicaNode::Told& told);
   void RemoveRecord();
   void EndDeletion(const absl::Status& status);
 
@@ -205,6 +205,7 @@ class Frontend {
   CatalogRecord WithMembers(CatalogRecord record, const engine::CommitMembers& commit) const;
   void ReplaceNext();
   void ReplaceNextOrEnd(const absl::Status& status);
+  void AskToReplace();
   void EndReplacing(const std::string& why);
   void SwapIn();
   // Whether the control is one of SwapIn's.
@@ -277,6 +278,7 @@ class Frontend {
     ReplicaNode::Told told;  // by its replica
     bool make_before_break = false;
     size_t nth = 0;                 // of engine::kReplaceSteps: is next
+    int attempts = 0;
     engine::ControlId control{};    // of SwapIn's, that is awaited
     enum class Swap { kSuspends, kLoads, kResumes, kResumesAnyway } swap = Swap::kSuspends;
   };

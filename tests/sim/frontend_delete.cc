@@ -60,18 +60,21 @@ void Frontend::DeleteCopy(uint32_t member) {
           case engine::Deletion::Left::kNothing:
             return DeleteNext();
           case engine::Deletion::Left::kCopy:
-            return DeleteCopyThere(member);
+            return DeleteCopyThere(member, *told);
           case engine::Deletion::Left::kUnknown:
             return EndDeletion(told.status());
         }
       });
 }
 
-void Frontend::DeleteCopyThere(uint32_t member) {
+void Frontend::DeleteCopyThere(uint32_t member, const ReplicaNode::Told& told) {
   const engine::TakeoverRecord& volume = deletion_->held.record().volume;
   const engine::TakeoverMember& at = volume.members[member];
   Call<absl::Status>(
-      IndexOf(at.replica), [fence = FenceOf(at.store_id, 0, std::max<Epoch>(1, volume.epoch))](ReplicaNode& node) { return node.DeleteVolume(fence); },
+      IndexOf(at.replica),
+      [fence = FenceOf(at.store_id, told.incarnation, std::max<Epoch>(1, volume.epoch)), changes = told.volume_changes](ReplicaNode& node) {
+        return node.DeleteVolume(fence, changes);
+      },
       [this](const absl::Status& status) { status.ok() ? DeleteNext() : EndDeletion(status); });
 }
 

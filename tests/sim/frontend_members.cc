@@ -9,6 +9,7 @@ namespace weir::sim {
 namespace {
 
 constexpr absl::Duration kSuspendDeadline = absl::Milliseconds(500);
+constexpr int kAttemptsMax = 8;
 // So that no operator's control has the same.
 constexpr uint64_t kOwnControls = uint64_t{1} << 63;
 
@@ -69,7 +70,6 @@ void Frontend::Replace(const std::string& member, uint32_t node, bool make_befor
       node, [](ReplicaNode& replica) { return replica.Tell(); },
       [this](const absl::StatusOr<ReplicaNode::Told>& told) {
         if (!told.ok()) return EndReplacing("it does not answer");
-        replacing_->told = *told;
         replacing_->with.store_id = told->store_id;
         for (const engine::TakeoverMember& known : members()) {
           if (known.store_id == told->store_id) return EndReplacing("it has a member's store");
@@ -82,6 +82,8 @@ void Frontend::ReplaceNext() {
   const FormerMember store{replacing_->with.replica, replacing_->with.store_id};
   if (replacing_->nth == std::size(engine::kReplaceSteps)) return EndReplacing("it has");
   switch (engine::kReplaceSteps[replacing_->nth++]) {
+    case engine::ReplaceStep::kAsk:
+      return AskToReplace();
     case engine::ReplaceStep::kNote:
       return CommitChange([store](CatalogRecord next) { return WithFormer(std::move(next), store); },
                           [this](const absl::Status& status) { ReplaceNextOrEnd(status); });
@@ -90,10 +92,23 @@ void Frontend::ReplaceNext() {
           IndexOf(store.replica),
           [fence = FenceOf(replacing_->with, replacing_->told.incarnation), size = size_blocks(),
            changes = replacing_->told.volume_changes](ReplicaNode& node) { return node.CreateVolume(fence, size, changes); },
-          [this](const absl::Status& status) { ReplaceNextOrEnd(status); });
+          [this](const absl::Status& status) {
+            const bool anew = absl::IsAborted(status) && ++replacing_->attempts < kAttemptsMax;
+            if (anew) replacing_->nth = 0;
+            ReplaceNextOrEnd(anew ? absl::OkStatus() : status);
+          });
     case engine::ReplaceStep::kSwapIn:
       return Later(absl::ZeroDuration(), [this] { SwapIn(); });
   }
+}
+
+void Frontend::AskToReplace() {
+  Call<absl::StatusOr<ReplicaNode::Told>>(
+      IndexOf(replacing_->with.replica), [](ReplicaNode& replica) { return replica.Tell(); },
+      [this](const absl::StatusOr<ReplicaNode::Told>& told) {
+        if (told.ok()) replacing_->told = *told;
+        ReplaceNextOrEnd(told.status());
+      });
 }
 
 void Frontend::ReplaceNextOrEnd(const absl::Status& status) {

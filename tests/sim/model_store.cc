@@ -134,7 +134,7 @@ absl::Status ModelStore::BindCluster(const std::string& cluster_id) {
 }
 
 absl::Status ModelStore::CreateVolume(VolumeId id, const store::VolumeGeometry& geometry) {
-  if (has_volume_) return geometry_.GrowsTo(geometry) ? absl::OkStatus() : absl::AlreadyExistsError("another geometry");
+  if (has_volume_) return geometry_.SuitsVolumeOf(geometry) ? absl::OkStatus() : absl::AlreadyExistsError("another geometry");
   id_ = id;
   has_volume_ = true;
   geometry_ = geometry;

@@ -152,10 +152,10 @@ absl::Status ReplicaNode::TakeBase(const v1::Fence& fence, Epoch act_epoch, cons
 }
 
 absl::StatusOr<ReplicaNode::Told> ReplicaNode::Tell() const {
-  return Told{store().identity().store_id, store().identity().incarnation, gate_->volume_changes()};
+  return Told{store().identity().store_id, store().identity().incarnation, gate_->volume_changes(kVolume)};
 }
 
-absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence, replica::Gate::Changes volume_changes) {
+absl::Status ReplicaNode::DeleteVolume(const v1::Fence& fence, uint64_t volume_changes) {
   ASSIGN_OR_RETURN(const bool deleted, gate_->DeleteVolume(fence, volume_changes));
   if (deleted) deleted_();
   return absl::OkStatus();

@@ -102,7 +102,7 @@ class ReplicaNode {
     return gate_->CreateVolume(fence, {size_blocks, lanes_}, volume_changes);
   }
   // OK also if there is nothing.
-  absl::Status DeleteVolume(const v1::Fence& fence, replica::Gate::Changes volume_changes = std::nullopt);
+  absl::Status DeleteVolume(const v1::Fence& fence, uint64_t volume_changes);
 
   // One step of a join. kCopy is two: what the source has, and its way into the target.
   struct Copying {

@@ -116,9 +116,10 @@ Table Engine::State::TableNow() const {
     table.targets.push_back(std::move(config));
   }
   // Who has come in for one that goes is a member like any other from then on; unless that one was itself to take the
-  // place of another.
-  for (const TargetConfig& gone : table.targets) {
-    if (!gone.gone) continue;
+  // place of another. Who has gone before may be here again, in another slot.
+  for (size_t i = 0; i < table.targets.size(); ++i) {
+    const TargetConfig& gone = table.targets[i];
+    if (!gone.gone || targets_[i].config.gone) continue;
     for (TargetConfig& config : table.targets) {
       if (!config.gone && config.succeeds == gone.replica) config.succeeds = gone.succeeds;
     }

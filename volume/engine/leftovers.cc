@@ -6,6 +6,14 @@
 namespace weir::engine {
 namespace {
 
+// And so far as the engine knows they are well.
+bool AllAreThere(const EngineView& view) {
+  return view.state != EngineView::State::kFenced &&
+         std::all_of(view.targets.begin(), view.targets.end(), [](const TargetView& target) {
+           return target.config.state != TargetState::kInSync || target.health == TargetView::Health::kConnected;
+         });
+}
+
 bool NamesStore(const TakeoverRecord& record, const EngineView& view, const std::string& store_id) {
   return std::any_of(record.members.begin(), record.members.end(),
                      [&](const TakeoverMember& member) { return member.store_id == store_id; }) ||
@@ -53,7 +61,7 @@ void Leftovers::Asked(Deletion::Left left) {
 
 void Leftovers::Confirmed(const TakeoverRecord& record, bool active, const EngineView& view) {
   // Of the others neither.
-  if (!IsWhole(record, active)) {
+  if (!IsWhole(record, active) || !AllAreThere(view)) {
     store_ = stores_.size();
     left_some_ = true;
   } else if (NamesStore(record, view, stores_[store_])) {

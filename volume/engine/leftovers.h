@@ -5,10 +5,10 @@
 //
 // Nobody needs such a copy once all copies that the volume should have are there. But its store may become a member (again)
 // between any two of these steps. By an earlier change of ours that comes through late: none does once the record has been
-// confirmed, by a compare-and-swap that changes nothing but its revision. By whoever takes the volume over, or by us after a deletion
-// that comes late, when we wait for it no more: each has the replica make the volume before the record names the store (see
-// replacement.h), and that was either before the replica was asked, and the swap fails, as the record is another's; or later, and
-// the replica, which counts what it makes and deletes, refuses the deletion.
+// confirmed, by a compare-and-swap that changes nothing but its revision. By whoever takes the volume over: if the replica has made the volume for
+// that before it was asked, the confirmation fails, as the record is another's by then (see replacement.h). If later, the replica, which counts how
+// often it makes and deletes a volume, refuses the deletion; and so it does where we ourselves have taken the store in again, and an
+// earlier deletion, for which we wait no more, comes late.
 //
 // Thread-safety: none.
 #ifndef WEIR_VOLUME_ENGINE_LEFTOVERS_H_
@@ -35,9 +35,9 @@ class Leftovers {
   explicit Leftovers(std::vector<std::string> stores) : stores_(std::move(stores)) {}
 
   enum class Act {
-    kAsk,         // the step's replica what it has, and how many volumes it has made and deleted in its life -> Asked
+    kAsk,         // the step's replica what it has, and how often it has made and deleted the volume -> Asked
     kConfirm,     // the record, by compare-and-swap, as it is -> Confirmed
-    kDeleteCopy,  // if the replica lives still, and has made and deleted none since
+    kDeleteCopy,  // if the replica lives still, and has neither made nor deleted it since
     kForget,      // the record, by compare-and-swap, without the step's store
     kDone,
   };
@@ -49,7 +49,7 @@ class Leftovers {
   Step Next();
 
   void Asked(Deletion::Left left);
-  // `view`: of the engine, which may bring one back whose leaving it has not heard of.
+  // `view`: of the engine, which may know of members that have just failed, and bring one back whose leaving it has not heard of.
   void Confirmed(const TakeoverRecord& record, bool active, const EngineView& view);
   // The last step could not be done: its store is left for later.
   void Failed();

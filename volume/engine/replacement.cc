@@ -8,7 +8,7 @@ namespace {
 // Somebody else is on the way to take its place.
 bool IsLeaving(const EngineView& view, const TargetView& target) {
   return std::any_of(view.targets.begin(), view.targets.end(), [&](const TargetView& other) {
-    return other.config.succeeds == target.config.replica;
+    return !other.config.gone && other.config.succeeds == target.config.replica;
   });
 }
 

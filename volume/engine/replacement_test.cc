@@ -18,6 +18,7 @@ TargetView Target(const std::string& replica, TargetState state) {
   target.config.store_id = "store-" + replica;
   target.config.state = state;
   target.left = kLeft;
+  target.health = TargetView::Health::kConnected;
   return target;
 }
 
@@ -40,6 +41,11 @@ TEST(LostMemberTest, IsNoneThatComesBackOrStaysOutOrIsSucceeded) {
     change(view);
     EXPECT_EQ(LostMember(view, kAfter, kLeft + kAfter), "");
   }
+  // Who was to succeed it, and has gone itself, does not count.
+  out.targets.push_back(Target("c", TargetState::kOut));
+  out.targets[2].config.gone = out.targets[2].config.stays_out = true;
+  out.targets[2].config.succeeds = "b";
+  EXPECT_EQ(LostMember(out, kAfter, kLeft + kAfter), "b");
 }
 
 TEST(TableWithTest, AtOnceOrBesideTheOneThatLeaves) {
@@ -108,6 +114,18 @@ TEST_F(LeftoversTest, AStepThatFailsLeavesItsStore) {
     Expect(decides, {{Act::kAsk, 1}});
     EXPECT_TRUE(decides.left_some());
   }
+}
+
+// Of which the catalog has not heard.
+TEST_F(LeftoversTest, NothingIsDeletedWhileAMemberIsAwayOrTheVolumeIsNotServed) {
+  view_.targets[0].health = TargetView::Health::kFailed;
+  Leftovers away({"store-b"});
+  Expect(away, {{Act::kAsk, 0}, {Act::kConfirm, 0}, {Act::kDone, 0}});
+  EXPECT_TRUE(away.left_some());
+  view_ = EngineView{.state = EngineView::State::kFenced};
+  Leftovers fenced({"store-b"});
+  Expect(fenced, {{Act::kAsk, 0}, {Act::kConfirm, 0}, {Act::kDone, 0}});
+  EXPECT_TRUE(fenced.left_some());
 }
 
 TEST_F(LeftoversTest, NothingIsDeletedWhileACopyIsMissing) {

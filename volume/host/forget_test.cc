@@ -67,7 +67,11 @@ TEST_F(ForgetTest, WhatAForgottenMemberHadIsNotWaitedFor) {
   ASSERT_TRUE(opened.ok()) << opened.status();
   Provision provision(opened->get());
   const auto left = [&provision](const std::string& replica, const std::string& address) {
-    return provision.FindCopy(replica, address, "another one")->left;
+    v1::FormerMember former;
+    former.set_replica(replica);
+    former.set_address(address);
+    former.set_store_id("another one");
+    return provision.FindLeftover(v1::VolumeRecord(), former)->left;
   };
   EXPECT_EQ(left("r4", replicas_[3]->address()), Left::kUnknown);
   ASSERT_TRUE(provision.Forget("r4").ok());

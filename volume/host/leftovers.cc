@@ -105,14 +105,14 @@ bool LocalHost::DeleteLeftoversOf(const std::shared_ptr<Attached>& attached) {
   std::vector<std::string> stores;
   for (const v1::FormerMember& former : all) stores.push_back(former.store_id());
   engine::Leftovers decides(std::move(stores));
-  Provision::CopyThere copy;
+  Provision::Asked copy;
   for (;;) {
     const engine::Leftovers::Step step = decides.Next();
     if (step.act == Act::kDone) return !decides.left_some();
     const v1::FormerMember& former = all[step.store];
     absl::Status status;
     if (step.act == Act::kAsk) {
-      const absl::StatusOr<Provision::CopyThere> found = provision_.FindCopy(former.replica(), former.address(), former.store_id());
+      const absl::StatusOr<Provision::Asked> found = provision_.FindLeftover(record, former);
       status = found.status();
       if (found.ok()) decides.Asked((copy = *found).left);
     } else if (step.act == Act::kConfirm) {

@@ -223,8 +223,8 @@ class LocalHost final : public Host {
                                              const v1::SnapshotRecord& snapshot, BlockRange range);
 
   // replace.cc
-  absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with,
-                      bool make_before_break);
+  absl::Status TakeIn(Attached& attached, const v1::VolumeRecord& record, const v1::ReplaceMemberRequest& request, v1::Member* with);
+  absl::Status SwapIn(VolumeRunner& runner, const std::string& replica, const v1::Member& with, bool make_before_break);
   void ReplaceLost();
   // leftovers.cc
   void LookLater();

@@ -26,7 +26,7 @@ namespace {
 constexpr absl::Duration kAskDeadline = absl::Seconds(3);
 constexpr absl::Duration kChangeDeadline = absl::Seconds(10);
 constexpr int kRegisterAttemptsMax = 16;
-constexpr int kAttemptsMax = 8;
+constexpr int kDeleteAttemptsMax = 8;
 constexpr uint64_t kVolumeBytesMax = uint64_t{1} << 56;  // what replicas take
 
 v1::Fence FenceOf(const v1::VolumeRecord& record, const v1::Member& member,
@@ -394,26 +394,26 @@ absl::Status Provision::CreateOnMembers(v1::VolumeRecord* record) {
   return absl::OkStatus();
 }
 
-absl::Status Provision::MakeCopy(const v1::VolumeRecord& record, v1::Member* member) {
-  absl::Status status;
-  // Other volumes come and go there, too.
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    ASSIGN_OR_RETURN(const v1::GetReplicaResponse asked, AskByName(member->replica(), member->address()));
-    status = CreateOnMember(record, &asked, member);
-    if (!absl::IsAborted(status)) break;
-  }
-  return status;
+absl::StatusOr<Provision::Asked> Provision::Ask(const v1::VolumeRecord& record, const v1::Member& member) {
+  ASSIGN_OR_RETURN(const v1::GetReplicaResponse answer, AskByName(member.replica(), member.address(), record.id()));
+  Asked asked{.address = member.address(), .incarnation = answer.incarnation()};
+  if (answer.has_volume_changes()) asked.volume_changes = answer.volume_changes();
+  return asked;
 }
 
-absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, const v1::GetReplicaResponse* asked, v1::Member* member) {
+absl::Status Provision::MakeCopy(const v1::VolumeRecord& record, const Asked& asked, v1::Member* member) {
+  return CreateOnMember(record, &asked, member);
+}
+
+absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, const Asked* asked, v1::Member* member) {
   v1::CreateReplicaVolumeRequest request;
   *request.mutable_fence() = FenceOf(record, *member, catalog_->cluster_id());
   request.set_size_bytes(record.size_bytes());
   request.set_lanes(record.lanes());
   request.set_stripe_blocks(record.stripe_blocks());
   if (asked != nullptr) {
-    request.mutable_fence()->set_incarnation(asked->incarnation());
-    if (asked->has_volume_changes()) request.set_volume_changes(asked->volume_changes());
+    request.mutable_fence()->set_incarnation(asked->incarnation);
+    if (asked->volume_changes) request.set_volume_changes(*asked->volume_changes);
   }
   ASSIGN_OR_RETURN(const v1::CreateReplicaVolumeResponse response,
                    ReplicaClient(member->replica(), member->address())
@@ -428,7 +428,8 @@ absl::Status Provision::CreateOnMember(const v1::VolumeRecord& record, const v1:
 }
 
 absl::StatusOr<v1::Member> Provision::ChooseReplacement(const v1::VolumeRecord& record, const std::string& replica,
-                                                        const std::string& with, bool other) {
+                                                        const std::string& with, bool other,
+                                                        const std::set<std::string>& unusable) {
   const auto member =
       std::find_if(record.members().begin(), record.members().end(),
                    [&](const v1::Member& one) { return one.replica() == replica; });
@@ -438,7 +439,7 @@ absl::StatusOr<v1::Member> Provision::ChooseReplacement(const v1::VolumeRecord& 
   }
   ASSIGN_OR_RETURN(std::vector<Found> all, AskReplicas(kAskDeadline));
   SortAsReplacements(record, *member, &all);
-  ASSIGN_OR_RETURN(const Found found, ChooseAmong(std::move(all), record, *member, with, other));
+  ASSIGN_OR_RETURN(const Found found, ChooseAmong(std::move(all), record, *member, with, other, unusable));
   v1::Member next;
   next.set_replica(found.record.name());
   next.set_address(found.record.address());
@@ -479,11 +480,16 @@ void Provision::SortAsReplacements(const v1::VolumeRecord& record, const v1::Mem
 
 // The first that can.
 absl::StatusOr<Provision::Found> Provision::ChooseAmong(std::vector<Found> found, const v1::VolumeRecord& record,
-                                                        const v1::Member& member, const std::string& with, bool other) {
-  std::vector<std::string> unusable;
+                                                        const v1::Member& member, const std::string& with, bool other,
+                                                        const std::set<std::string>& unusable) {
+  std::vector<std::string> reasons;
   for (Found& one : found) {
     const std::string& name = one.record.name();
     if (!with.empty() && name != with) continue;
+    if (unusable.contains(name)) {
+      reasons.push_back(absl::StrCat("replica ", name, " could not make the volume"));
+      continue;
+    }
     if (other && name == member.replica()) continue;
     absl::Status status = one.answer.status();
     if (one.answer.ok()) {
@@ -502,32 +508,33 @@ absl::StatusOr<Provision::Found> Provision::ChooseAmong(std::vector<Found> found
       }
     }
     if (status.ok()) return one;
-    unusable.push_back(std::string(status.message()));
+    reasons.push_back(std::string(status.message()));
   }
-  if (!with.empty() && unusable.empty()) {
+  if (!with.empty() && reasons.empty()) {
     return absl::NotFoundError(absl::StrCat("no replica ", with, " is known; register it with "
                                             "--replicas"));
   }
   return absl::FailedPreconditionError(absl::StrCat(
       "no replica can take the place of ", member.replica(), " in volume ", record.name(), ": ",
-      unusable.empty() ? "no other one is known" : absl::StrJoin(unusable, "; ")));
+      reasons.empty() ? "no other one is known" : absl::StrJoin(reasons, "; ")));
 }
 
 // Who is asked is gone, or another one has its address.
-absl::StatusOr<v1::GetReplicaResponse> Provision::AskByName(const std::string& replica, const std::string& address) {
-  ASSIGN_OR_RETURN(v1::GetReplicaResponse answer, ReplicaClient(replica, address).GetReplica(kAskDeadline));
+absl::StatusOr<v1::GetReplicaResponse> Provision::AskByName(const std::string& replica, const std::string& address,
+                                                              uint64_t volume_id) {
+  ASSIGN_OR_RETURN(v1::GetReplicaResponse answer, ReplicaClient(replica, address).GetReplica(kAskDeadline, volume_id));
   const bool other = !answer.cluster_id().empty() && answer.cluster_id() != catalog_->cluster_id();
   if (!other && (answer.name().empty() || answer.name() == replica)) return answer;
   return absl::UnavailableError(absl::StrCat("replica ", replica, " does not answer at ", address, ", but replica '", answer.name(),
                                              other ? "' of another cluster" : "'", " does"));
 }
 
-absl::StatusOr<Provision::CopyThere> Provision::FindCopy(const std::string& replica, const std::string& address,
-                                                         const std::string& store_id) {
+absl::StatusOr<Provision::Asked> Provision::FindCopy(const v1::VolumeRecord& record, const std::string& replica,
+                                                     const std::string& address, const std::string& store_id) {
   const absl::StatusOr<catalog::VersionedReplica> known = catalog_->GetReplica(replica);
-  CopyThere copy;
+  Asked copy;
   copy.address = known.ok() ? known->record.address() : address;  // it may have moved since
-  const absl::StatusOr<v1::GetReplicaResponse> answer = AskByName(replica, copy.address);
+  const absl::StatusOr<v1::GetReplicaResponse> answer = AskByName(replica, copy.address, record.id());
   engine::Deletion::Replica found;
   found.forgotten = absl::IsNotFound(known.status());
   found.silent = IsSilence(answer.status());
@@ -540,7 +547,7 @@ absl::StatusOr<Provision::CopyThere> Provision::FindCopy(const std::string& repl
   copy.left = engine::Deletion::LeftAt(found, store_id);
   if (copy.left == engine::Deletion::Left::kUnknown) copy.unknown = answer.status();
   if (copy.left == engine::Deletion::Left::kNothing) {
-    LOG(INFO) << "replica=" << replica << " store=" << store_id
+    LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " store=" << store_id
               << (found.silent ? " is forgotten and does not answer; what it had is not asked for any more"
                                : " is gone, the replica has another store");
   }
@@ -548,28 +555,32 @@ absl::StatusOr<Provision::CopyThere> Provision::FindCopy(const std::string& repl
 }
 
 absl::Status Provision::DeleteCopyThere(const v1::VolumeRecord& record, const std::string& replica,
-                                        const std::string& store_id, const CopyThere& copy, bool only_as_found) {
+                                        const std::string& store_id, const Asked& asked) {
   v1::Member member;
   member.set_store_id(store_id);
   v1::DeleteReplicaVolumeRequest request;
   *request.mutable_fence() = FenceOf(record, member, catalog_->cluster_id());
   // Never attached: no replica has promised anything, so the first will do.
   request.mutable_fence()->set_epoch(std::max<uint32_t>(1, record.epoch()));
-  if (only_as_found) {
-    request.mutable_fence()->set_incarnation(copy.incarnation);
-    if (copy.volume_changes) request.set_volume_changes(*copy.volume_changes);
-  }
-  RETURN_IF_ERROR(ReplicaClient(replica, copy.address).DeleteVolume(request, kChangeDeadline));
+  request.mutable_fence()->set_incarnation(asked.incarnation);
+  if (asked.volume_changes) request.set_volume_changes(*asked.volume_changes);
+  RETURN_IF_ERROR(ReplicaClient(replica, asked.address).DeleteVolume(request, kChangeDeadline));
   LOG(INFO) << "volume=" << record.name() << " replica=" << replica << " has nothing of it any more";
   return absl::OkStatus();
 }
 
 absl::Status Provision::DeleteCopy(const v1::VolumeRecord& record, const std::string& replica,
                                    const std::string& address, const std::string& store_id) {
-  ASSIGN_OR_RETURN(const CopyThere copy, FindCopy(replica, address, store_id));
-  if (copy.left == engine::Deletion::Left::kUnknown) return copy.unknown;
-  if (copy.left == engine::Deletion::Left::kNothing) return absl::OkStatus();
-  return DeleteCopyThere(record, replica, store_id, copy, /*only_as_found=*/false);
+  absl::Status status;
+  // Volumes that it counts with this one come and go, too.
+  for (int attempt = 0; attempt < kDeleteAttemptsMax; ++attempt) {
+    ASSIGN_OR_RETURN(const Asked copy, FindCopy(record, replica, address, store_id));
+    if (copy.left == engine::Deletion::Left::kUnknown) return copy.unknown;
+    if (copy.left == engine::Deletion::Left::kNothing) return absl::OkStatus();
+    status = DeleteCopyThere(record, replica, store_id, copy);
+    if (!absl::IsAborted(status)) break;
+  }
+  return status;
 }
 
 absl::Status Provision::DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member) {
@@ -581,8 +592,18 @@ absl::Status Provision::DeleteFromMember(const v1::VolumeRecord& record, const v
                                    member.replica(), " ", IsSilence(status) ? forget : "is well, or has another disk"));
 }
 
-absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former, const CopyThere& copy) {
-  return DeleteCopyThere(record, former.replica(), former.store_id(), copy, /*only_as_found=*/true);
+absl::StatusOr<Provision::Asked> Provision::FindLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former) {
+  ASSIGN_OR_RETURN(Asked copy, FindCopy(record, former.replica(), former.address(), former.store_id()));
+  // Such a deletion could come late to a member: it can wait until the replica is a newer one.
+  if (copy.left == engine::Deletion::Left::kCopy && !copy.volume_changes) {
+    copy.left = engine::Deletion::Left::kUnknown;
+    copy.unknown = absl::UnimplementedError(absl::StrCat("replica ", former.replica(), " is of an older version"));
+  }
+  return copy;
+}
+
+absl::Status Provision::DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former, const Asked& asked) {
+  return DeleteCopyThere(record, former.replica(), former.store_id(), asked);
 }
 
 void Provision::DeleteLeftovers(const v1::VolumeRecord& record) {

@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -68,24 +69,26 @@ class Provision {
   absl::Status Forget(const std::string& name);
 
   // Who takes the place of member `replica`: `with`, or as ReplaceMemberRequest says; another one than itself, if
-  // `other`. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
+  // `other`, and none that is `unusable`. FAILED_PRECONDITION: it is a member already, or has no other store. NOT_FOUND.
   absl::StatusOr<v1::Member> ChooseReplacement(const v1::VolumeRecord& record, const std::string& replica,
-                                               const std::string& with, bool other);
-  // Makes the volume there, which may have it.
-  absl::Status MakeCopy(const v1::VolumeRecord& record, v1::Member* member);
+                                               const std::string& with, bool other, const std::set<std::string>& unusable);
 
-  // What a replica has of a volume that is to be deleted there.
-  struct CopyThere {
-    engine::Deletion::Left left = engine::Deletion::Left::kUnknown;
+  // What a replica said of a volume that it is to make or to delete: it does so only if it still is so.
+  struct Asked {
+    engine::Deletion::Left left = engine::Deletion::Left::kUnknown;  // of a copy that is to be deleted
     absl::Status unknown;  // why
     std::string address;   // of the replica by now
     uint64_t incarnation = 0;
     std::optional<uint64_t> volume_changes;  // see GetReplicaResponse
   };
-  // Of what `store_id` has of the volume, which was on `replica`, at `address`. An error: the catalog, or the replica, said so.
-  absl::StatusOr<CopyThere> FindCopy(const std::string& replica, const std::string& address, const std::string& store_id);
-  // Deletes it, if nothing was made there since it was found. REQUIRES: it has one; `record`, read since, does not name the store as a member.
-  absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former, const CopyThere& copy);
+  absl::StatusOr<Asked> Ask(const v1::VolumeRecord& record, const v1::Member& member);
+  // Makes the volume there, which may have it. ABORTED: ask again.
+  absl::Status MakeCopy(const v1::VolumeRecord& record, const Asked& asked, v1::Member* member);
+
+  // Of what a store has that is no member. An error: the catalog, or the replica, said so.
+  absl::StatusOr<Asked> FindLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former);
+  // Deletes it. REQUIRES: it has one, and the record does not name the store as a member. ABORTED: ask again.
+  absl::Status DeleteLeftover(const v1::VolumeRecord& record, const v1::FormerMember& former, const Asked& asked);
 
   // What each known replica says of itself, asked in parallel.
   struct Found {
@@ -103,22 +106,22 @@ class Provision {
       const v1::CreateVolumeRequest& request);
   // Creates the volume on every member and fills in their store ids.
   absl::Status CreateOnMembers(v1::VolumeRecord* record);
-  // `asked`, if it is given: nothing where the replica has done other things with volumes since. Notes the store that it has.
-  absl::Status CreateOnMember(const v1::VolumeRecord& record, const v1::GetReplicaResponse* asked, v1::Member* member);
+  // `asked`: null: whatever it has done since. Notes the store that it has.
+  absl::Status CreateOnMember(const v1::VolumeRecord& record, const Asked* asked, v1::Member* member);
   static void SortAsReplacements(const v1::VolumeRecord& record, const v1::Member& member,
                                  std::vector<Found>* found);
   // Of those found, the one to take the member's place.
   absl::StatusOr<Found> ChooseAmong(std::vector<Found> found, const v1::VolumeRecord& record, const v1::Member& member,
-                                    const std::string& with, bool other);
+                                    const std::string& with, bool other, const std::set<std::string>& unusable);
   // UNAVAILABLE: another one, or nobody, answers there.
-  absl::StatusOr<v1::GetReplicaResponse> AskByName(const std::string& replica, const std::string& address);
+  absl::StatusOr<v1::GetReplicaResponse> AskByName(const std::string& replica, const std::string& address, uint64_t volume_id = 0);
+  absl::StatusOr<Asked> FindCopy(const v1::VolumeRecord& record, const std::string& replica, const std::string& address,
+                                 const std::string& store_id);
   // What `store_id` has of the volume. OK also if there is nothing, or the replica has another store by now, or is forgotten and
   // does not answer.
   absl::Status DeleteCopy(const v1::VolumeRecord& record, const std::string& replica, const std::string& address,
                           const std::string& store_id);
-  // `only_as_found`: not if anything was made there since.
-  absl::Status DeleteCopyThere(const v1::VolumeRecord& record, const std::string& replica, const std::string& store_id,
-                               const CopyThere& copy, bool only_as_found);
+  absl::Status DeleteCopyThere(const v1::VolumeRecord& record, const std::string& replica, const std::string& store_id, const Asked& asked);
   absl::Status DeleteFromMember(const v1::VolumeRecord& record, const v1::Member& member);
   // What cannot be deleted stays, and is logged.
   void DeleteLeftovers(const v1::VolumeRecord& record);

@@ -1,5 +1,7 @@
 // LocalHost's replacing of members: asked for, or because they have been out for long.
 #include <algorithm>
+#include <iterator>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +18,8 @@ namespace weir::host {
 namespace {
 
 constexpr absl::Duration kSuspendDeadline = absl::Seconds(10);
+// Other volumes, which it counts with this one, come and go at a replica.
+constexpr int kAttemptsMax = 8;
 // After a replacement that could not be.
 constexpr absl::Duration kRetryAfter = absl::Minutes(1);
 
@@ -49,26 +53,59 @@ absl::StatusOr<v1::ReplaceMemberResponse> LocalHost::ReplaceMember(
     response.set_with(member.replica());
     return response;
   }
-  ASSIGN_OR_RETURN(v1::Member with, provision_.ChooseReplacement(record, request.replica(), request.with(),
-                                                                 request.make_before_break()));
-  for (const engine::ReplaceStep step : engine::kReplaceSteps) {
-    switch (step) {
-      case engine::ReplaceStep::kNote:
-        RETURN_IF_ERROR(attached->Commit([&with](v1::VolumeRecord now) { return WithFormer(std::move(now), with); }));
-        break;
-      case engine::ReplaceStep::kMakeCopy:
-        RETURN_IF_ERROR(provision_.MakeCopy(record, &with));
-        break;
-      case engine::ReplaceStep::kSwapIn:
-        RETURN_IF_ERROR(SwapIn(*attached->runner, request.replica(), with, request.make_before_break()));
-        break;
-    }
+  v1::Member with;
+  std::set<std::string> unusable;
+  for (;;) {
+    ASSIGN_OR_RETURN(with, provision_.ChooseReplacement(record, request.replica(), request.with(), request.make_before_break(), unusable));
+    const absl::Status taken = TakeIn(*attached, record, request, &with);
+    if (taken.ok()) break;
+    const bool is_its_own = absl::IsResourceExhausted(taken) || absl::IsAlreadyExists(taken);
+    if (!is_its_own || !request.with().empty()) return taken;
+    LOG(WARNING) << "volume=" << request.name() << " replica=" << with.replica() << " cannot take the place of " << request.replica() << ": " << taken;
+    unusable.insert(with.replica());
   }
   LOG(INFO) << "volume=" << request.name() << " replica=" << with.replica()
             << (request.make_before_break() ? " is to take the place of " : " has taken the place of ")
             << request.replica();
   response.set_with(with.replica());
   return response;
+}
+
+absl::Status LocalHost::TakeIn(Attached& attached, const v1::VolumeRecord& record, const v1::ReplaceMemberRequest& request,
+                               v1::Member* with) {
+  Provision::Asked asked;
+  int attempts = 0;
+  for (size_t next = 0; next < std::size(engine::kReplaceSteps);) {
+    absl::Status status;
+    switch (engine::kReplaceSteps[next++]) {
+      case engine::ReplaceStep::kAsk: {
+        ASSIGN_OR_RETURN(asked, provision_.Ask(record, *with));
+        break;
+      }
+      case engine::ReplaceStep::kNote: {
+        bool is_member = false;
+        RETURN_IF_ERROR(attached.Commit([&](v1::VolumeRecord now) {
+          is_member = std::any_of(now.members().begin(), now.members().end(),
+                                  [&](const v1::Member& one) { return one.store_id() == with->store_id(); });
+          return is_member ? now : WithFormer(std::move(now), *with);
+        }));
+        if (is_member) return absl::FailedPreconditionError(absl::StrCat("replica ", with->replica(), " has just become a member"));
+        break;
+      }
+      case engine::ReplaceStep::kMakeCopy:
+        status = provision_.MakeCopy(record, asked, with);
+        if (!absl::IsAborted(status) || ++attempts == kAttemptsMax) {
+          RETURN_IF_ERROR(status);
+          break;
+        }
+        next = 0;
+        break;
+      case engine::ReplaceStep::kSwapIn:
+        RETURN_IF_ERROR(SwapIn(*attached.runner, request.replica(), *with, request.make_before_break()));
+        break;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status LocalHost::SwapIn(VolumeRunner& runner, const std::string& replica,

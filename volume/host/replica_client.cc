@@ -87,11 +87,12 @@ absl::Status ReplicaClient::Explain(const grpc::Status& status,
 }
 
 absl::StatusOr<v1::GetReplicaResponse> ReplicaClient::GetReplica(
-    absl::Duration deadline) {
+    absl::Duration deadline, uint64_t volume_id) {
   Call call(cancellation_, deadline);
+  v1::GetReplicaRequest request;
+  request.set_volume_id(volume_id);
   v1::GetReplicaResponse response;
-  RETURN_IF_ERROR(
-      Explain(service_->stub.GetReplica(&call.context, {}, &response), "asking it"));
+  RETURN_IF_ERROR(Explain(service_->stub.GetReplica(&call.context, request, &response), "asking it"));
   return response;
 }
 

@@ -64,7 +64,8 @@ class ReplicaClient {
   const std::string& replica() const { return replica_; }
 
   // Errors name the replica and its address.
-  absl::StatusOr<v1::GetReplicaResponse> GetReplica(absl::Duration deadline);
+  // `volume_id`: see GetReplicaRequest.
+  absl::StatusOr<v1::GetReplicaResponse> GetReplica(absl::Duration deadline, uint64_t volume_id = 0);
   absl::StatusOr<v1::CreateReplicaVolumeResponse> CreateVolume(
       const v1::CreateReplicaVolumeRequest& request, absl::Duration deadline);
   absl::Status DeleteVolume(const v1::DeleteReplicaVolumeRequest& request,

@@ -297,7 +297,9 @@ v1::VolumeRecord WithMembers(v1::VolumeRecord record, const engine::CommitMember
     for (Position position : target.left_at) member.add_left_at(position.bits());
     if (!target.boot_id.empty()) member.set_boot_id(target.boot_id);
   }
-  for (const v1::Member& member : record.members()) record = WithoutFormer(std::move(record), member.store_id());
+  for (const engine::TargetConfig& target : commit.table.targets) {
+    if (!target.gone) record = WithoutFormer(std::move(record), target.store_id);
+  }
   for (const v1::Member& member : before) {
     const bool stays = std::any_of(record.members().begin(), record.members().end(),
                                    [&](const v1::Member& one) { return one.store_id() == member.store_id(); });

@@ -115,6 +115,11 @@ void FakeReplica::FailNextAdministration(grpc::Status status) {
   next_administration_ = std::move(status);
 }
 
+void FakeReplica::ChangeVolumesFirst(int count) {
+  absl::MutexLock lock(&mu_);
+  change_first_ = count;
+}
+
 void FakeReplica::PromiseHigherEpoch() {
   absl::MutexLock lock(&mu_);
   CHECK(volume_ != nullptr);
@@ -330,9 +335,10 @@ void FakeReplica::LaneStates(
 }
 
 grpc::Status FakeReplica::GetReplica(grpc::ServerContext*,
-                                     const v1::GetReplicaRequest*,
+                                     const v1::GetReplicaRequest* request,
                                      v1::GetReplicaResponse* response) {
   absl::MutexLock lock(&mu_);
+  if (request->volume_id() != 0) response->set_volume_changes(volume_changes_[request->volume_id()]);
   response->set_name(name_);
   response->set_store_id(store_id_);
   response->set_incarnation(incarnation_);
@@ -348,6 +354,22 @@ grpc::Status FakeReplica::GetReplica(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+template <typename Request>
+grpc::Status FakeReplica::CountChange(const Request& request) {
+  uint64_t& changes = volume_changes_[request.fence().volume_id()];
+  if (request.has_volume_changes()) {
+    if (change_first_ > 0) {
+      --change_first_;
+      ++changes;
+    }
+    if (request.volume_changes() != changes || request.fence().incarnation() != incarnation_) {
+      return grpc::Status(grpc::StatusCode::ABORTED, "the volume has been created or deleted since");
+    }
+  }
+  ++changes;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeReplica::CreateVolume(
     grpc::ServerContext*, const v1::CreateReplicaVolumeRequest* request,
     v1::CreateReplicaVolumeResponse* response) {
@@ -355,6 +377,7 @@ grpc::Status FakeReplica::CreateVolume(
   const grpc::Status injected =
       std::exchange(next_administration_, grpc::Status::OK);
   if (!injected.ok()) return injected;
+  if (const grpc::Status counted = CountChange(*request); !counted.ok()) return counted;
   Volume& volume = volumes_[request->fence().volume_id()];
   volume.lanes.resize(request->lanes());
   volume_ = &volume;
@@ -374,6 +397,7 @@ grpc::Status FakeReplica::DeleteVolume(
   if (request->fence().store_id() != store_id_) {
     return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "this is another store");
   }
+  if (const grpc::Status counted = CountChange(*request); !counted.ok()) return counted;
   volumes_.erase(request->fence().volume_id());
   volume_ = nullptr;
   return grpc::Status::OK;

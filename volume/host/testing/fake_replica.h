@@ -52,6 +52,8 @@ class FakeReplica final : public v1::ReplicaService::Service {
   void CorruptReads(int count);
   // The next CreateVolume or DeleteVolume fails with this.
   void FailNextAdministration(grpc::Status status);
+  // The next `count` creations and deletions whose callers say what they were told find that there was another one since.
+  void ChangeVolumesFirst(int count);
   // Another frontend seals the volume with an epoch beyond all others'.
   void PromiseHigherEpoch();
   // Drops unflushed writes of lane 0, as a power cut would.
@@ -178,6 +180,11 @@ class FakeReplica final : public v1::ReplicaService::Service {
   bool hold_writes_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   grpc::Status next_administration_ ABSL_GUARDED_BY(mu_);
+  // As the server's gate: counts a creation or deletion, unless there was another one since its caller asked.
+  template <typename Request>
+  grpc::Status CountChange(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::map<uint64_t, uint64_t> volume_changes_ ABSL_GUARDED_BY(mu_);
+  int change_first_ ABSL_GUARDED_BY(mu_) = 0;
   int fail_updates_ ABSL_GUARDED_BY(mu_) = 0;
   bool refuse_changed_since_ ABSL_GUARDED_BY(mu_) = false;
   uint32_t refuse_from_lane_ ABSL_GUARDED_BY(mu_) = 0;
