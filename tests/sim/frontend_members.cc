@@ -13,6 +13,11 @@ constexpr int kAttemptsMax = 8;
 // So that no operator's control has the same.
 constexpr uint64_t kOwnControls = uint64_t{1} << 63;
 
+bool HasMember(const CatalogRecord& record, const FormerMember& store) {
+  const std::vector<engine::TakeoverMember>& members = record.volume.members;
+  return std::any_of(members.begin(), members.end(), [&](const engine::TakeoverMember& one) { return one.store_id == store.store_id; });
+}
+
 bool IsActive(const CatalogRecord& record) { return RecordKind::IsServed(record); }
 
 }  // namespace
@@ -85,8 +90,10 @@ void Frontend::ReplaceNext() {
     case engine::ReplaceStep::kAsk:
       return AskToReplace();
     case engine::ReplaceStep::kNote:
-      return CommitChange([store](CatalogRecord next) { return WithFormer(std::move(next), store); },
-                          [this](const absl::Status& status) { ReplaceNextOrEnd(status); });
+      return CommitChange([store](CatalogRecord next) { return HasMember(next, store) ? next : WithFormer(std::move(next), store); },
+                          [this, store](const absl::Status& status) {
+                            ReplaceNextOrEnd(HasMember(record(), store) ? absl::FailedPreconditionError("it has become a member") : status);
+                          });
     case engine::ReplaceStep::kMakeCopy:
       return Call<absl::Status>(
           IndexOf(store.replica),

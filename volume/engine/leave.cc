@@ -97,7 +97,8 @@ bool Engine::State::AdvanceMembership() {
     return t.member() ? t.leaving || t.in_doubt
                       : !t.joining && !t.config.gone && IsSucceeded(t);
   });
-  if (!wanted || now_ < change_not_before_) return false;
+  // What is asked for next takes the place of whatever the catalog has by then.
+  if ((!wanted && !table_in_doubt_) || now_ < change_not_before_) return false;
   Commit(TableNow());
   return true;
 }
@@ -170,6 +171,7 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
       if (target.connected()) StayAfterAll(target);
     }
     if (!change.for_resume) return;
+    table_in_doubt_ = true;
     phase_ = Phase::kSuspended;
     next_table_.reset();
     return AnswerControl(Result(StatusToErrno(status)),
@@ -177,6 +179,7 @@ void Engine::State::MembersCommitted(const absl::Status& status) {
                                       "stays suspended on the old one: ",
                                       status.message()));
   }
+  table_in_doubt_ = false;
   const bool was_held = Held();
   for (Target& target : targets_) {
     const TargetConfig& config = change.table.targets[static_cast<size_t>(target.id)];

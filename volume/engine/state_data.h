@@ -91,6 +91,7 @@ struct StateData {
 
   std::optional<MembersChange> change_;  // under way: at most one
   Time change_not_before_{};
+  bool table_in_doubt_ = false;  // a resume's table was not answered, and the catalog may take it yet
   Time held_since_{};
   Time window_begun_{};
 
